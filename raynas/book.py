@@ -1,0 +1,211 @@
+"""Which scores are known, which are being computed, and which are on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from raynas.cost import COSTS
+from raynas.errors import StoreError
+from raynas.plan import Plan
+from raynas.pool import EvaluatorPool, Job, Result
+from raynas.results import Candidate, Evaluation, Status, violations
+from raynas.space import Architecture
+from raynas.store import REUSABLE, Outcome, ResultStore, rows_of
+
+UNASKED = -1
+"""Candidate number of an architecture that no searcher asked for."""
+
+
+class _Failure(NamedTuple):
+    """What is remembered of a score without a value."""
+
+    status: Status
+    error: str | None
+
+
+class _Entry:
+    """What is known of one architecture; a value for each score, None while it is missing."""
+
+    __slots__ = ("candidate", "is_asked", "seconds", "values")
+
+    def __init__(self, candidate: int, num_scores: int) -> None:
+        self.candidate = candidate  # that asked for it first
+        self.is_asked = False  # in this session
+        self.seconds = 0.0
+        self.values: list[float | _Failure | None] = [None] * num_scores
+
+
+class ScoreBook:
+    """Answers candidates from what is known, has the rest computed, and sees to it that answers are on disk first.
+
+    Args:
+        plan: What is scored.
+        store: Whose rows are known from the start.
+        reused: Rows of other runs; those with the same key and a status that does not depend on the machine are taken.
+    """
+
+    def __init__(self, plan: Plan, store: ResultStore, reused: Sequence[pa.Table] = ()) -> None:
+        self._plan = plan
+        self._store = store
+        self._numbers = {score.name: i for i, score in enumerate(plan.scores)}
+        self._outputs = [
+            [i for i, score in enumerate(plan.scores) if score.proxy == number] for number in range(len(plan.proxies))
+        ]
+        self._costs = [i for i, score in enumerate(plan.scores) if score.proxy is None]
+        self._needed = [self._numbers[objective.name] for objective in plan.objectives]
+        self._needed += [self._numbers[constraint.name] for constraint in plan.constraints]
+        self._cost_constraints = {str(constraint) for constraint in plan.constraints if constraint.name in COSTS}
+        self._entries: dict[str, _Entry] = {}
+        self._stored_ids: dict[int, str] = {}
+        self._in_memory: set[str] = set()  # architectures with rows that are not on disk
+        self._jobs: dict[str, Job] = {}
+        self._reused: dict[str, dict[int, Outcome]] = {}
+        self.num_reused = 0
+        self.num_failed = 0
+        self._load(store.take_loaded())
+        for table in reused:
+            self._load_reused(table)
+
+    def request(self, candidate: Candidate, pool: EvaluatorPool) -> None:
+        """See to it that the candidate can be answered: from what is known, or by a job for the pool.
+
+        Raises:
+            StoreError: The stored run asked for another architecture at this number.
+        """
+        architecture, key = candidate.architecture, candidate.architecture.key
+        entry = self._entries.get(key)
+        self._check_same_course(candidate, entry)
+        if entry is None:
+            entry = self._entries[key] = _Entry(candidate.id, len(self._numbers))
+        if entry.is_asked:
+            return
+        entry.is_asked = True
+        self._add_costs(architecture, entry)
+        self._add_reused(architecture, entry)
+        if any(constraint in self._cost_constraints for constraint in self._violations(entry)):
+            return
+        wanted = tuple(
+            number for number, outputs in enumerate(self._outputs) if any(entry.values[i] is None for i in outputs)
+        )
+        if wanted:
+            job = Job(architecture, wanted, sum(len(self._outputs[number]) for number in wanted))
+            self._jobs[key] = job
+            pool.submit(job)
+
+    def receive(self, results: Sequence[Result]) -> None:
+        """Take in what the pool has finished."""
+        for job, outcomes in results:
+            key = job.architecture.key
+            del self._jobs[key]
+            numbers = [i for number in job.wanted for i in self._outputs[number]]
+            self._add(job.architecture, self._entries[key], dict(zip(numbers, outcomes, strict=True)))
+
+    def answer(self, candidate: Candidate) -> Evaluation | None:
+        """The candidate's evaluation, on disk by then; None while it is being computed.
+
+        Raises:
+            StoreError: The results cannot be written.
+        """
+        key = candidate.architecture.key
+        if key in self._jobs:
+            return None
+        if key in self._in_memory:
+            self.flush()
+        entry = self._entries[key]
+        scores = {name: value for name, i in self._numbers.items() if isinstance(value := entry.values[i], float)}
+        failures = [value for i in self._needed if isinstance(value := entry.values[i], _Failure)]
+        self.num_failed += bool(failures)
+        return Evaluation(
+            candidate.id,
+            candidate.architecture,
+            failures[0].status if failures else Status.OK,
+            scores,
+            self._violations(entry),
+            entry.seconds,
+            failures[0].error if failures else None,
+        )
+
+    def flush(self) -> None:
+        """Put everything on disk.
+
+        Raises:
+            StoreError: The results cannot be written.
+        """
+        self._store.flush()
+        self._in_memory.clear()
+
+    def _violations(self, entry: _Entry) -> dict[str, float]:
+        values = {
+            constraint.name: value
+            for constraint in self._plan.constraints
+            if isinstance(value := entry.values[self._numbers[constraint.name]], float)
+        }
+        return violations(self._plan.constraints, values) if values else {}
+
+    def _check_same_course(self, candidate: Candidate, entry: _Entry | None) -> None:
+        stored = self._stored_ids.pop(candidate.id, candidate.architecture.key)
+        is_late = entry is not None and not entry.is_asked and entry.candidate not in (candidate.id, UNASKED)
+        if stored != candidate.architecture.key or is_late:
+            raise StoreError(
+                f"candidate {candidate.id} is {candidate.architecture.to_json()}, but the stored run asked for another "
+                "one at this number: the folder was changed, or written by another version of the searcher"
+            )
+
+    def _add_costs(self, architecture: Architecture, entry: _Entry) -> None:
+        missing = [i for i in self._costs if entry.values[i] is None]
+        if missing:
+            costs = self._plan.costs(architecture)
+            self._add(
+                architecture,
+                entry,
+                {i: Outcome(costs[self._plan.scores[i].name], Status.OK) for i in missing},
+            )
+
+    def _add_reused(self, architecture: Architecture, entry: _Entry) -> None:
+        found = self._reused.get(architecture.key, {})
+        taken = {i: outcome for i, outcome in found.items() if entry.values[i] is None}
+        if taken:
+            self.num_reused += 1
+            self._add(architecture, entry, taken, reused=True)
+
+    def _add(
+        self, architecture: Architecture, entry: _Entry, outcomes: dict[int, Outcome], *, reused: bool = False
+    ) -> None:
+        for i, outcome in outcomes.items():
+            self._note(entry, i, outcome.value, outcome.status, outcome.error)
+            entry.seconds += outcome.seconds
+        self._store.append(entry.candidate, architecture, outcomes, reused=reused)
+        self._in_memory.add(architecture.key)
+
+    @staticmethod
+    def _note(entry: _Entry, i: int, value: float | None, status: str, error: str | None) -> None:
+        entry.values[i] = value if value is not None else _Failure(Status(status), error)
+
+    def _load(self, table: pa.Table) -> None:
+        names = ("candidate", "architecture_key", "proxy", "value", "status", "error", "seconds", "reused")
+        columns = [table[name].to_pylist() for name in names]
+        taken: set[str] = set()
+        for candidate, key, proxy, value, status, error, seconds, reused in zip(*columns, strict=True):
+            entry = self._entries.get(key)
+            if entry is None:
+                entry = self._entries[key] = _Entry(candidate, len(self._numbers))
+                if candidate != UNASKED:
+                    self._stored_ids[candidate] = key
+            self._note(entry, self._numbers[proxy], value, status, error)
+            entry.seconds += seconds
+            if reused:
+                taken.add(key)
+        self.num_reused = len(taken)
+
+    def _load_reused(self, table: pa.Table) -> None:
+        for i, score in enumerate(self._plan.scores):
+            if score.proxy is None:
+                continue  # computing a cost is cheaper than looking it up
+            rows = rows_of(table, score.identity)
+            names = ("architecture_key", "value", "status", "error", "seconds", "build_seconds")
+            for key, *outcome in zip(*(rows[name].to_pylist() for name in names), strict=True):
+                if outcome[1] in REUSABLE:
+                    self._reused.setdefault(key, {})[i] = Outcome(*outcome)

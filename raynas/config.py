@@ -1,0 +1,89 @@
+"""What a run is told: validated when made, written resolved beside the results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from raynas.errors import ConfigError
+
+Setting = bool | int | float | str
+
+
+class RunConfig(BaseModel):
+    """Everything that a search or a scoring run can be told; None means the default that is found when it is resolved.
+
+    Unknown keys and values out of range are refused. The command line, YAML files and Python calls all end here.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    space: str
+    img_size: int | None = Field(None, ge=1, description="image side in pixels")
+    num_classes: int | None = Field(None, ge=1, description="outputs of the head; default: of the data, else 10")
+    proxies: tuple[str, ...] = Field((), description="scores to compute beside the objectives")
+    objectives: tuple[str, ...] = Field((), description="NAME, NAME:max or NAME:min")
+    constraints: tuple[str, ...] = Field((), description="such as macs<=2e9")
+    settings: Mapping[str, Mapping[str, Setting]] = Field(
+        default_factory=dict, description="by proxy name, or under 'searcher'"
+    )
+    searcher: str | None = None
+    budget: int = Field(500, ge=1, description="candidates to evaluate")
+    architectures: tuple[str, ...] = Field((), description="what to score, instead of asking a searcher")
+    window: int | None = Field(None, ge=1, description="candidates in flight")
+    seed: int = Field(0, ge=0, description="drives the searcher")
+    score_seed: int = Field(0, ge=0, description="drives weights, batches and curves")
+    data: str | None = None
+    batch_size: int = Field(16, ge=1, description="images that a proxy sees")
+    workers: int | None = Field(None, ge=0, description="actors; 0: in this process")
+    gpus_per_worker: float | None = Field(None, ge=0)
+    address: str | None = Field(None, description="of a running Ray cluster")
+    threads: int = Field(1, ge=1, description="of one evaluation")
+    time_limit_s: float = Field(600.0, gt=0, description="for one evaluation")
+
+    @classmethod
+    def make(cls, values: Mapping[str, Any]) -> Self:
+        """Validate plain values.
+
+        Raises:
+            ConfigError: With the key, the value received and what is allowed.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            lines = [_explained(cls, detail) for detail in error.errors()]
+            raise ConfigError("; ".join(lines)) from None
+
+    @classmethod
+    def read(cls, path: Path) -> dict[str, Any]:
+        """The values of a YAML file, not yet validated, so that others can override them.
+
+        Raises:
+            ConfigError: The file is missing or not a YAML mapping.
+        """
+        try:
+            values = yaml.safe_load(Path(path).read_text())
+        except OSError as error:
+            raise ConfigError(f"cannot read configuration {path}: {error.strerror}") from None
+        except yaml.YAMLError as error:
+            raise ConfigError(f"configuration {path} is not YAML: {error}") from None
+        if not isinstance(values, dict):
+            raise ConfigError(f"configuration {path} must be a mapping of names to values")
+        return values
+
+    def resolved(self, **values: Any) -> Self:
+        """A copy with defaults filled in."""
+        return self.model_copy(update=values)
+
+
+def _explained(cls: type[BaseModel], detail: Mapping[str, Any]) -> str:
+    name = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return f"unknown key {name!r}. Known keys: {', '.join(cls.model_fields)}"
+    if detail["type"] == "missing":
+        return f"{name} is required"
+    return f"{name}: {detail['msg'].lower()}, got {detail['input']!r}"

@@ -1,0 +1,229 @@
+"""Geometry of the curve that a network makes of a circle of images (Chen 2022, arXiv 2202.11921).
+
+The circle is x(t) = radius * (u0 cos t + u1 sin t), with u0 and u1 random, orthonormal and shared by all candidates of a
+repeat. The network's map is its pooled feature vector before the final norm, with every LayerNorm left out unless `norms`
+is set. Its velocity v and acceleration a along the circle are exact (`raynas.proxies.jets`), where the authors' code takes
+one backward pass, or two, for every feature.
+
+All three scores are means over the points, so that a circle mapped by an isometry has length distortion `radius`, curvature
+1 / `radius` and Gauss length 1. `reduction="integral"` multiplies by 2 pi, `"sum"` by the number of points.
+
+Letters: T points of the curve, C features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from raynas.errors import ConfigError, NotApplicableError
+from raynas.proxies.jets import NoRuleError, jet
+from raynas.proxies.probe import Probe, proxy
+
+PAPER = "arXiv 2202.11921"
+REDUCTIONS = ("mean", "sum", "integral")
+
+
+def check_settings(*, points: int, radius: float, reduction: str, **_: Any) -> None:
+    """Refuse settings that no curve can have.
+
+    Raises:
+        ConfigError: Fewer than two points, a radius that is not positive and finite, or an unknown reduction.
+    """
+    if points < 2:
+        raise ConfigError(f"points is {points}; a curve needs at least 2")
+    if not 0 < radius < math.inf:
+        raise ConfigError(f"radius is {radius}; it must be positive and finite")
+    if reduction not in REDUCTIONS:
+        raise ConfigError(f"reduction is {reduction!r}; it is one of {', '.join(REDUCTIONS)}")
+
+
+@proxy("length_distortion", repeats=5, check=check_settings, paper=PAPER)
+def length_distortion(
+    probe: Probe,
+    *,
+    points: int = 10,
+    radius: float = 1.0,
+    endpoint: bool = False,
+    reduction: str = "mean",
+    norms: bool = False,
+    repo_compat: bool = False,
+) -> float:
+    """Mean speed along the curve of features that a circle of images becomes; higher is better.
+
+    Args:
+        probe: A network with a method `pooled_features`; needs no images.
+        points: T, at equal angles, at least 2.
+        radius: Of the circle in image space. The paper's text has the square root of the number of inputs, the authors'
+            code 1.
+        endpoint: Measure angle 2 pi as well as 0, which counts one point twice.
+        reduction: "mean", "sum" or "integral" over the points.
+        norms: Keep the LayerNorms.
+        repo_compat: As the authors' code: `endpoint` is True and `reduction` "sum", whatever they are set to.
+
+    Returns:
+        `length_distortion`, dimensionless for the mean and radius 1.
+
+    Raises:
+        NotApplicableError: The network has no `pooled_features`.
+    """
+    (v,) = probe.once(derivatives, order=1, points=points, radius=radius, endpoint=endpoint or repo_compat, norms=norms)
+    return reduced(speeds(v), "sum" if repo_compat else reduction)
+
+
+@proxy("curvature", repeats=5, higher_is_better=False, check=check_settings, paper=PAPER)
+def curvature(
+    probe: Probe,
+    *,
+    points: int = 10,
+    radius: float = 1.0,
+    endpoint: bool = False,
+    reduction: str = "mean",
+    norms: bool = False,
+    repo_compat: bool = False,
+) -> float:
+    """Mean extrinsic curvature of the curve of features that a circle of images becomes; lower is better.
+
+    Untrained networks make nearly a circle of a circle, and then curvature is the reciprocal of length distortion. The
+    two cannot both be better when higher; since length distortion is, this one is declared better when lower.
+
+    Arguments and errors are those of `length_distortion`.
+
+    Returns:
+        `curvature`, not finite where the speed is 0.
+    """
+    v, a = probe.once(derivatives, order=2, points=points, radius=radius, endpoint=endpoint or repo_compat, norms=norms)
+    return reduced(curvatures(v, a), "sum" if repo_compat else reduction)
+
+
+@proxy("gauss_length", repeats=5, check=check_settings, paper=PAPER)
+def gauss_length(
+    probe: Probe,
+    *,
+    points: int = 10,
+    radius: float = 1.0,
+    endpoint: bool = False,
+    reduction: str = "mean",
+    norms: bool = False,
+    repo_compat: bool = False,
+) -> float:
+    """Mean speed of the unit tangent along the curve of features that a circle of images becomes; higher is better.
+
+    It is 1 for a circle, and close to 1 for most untrained networks without norms, so it tells little apart there.
+
+    Arguments and errors are those of `length_distortion`, except that `repo_compat` also does as the authors' code, which
+    holds the speed constant while it differentiates the unit tangent: |a| / |v|, without removing the part of a along v.
+
+    Returns:
+        `gauss_length`, not finite where the speed is 0.
+    """
+    v, a = probe.once(derivatives, order=2, points=points, radius=radius, endpoint=endpoint or repo_compat, norms=norms)
+    if repo_compat:
+        return reduced(speeds(a) / speeds(v), "sum")
+    return reduced(tangent_speeds(v, a), reduction)
+
+
+# -- arithmetic on velocity and acceleration ---------------------------------------------------------------------------
+
+
+def speeds(v: Tensor) -> Tensor:
+    """Lengths of the rows of v, (T, C) to (T,), without underflow or overflow of their squares."""
+    scale = v.abs().amax(1, keepdim=True)
+    scale = torch.where(scale > 0, scale, 1)
+    return (v / scale).norm(dim=1) * scale[:, 0]
+
+
+def tangent_speeds(v: Tensor, a: Tensor) -> Tensor:
+    """How fast the unit tangent turns: the part of a across v, over |v|; (T, C) and (T, C) to (T,)."""
+    speed = speeds(v)
+    tangent = v / speed[:, None]
+    scale = torch.where(speeds(a) > 0, speeds(a), 1)[:, None]
+    direction = a / scale
+    across = direction - (direction * tangent).sum(1, keepdim=True) * tangent
+    return speeds(across) * (scale[:, 0] / speed)
+
+
+def curvatures(v: Tensor, a: Tensor) -> Tensor:
+    """Extrinsic curvature sqrt(|v|^2 |a|^2 - (v.a)^2) / |v|^3, in a form that does not cancel; (T, C) twice to (T,)."""
+    return tangent_speeds(v, a) / speeds(v)
+
+
+def reduced(values: Tensor, reduction: str) -> float:
+    """One number of the values at all points: their mean, their sum, or 2 pi times their mean."""
+    if reduction == "sum":
+        return float(values.sum())
+    return float(values.mean()) * (2 * math.pi if reduction == "integral" else 1)
+
+
+# -- passes ------------------------------------------------------------------------------------------------------------
+
+
+def circle(probe: Probe, *, points: int, radius: float, endpoint: bool) -> tuple[Tensor, Tensor]:
+    """Images on the circle and their derivative by the angle, each (T, 3, img_size, img_size).
+
+    The second derivative is minus the images.
+    """
+    shape = (3, probe.img_size, probe.img_size)
+    basis, _ = np.linalg.qr(probe.rng().standard_normal((math.prod(shape), 2)))
+    angles = np.linspace(0, 2 * np.pi, points, endpoint=endpoint)
+    cos, sin = radius * np.cos(angles), radius * np.sin(angles)
+    images = np.stack([cos, sin], 1) @ basis.T
+    velocities = np.stack([-sin, cos], 1) @ basis.T
+    x, dx = (torch.as_tensor(array.reshape(-1, *shape)) for array in (images, velocities))
+    return x.to(probe.device, probe.dtype), dx.to(probe.device, probe.dtype)
+
+
+def derivatives(
+    probe: Probe, *, order: int, points: int, radius: float, endpoint: bool, norms: bool
+) -> tuple[Tensor, ...]:
+    """Velocity and, for order 2, acceleration of the features along the circle, each (T, C) in float64 on the CPU.
+
+    Raises:
+        NotApplicableError: The network has no `pooled_features`, or changes tensors in place.
+    """
+    features = getattr(probe.model, "pooled_features", None)
+    if features is None:
+        raise NotApplicableError(f"needs a method pooled_features, which {type(probe.model).__name__} lacks")
+    x, dx = circle(probe, points=points, radius=radius, endpoint=endpoint)
+    terms = (x, dx, -x)[: order + 1]
+    parts: list[tuple[Tensor, ...]] = []
+    with measured(probe.model, norms=norms), torch.no_grad():
+        for part in probe.slices(points):
+            try:
+                result = features(jet(*(term[part] for term in terms)))
+            except NoRuleError as error:
+                raise NotApplicableError(f"needs derivatives of the whole network: {error}") from error
+            parts.append(tuple(term.double().cpu() for term in result.terms[1:]))
+    return tuple(torch.cat(pieces) for pieces in zip(*parts, strict=True))
+
+
+@contextmanager
+def measured(model: nn.Module, *, norms: bool) -> Iterator[None]:
+    """Within it a network is in eval mode, and its LayerNorms pass their input on unless `norms`; restored after."""
+    modules = list(model.modules())
+    training = [module for module in modules if module.training]
+    replaced = [] if norms else [module for module in modules if isinstance(module, nn.LayerNorm)]
+    before = [vars(module).get("forward") for module in replaced]
+    try:
+        for module in training:
+            module.training = False
+        for module in replaced:
+            vars(module)["forward"] = _identity
+        yield
+    finally:
+        for module, forward in zip(replaced, before, strict=True):
+            del vars(module)["forward"]
+            if forward is not None:
+                vars(module)["forward"] = forward
+        for module in training:
+            module.training = True
+
+
+def _identity(x: Tensor) -> Tensor:
+    return x

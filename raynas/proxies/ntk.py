@@ -1,0 +1,220 @@
+"""Condition number of the neural tangent kernel (Chen 2021, arXiv 2102.11535; Chen 2022, arXiv 2202.11921).
+
+The kernel is the Gram matrix of one gradient per image. It is the sum over layers of the Gram matrices of the layers'
+gradients, and for the usual layers those follow from the layer's inputs and the gradients of its outputs, which one
+forward and one backward pass through the whole batch leave behind for all images at once.
+
+Letters: B images, T positions at which a layer applies its weight, I and O inputs and outputs of a group of channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from raynas.errors import NotApplicableError
+from raynas.proxies.curve import measured
+from raynas.proxies.probe import Probe, proxy
+
+
+@proxy("ntk_condition", higher_is_better=False, needs_images=True, paper="arXiv 2102.11535, arXiv 2202.11921")
+def ntk_condition(probe: Probe) -> float:
+    """Condition number of the neural tangent kernel of the pooled features; lower is better.
+
+    One gradient per image: of the sum of its pooled features before the final norm, by all parameters whose name contains
+    "weight", with the LayerNorms in place. This is what the code of As-ViT measures; there a kernel without a condition
+    number counts as -1, here it has no value.
+
+    Args:
+        probe: A network with a method `pooled_features` that treats images one by one, and images (B, 3, img_size,
+            img_size), B >= 2.
+
+    Returns:
+        `ntk_condition`, largest over smallest eigenvalue of the (B, B) kernel, at least 1. Infinite where the smallest is
+        at most eps times the largest, with the eps of the network's dtype.
+
+    Raises:
+        NotApplicableError: There are no images, or one only, or the network has no `pooled_features`.
+    """
+    return condition_number(probe.once(kernel), torch.finfo(probe.dtype).eps)
+
+
+def condition_number(gram: Tensor, eps: float) -> float:
+    """Largest over smallest eigenvalue of a symmetric matrix; infinite if that exceeds 1 / eps, NaN if it holds NaN."""
+    if not gram.isfinite().all():
+        return float("nan")
+    eigenvalues = torch.linalg.eigvalsh(gram.double())
+    smallest, largest = float(eigenvalues[0]), float(eigenvalues[-1])
+    return largest / smallest if smallest > eps * largest else float("inf")
+
+
+def kernel(probe: Probe) -> Tensor:
+    """Gram matrix of the images' gradients, (B, B), float64 on the CPU.
+
+    A batch that must be split is passed once for every pair of slices, so that no more than two are held at a time.
+    """
+    if not hasattr(probe.model, "pooled_features"):
+        raise NotApplicableError(f"needs a method pooled_features, which {type(probe.model).__name__} lacks")
+    images = probe.images
+    if len(images) < 2:
+        raise NotApplicableError(f"needs at least two images, got {len(images)}")
+    slices = list(probe.slices(len(images)))
+    gram = torch.zeros(len(images), len(images), dtype=torch.float64)
+    with measured(probe.model, norms=True), torch.enable_grad():
+        for i, rows in enumerate(slices):
+            first = _gradients(probe.model, images[rows])
+            for columns in slices[i:]:
+                second = first if columns == rows else _gradients(probe.model, images[columns])
+                block = torch.stack([_gram(first[name], second[name]) for name in first]).sum(0).cpu()
+                gram[rows, columns] = block
+                gram[columns, rows] = block.T
+    return gram
+
+
+class _Factors(NamedTuple):
+    """The gradient of image b by a weight is sum over t of outputs[b, :, t]^T inputs[b, :, t], group by group."""
+
+    inputs: Tensor  # (B, groups, T, I)
+    outputs: Tensor  # (B, groups, T, O)
+
+
+_Gradients = _Factors | Tensor  # a tensor is the gradient itself, (B, size of the weight)
+
+
+def _gram(first: _Gradients, second: _Gradients) -> Tensor:
+    """Products of all gradients of two slices, (B1, B2), by the cheaper order of contraction."""
+    if isinstance(first, _Factors) and isinstance(second, _Factors):
+        (b1, _, t, i), (b2, o) = first.inputs.shape, (len(second.inputs), second.outputs.shape[3])
+        by_pairs = b1 * b2 * t * t * (i + o)
+        by_gradients = (b1 + b2) * t * i * o + b1 * b2 * i * o
+        if by_pairs < by_gradients:
+            pairs = _pairs(first.inputs, second.inputs) * _pairs(first.outputs, second.outputs)
+            return pairs.reshape(-1, b1, t, b2, t).sum((0, 2, 4)).double()
+    return (_explicit(first) @ _explicit(second).T).double()
+
+
+def _pairs(first: Tensor, second: Tensor) -> Tensor:
+    """(B1, groups, T, n) and (B2, groups, T, n) to (groups, B1 * T, B2 * T)."""
+    return first.transpose(0, 1).flatten(1, 2) @ second.transpose(0, 1).flatten(1, 2).mT
+
+
+def _explicit(gradients: _Gradients) -> Tensor:
+    if isinstance(gradients, _Factors):
+        return (gradients.outputs.mT @ gradients.inputs).flatten(1)
+    return gradients
+
+
+# -- one forward and one backward pass ---------------------------------------------------------------------------------
+
+_LAYERS: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv2d, nn.LayerNorm)
+
+
+class _Call(NamedTuple):
+    """One call of a layer, with the versions of its tensors at that time."""
+
+    module: Any
+    input: Tensor
+    output: Tensor
+    versions: tuple[int, int]
+
+
+def _gradients(model: nn.Module, images: Tensor) -> dict[str, _Gradients]:
+    """The images' gradients by every weight that they depend on, by the weight's name."""
+    weights = {name: p for name, p in model.named_parameters() if "weight" in name}
+    names = {id(p): name for name, p in weights.items()}
+    layers = [m for m in model.modules() if isinstance(m, _LAYERS) and id(m._parameters.get("weight")) in names]
+    calls: dict[str, list[_Call]] = {}
+    with _recorded(layers, names, calls), _requiring_gradients(list(weights.values())):
+        features: Tensor = model.pooled_features(images)  # type: ignore[operator]
+        known = {name: made for name, made in calls.items() if all(_is_usual(call, len(images)) for call in made)}
+        others = {name: p for name, p in weights.items() if name not in known}
+        outputs = [call.output for made in known.values() for call in made]
+        found = iter(torch.autograd.grad(features.sum(), [*outputs, *others.values()], allow_unused=True))
+        of_calls = {name: [(call, next(found)) for call in made] for name, made in known.items()}
+        used = {name: p for name, p in others.items() if next(found) is not None}
+        gradients: dict[str, _Gradients] = dict(_one_by_one(model, images, used))
+    for name, made in of_calls.items():
+        parts = [_of_call(call, gradient) for call, gradient in made if gradient is not None]
+        if parts:
+            gradients[name] = _together(parts)
+    return gradients
+
+
+@contextmanager
+def _recorded(layers: list[nn.Module], names: dict[int, str], calls: dict[str, list[_Call]]) -> Iterator[None]:
+    """Within it the calls of layers are noted under the name of their weight."""
+
+    def note(module: Any, args: tuple[Any, ...], output: Tensor) -> None:
+        input = args[0] if args else torch.empty(0)
+        call = _Call(module, input.detach(), output, (input._version, output._version))
+        calls.setdefault(names[id(module.weight)], []).append(call)
+
+    handles = [layer.register_forward_hook(note) for layer in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _requiring_gradients(parameters: list[nn.Parameter]) -> Iterator[None]:
+    frozen = [parameter for parameter in parameters if not parameter.requires_grad]
+    try:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+
+
+def _is_usual(call: _Call, batch: int) -> bool:
+    """Whether the weight's gradient follows from the call's input and output in the way of its kind of layer."""
+    module, x, y = call.module, call.input, call.output
+    if (x._version, y._version) != call.versions or not y.requires_grad or len(x) != batch or len(y) != batch:
+        return False  # changed in place afterwards, without a gradient, or not with one row per image
+    if isinstance(module, nn.Conv2d) and (module.padding_mode != "zeros" or isinstance(module.padding, str)):
+        return False
+    kind = next(kind for kind in _LAYERS if isinstance(module, kind))
+    if type(module).forward is kind.forward and "forward" not in vars(module):
+        return True
+    with torch.no_grad():  # an own forward may still do the same
+        expected = kind.forward(module, x)
+        return expected.shape == y.shape and torch.allclose(expected, y, 1e-4, 1e-6)
+
+
+def _of_call(call: _Call, gradient: Tensor) -> _Gradients:
+    module, x, batch = call.module, call.input, len(call.input)
+    if isinstance(module, nn.Linear):
+        return _Factors(x.reshape(batch, 1, -1, x.shape[-1]), gradient.reshape(batch, 1, -1, gradient.shape[-1]))
+    if isinstance(module, nn.Conv2d):
+        patches = F.unfold(x, module.kernel_size, module.dilation, module.padding, module.stride)
+        groups, positions = module.groups, patches.shape[-1]
+        return _Factors(
+            patches.reshape(batch, groups, -1, positions).mT, gradient.reshape(batch, groups, -1, positions).mT
+        )
+    normed = F.layer_norm(x, module.normalized_shape, eps=module.eps)
+    return (gradient * normed).reshape(batch, -1, module.weight.numel()).sum(1)
+
+
+def _together(parts: list[_Gradients]) -> _Gradients:
+    """The sum of the gradients of several calls."""
+    factors = [part for part in parts if isinstance(part, _Factors)]
+    if len(factors) == len(parts):
+        inputs, outputs = zip(*factors, strict=True)
+        return _Factors(torch.cat(inputs, 2), torch.cat(outputs, 2)) if len(parts) > 1 else factors[0]
+    return torch.stack([_explicit(part) for part in parts]).sum(0)
+
+
+def _one_by_one(model: Any, images: Tensor, weights: dict[str, nn.Parameter]) -> Iterator[tuple[str, Tensor]]:
+    """Gradients by weights of which nothing is known, by one pass for each image."""
+    if weights:
+        rows = [torch.autograd.grad(model.pooled_features(image).sum(), list(weights.values())) for image in images.split(1)]
+        for name, column in zip(weights, zip(*rows, strict=True), strict=True):
+            yield name, torch.stack([gradient.flatten() for gradient in column])

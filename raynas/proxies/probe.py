@@ -1,0 +1,219 @@
+"""What a proxy is given, and what it declares.
+
+A `Probe` is one network with one draw of weights, and the images. Passes through the network are the unit of cost, so
+they are functions of the probe that it calls once and remembers; proxies are arithmetic on what passes leave behind.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from raynas.errors import ConfigError, NotApplicableError, UnknownNameError
+from raynas.registry import proxies
+from raynas.seeds import input_seed
+from raynas.space import Architecture
+
+R = TypeVar("R")
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+class Probe:
+    """One network with one draw of weights, and one batch of images, for all proxies that want this draw.
+
+    A proxy leaves the network as it found it: weights, buffers, mode and hooks.
+
+    Args:
+        architecture: What is scored.
+        model: In eval mode, its parameters frozen (no gradients); or a function that builds it, called on first use.
+        img_size: Side of the images in pixels.
+        score_seed, repeat: What random draws beyond the weights follow from.
+        images: (B, 3, img_size, img_size), normalised; None where no proxy needs images.
+        labels: (B,), class numbers; None where no proxy needs labels.
+        max_batch: Most samples in one pass; None: all at once.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        model: nn.Module | Callable[[], nn.Module],
+        *,
+        img_size: int,
+        score_seed: int = 0,
+        repeat: int = 0,
+        images: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        max_batch: int | None = None,
+    ) -> None:
+        self.architecture = architecture
+        self._model = model
+        self.img_size = img_size
+        self.score_seed = score_seed
+        self.repeat = repeat
+        self.max_batch = max_batch
+        self._images = images
+        self._labels = labels
+        self._passes: dict[Any, Any] = {}
+
+    @property
+    def model(self) -> nn.Module:
+        """The network, in eval mode, its parameters frozen."""
+        if not isinstance(self._model, nn.Module):
+            self._model = self._model()
+        return self._model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.model.parameters(), torch.empty(0)).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the network's parameters."""
+        return next(self.model.parameters(), torch.empty(0)).dtype
+
+    @property
+    def images(self) -> torch.Tensor:
+        """The batch, (B, 3, img_size, img_size), in the network's dtype and on its device.
+
+        Raises:
+            NotApplicableError: There is none.
+        """
+        if self._images is None:
+            raise NotApplicableError("needs images")
+        return self._images
+
+    @property
+    def labels(self) -> torch.Tensor:
+        """The batch's class numbers, (B,).
+
+        Raises:
+            NotApplicableError: There are none.
+        """
+        if self._labels is None:
+            raise NotApplicableError("needs labels")
+        return self._labels
+
+    def rng(self) -> np.random.Generator:
+        """For curves and perturbations: fresh at every call, equal for all candidates of one repeat."""
+        return np.random.default_rng(input_seed(self.score_seed, self.repeat))
+
+    def once(self, function: Callable[..., R], **settings: Any) -> R:
+        """function(self, **settings), called the first time only; for passes that several proxies share."""
+        key = (function, tuple(sorted(settings.items())))
+        if key not in self._passes:
+            self._passes[key] = function(self, **settings)
+        result: R = self._passes[key]
+        return result
+
+    def slices(self, n: int) -> Iterator[slice]:
+        """Consecutive slices of n samples, each small enough for one pass."""
+        step = min(n, self.max_batch or n)
+        return (slice(start, min(start + step, n)) for start in range(0, n, step))
+
+
+ProxyFunction = Callable[..., float | Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A score of an untrained network, with all that says what its values mean.
+
+    Args:
+        name: Its name in the registry.
+        function: (probe, **settings) -> value, or several named values.
+        version: Raised when the same network would get another value.
+        higher_is_better: Direction in which it is a score.
+        outputs: Names of the values; its own name unless it returns several.
+        settings: Keyword arguments of the function, with their defaults.
+        repeats: Weight draws over which values are averaged.
+        dtype: Of the network and the images, "float32" or "float64".
+        needs_images, needs_labels: What the probe must hold.
+        shared_draws: Weights are the same numbers for all candidates, instead of a draw for each.
+        check: Called with the settings as keywords when they are set; raises ConfigError for values that are not allowed.
+        summary, paper: For people.
+    """
+
+    name: str
+    function: ProxyFunction
+    version: int = 1
+    higher_is_better: bool = True
+    outputs: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    repeats: int = 1
+    dtype: str = "float32"
+    needs_images: bool = False
+    needs_labels: bool = False
+    shared_draws: bool = False
+    check: Callable[..., None] | None = None
+    summary: str = ""
+    paper: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "outputs", self.outputs or (self.name,))
+        parameters = list(inspect.signature(self.function).parameters.values())[1:]
+        defaults = {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
+        object.__setattr__(self, "settings", {**defaults, **self.settings})
+        if self.check is not None:
+            self.check(**self.settings)
+
+    def __call__(self, probe: Probe) -> dict[str, float]:
+        """The named values on this probe."""
+        values = self.function(probe, **self.settings)
+        return dict(values) if isinstance(values, Mapping) else {self.outputs[0]: float(values)}
+
+    def configured(self, **settings: Any) -> Proxy:
+        """A copy with other settings; `repeats` and `dtype` are settings of every proxy.
+
+        Raises:
+            UnknownNameError: The proxy has no such setting; the message lists those it has.
+            ConfigError: A value is of another type than the default, or not allowed.
+        """
+        own = dict(self.settings)
+        common: dict[str, Any] = {"repeats": self.repeats, "dtype": self.dtype}
+        for name, value in settings.items():
+            target = common if name in common else own
+            if name not in target:
+                known = ", ".join([*own, *common])
+                raise UnknownNameError(f"proxy {self.name!r} has no setting {name!r}. Known settings: {known}")
+            target[name] = _converted(f"{self.name}.{name}", value, target[name])
+        if common["dtype"] not in DTYPES:
+            raise ConfigError(f"{self.name}.dtype is one of {', '.join(DTYPES)}, not {common['dtype']!r}")
+        if common["repeats"] < 1:
+            raise ConfigError(f"{self.name}.repeats is at least 1, not {common['repeats']}")
+        return replace(self, settings=own, **common)
+
+
+def _converted(name: str, value: Any, default: Any) -> Any:
+    """The value in the type of the default: 1 for a default of 1.0 is 1.0, "a" for a default of 1 is an error."""
+    if isinstance(default, bool) or default is None or isinstance(value, bool):
+        accepted = default is None or isinstance(value, bool) is isinstance(default, bool)
+    elif isinstance(default, float):
+        accepted = isinstance(value, int | float)
+        value = float(value) if accepted else value
+    else:
+        accepted = isinstance(value, type(default))
+    if not accepted:
+        raise ConfigError(f"{name} is of type {type(default).__name__}, not {value!r}")
+    return value
+
+
+def proxy(name: str, **declared: Any) -> Callable[[ProxyFunction], ProxyFunction]:
+    """Decorator that registers a function (probe, *, settings) as a proxy; keywords are the fields of `Proxy`.
+
+    The summary is the docstring's first line unless given.
+    """
+
+    def register(function: ProxyFunction) -> ProxyFunction:
+        summary = (inspect.getdoc(function) or "").partition("\n")[0]
+        proxies.register(name)(Proxy(name, function, **{"summary": summary, **declared}))
+        return function
+
+    return register

@@ -1,0 +1,395 @@
+"""Scoring on Ray actors that may be lost at any time."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from raynas.errors import PoolError
+from raynas.pool import Job, Result
+from raynas.results import Status
+from raynas.space import Architecture
+from raynas.store import Outcome
+
+if TYPE_CHECKING:
+    from raynas.evaluator import EvaluationTask
+
+
+class _Worker:
+    """The actor: long-lived, holds the task and the device, scores chunks."""
+
+    def __init__(self, task: EvaluationTask) -> None:
+        self._task = task
+        self._running: tuple[int, int, float] | None = None  # chunk, item, when it started
+        self._evaluator: Any = None
+
+    def ready(self) -> tuple[str, int]:
+        """Build what takes long; node and process id."""
+        import ray
+
+        from raynas.evaluator import Evaluator
+
+        if self._evaluator is None:
+            self._evaluator = Evaluator(self._task)
+        return ray.get_runtime_context().get_node_id(), os.getpid()
+
+    def run(
+        self, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]
+    ) -> tuple[float, list[list[Outcome]]]:
+        """Score jobs in order; seconds taken, and their outcomes."""
+        import torch
+
+        from raynas.evaluator import DeviceLostError
+
+        self.ready()
+        # The number belongs to the thread that computes, which is not always the same one.
+        torch.set_num_threads(self._task.threads)
+        started = monotonic()
+        outcomes = []
+        try:
+            for item, (architecture, wanted) in enumerate(jobs):
+                self._running = (chunk, item, monotonic())
+                outcomes.append(self._evaluator(architecture, wanted))
+        except DeviceLostError as error:
+            print(f"raynas worker ends itself: {error}", file=sys.stderr, flush=True)
+            os._exit(1)
+        finally:
+            self._running = None
+        return monotonic() - started, outcomes
+
+    def progress(self) -> tuple[int, int, float] | None:
+        """Chunk, item and its seconds so far, by this worker's own clock; None between chunks."""
+        running = self._running
+        return running and (running[0], running[1], monotonic() - running[2])
+
+
+@dataclass
+class _Item:
+    """A job with what is held against it."""
+
+    job: Job
+    lost_alone: int = 0
+    late: int = 0
+
+
+@dataclass
+class _Chunk:
+    """Items that travel together."""
+
+    id: int
+    items: list[_Item]
+    is_suspect: bool = False
+    """It was with a worker that was lost; runs with no other chunk beside it, so that blame is exact."""
+    sent: float = 0.0
+
+
+@dataclass
+class _Slot:
+    """One actor as the driver sees it."""
+
+    actor: Any
+    node: str | None = None
+    pid: int | None = None
+    ready: Any = None  # the pending reference of its ready(), while it starts or restarts
+    chunks: dict[Any, _Chunk] = field(default_factory=dict)  # in flight by reference, in order of sending
+    progress: Any = None
+    progress_since: float = 0.0
+    running: tuple[int, int] | None = None  # chunk and item at the last progress report
+    is_killed_for_time: bool = False
+    lost: _Chunk | None = None  # what it computed when it was lost, while nobody is blamed yet
+
+
+_IN_FLIGHT = 2  # chunks per actor: one computes while the next one travels
+_CHUNK_S = 0.5  # time that a chunk should take
+_MAX_LOST_ALONE = 3
+_MAX_LATE = 2
+_SILENCE_S = 10.0  # beyond the time limit, for a worker that does not answer
+_WAITING_SAID_AFTER_S = 10.0
+
+
+class RayPool:
+    """Long-lived actors, each with its share of a GPU, fed chunks that adapt to the time an item takes.
+
+    The driver owns all retries: an actor that is lost is restarted by Ray, its first chunk is bisected until the guilty
+    item runs alone, and an item that was alone with three lost actors is `crashed`. An item over the time limit has its
+    actor killed; it runs once more alone and is then `timeout`. A lost node blames nobody.
+
+    Args:
+        task: What actors score.
+        workers: Number of actors.
+        gpus_per_worker: Share of a GPU for each; 0 computes on the CPU.
+        window: Candidates in flight, which bounds chunks to window / (2 * workers).
+        time_limit_s: For one evaluation.
+        log: Called with lines for people: why it waits, which worker was lost.
+    """
+
+    def __init__(
+        self,
+        task: EvaluationTask,
+        *,
+        workers: int,
+        gpus_per_worker: float = 0.0,
+        window: int = 64,
+        time_limit_s: float = 600.0,
+        log: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        import ray
+
+        self._ray = ray
+        self._log = log
+        self._time_limit_s = time_limit_s
+        self._max_chunk = max(1, window // (2 * workers))
+        self._workers = workers
+        self._share = {"CPU": float(task.threads), "GPU": gpus_per_worker}
+        task_ref = ray.put(task)
+        self._task_ref = task_ref  # keeps the task alive for restarts
+        # A thread of its own answers for progress while another one computes.
+        worker = ray.remote(concurrency_groups={"progress": 1})(_Worker).options(
+            num_cpus=task.threads,
+            num_gpus=gpus_per_worker or None,
+            max_restarts=-1,
+            max_task_retries=0,
+        )
+        self._slots = [_Slot(worker.remote(task_ref)) for _ in range(workers)]
+        for slot in self._slots:
+            self._expect_ready(slot)
+        self._failed: list[Result] = []
+        self._queue: deque[_Item] = deque()
+        self._suspects: deque[_Chunk] = deque()
+        self._num_chunks = 0
+        self._seconds_per_item: float | None = None
+        self._waiting_since = monotonic()
+        self._last_look = monotonic()
+
+    # -- the pool's interface ------------------------------------------------------------------------------------
+
+    def submit(self, job: Job) -> None:
+        """Queue a job."""
+        self._queue.append(_Item(job))
+
+    def poll(self, timeout_s: float) -> list[Result]:
+        """Finished jobs, after waiting for at least one at most this long."""
+        deadline = monotonic() + timeout_s
+        while True:
+            self._send()
+            results, self._failed = self._failed, []
+            references = self._references()
+            if not references:
+                return results
+            pause = 0.0 if results else max(0.0, min(deadline - monotonic(), self._pause_s()))
+            done, _ = self._ray.wait(references, num_returns=1, timeout=pause)
+            if done and len(references) > 1:
+                done, _ = self._ray.wait(references, num_returns=len(references), timeout=0)
+            for reference in done:
+                results += self._take(reference)
+            self._look_after()
+            if results or monotonic() >= deadline:
+                return results
+
+    def close(self) -> None:
+        """End the actors."""
+        for slot in self._slots:
+            self._ray.kill(slot.actor)
+        self._slots = []
+
+    # -- sending -------------------------------------------------------------------------------------------------
+
+    def _send(self) -> None:
+        """Fill the actors up, least loaded first."""
+        for depth in range(_IN_FLIGHT):
+            for slot in self._slots:
+                if slot.ready is None and len(slot.chunks) == depth and not self._has_suspect(slot):
+                    chunk = self._next_chunk(is_first=depth == 0)
+                    if chunk is not None:
+                        jobs = [(item.job.architecture, item.job.wanted) for item in chunk.items]
+                        chunk.sent = monotonic()
+                        slot.chunks[slot.actor.run.remote(chunk.id, jobs)] = chunk
+
+    def _next_chunk(self, *, is_first: bool) -> _Chunk | None:
+        if self._suspects:
+            return self._suspects.popleft() if is_first else None
+        if not self._queue:
+            return None
+        size = min(self._chunk_size(), -(-len(self._queue) // self._workers))
+        return self._chunk([self._queue.popleft() for _ in range(size)])
+
+    def _chunk(self, items: list[_Item], *, is_suspect: bool = False) -> _Chunk:
+        self._num_chunks += 1
+        return _Chunk(self._num_chunks, items, is_suspect)
+
+    def _chunk_size(self) -> int:
+        if self._seconds_per_item is None:
+            return 1
+        return max(1, min(self._max_chunk, int(_CHUNK_S / max(self._seconds_per_item, 1e-6))))
+
+    @staticmethod
+    def _has_suspect(slot: _Slot) -> bool:
+        return any(chunk.is_suspect for chunk in slot.chunks.values())
+
+    # -- receiving -----------------------------------------------------------------------------------------------
+
+    def _references(self) -> list[Any]:
+        starting = [slot.ready for slot in self._slots if slot.ready is not None]
+        return starting + [reference for slot in self._slots for reference in slot.chunks]
+
+    def _take(self, reference: Any) -> list[Result]:
+        slot = next((s for s in self._slots if reference in s.chunks or reference is s.ready), None)
+        if slot is None:
+            return []  # of a chunk that was given up in this round
+        if reference is slot.ready:
+            self._on_ready(slot)
+            return []
+        chunk = slot.chunks[reference]
+        try:
+            seconds, outcomes = self._ray.get(reference)
+        except self._ray.exceptions.RayActorError:
+            self._on_lost(slot)
+            return []
+        del slot.chunks[reference]
+        slot.running = None
+        per_item = seconds / len(chunk.items)
+        before = self._seconds_per_item
+        self._seconds_per_item = per_item if before is None else 0.7 * before + 0.3 * per_item
+        return [Result(item.job, found) for item, found in zip(chunk.items, outcomes, strict=True)]
+
+    # -- actors that start, hang and die -------------------------------------------------------------------------
+
+    def _expect_ready(self, slot: _Slot) -> None:
+        slot.ready = slot.actor.ready.remote()
+
+    def _on_ready(self, slot: _Slot) -> None:
+        reference, slot.ready = slot.ready, None
+        try:
+            node, pid = self._ray.get(reference)
+        except self._ray.exceptions.ActorUnavailableError:
+            self._expect_ready(slot)
+        except (self._ray.exceptions.ActorDiedError, self._ray.exceptions.RayTaskError) as error:
+            raise PoolError(f"a worker cannot be started: {error}") from error
+        else:
+            self._settle(slot)
+            slot.node, slot.pid = node, pid
+
+    def _on_lost(self, slot: _Slot) -> None:
+        """The actor's process is gone, with everything it was given; Ray restarts it, elsewhere if its node is gone.
+
+        Whether the node is gone may be known only later: blame waits until the actor is back or the node reported dead.
+        """
+        guilty, *innocent = slot.chunks.values()
+        for chunk in reversed(innocent):
+            self._give_back(chunk)
+        slot.lost = guilty
+        slot.chunks, slot.progress = {}, None
+        self._expect_ready(slot)
+
+    def _settle(self, slot: _Slot) -> None:
+        """Decide who is to blame for the loss of an actor."""
+        chunk, slot.lost = slot.lost, None
+        running, slot.running = slot.running, None
+        was_late, slot.is_killed_for_time = slot.is_killed_for_time, False
+        if chunk is None:
+            return
+        if was_late and running is not None and running[0] == chunk.id:
+            self._blame_late(chunk, running[1])
+        elif slot.node is not None and not self._is_alive(slot.node):
+            self._log(f"node {slot.node[:8]} is lost; the candidates of its workers are scored elsewhere")
+            self._give_back(chunk)
+        else:
+            self._log(f"worker process {slot.pid} is lost; its candidates are scored again")
+            self._blame_lost(chunk)
+
+    def _blame_lost(self, chunk: _Chunk) -> None:
+        if len(chunk.items) > 1:
+            middle = len(chunk.items) // 2
+            for half in (chunk.items[:middle], chunk.items[middle:]):
+                self._suspects.append(self._chunk(half, is_suspect=True))
+            return
+        (item,) = chunk.items
+        item.lost_alone += chunk.is_suspect
+        if item.lost_alone == _MAX_LOST_ALONE:
+            self._fail(item, Status.CRASHED, f"the worker process was lost {_MAX_LOST_ALONE} times with this alone")
+        else:
+            self._suspects.append(self._chunk([item], is_suspect=True))
+
+    def _blame_late(self, chunk: _Chunk, late: int) -> None:
+        item = chunk.items.pop(late)
+        if chunk.items:
+            self._give_back(chunk)
+        item.late += 1
+        if item.late == _MAX_LATE:
+            self._fail(item, Status.TIMEOUT, f"over the time limit of {self._time_limit_s:g} s, {_MAX_LATE} times")
+        else:
+            self._log(f"a candidate is over the time limit of {self._time_limit_s:g} s; it is tried once more, alone")
+            self._suspects.append(self._chunk([item], is_suspect=True))
+
+    def _give_back(self, chunk: _Chunk) -> None:
+        if chunk.is_suspect:
+            self._suspects.appendleft(chunk)
+        else:
+            self._queue.extendleft(reversed(chunk.items))
+
+    def _fail(self, item: _Item, status: Status, error: str) -> None:
+        outcomes = [Outcome(None, str(status), error)] * item.job.num_outputs
+        self._failed.append(Result(item.job, outcomes))
+
+    def _is_alive(self, node: str) -> bool:
+        return any(entry["NodeID"] == node and entry["Alive"] for entry in self._ray.nodes())
+
+    # -- looking after actors that take long ---------------------------------------------------------------------
+
+    def _pause_s(self) -> float:
+        return min(1.0, self._time_limit_s / 10)
+
+    def _look_after(self) -> None:
+        """Now and then: ask long-running actors how far they are, kill late ones, say why nothing goes on."""
+        now = monotonic()
+        if now - self._last_look < self._pause_s():
+            return
+        self._last_look = now
+        for slot in self._slots:
+            if slot.lost is not None and slot.node is not None and not self._is_alive(slot.node):
+                self._settle(slot)
+            elif slot.chunks and not slot.is_killed_for_time:
+                self._check_time(slot, now)
+        if all(slot.ready is not None for slot in self._slots):
+            self._say_why_waiting(now)
+        else:
+            self._waiting_since = now
+
+    def _check_time(self, slot: _Slot, now: float) -> None:
+        first = next(iter(slot.chunks.values()))
+        if now - first.sent < self._time_limit_s / 2:
+            return  # nothing in it can be late yet
+        if slot.progress is None:
+            slot.progress = slot.actor.progress.options(concurrency_group="progress").remote()
+            slot.progress_since = now
+            return
+        done, _ = self._ray.wait([slot.progress], timeout=0)
+        if done:
+            reference, slot.progress = slot.progress, None
+            try:
+                report = self._ray.get(reference)
+            except self._ray.exceptions.RayActorError:
+                return  # the chunk's own reference tells
+            slot.running = report and report[:2]
+            is_late = report is not None and report[2] > self._time_limit_s
+        else:
+            # Code that never lets another thread run keeps the worker from answering.
+            is_late = now - slot.progress_since > self._time_limit_s + _SILENCE_S
+        if is_late:
+            slot.is_killed_for_time = True
+            self._ray.kill(slot.actor, no_restart=False)
+
+    def _say_why_waiting(self, now: float) -> None:
+        if now - self._waiting_since < _WAITING_SAID_AFTER_S:
+            return
+        self._waiting_since = now
+        free, total = self._ray.available_resources(), self._ray.cluster_resources()
+        needs = " and ".join(f"{amount:g} {name}" for name, amount in self._share.items() if amount)
+        has = ", ".join(f"{total.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in ("CPU", "GPU"))
+        nodes = sum(node["Alive"] for node in self._ray.nodes())
+        self._log(f"waiting for {self._workers} workers with {needs} each; {nodes} nodes with {has}")

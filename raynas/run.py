@@ -1,0 +1,373 @@
+"""A run: ask, score, store, tell, from its first candidate or from where a killed run stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import yaml
+
+from raynas.book import UNASKED, ScoreBook
+from raynas.cluster import connect, default_workers
+from raynas.errors import ConfigError, RaynasError, StoreError
+from raynas.plan import Plan
+from raynas.pool import EvaluatorPool, SerialPool
+from raynas.ranking import Ranking
+from raynas.ray_pool import RayPool
+from raynas.results import Candidate, Evaluation
+from raynas.searchers.base import Searcher
+from raynas.store import ResultStore, read_evaluations, write_json, write_text
+
+_POLL_S = 0.5
+_SUMMARY_EVERY_S = 5.0
+
+
+class Interrupted(RaynasError):
+    """A signal ended the run; what was done is stored.
+
+    Args:
+        signum: The signal.
+        folder: The run folder, which can be resumed.
+    """
+
+    def __init__(self, signum: int, folder: Path) -> None:
+        super().__init__(f"interrupted by {signal.Signals(signum).name}; what is done is stored in {folder}")
+        self.signum = signum
+        self.folder = folder
+
+
+class Listener:
+    """Hears of a run's progress; the base class ignores it."""
+
+    def on_start(self, folder: Path, budget: int) -> None:
+        """The run starts, or resumes."""
+
+    def on_tell(self, evaluation: Evaluation, told: int, ranking: Ranking) -> None:
+        """An evaluation was told."""
+
+    def on_log(self, line: str) -> None:
+        """Something that a person wants to know."""
+
+
+@dataclass
+class _Clock:
+    """Where the driver's time goes, in seconds."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, name: str, started: float) -> float:
+        """Book the time since `started`; returns now."""
+        now = perf_counter()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - started
+        return now
+
+
+def execute(
+    plan: Plan,
+    folder: Path,
+    *,
+    resume: bool = False,
+    reuse: Sequence[Path] = (),
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """Carry out a plan in a run folder.
+
+    Args:
+        plan: What to do.
+        folder: Created unless it exists.
+        resume: Continue the run that the folder holds; without one, start.
+        reuse: Folders of other runs whose scores are taken where their keys are equal.
+        listener: Hears of progress.
+
+    Returns:
+        The summary, as in summary.json.
+
+    Raises:
+        StoreError: The folder holds another run, is in use, or cannot be written.
+        PoolError: Workers cannot be started.
+        Interrupted: SIGINT or SIGTERM; what was done is stored.
+    """
+    listener = listener or Listener()
+    check_folder(folder, plan, resume=resume)
+    tables = [read_evaluations(path) for path in reuse]
+    with ExitStack() as stack:
+        pool = start_pool(plan, stack, listener.on_log)
+        stop = stack.enter_context(_stop_on_signal(listener.on_log))
+        store = ResultStore(folder, [score.identity for score in plan.scores])
+        stack.callback(store.close)
+        for name in store.set_aside:
+            listener.on_log(f"set aside {name}; what it held is scored again")
+        write_text(folder / "run.yaml", description(plan))
+        run = _Run(plan, folder, ScoreBook(plan, store, tables), pool, stop, listener)
+        return run.carry_out()
+
+
+class _Run:
+    """The state of one session of a run."""
+
+    def __init__(
+        self, plan: Plan, folder: Path, book: ScoreBook, pool: EvaluatorPool, stop: list[int], listener: Listener
+    ) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.book = book
+        self.pool = pool
+        self.stop = stop  # signals received
+        self.listener = listener
+        self.clock = _Clock()
+        self.ranking = Ranking(plan.objectives)
+        self.told = 0
+        self.recommended: dict[str, Any] | None = None
+        self._seconds_before = _seconds_of_earlier_sessions(folder)
+        self._started = perf_counter()
+        self._summary_written = 0.0
+
+    def carry_out(self) -> dict[str, Any]:
+        """Search, keeping summary.json up to date, also when it ends badly."""
+        status, error = "failed", None
+        self.listener.on_start(self.folder, self.plan.config.budget)
+        self._write_summary("running")
+        try:
+            searcher = self.plan.searcher()
+            status = self._search(searcher)
+            if status != "interrupted":
+                self._evaluate_recommendation(searcher)
+            self.book.flush()
+        except BaseException as failure:
+            error = f"{type(failure).__name__}: {failure}"
+            raise
+        finally:
+            with suppress(StoreError):  # on a full disk, the error that is on its way says more
+                summary = self._write_summary(status, error)
+        if status == "interrupted":
+            raise Interrupted(self.stop[0], self.folder)
+        return summary
+
+    def _search(self, searcher: Searcher) -> str:
+        """Ask, have scored, tell; returns the status with which it ended.
+
+        Candidate k is asked when exactly max(0, k - window + 1) have been told, and evaluations are told one at a time
+        in the order of the candidates: so the searcher's course depends on no clock and no worker.
+        """
+        budget, window = self.plan.config.budget, self.plan.window
+        waiting: deque[Candidate] = deque()
+        now = perf_counter()
+        while self.told < budget:
+            wanted = min(budget, self.told + window) - self.told - len(waiting)
+            asked = searcher.ask(wanted) if wanted else []
+            now = self.clock.add("ask", now)
+            for candidate in asked:
+                self.book.request(candidate, self.pool)
+            waiting.extend(asked)
+            now = self.clock.add("dispatch", now)
+            if not waiting:
+                return "exhausted"
+            while (evaluation := self.book.answer(waiting[0])) is None:
+                now = self.clock.add("store", now)
+                results = self.pool.poll(_POLL_S)
+                now = self.clock.add("wait", now)
+                self.book.receive(results)
+                if self.stop:
+                    self.book.flush()
+                    return "interrupted"
+            waiting.popleft()
+            now = self.clock.add("store", now)
+            searcher.tell([evaluation])
+            self.told += 1
+            self.ranking.add(evaluation)
+            now = self.clock.add("tell", now)
+            self.listener.on_tell(evaluation, self.told, self.ranking)
+            if now - self._summary_written > _SUMMARY_EVERY_S:
+                self._write_summary("running")
+            now = self.clock.add("report", now)
+            if self.stop:
+                self.book.flush()
+                return "interrupted"
+        return "completed"
+
+    def _evaluate_recommendation(self, searcher: Searcher) -> None:
+        """Score what the searcher would choose, which it need not have asked for."""
+        recommendation = getattr(searcher, "recommendation", None)
+        if recommendation is None or not self.told:
+            return
+        candidate = Candidate(UNASKED, recommendation())
+        self.book.request(candidate, self.pool)
+        while (evaluation := self.book.answer(candidate)) is None:
+            self.book.receive(self.pool.poll(_POLL_S))
+        self.recommended = self._described(evaluation)
+
+    def _described(self, evaluation: Evaluation) -> dict[str, Any]:
+        costs = {name: int(value) for name, value in self.plan.costs(evaluation.architecture).items()}
+        scores = {name: value for name, value in evaluation.scores.items() if name not in costs}
+        return {
+            "architecture": dict(evaluation.architecture),
+            "scores": scores,
+            **costs,
+            "candidate": evaluation.id,
+            "text": self.plan.space.text(evaluation.architecture),
+        }
+
+    def _write_summary(self, status: str, error: str | None = None) -> dict[str, Any]:
+        seconds = self._seconds_before + perf_counter() - self._started
+        summary = {
+            "status": status,
+            "evaluations": self.told,
+            "failed": self.book.num_failed,
+            "reused": self.book.num_reused,
+            "seconds": seconds,
+            "evaluations_per_s": self.told / seconds,
+            "best": [self._described(evaluation) for evaluation in self.ranking.best()],
+            "recommended": self.recommended,
+            "driver_seconds": dict(self.clock.seconds),
+            "error": error,
+        }
+        write_json(self.folder / "summary.json", summary)
+        self._summary_written = perf_counter()
+        return summary
+
+
+def start_pool(plan: Plan, stack: ExitStack, log: Callable[[str], None]) -> EvaluatorPool:
+    """The pool that the configuration asks for, with Ray under it if it needs it; the stack ends both."""
+    config = plan.config
+    if config.workers == 0:
+        if config.address or config.gpus_per_worker:
+            raise ConfigError("workers=0 scores in this process; an address or GPUs per worker need workers")
+        import torch
+
+        serial = SerialPool(plan.task("cuda" if torch.cuda.is_available() else "cpu"))
+        stack.callback(serial.close)
+        return serial
+    stack.callback(connect(config.address, min_cpus=(config.workers or 1) * config.threads))
+    workers, gpus = default_workers(config.gpus_per_worker)
+    workers = config.workers or workers
+    if plan.window < 2 * workers:
+        log(f"the window of {plan.window} is under twice the {workers} workers: some will wait for others")
+    pool = RayPool(
+        plan.task("cuda" if gpus else "cpu"),
+        workers=workers,
+        gpus_per_worker=gpus,
+        window=plan.window,
+        time_limit_s=config.time_limit_s,
+        log=log,
+    )
+    stack.callback(pool.close)
+    return pool
+
+
+def check_folder(folder: Path, plan: Plan, *, resume: bool) -> None:
+    """Refuse a folder that holds something else than this run; writes nothing.
+
+    Raises:
+        StoreError: It holds another run, or files that are no run; the message shows the difference.
+    """
+    stored_file = folder / "run.yaml"
+    if not stored_file.exists():
+        foreign = (
+            [path.name for path in folder.iterdir() if path.name not in (".lock", "evaluations")]
+            if (folder.is_dir())
+            else []
+        )
+        if foreign or folder.is_file():
+            raise StoreError(f"{folder} is not empty and holds no run: {', '.join(sorted(foreign)[:5])}")
+        return
+    if not resume:
+        raise StoreError(f"{folder} holds a run already: --resume continues it, another --out leaves it alone")
+    stored = read_description(folder)["identity"]
+    differences = _differences(stored, yaml.safe_load(yaml.safe_dump(_plain(plan.identity()))))
+    if differences:
+        raise StoreError(f"{folder} holds another run: {'; '.join(differences)}")
+
+
+def description(plan: Plan) -> str:
+    """run.yaml: the resolved configuration, what identifies the run, and with what it was made."""
+    packages = ("raynas", "ray", "torch", "timm", "numpy", "optuna", "pyarrow")
+    return yaml.safe_dump(
+        {
+            "config": _plain(plan.config.model_dump()),
+            "identity": _plain(plan.identity()),
+            "directions": {score.name: "max" if score.higher_is_better else "min" for score in plan.scores},
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+            "machine": {"system": platform.platform(), "cores": os.cpu_count()},
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+        sort_keys=False,
+    )
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """run.yaml of a run folder.
+
+    Raises:
+        StoreError: It is missing or not what a run writes.
+    """
+    path = Path(folder) / "run.yaml"
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise StoreError(f"{folder} holds no run: cannot read {path.name} ({error.strerror})") from None
+    except yaml.YAMLError as error:
+        raise StoreError(f"{path} is damaged: {error}") from None
+    if not isinstance(content, dict) or not {"config", "identity"} <= content.keys():
+        raise StoreError(f"{path} is not the description of a run")
+    return content
+
+
+def _seconds_of_earlier_sessions(folder: Path) -> float:
+    try:
+        return float(json.loads((folder / "summary.json").read_text())["seconds"])
+    except (OSError, ValueError, KeyError):
+        return 0.0
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, so that YAML reads back what was written."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _differences(stored: Any, now: Any, name: str = "") -> list[str]:
+    if isinstance(stored, dict) and isinstance(now, dict):
+        names = list(dict.fromkeys([*stored, *now]))
+        return [
+            line
+            for key in names
+            for line in _differences(stored.get(key), now.get(key), f"{name}.{key}" if name else key)
+        ]
+    return [] if stored == now else [f"{name} was {stored!r} and is now {now!r}"]
+
+
+@contextmanager
+def _stop_on_signal(log: Callable[[str], None]) -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM in a list that the loop looks at; a second one interrupts at once."""
+    received: list[int] = []
+
+    def receive(signum: int, frame: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(signum)
+        log(f"{signal.Signals(signum).name}: storing what is done; once more to stop at once")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {signum: signal.signal(signum, receive) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

@@ -1,0 +1,184 @@
+"""REINFORCE over independent categorical decisions, as As-ViT searches topologies (Chen 2022, arXiv 2202.11921)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from raynas.registry import searchers
+from raynas.results import Candidate, Constraint, Evaluation, Objective
+from raynas.searchers.base import Ledger, check_count, check_number, check_objectives, oriented_values
+from raynas.space import Architecture, SearchSpace
+
+# D: decisions of the space, K: options of the largest one.
+
+
+@searchers.register("reinforce")
+class Reinforce:
+    """One softmax per decision, moved by Adam along log pi(architecture) x advantage.
+
+    The reward of a result is the sum over objectives of its difference to the result told before, in units of the range
+    of the last `history` values. The advantage is the reward less a moving average that already holds it, so the first
+    is 0. A result that is not ok, or infeasible, takes the worst value so far. Architectures may be asked repeatedly: a
+    policy that has converged asks nothing else.
+
+    Differences from the published code: the range has a relative epsilon (there 1e-6, which is not small against scores
+    of 1e-6); decisions of absent layers get no gradient (there are none in As-ViT); a result told late moves the policy
+    along the gradient of the current log pi, as an asynchronous actor-critic does, because that gradient vanishes for
+    decisions that have meanwhile been settled, where the one of the asking time would push them on.
+
+    Args:
+        space, objectives, constraints, seed, admits: As for every searcher; several objectives count equally.
+        learning_rate: Of Adam, whose other parameters have their usual values.
+        baseline_momentum: Of the moving average of rewards.
+        history: Values whose range is the unit of rewards.
+        max_tries: Draws from the policy for one candidate where `admits` refuses; the last is asked all the same, so
+            that the policy learns to leave the region.
+
+    Raises:
+        ConfigError: A setting is out of its range.
+    """
+
+    default_window = 4  # the paper's is 1; results lag by the window
+    is_multi_objective = True
+    advised_budget: ClassVar[int | None] = None
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        objectives: tuple[Objective, ...],
+        constraints: tuple[Constraint, ...] = (),
+        *,
+        seed: int = 0,
+        admits: Callable[[Architecture], bool] | None = None,
+        learning_rate: float = 0.08,
+        baseline_momentum: float = 0.9,
+        history: int = 20,
+        max_tries: int = 100,
+    ) -> None:
+        check_objectives(objectives, several=True)
+        check_number("learning_rate", learning_rate, 0.0, 10.0)
+        check_number("baseline_momentum", baseline_momentum, 0.0, 0.999)
+        check_count("history", history, 2)
+        check_count("max_tries", max_tries, 1)
+        self._space = space
+        self._objectives = objectives
+        self._admits = admits
+        self._max_tries = max_tries
+        self._ledger = Ledger()
+        self._rng = np.random.default_rng(seed)
+
+        self._num_options = np.array([len(decision.options) for decision in space.decisions], dtype=np.int64)
+        # One decision at least, so that a space of one architecture needs no case of its own.
+        num_rows, num_columns = max(len(self._num_options), 1), int(self._num_options.max(initial=1))
+        self._logits = 1e-3 * self._rng.standard_normal((num_rows, num_columns))
+        self._exists = np.arange(num_columns) < np.append(self._num_options, 1)[:num_rows, None]
+        self._adam = _Adam(self._logits.shape, learning_rate)
+        self._probabilities = _softmax(self._logits, self._exists)
+
+        self._baseline = _MovingAverage(baseline_momentum)
+        self._recent: deque[np.ndarray] = deque(maxlen=history)
+        self._worst = np.full(len(objectives), np.inf)
+
+    def ask(self, n: int) -> list[Candidate]:
+        """n candidates drawn from the policy."""
+        return [self._ledger.asked(self._drawn()) for _ in range(n)]
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """Move the policy by one step per evaluation, in the order given.
+
+        Raises:
+            ValueError: An id was never asked, or was told before.
+        """
+        self._ledger.told(evaluations)
+        for evaluation in evaluations:
+            reward = self._reward(evaluation)
+            advantage = reward - self._baseline.updated(reward)
+            self._step(self._space.encode(evaluation.architecture), advantage)
+
+    def probabilities(self) -> dict[str, np.ndarray]:
+        """The policy: for each decision, the probability of each of its options."""
+        return {
+            decision.name: row[: len(decision.options)].copy()
+            for decision, row in zip(self._space.decisions, self._probabilities, strict=False)
+        }
+
+    def recommendation(self) -> Architecture:
+        """The architecture of the most probable option of every decision."""
+        return self._space.decode(self._probabilities.argmax(axis=1)[: len(self._num_options)])
+
+    def _drawn(self) -> Architecture:
+        cumulative = np.cumsum(self._probabilities, axis=1)[: len(self._num_options)]
+        for _ in range(self._max_tries):
+            uniform = self._rng.random((len(self._num_options), 1))
+            # Rounding may leave the sum of all probabilities below the draw.
+            numbers = np.minimum((cumulative <= uniform).sum(axis=1), self._num_options - 1)
+            architecture = self._space.decode(numbers)
+            if self._admits is None or self._admits(architecture):
+                break
+        return architecture
+
+    def _reward(self, evaluation: Evaluation) -> float:
+        values = oriented_values(self._objectives, evaluation)
+        if values is not None:
+            self._worst = np.minimum(self._worst, values)
+        if values is None or not evaluation.is_feasible:
+            if np.isinf(self._worst).any():
+                return 0.0  # nothing to compare with yet
+            values = self._worst.tolist()
+        self._recent.append(np.array(values))
+        if len(self._recent) == 1:
+            return 0.0
+        recent = np.array(self._recent)
+        magnitude = np.abs(recent).max(axis=0)
+        recent /= np.where(magnitude > 0, magnitude, 1.0)
+        return float(((recent[-1] - recent[-2]) / (np.ptp(recent, axis=0) + 1e-6)).sum())
+
+    def _step(self, numbers: Sequence[int], advantage: float) -> None:
+        chosen = np.array([*numbers, 0])[: len(self._logits), None]
+        gradient = advantage * (self._probabilities - (np.arange(self._logits.shape[1]) == chosen))
+        self._logits -= self._adam.step(np.where(chosen >= 0, gradient, 0.0))
+        self._probabilities = _softmax(self._logits, self._exists)
+
+
+class _MovingAverage:
+    """Exponential moving average without the bias towards its start at 0."""
+
+    def __init__(self, momentum: float) -> None:
+        self._momentum = momentum
+        self._sum = 0.0
+        self._weight = 0.0
+
+    def updated(self, value: float) -> float:
+        self._sum = self._momentum * self._sum + (1 - self._momentum) * value
+        self._weight = self._momentum * self._weight + (1 - self._momentum)
+        return self._sum / self._weight
+
+
+class _Adam:
+    """Adam (Kingma and Ba 2015, arXiv 1412.6980) with betas 0.9 and 0.999 and epsilon 1e-8."""
+
+    def __init__(self, shape: tuple[int, ...], learning_rate: float) -> None:
+        self._learning_rate = learning_rate
+        self._mean = np.zeros(shape)
+        self._square = np.zeros(shape)
+        self._steps = 0
+
+    def step(self, gradient: np.ndarray) -> np.ndarray:
+        """What to subtract from the parameters."""
+        self._steps += 1
+        self._mean = 0.9 * self._mean + 0.1 * gradient
+        self._square = 0.999 * self._square + 0.001 * gradient**2
+        mean = self._mean / (1 - 0.9**self._steps)
+        square = self._square / (1 - 0.999**self._steps)
+        return self._learning_rate * mean / (np.sqrt(square) + 1e-8)
+
+
+def _softmax(logits: np.ndarray, exists: np.ndarray) -> np.ndarray:
+    """Softmax of each row (D, K) over the options that exist; 0 for the others."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True, where=exists, initial=-np.inf))
+    weights = np.where(exists, shifted, 0.0)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))

@@ -1,0 +1,109 @@
+"""Small search spaces of every kind, and problems on them whose answers are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from raynas.results import Candidate, Constraint, Evaluation, Objective, Status, violations
+from raynas.searchers.base import Searcher
+from raynas.space import Architecture, Choice, PerLayer, SearchSpace
+
+single_decision = SearchSpace("toy-single", {"embed_dim": Choice(16, 32, 64)}, model="none")
+
+two_architectures = SearchSpace("toy-two", {"depth": Choice(1), "is_wide": Choice(False, True)}, model="none")
+
+one_architecture = SearchSpace("toy-one", {"depth": Choice(2), "sizes": (Choice(4), Choice(8))}, model="none")
+
+# 4 stages as in As-ViT: 12 decisions, 4,556,250 architectures.
+stages = SearchSpace(
+    "toy-stages",
+    {
+        "kernel": (Choice(4, 5, 6, 7, 8), Choice(2, 3, 4), Choice(2, 3, 4), Choice(2, 3, 4)),
+        "split": (Choice(2, 4, 8), Choice(1, 2, 4), Choice(1, 2), Choice(1)),
+        "expansion": (Choice(2, 3, 4, 5, 6),) * 4,
+        "depth": (Choice(1),) * 4,
+        "num_heads": Choice(16, 32, 64),
+        "embed_dim": Choice(32),
+    },
+    model="none",
+)
+
+# 1 to 3 layers with two choices each: 2 x (6 + 36 + 216) architectures from 2 x 3 x 216 combinations of decisions.
+layers = SearchSpace(
+    "toy-layers",
+    {
+        "activation": Choice("gelu", "relu"),
+        "depth": Choice(1, 2, 3),
+        "num_heads": PerLayer(Choice(3, 4)),
+        "mlp_ratio": PerLayer(Choice(2, 3.5, 4)),
+    },
+    model="none",
+)
+
+# The joint choice of a pair, two numbers of layers, one of which can be 0, and a field that is fixed.
+two_depths = SearchSpace(
+    "toy-two-depths",
+    {
+        "patch": Choice((8, 8), (16, 4)),
+        "depth": Choice(2, 4),
+        "extra": Choice(0, 1),
+        "window": PerLayer(Choice(7, 14)),
+        "drop": PerLayer(Choice(0.0, 0.1), depth="extra"),
+        "qkv_bias": Choice(True),
+    },
+    model="none",
+)
+
+all_spaces = (single_decision, two_architectures, one_architecture, stages, layers, two_depths)
+
+Score = Callable[[Architecture], dict[str, float]]
+
+
+def num_at_last_option(space: SearchSpace) -> Score:
+    """A score named `score`: how many decisions take their last option."""
+    best = [len(decision.options) - 1 for decision in space.decisions]
+    return lambda architecture: {"score": float(sum(map(int.__eq__, space.encode(architecture), best)))}
+
+
+def evenly_spaced(space: SearchSpace) -> Score:
+    """A score named `score`: the sum over decisions of the option number on a scale from 0 to 1."""
+    last = np.array([len(decision.options) - 1 for decision in space.decisions])
+    return lambda architecture: {"score": float((np.array(space.encode(architecture)) / last).sum())}
+
+
+def evaluated(candidate: Candidate, score: Score, constraints: tuple[Constraint, ...] = ()) -> Evaluation:
+    scores = score(candidate.architecture)
+    return Evaluation(candidate.id, candidate.architecture, Status.OK, scores, violations(constraints, scores))
+
+
+def searched(
+    searcher: Searcher,
+    score: Score,
+    budget: int,
+    window: int | None = None,
+    constraints: tuple[Constraint, ...] = (),
+) -> list[Evaluation]:
+    """Run the search loop: candidate k is asked when max(0, k - window + 1) results have been told, in order."""
+    window = window or type(searcher).default_window  # type: ignore[attr-defined]
+    asked: list[Candidate] = []
+    told: list[Evaluation] = []
+    while len(told) < budget:
+        while len(asked) < min(budget, len(told) + window):
+            new = searcher.ask(1)
+            if not new:
+                break
+            asked += new
+        if len(asked) == len(told):
+            break
+        told.append(evaluated(asked[len(told)], score, constraints))
+        searcher.tell(told[-1:])
+    return told
+
+
+def best_score(evaluations: Iterable[Evaluation], name: str = "score") -> float:
+    return max((e.scores[name] for e in evaluations if e.is_feasible), default=-np.inf)
+
+
+maximize_score = (Objective("score"),)
