@@ -113,9 +113,10 @@ def score(
         RaynasError: As for `search`.
     """
     if isinstance(architectures, int):
-        return search(space, proxies=proxies, searcher="random", budget=architectures, **{"objectives": (), **settings})
-    texts = [json.dumps(dict(a)) if isinstance(a, Mapping) else a for a in architectures]
-    return search(space, proxies=proxies, architectures=texts, **settings)
+        chosen: dict[str, Any] = {"searcher": "random", "budget": architectures}
+    else:
+        chosen = {"architectures": [json.dumps(dict(a)) if isinstance(a, Mapping) else a for a in architectures]}
+    return search(space, proxies=proxies, objectives=(), **chosen, **settings)
 
 
 def load_run(folder: str | Path) -> Run:

@@ -26,7 +26,7 @@ class RunConfig(BaseModel):
     img_size: int | None = Field(None, ge=1, description="image side in pixels")
     num_classes: int | None = Field(None, ge=1, description="outputs of the head; default: of the data, else 10")
     proxies: tuple[str, ...] = Field((), description="scores to compute beside the objectives")
-    objectives: tuple[str, ...] = Field((), description="NAME, NAME:max or NAME:min")
+    objectives: tuple[str, ...] | None = Field(None, description="NAME, NAME:max or NAME:min; default: the space's")
     constraints: tuple[str, ...] = Field((), description="such as macs<=2e9")
     settings: Mapping[str, Mapping[str, Setting]] = Field(
         default_factory=dict, description="by proxy name, or under 'searcher'"
@@ -43,6 +43,7 @@ class RunConfig(BaseModel):
     gpus_per_worker: float | None = Field(None, ge=0)
     address: str | None = Field(None, description="of a running Ray cluster")
     threads: int = Field(1, ge=1, description="of one evaluation")
+    worker_memory_gib: float | None = Field(None, gt=0, description="resident memory at which a worker is ended")
     time_limit_s: float = Field(600.0, gt=0, description="for one evaluation")
 
     @classmethod

@@ -6,7 +6,10 @@ from functools import partial
 
 from raynas.space import Architecture, SearchSpace
 
-COSTS = ("num_params", "macs")
+COSTS = {
+    "num_params": "Number of parameters, as trained.",
+    "macs": "Multiply-adds of one forward pass of one image.",
+}
 """Known before scoring, lower is better."""
 
 

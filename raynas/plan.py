@@ -150,7 +150,7 @@ def make_plan(config: RunConfig, *, space: SearchSpace | None = None, own_proxie
     if img_size % space.img_size_multiple:
         raise ConfigError(f"img_size of {space.name} is a multiple of {space.img_size_multiple}, not {img_size}")
     architectures = tuple(space.read(text) for text in config.architectures) if config.architectures else None
-    wanted_objectives = config.objectives or (() if architectures else space.objectives)
+    wanted_objectives = space.objectives if config.objectives is None else config.objectives
     constraints = tuple(Constraint.parse(text) for text in config.constraints)
     chosen = _chosen_proxies(config, wanted_objectives, constraints, own_proxies)
     dataset = open_dataset(config.data or "random")

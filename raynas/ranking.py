@@ -19,14 +19,14 @@ class Ranking:
     """
 
     def __init__(self, objectives: Sequence[Objective]) -> None:
-        self._objectives = tuple(objectives)
+        self.objectives = tuple(objectives)
         self._best: list[tuple[tuple[float, ...], int, Evaluation]] = []
 
     def add(self, evaluation: Evaluation) -> bool:
         """Consider an evaluation; whether it is now the best one, or on the front."""
-        if not evaluation.is_feasible or not self._objectives:
+        if not evaluation.is_feasible or not self.objectives:
             return False
-        losses = tuple(-objective.oriented(evaluation.scores) for objective in self._objectives)
+        losses = tuple(-objective.oriented(evaluation.scores) for objective in self.objectives)
         entry = (losses, evaluation.id, evaluation)
         if len(losses) == 1:
             if len(self._best) == _SHOWN and losses >= self._best[-1][0]:

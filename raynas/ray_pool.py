@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+import sysconfig
+import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from time import monotonic
+from pathlib import Path
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from raynas.errors import PoolError
@@ -23,32 +28,34 @@ if TYPE_CHECKING:
 class _Worker:
     """The actor: long-lived, holds the task and the device, scores chunks."""
 
-    def __init__(self, task: EvaluationTask) -> None:
-        self._task = task
+    def __init__(self) -> None:
         self._running: tuple[int, int, float] | None = None  # chunk, item, when it started
         self._evaluator: Any = None
+        self._threads = 1
 
-    def ready(self) -> tuple[str, int]:
+    def prepare(self, task: EvaluationTask, memory_limit_bytes: float) -> tuple[str, int]:
         """Build what takes long; node and process id."""
         import ray
 
         from raynas.evaluator import Evaluator
 
-        if self._evaluator is None:
-            self._evaluator = Evaluator(self._task)
+        self._threads = task.threads
+        self._evaluator = Evaluator(task)
+        threading.Thread(target=self._watch_memory, args=(memory_limit_bytes,), daemon=True).start()
         return ray.get_runtime_context().get_node_id(), os.getpid()
 
     def run(
         self, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]
-    ) -> tuple[float, list[list[Outcome]]]:
-        """Score jobs in order; seconds taken, and their outcomes."""
+    ) -> tuple[float, list[list[Outcome]]] | None:
+        """Score jobs in order; seconds taken, and their outcomes. None in a restarted process that is not prepared."""
+        if self._evaluator is None:
+            return None
         import torch
 
         from raynas.evaluator import DeviceLostError
 
-        self.ready()
         # The number belongs to the thread that computes, which is not always the same one.
-        torch.set_num_threads(self._task.threads)
+        torch.set_num_threads(self._threads)
         started = monotonic()
         outcomes = []
         try:
@@ -61,6 +68,19 @@ class _Worker:
         finally:
             self._running = None
         return monotonic() - started, outcomes
+
+    def _watch_memory(self, limit_bytes: float) -> None:
+        """End this process before it takes the memory of the others on its node.
+
+        Ray's own monitor acts only when the node is full, and may then end a worker that is not to blame.
+        """
+        import psutil
+
+        process = psutil.Process()
+        while process.memory_info().rss < limit_bytes:
+            sleep(_MEMORY_WATCH_S)
+        print(f"raynas worker ends itself: over {limit_bytes:g} bytes of memory", file=sys.stderr, flush=True)
+        os._exit(1)
 
     def progress(self) -> tuple[int, int, float] | None:
         """Chunk, item and its seconds so far, by this worker's own clock; None between chunks."""
@@ -95,7 +115,7 @@ class _Slot:
     actor: Any
     node: str | None = None
     pid: int | None = None
-    ready: Any = None  # the pending reference of its ready(), while it starts or restarts
+    ready: Any = None  # the pending reference of its prepare(), while it starts or restarts
     chunks: dict[Any, _Chunk] = field(default_factory=dict)  # in flight by reference, in order of sending
     progress: Any = None
     progress_since: float = 0.0
@@ -109,6 +129,7 @@ _CHUNK_S = 0.5  # time that a chunk should take
 _MAX_LOST_ALONE = 3
 _MAX_LATE = 2
 _SILENCE_S = 10.0  # beyond the time limit, for a worker that does not answer
+_MEMORY_WATCH_S = 0.25
 _WAITING_SAID_AFTER_S = 10.0
 
 
@@ -125,6 +146,8 @@ class RayPool:
         gpus_per_worker: Share of a GPU for each; 0 computes on the CPU.
         window: Candidates in flight, which bounds chunks to window / (2 * workers).
         time_limit_s: For one evaluation.
+        memory_limit_bytes: Resident memory at which a worker ends itself, which counts as a loss; None: an equal share
+            of nine tenths of what the smallest node offers.
         log: Called with lines for people: why it waits, which worker was lost.
     """
 
@@ -136,6 +159,7 @@ class RayPool:
         gpus_per_worker: float = 0.0,
         window: int = 64,
         time_limit_s: float = 600.0,
+        memory_limit_bytes: float | None = None,
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
         import ray
@@ -146,8 +170,6 @@ class RayPool:
         self._max_chunk = max(1, window // (2 * workers))
         self._workers = workers
         self._share = {"CPU": float(task.threads), "GPU": gpus_per_worker}
-        task_ref = ray.put(task)
-        self._task_ref = task_ref  # keeps the task alive for restarts
         # A thread of its own answers for progress while another one computes.
         worker = ray.remote(concurrency_groups={"progress": 1})(_Worker).options(
             num_cpus=task.threads,
@@ -155,7 +177,10 @@ class RayPool:
             max_restarts=-1,
             max_task_retries=0,
         )
-        self._slots = [_Slot(worker.remote(task_ref)) for _ in range(workers)]
+        with _own_code_by_value(task):
+            self._task = ray.put(task)  # read again by every actor that restarts
+        self._memory_limit_bytes = memory_limit_bytes or self._share_of_memory()
+        self._slots = [_Slot(worker.remote()) for _ in range(workers)]
         for slot in self._slots:
             self._expect_ready(slot)
         self._failed: list[Result] = []
@@ -165,6 +190,10 @@ class RayPool:
         self._seconds_per_item: float | None = None
         self._waiting_since = monotonic()
         self._last_look = monotonic()
+
+    def _share_of_memory(self) -> float:
+        nodes: list[float] = [node["Resources"].get("memory", math.inf) for node in self._ray.nodes() if node["Alive"]]
+        return 0.9 * min(nodes) / math.ceil(self._workers / len(nodes))
 
     # -- the pool's interface ------------------------------------------------------------------------------------
 
@@ -246,11 +275,18 @@ class RayPool:
             return []
         chunk = slot.chunks[reference]
         try:
-            seconds, outcomes = self._ray.get(reference)
+            answer = self._ray.get(reference)
         except self._ray.exceptions.RayActorError:
             self._on_lost(slot)
             return []
         del slot.chunks[reference]
+        if answer is None:
+            # Lost while it had nothing to do, so that nothing failed: what was sent since then is sent again.
+            self._give_back(chunk)
+            if slot.ready is None:
+                self._expect_ready(slot)
+            return []
+        seconds, outcomes = answer
         slot.running = None
         per_item = seconds / len(chunk.items)
         before = self._seconds_per_item
@@ -260,7 +296,7 @@ class RayPool:
     # -- actors that start, hang and die -------------------------------------------------------------------------
 
     def _expect_ready(self, slot: _Slot) -> None:
-        slot.ready = slot.actor.ready.remote()
+        slot.ready = slot.actor.prepare.remote(self._task, self._memory_limit_bytes)
 
     def _on_ready(self, slot: _Slot) -> None:
         reference, slot.ready = slot.ready, None
@@ -295,6 +331,8 @@ class RayPool:
             return
         if was_late and running is not None and running[0] == chunk.id:
             self._blame_late(chunk, running[1])
+        elif was_late and len(chunk.items) == 1:
+            self._blame_late(chunk, 0)  # it kept the worker from saying anything
         elif slot.node is not None and not self._is_alive(slot.node):
             self._log(f"node {slot.node[:8]} is lost; the candidates of its workers are scored elsewhere")
             self._give_back(chunk)
@@ -393,3 +431,27 @@ class RayPool:
         has = ", ".join(f"{total.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in ("CPU", "GPU"))
         nodes = sum(node["Alive"] for node in self._ray.nodes())
         self._log(f"waiting for {self._workers} workers with {needs} each; {nodes} nodes with {has}")
+
+
+@contextmanager
+def _own_code_by_value(task: EvaluationTask) -> Iterator[None]:
+    """Ship models and proxies of modules that are not installed along with the task: workers need no file of theirs."""
+    from ray import cloudpickle
+
+    installed = {Path(path).resolve() for path in sysconfig.get_paths().values()}
+    installed |= {Path(__file__).resolve().parents[1] / name for name in ("raynas", "searchspaces")}
+    modules = []
+    for function in (task.builder, *(proxy.function for proxy in task.proxies)):
+        module = sys.modules.get(getattr(function, "__module__", ""))
+        file = getattr(module, "__file__", None)
+        if module is None or file is None or module.__name__ == "__main__" or module in modules:
+            continue
+        if not installed.intersection(Path(file).resolve().parents):
+            modules.append(module)
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in modules:
+            cloudpickle.unregister_pickle_by_value(module)

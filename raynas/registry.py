@@ -34,11 +34,13 @@ class Registry(Generic[T]):
         kind: What a member is called in messages, such as "proxy".
         plural: The same for several.
         package: Package whose import registers the built-in members; None if there are none.
+        group: Of the entry points that bring in further members; default raynas.<plural>.
     """
 
-    def __init__(self, kind: str, plural: str, package: str | None = None) -> None:
+    def __init__(self, kind: str, plural: str, package: str | None = None, group: str | None = None) -> None:
         self.kind = kind
         self.plural = plural
+        self.group = group or f"raynas.{plural}"
         self._package = package
         self._is_loaded = False
         self._members: dict[str, tuple[str, T | EntryPoint]] = {}
@@ -95,7 +97,7 @@ class Registry(Generic[T]):
         self._is_loaded = True
         if self._package is not None:
             importlib.import_module(self._package)
-        for entry in entry_points(group=f"raynas.{self.plural}"):
+        for entry in entry_points(group=self.group):
             self._add(entry.name, entry)
 
     def _unknown(self, name: str) -> UnknownNameError:
@@ -104,7 +106,7 @@ class Registry(Generic[T]):
         return UnknownNameError(f"unknown {self.kind} {name!r}.{hint} Known {self.plural}: {', '.join(self.names())}")
 
 
-spaces: Registry[SearchSpace] = Registry("space", "searchspaces")
+spaces: Registry[SearchSpace] = Registry("space", "spaces", group="raynas.searchspaces")
 models: Registry[Callable[..., Any]] = Registry("model", "models", "raynas.models")
 proxies: Registry[Proxy] = Registry("proxy", "proxies", "raynas.proxies")
 searchers: Registry[SearcherClass] = Registry("searcher", "searchers", "raynas.searchers")

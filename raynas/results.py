@@ -119,7 +119,9 @@ class Constraint:
         return abs(value - self.bound) or float.fromhex("0x1p-1022")
 
     def __str__(self) -> str:
-        return f"{self.name}{self.relation}{self.bound:g}"
+        bound = f"{self.bound:g}"
+        # Six digits where they suffice; else two bounds would share a text.
+        return f"{self.name}{self.relation}{bound if float(bound) == self.bound else repr(self.bound)}"
 
 
 def violations(constraints: tuple[Constraint, ...], scores: Mapping[str, float]) -> dict[str, float]:

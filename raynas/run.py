@@ -260,6 +260,7 @@ def start_pool(plan: Plan, stack: ExitStack, log: Callable[[str], None]) -> Eval
         gpus_per_worker=gpus,
         window=plan.window,
         time_limit_s=config.time_limit_s,
+        memory_limit_bytes=config.worker_memory_gib and config.worker_memory_gib * 2**30,
         log=log,
     )
     stack.callback(pool.close)

@@ -274,11 +274,12 @@ class SearchSpace:
                         numbers.append(-1)
                     continue
                 value = value[i]
-            if value not in choice.options:
+            number = _option_number(choice, value)
+            if number is None:
                 where = name if i is None else f"{name}[{i}]"
                 raise SpaceError(f"space {self.name!r}: {where} is {value!r}, not one of {list(choice.options)}")
             if len(choice.options) > 1:
-                numbers.append(choice.options.index(value))
+                numbers.append(number)
         return numbers
 
     # -- operations that searchers use ---------------------------------------------------------------------------
@@ -333,8 +334,8 @@ class SearchSpace:
         Raises:
             SpaceError: It cannot be read, or not be built.
         """
-        architecture = self._parsed(source)
         try:
+            architecture = self._parsed(source)
             self.validate(architecture)
         except SpaceError:
             raise
@@ -387,3 +388,16 @@ class SearchSpace:
 
 def _pick(choice: Choice, chosen: Iterator[int]) -> FieldValue:
     return choice.options[0] if len(choice.options) == 1 else choice.options[next(chosen)]
+
+
+def _option_number(choice: Choice, value: FieldValue) -> int | None:
+    if value not in choice.options:
+        return None
+    number = choice.options.index(value)
+    # Python has True == 1, but as JSON they differ, and so do the keys.
+    pairs = zip(_as_tuple(choice.options[number]), _as_tuple(value), strict=True)
+    return number if all(type(one) is type(other) for one, other in pairs) else None
+
+
+def _as_tuple(value: FieldValue) -> tuple[Scalar, ...]:
+    return value if isinstance(value, tuple) else (value,)

@@ -7,14 +7,14 @@ combinations; depth and width are grown afterwards. An architecture is also writ
 
 Where the paper leaves it open, this is decided here:
 
-* What can be built: kernels at least as large as their stride (4, then 2), so that no pixel and no token is skipped; splits
-  whose windows tile the 224-pixel grid of 56, 28, 14, 7 tokens a side; integer MLP ratios and depths of at least 1; heads
-  divisible by 8, so that every stage has a whole number; widths that give each head at least one channel.
-* A window has max(1, grid // split) tokens a side on every grid. Where a grid of another image size cannot be tiled, it is
-  padded and the padding masked. The sampled splits tile every grid of an image side divisible by 32.
+* What can be built: kernels at least as large as their stride (4, then 2), so that no pixel and no token is skipped;
+  splits whose windows tile the 224-pixel grid of 56, 28, 14, 7 tokens a side; integer MLP ratios and depths of at least
+  1; heads divisible by 8, so that every stage has a whole number; widths that give each head at least one channel.
+* A window has max(1, grid // split) tokens a side on every grid. Where a grid of another image size cannot be tiled, it
+  is padded and the padding masked. The sampled splits tile every grid of an image side divisible by 32.
 * Heads that do not divide the width leave the attention narrower than the stage, as in the authors' code.
-* `num_params` counts the position embedding, which trained models have and scored ones lack. `macs` counts the products of
-  convolutions, linear layers and attention, and is the same with and without it.
+* `num_params` counts the position embedding, which trained models have and scored ones lack. `macs` counts the products
+  of convolutions, linear layers and attention, and is the same with and without it.
 """
 
 from __future__ import annotations

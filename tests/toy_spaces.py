@@ -107,3 +107,23 @@ def best_score(evaluations: Iterable[Evaluation], name: str = "score") -> float:
 
 
 maximize_score = (Objective("score"),)
+
+
+# 15,625 architectures, few enough to try them all.
+grid = SearchSpace("toy-grid", {"level": (Choice(0, 1, 2, 3, 4),) * 6}, model="none")
+
+_GAINS = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+_COSTS = np.array([3.0, 1.0, 4.0, 1.0, 5.0, 9.0])
+GRID_BOUND = Constraint("cost", "<=", 20)
+
+
+def gain_and_cost(architecture: Architecture) -> dict[str, float]:
+    """`score` grows with the levels of `grid`, and `cost` faster."""
+    levels = np.array(architecture["level"], dtype=float)
+    return {"score": float(_GAINS @ levels), "cost": float(_COSTS @ levels**1.5)}
+
+
+def all_gains_and_costs() -> np.ndarray:
+    """`score` and `cost` of every architecture of `grid`, (15625, 2)."""
+    levels = np.stack(np.meshgrid(*[np.arange(5.0)] * 6, indexing="ij"), axis=-1).reshape(-1, 6)
+    return np.stack([levels @ _GAINS, levels**1.5 @ _COSTS], axis=1)

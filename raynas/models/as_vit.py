@@ -1,7 +1,8 @@
 """As-ViT (Chen 2022, arXiv 2202.11921): four stages of windowed attention joined by overlapping token merges.
 
 Tensor letters: B batch, G tokens a side of the grid, N tokens, C channels, H heads, D head dim, T tokens of a window.
-Tokens stay in their grid, (B, G, G, C), from the patch embedding to the head.
+Tokens stay in their grid, (B, G, G, C), from the patch embedding to the head. Layers made on their own come without
+initial values; `AsViT` draws them all.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class Attention(nn.Module):
                 attn = attn + mask
             x = attn.softmax(-1) @ v
         # to (B, windows down, side, windows across, side, H, D)
-        x = x.unflatten(4, (side, side)).permute(0, 1, 4, 2, 5, 3, 6)
+        x = x.reshape(batch, across, across, self.num_heads, side, side, self.head_dim).permute(0, 1, 4, 2, 5, 3, 6)
         x = x.reshape(batch, across * side, across * side, -1)
         return self.proj(x[:, :grid, :grid] if missing else x)  # type: ignore[no-any-return]
 
@@ -105,7 +106,8 @@ def _padding_mask(grid: int, across: int, side: int, like: torch.Tensor) -> torc
     """(windows down, windows across, 1, 1, T): 0 at tokens, minus infinity at padding."""
     beyond = torch.arange(across * side, device=like.device) >= grid
     beyond = (beyond[:, None] | beyond).reshape(across, side, across, side).transpose(1, 2).flatten(2)
-    return torch.zeros(beyond.shape, dtype=like.dtype, device=like.device).masked_fill(beyond, -math.inf)[:, :, None, None]
+    mask = torch.zeros(beyond.shape, dtype=like.dtype, device=like.device).masked_fill(beyond, -math.inf)
+    return mask[:, :, None, None]
 
 
 class Mlp(nn.Module):
@@ -125,12 +127,10 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """Pre-norm attention and MLP, each with a residual connection."""
 
-    def __init__(
-        self, dim: int, num_heads: int, split: int, mlp_ratio: int, *, drop_path: float, fused_attn: bool, **factory: Any
-    ) -> None:
+    def __init__(self, dim: int, attn: Attention, mlp_ratio: int, drop_path: float, **factory: Any) -> None:
         super().__init__()
         self.norm1 = _LayerNorm(dim, **factory)
-        self.attn = Attention(dim, num_heads, split, fused_attn=fused_attn, **factory)
+        self.attn = attn
         self.norm2 = _LayerNorm(dim, **factory)
         self.mlp = Mlp(dim, mlp_ratio * dim, **factory)
         self.drop_path = _drop_path(drop_path)
@@ -165,7 +165,8 @@ class TokenMerge(nn.Module):
         if before or after:
             x = F.pad(x, (0, 0, before, after, before, after))
         # Channels before rows and columns, as in a convolution's weight.
-        return self.reduction(self.norm(x.unfold(1, self.kernel, 2).unfold(2, self.kernel, 2).flatten(3)))  # type: ignore[no-any-return]
+        x = x.unfold(1, self.kernel, 2).unfold(2, self.kernel, 2).flatten(3)
+        return self.reduction(self.norm(x))  # type: ignore[no-any-return]
 
 
 class Stage(nn.Module):
@@ -231,7 +232,8 @@ class AsViT(nn.Module):
                 rate = drop_path_rate * built / max(1, num_blocks - 1)
                 built += 1
                 heads, split, mlp_ratio = fields["num_heads"] >> (3 - i), fields["split"][i], fields["mlp_ratio"][i]
-                blocks.append(Block(width, heads, split, mlp_ratio, drop_path=rate, fused_attn=fused_attn, **factory))
+                attn = Attention(width, heads, split, fused_attn=fused_attn, **factory)
+                blocks.append(Block(width, attn, mlp_ratio, rate, **factory))
             merge = TokenMerge(fields["kernel"][i], widths[i - 1], width, **factory) if i else nn.Identity()
             stages.append(Stage(merge, blocks))
         self.stages = nn.Sequential(*stages)

@@ -37,25 +37,28 @@ class WeightBank:
     def __init__(self, score_seed: int, device: torch.device) -> None:
         self._seed = score_seed
         self._device = device
-        self._numbers = torch.empty(0, device=device)
+        self._numbers: torch.Tensor | None = None  # a run whose proxies build nothing never touches the device
 
     def parts(self, n: int, seed: int) -> list[torch.Tensor]:
         """Views of n consecutive numbers, starting where the seed says and going round at the end."""
         length = max(_BLOCK, 1 << (n - 1).bit_length())
-        self._grow(length)
+        numbers = self._grown(length)
         start = seed % length
         end = min(start + n, length)
-        return [self._numbers[start:end], self._numbers[: n - (end - start)]]
+        return [numbers[start:end], numbers[: n - (end - start)]]
 
-    def _grow(self, length: int) -> None:
+    def _grown(self, length: int) -> torch.Tensor:
+        if self._numbers is None:
+            self._numbers = torch.empty(0, device=self._device)
         have = len(self._numbers)
         if have >= length:
-            return
+            return self._numbers
         blocks = [
             np.random.default_rng(seed_from(self._seed, "bank", block)).standard_normal(_BLOCK, dtype=np.float32)
             for block in range(have // _BLOCK, length // _BLOCK)
         ]
         self._numbers = torch.cat([self._numbers, torch.from_numpy(np.concatenate(blocks)).to(self._device)])
+        return self._numbers
 
 
 class Networks:

@@ -1,12 +1,12 @@
 """Geometry of the curve that a network makes of a circle of images (Chen 2022, arXiv 2202.11921).
 
-The circle is x(t) = radius * (u0 cos t + u1 sin t), with u0 and u1 random, orthonormal and shared by all candidates of a
-repeat. The network's map is its pooled feature vector before the final norm, with every LayerNorm left out unless `norms`
-is set. Its velocity v and acceleration a along the circle are exact (`raynas.proxies.jets`), where the authors' code takes
-one backward pass, or two, for every feature.
+The circle is x(t) = radius * (u0 cos t + u1 sin t), with u0 and u1 random, orthonormal and shared by all candidates of
+a repeat. The network's map is its pooled feature vector before the final norm, with every LayerNorm left out unless
+`norms` is set. Its velocity v and acceleration a along the circle are exact (`raynas.proxies.jets`), where the authors'
+code takes one backward pass, or two, for every feature.
 
-All three scores are means over the points, so that a circle mapped by an isometry has length distortion `radius`, curvature
-1 / `radius` and Gauss length 1. `reduction="integral"` multiplies by 2 pi, `"sum"` by the number of points.
+All three scores are means over the points, so that a circle mapped by an isometry has length distortion `radius`,
+curvature 1 / `radius` and Gauss length 1. `reduction="integral"` multiplies by 2 pi, `"sum"` by the number of points.
 
 Letters: T points of the curve, C features.
 """
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from raynas.errors import ConfigError, NotApplicableError
-from raynas.proxies.jets import NoRuleError, jet
+from raynas.proxies.jets import Jet, NoRuleError, jet
 from raynas.proxies.probe import Probe, proxy
 
 PAPER = "arXiv 2202.11921"
@@ -117,8 +117,9 @@ def gauss_length(
 
     It is 1 for a circle, and close to 1 for most untrained networks without norms, so it tells little apart there.
 
-    Arguments and errors are those of `length_distortion`, except that `repo_compat` also does as the authors' code, which
-    holds the speed constant while it differentiates the unit tangent: |a| / |v|, without removing the part of a along v.
+    Arguments and errors are those of `length_distortion`, except that `repo_compat` also does as the authors' code,
+    which holds the speed constant while it differentiates the unit tangent: |a| / |v|, without removing the part of a
+    along v.
 
     Returns:
         `gauss_length`, not finite where the speed is 0.
@@ -136,7 +137,8 @@ def speeds(v: Tensor) -> Tensor:
     """Lengths of the rows of v, (T, C) to (T,), without underflow or overflow of their squares."""
     scale = v.abs().amax(1, keepdim=True)
     scale = torch.where(scale > 0, scale, 1)
-    return (v / scale).norm(dim=1) * scale[:, 0]
+    lengths: Tensor = torch.linalg.vector_norm(v / scale, dim=1)
+    return lengths * scale[:, 0]
 
 
 def tangent_speeds(v: Tensor, a: Tensor) -> Tensor:
@@ -199,6 +201,8 @@ def derivatives(
                 result = features(jet(*(term[part] for term in terms)))
             except NoRuleError as error:
                 raise NotApplicableError(f"needs derivatives of the whole network: {error}") from error
+            if not isinstance(result, Jet):
+                raise NotApplicableError("needs features that torch operations compute from the images")
             parts.append(tuple(term.double().cpu() for term in result.terms[1:]))
     return tuple(torch.cat(pieces) for pieces in zip(*parts, strict=True))
 

@@ -34,11 +34,10 @@ class Jet(Tensor):
 
     @classmethod
     def __torch_function__(cls, func: Rule, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Apply the rule of an operation."""
+        """Apply the rule of an operation; without one, or where it does not cover the arguments, let torch do it."""
         rule = _RULES.get(func)
-        if rule is None:
-            return _without_rule(func, args, kwargs or {})
-        return rule(*args, **(kwargs or {}))
+        result = rule(*args, **(kwargs or {})) if rule is not None else NotImplemented
+        return _by_torch(func, args, kwargs or {}) if result is NotImplemented else result
 
 
 def jet(*terms: Tensor) -> Jet:
@@ -73,14 +72,12 @@ def _order(*inputs: Any) -> int:
     return next((len(x.terms) for x in inputs if isinstance(x, Jet)), 0)
 
 
-def _no_jets(func: Rule, *values: Any) -> None:
-    if any(isinstance(value, Jet) for value in values):
-        raise NoRuleError(f"no rule for {func.__name__} with several inputs on the curve")
+_IN_PLACE = ("__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__imatmul__", "__ipow__")
 
 
-def _without_rule(func: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _by_torch(func: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     name = getattr(func, "__name__", str(func))
-    is_in_place = (name.endswith("_") and not name.endswith("__")) or name == "__setitem__" or "out" in kwargs
+    is_in_place = (name.endswith("_") and not name.endswith("__")) or name in _IN_PLACE or "out" in kwargs
     # Nested forward mode gets the second derivative of instance_norm wrong, without an error (torch 2.15).
     if is_in_place or name == "instance_norm" or any(isinstance(x, list | tuple) and _order(*x) for x in args):
         raise NoRuleError(f"the operation {name} has no derivatives along a curve")
@@ -94,17 +91,25 @@ def _without_rule(func: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
             plain[i] = x
         return func(*plain, **{**kwargs, **dict(zip(named, inputs[len(at) :], strict=True))})
 
-    values, first, *second = zip(*(x.terms for x in jets), strict=True)
-    with warnings.catch_warnings():
+    terms: list[tuple[Tensor, ...]] = list(zip(*(x.terms for x in jets), strict=True))
+    values, first = terms[:2]
+    with torch.enable_grad(), warnings.catch_warnings():  # some formulas can be nested only in grad mode
         warnings.simplefilter("ignore", FutureWarning)  # torch scripts its decompositions on first use
-        if not second:
-            return jet(*torch.func.jvp(function, values, first))
+        if len(terms) == 2:
+            return _checked(name, *torch.func.jvp(function, values, first))
 
         def slope(*inputs: Tensor) -> Any:
             return torch.func.jvp(function, inputs[: len(values)], inputs[len(values) :])
 
-        (value, d1), (_, d2) = torch.func.jvp(slope, (*values, *first), (*first, *second[0]))
-    return jet(value, d1, d2)
+        result: Any = torch.func.jvp(slope, (*values, *first), (*first, *terms[2]))
+    (value, d1), (_, d2) = result
+    return _checked(name, value, d1, d2)
+
+
+def _checked(name: str, *terms: Any) -> Jet:
+    if not all(isinstance(term, Tensor) for term in terms):
+        raise NoRuleError(f"the operation {name} has several results, and no rule for them")
+    return jet(*(term.detach() for term in terms))
 
 
 # -- what depends on the shape alone, and what is linear ---------------------------------------------------------------
@@ -116,9 +121,12 @@ def _of_value(func: Rule) -> Rule:
 
 def _linear(func: Rule) -> Rule:
     def rule(x: Any, *args: Any, **kwargs: Any) -> Any:
-        _no_jets(func, *args, *kwargs.values())
+        if not isinstance(x, Jet) or _order(*args, *kwargs.values()):
+            return NotImplemented
         results = [func(term, *args, **kwargs) for term in x.terms]
-        return jet(*results) if isinstance(results[0], Tensor) else tuple(jet(*terms) for terms in zip(*results, strict=True))
+        if isinstance(results[0], Tensor):
+            return jet(*results)
+        return tuple(jet(*terms) for terms in zip(*results, strict=True))
 
     return rule
 
@@ -128,10 +136,11 @@ for _property in ("shape", "dtype", "device", "ndim", "layout", "is_cuda", "is_m
     _RULES[_function] = _of_value(_function)
 for _name in ("size", "dim", "numel", "stride", "is_contiguous", "is_floating_point", "__len__"):
     _RULES[getattr(Tensor, _name)] = _of_value(getattr(Tensor, _name))
-for _name in (
-    ["reshape", "view", "flatten", "unflatten", "permute", "transpose", "squeeze", "unsqueeze", "expand", "unfold"]
-    + ["contiguous", "unbind", "chunk", "split", "mean", "sum", "roll", "movedim", "neg", "__neg__", "__getitem__"]
-):
+_LINEAR = """
+    reshape view flatten unflatten permute transpose squeeze unsqueeze expand unfold contiguous unbind chunk split roll
+    movedim mean sum neg __neg__ __getitem__
+"""
+for _name in _LINEAR.split():
     _RULES[getattr(Tensor, _name)] = _linear(getattr(Tensor, _name))
     if not _name.startswith("_") and hasattr(torch, _name):
         _RULES[getattr(torch, _name)] = _linear(getattr(torch, _name))
@@ -141,32 +150,38 @@ for _function in (F.unfold, F.avg_pool2d, F.adaptive_avg_pool2d):
 
 @_rule(F.pad)
 def _pad(x: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
-    if mode == "constant" and value:
-        raise NoRuleError(f"no rule for padding with {value}")
-    return _linear(F.pad)(x, pad, mode)
+    first, *rest = x.terms
+    return jet(F.pad(first, pad, mode, value), *(F.pad(term, pad, mode) for term in rest))
 
 
 @_rule(F.dropout)
 def _dropout(x: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     if training and p:
-        raise NoRuleError("no rule for dropout")
+        raise NoRuleError("dropout in training mode has no derivatives along a curve")
     return x
 
 
-@_rule(torch.cat)
-def _cat(tensors: Sequence[Any], dim: int = 0) -> Any:
-    values = [_value(x) for x in tensors]
-    terms = [torch.cat(values, dim)]
-    for i in range(1, _order(*tensors)):
-        parts = [_derivative(x, i) for x in tensors]
-        filled = [torch.zeros_like(v) if part is None else part for v, part in zip(values, parts, strict=True)]
-        terms.append(torch.cat(filled, dim))
-    return jet(*terms)
+def _joined(func: Rule) -> Rule:
+    def rule(tensors: Sequence[Any], dim: int = 0) -> Any:
+        values = [_value(x) for x in tensors]
+        terms = [func(values, dim)]
+        for i in range(1, _order(*tensors)):
+            parts = [_derivative(x, i) for x in tensors]
+            filled = [torch.zeros_like(v) if part is None else part for v, part in zip(values, parts, strict=True)]
+            terms.append(func(filled, dim))
+        return jet(*terms)
+
+    return rule
+
+
+for _function in (torch.cat, torch.stack):
+    _RULES[_function] = _joined(_function)
 
 
 def _affine(func: Rule) -> Rule:
     def rule(x: Any, weight: Any, bias: Any = None, *args: Any, **kwargs: Any) -> Any:
-        _no_jets(func, weight, bias)
+        if not isinstance(x, Jet) or _order(weight, bias):
+            return NotImplemented
         first, *rest = x.terms
         return jet(func(first, weight, bias, *args, **kwargs), *(func(t, weight, None, *args, **kwargs) for t in rest))
 
@@ -178,14 +193,23 @@ _RULES[F.conv2d] = _affine(F.conv2d)
 
 
 @_rule(F.batch_norm)
-def _batch_norm(x: Any, mean: Any, var: Any, weight: Any, bias: Any, training: bool, momentum: float, eps: float) -> Any:
+def _batch_norm(
+    x: Any,
+    mean: Any,
+    var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
     if training:
-        raise NoRuleError("no rule for batch_norm in training mode")
+        raise NoRuleError("batch_norm in training mode has no derivatives along a curve")
     first, *rest = x.terms
     zero = torch.zeros_like(mean)
     return jet(
-        F.batch_norm(first, mean, var, weight, bias, False, momentum, eps),
-        *(F.batch_norm(t, zero, var, weight, None, False, momentum, eps) for t in rest),
+        F.batch_norm(first, mean, var, weight, bias, eps=eps),
+        *(F.batch_norm(term, zero, var, weight, None, eps=eps) for term in rest),
     )
 
 
@@ -236,9 +260,8 @@ for _function in (torch.matmul, Tensor.matmul, Tensor.__matmul__):
     _RULES[_function] = _product(torch.matmul)
 
 
-@_rule(torch.div, Tensor.div, Tensor.__truediv__)
-def _divide(x: Any, divisor: Any) -> Any:
-    return _linear(torch.div)(x, divisor)
+for _function in (torch.div, Tensor.div, Tensor.__truediv__):
+    _RULES[_function] = _linear(torch.div)
 
 
 # -- nonlinear functions -----------------------------------------------------------------------------------------------
@@ -247,7 +270,7 @@ def _divide(x: Any, divisor: Any) -> Any:
 @_rule(F.gelu)
 def _gelu(x: Any, approximate: str = "none") -> Any:
     if approximate != "none":
-        raise NoRuleError(f"no rule for gelu with approximate={approximate!r}")
+        return NotImplemented
     x0, x1, *x2 = x.terms
     terms = [F.gelu(x0), torch.ops.aten.gelu_backward(x1, x0)]
     if x2:
@@ -261,7 +284,7 @@ def _gelu(x: Any, approximate: str = "none") -> Any:
 @_rule(F.relu, torch.relu, Tensor.relu)
 def _relu(x: Any, inplace: bool = False) -> Any:
     if inplace:
-        raise NoRuleError("no rule for relu in place")
+        raise NoRuleError("the operation relu in place has no derivatives along a curve")
     first, *rest = x.terms
     return jet(first.relu(), *(torch.where(first > 0, term, 0) for term in rest))
 
@@ -291,7 +314,7 @@ def _rsqrt(x: Any) -> Any:
 @_rule(torch.softmax, Tensor.softmax, F.softmax)
 def _softmax(x: Any, dim: int, _stacklevel: int = 3, dtype: torch.dtype | None = None) -> Any:
     if dtype is not None:
-        raise NoRuleError("no rule for softmax with a dtype")
+        return NotImplemented
     x0, x1, *x2 = x.terms
     y = torch.softmax(x0, dim)
     # y * (x1 - sum(y * x1)), which torch has as one kernel
@@ -324,8 +347,10 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Any:
-    if dropout_p or is_causal or enable_gqa or (attn_mask is not None and attn_mask.dtype == torch.bool):
-        raise NoRuleError("no rule for attention with dropout, boolean or causal masks, or grouped queries")
+    if dropout_p or is_causal or enable_gqa:
+        raise NoRuleError("attention with dropout, causal masks or grouped queries has no rule for derivatives")
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        attn_mask = torch.zeros_like(attn_mask, dtype=q.dtype).masked_fill(~attn_mask, -math.inf)
     attn = (q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.transpose(-2, -1)
     attn = attn if attn_mask is None else attn + attn_mask
     return attn.softmax(-1) @ v

@@ -137,7 +137,7 @@ class Proxy:
         dtype: Of the network and the images, "float32" or "float64".
         needs_images, needs_labels: What the probe must hold.
         shared_draws: Weights are the same numbers for all candidates, instead of a draw for each.
-        check: Called with the settings as keywords when they are set; raises ConfigError for values that are not allowed.
+        check: Called with the settings as keywords whenever they are set; raises ConfigError for what is not allowed.
         summary, paper: For people.
     """
 

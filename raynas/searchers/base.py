@@ -57,7 +57,7 @@ class SearcherClass(Protocol):
 
         Args:
             space: Where to search.
-            objectives: At least one.
+            objectives: At least one, unless it learns nothing from results.
             constraints: Bounds on costs and scores; evaluations say by how much they are violated.
             seed: All its draws follow from it.
             admits: Whether an architecture meets the constraints on costs, which are known before scoring. A searcher

@@ -10,7 +10,6 @@ import numpy as np
 from raynas.registry import searchers
 from raynas.results import Candidate, Constraint, Evaluation, Objective
 from raynas.searchers.base import check_count, check_number, check_objectives
-from raynas.searchers.optuna_study import OptunaStudy
 from raynas.space import Architecture, SearchSpace
 
 
@@ -48,7 +47,10 @@ class NSGA2:
         crossover_probability: float = 0.9,
         mutation_probability: float | None = None,
     ) -> None:
+        # Here, so that what only lists the searchers need not wait for Optuna.
         from optuna.samplers import NSGAIISampler
+
+        from raynas.searchers.optuna_study import OptunaStudy
 
         check_objectives(objectives, several=True)
         check_count("population", population, 2)

@@ -9,17 +9,13 @@ import numpy as np
 
 from raynas.registry import searchers
 from raynas.results import Candidate, Constraint, Evaluation, Objective
-from raynas.searchers.base import Ledger, Unseen, check_objectives
+from raynas.searchers.base import Ledger, Unseen
 from raynas.space import Architecture, SearchSpace
 
 
 @searchers.register("random")
 class RandomSearch:
-    """Draws every decision uniformly and never asks an architecture twice; learns nothing from results.
-
-    Raises:
-        ConfigError: No objective is given.
-    """
+    """Draws every decision uniformly and never asks an architecture twice; learns nothing, so needs no objective."""
 
     default_window = 64
     is_multi_objective = True
@@ -34,7 +30,6 @@ class RandomSearch:
         seed: int = 0,
         admits: Callable[[Architecture], bool] | None = None,
     ) -> None:
-        check_objectives(objectives, several=True)
         self._ledger = Ledger()
         self._unseen = Unseen(space, np.random.default_rng(seed), admits)
 

@@ -27,8 +27,8 @@ class Reinforce:
 
     Differences from the published code: the range has a relative epsilon (there 1e-6, which is not small against scores
     of 1e-6); decisions of absent layers get no gradient (there are none in As-ViT); a result told late moves the policy
-    along the gradient of the current log pi, as an asynchronous actor-critic does, because that gradient vanishes for
-    decisions that have meanwhile been settled, where the one of the asking time would push them on.
+    along the gradient of the current log pi, not of that at the time of asking. Up to windows of 64 both find equally
+    good architectures, and this one keeps nothing per candidate.
 
     Args:
         space, objectives, constraints, seed, admits: As for every searcher; several objectives count equally.

@@ -10,7 +10,6 @@ import numpy as np
 from raynas.registry import searchers
 from raynas.results import Candidate, Constraint, Evaluation, Objective
 from raynas.searchers.base import check_count, check_objectives
-from raynas.searchers.optuna_study import OptunaStudy
 from raynas.space import Architecture, SearchSpace
 
 
@@ -46,7 +45,10 @@ class TPE:
         num_random: int = 10,
         num_proposals: int = 24,
     ) -> None:
+        # Here, so that what only lists the searchers need not wait for Optuna.
         from optuna.samplers import TPESampler
+
+        from raynas.searchers.optuna_study import OptunaStudy
 
         check_objectives(objectives, several=True)
         check_count("num_random", num_random, 1)

@@ -1,0 +1,380 @@
+"""What the report's page shows of a run, as one JSON value; letters as in `raynas.report_points`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from raynas.cost import COSTS
+from raynas.registry import spaces
+from raynas.report_points import Points, State, best_so_far, hypervolume_so_far, kendall_tau, pareto_front, sampled
+from raynas.report_policy import PolicyCourse, StoredScores, policy_course
+from raynas.report_text import described, failure_groups, headline, resume_command, subline, time_spent
+from raynas.results import Constraint, Objective
+from raynas.seeds import seed_from
+from raynas.space import Architecture, SearchSpace
+
+if TYPE_CHECKING:
+    from raynas.api import Run
+
+MAX_POINTS = 4000
+"""Architectures that a page holds."""
+
+_MAX_FRONT = 1500
+_MAX_COURSE = 400
+_MAX_FAILED = 500
+_RANKED = 10
+_CORRELATED = 1000
+
+
+def report_data(run: Run) -> dict[str, Any]:
+    """Everything that the page shows, without NaN and infinity.
+
+    Args:
+        run: A run folder's content, of any status.
+
+    Returns:
+        A value for `json.dumps`, in which an architecture is a position in `points`.
+    """
+    view = _View.of(run)
+    rankings = view.rankings()
+    groups, group_of_point = failure_groups(view.points.failures)
+    recommended = view.recommended()
+    courses, improvements = view.courses()
+    failed = np.array(sorted(group_of_point), np.int64)
+    required = [
+        *(members for _, _, members in rankings),
+        *view.fronts_of_pairs(),
+        *improvements,
+        failed[np.linspace(0, len(failed) - 1, min(len(failed), _MAX_FAILED)).astype(int)] if len(failed) else failed,
+        np.array([group["example"] for group in groups if group["example"] is not None], np.int64),
+        np.array([] if recommended is None else [recommended], np.int64),
+    ]
+    embedded = sampled(required, len(view.points), MAX_POINTS)
+    place = {int(number): position for position, number in enumerate(embedded)}
+    for group in groups:
+        group["example"] = place.get(group["example"])
+    summary, config, identity = run.summary, run.description["config"], run.description["identity"]
+    evaluations = int(summary.get("evaluations") or len(view.points))
+    data: dict[str, Any] = _finite(
+        {
+            "title": f"{identity.get('space')} {'search' if view.objectives else 'scores'}",
+            "headline": headline(config, identity, evaluations, summary.get("seconds")),
+            "subline": subline(identity, view.space),
+            "status": _status(run, view),
+            "counts": _counts(run, view, evaluations),
+            "groups": described(
+                run.description, view.space or view.changed_space, view.space is not None, len(view.points)
+            ),
+            "scores": view.scores(),
+            "objectives": [{"name": one.name, "maximize": one.maximize} for one in view.objectives],
+            "points": view.embedded(embedded, group_of_point),
+            "total": len(view.points),
+            "rankings": [
+                {"name": name, "label": label, "members": [place[int(number)] for number in members]}
+                for name, label, members in rankings
+            ],
+            "front_size": len(view.front),
+            "recommended": None if recommended is None else place[recommended],
+            "courses": courses,
+            "policy": view.policy(),
+            "failures": groups,
+            "time": time_spent(config, summary, view.points),
+            "correlation": view.correlation(),
+        }
+    )
+    return data
+
+
+@dataclass(frozen=True)
+class _View:
+    """A run with its names resolved.
+
+    Args:
+        run: The run.
+        space: As it was searched; None if it is not registered or has changed.
+        changed_space: The registered one, if it is another by now.
+        objectives, constraints: Of the run.
+        points: Its architectures.
+        states: (A,) their states.
+    """
+
+    run: Run
+    space: SearchSpace | None
+    changed_space: SearchSpace | None
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Constraint, ...]
+    points: Points
+    states: np.ndarray
+
+    @classmethod
+    def of(cls, run: Run) -> _View:
+        identity = run.description["identity"]
+        found = _registered(str(identity.get("space")))
+        is_same = found is not None and _fingerprint(found) == identity.get("space_fields")
+        objectives = []
+        for text in identity.get("objectives") or []:
+            name, _, direction = str(text).partition(":")
+            objectives.append(Objective(name, direction != "min"))
+        constraints = tuple(Constraint.parse(str(text)) for text in identity.get("constraints") or [])
+        points = Points.of(run.evaluations, identity.get("scores") or {})
+        return cls(
+            run,
+            found if is_same else None,
+            None if is_same else found,
+            tuple(objectives),
+            constraints,
+            points,
+            points.states(objectives, constraints),
+        )
+
+    def scores(self) -> list[dict[str, Any]]:
+        """Axes that the page offers."""
+        directions = {**self.run.description.get("directions", {})}
+        directions |= {one.name: "max" if one.maximize else "min" for one in self.objectives}
+        return [
+            {
+                "name": name,
+                "maximize": directions.get(name, "min" if name in COSTS else "max") == "max",
+                "is_cost": name in COSTS,
+                "is_objective": any(one.name == name for one in self.objectives),
+            }
+            for name in self.points.values
+        ]
+
+    def losses(self, names: Iterable[str], within: np.ndarray) -> np.ndarray:
+        """(len(within), M), lower is better."""
+        directions = {score["name"]: score["maximize"] for score in self.scores()}
+        columns = [self.points.values[name][within] * (-1 if directions[name] else 1) for name in names]
+        return np.array(columns, np.float64).T.reshape(len(within), len(columns))
+
+    def feasible(self, *names: str) -> np.ndarray:
+        """Positions of feasible architectures that have all these scores."""
+        known = np.array([np.isfinite(self.points.values[name]) for name in names]).all(axis=0)
+        return np.flatnonzero((self.states == State.OK) & known)
+
+    @cached_property
+    def front(self) -> np.ndarray:
+        """Of all objectives, in the order of the first; empty unless there are several."""
+        names = [one.name for one in self.objectives if one.name in self.points.values]
+        if len(names) < 2:
+            return np.array([], np.int64)
+        within = self.feasible(*names)
+        return np.asarray(within[pareto_front(self.losses(names, within))])
+
+    def rankings(self) -> list[tuple[str, str, np.ndarray]]:
+        """(name, label, best first): the front of several objectives, then the objectives, then other scores."""
+        rankings = []
+        if len(front := self.front):
+            rankings.append(("", "Pareto front", _spread(front, _MAX_FRONT)))
+        scores = sorted(self.scores(), key=lambda score: (not score["is_objective"], score["is_cost"]))
+        for score in scores:
+            within = self.feasible(score["name"])
+            order = np.argsort(self.losses([score["name"]], within)[:, 0], kind="stable")[:_RANKED]
+            if len(order):
+                label = f"{'highest' if score['maximize'] else 'lowest'} {score['name']}"
+                rankings.append((score["name"], label, within[order]))
+        return rankings
+
+    def fronts_of_pairs(self) -> list[np.ndarray]:
+        """What the page needs to draw the front of a score against a cost, or of two objectives."""
+        names = [score["name"] for score in self.scores() if not score["is_cost"]]
+        pairs = {(name, cost) for name in names for cost in COSTS if cost in self.points.values}
+        pairs |= {(a.name, b.name) for a in self.objectives for b in self.objectives if a.name < b.name}
+        fronts = []
+        for pair in sorted(pairs):
+            if all(name in self.points.values for name in pair):
+                within = self.feasible(*pair)
+                fronts.append(_spread(within[pareto_front(self.losses(pair, within))], _MAX_COURSE))
+        return fronts
+
+    def recommended(self) -> int | None:
+        """The position of the searcher's final choice."""
+        chosen = (self.run.summary.get("recommended") or {}).get("architecture")
+        if not chosen:
+            return None
+        key = Architecture(chosen).key
+        return self.points.keys.index(key) if key in self.points.keys else None
+
+    def courses(self) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+        """Best value so far by candidate number for each objective, the hypervolume for two; and who improved them."""
+        courses, improvements = [], []
+        asked = self.points.candidates >= 0
+        for one in self.objectives:
+            if one.name not in self.points.values:
+                continue
+            within = self.feasible(one.name)
+            within = within[asked[within]]
+            steps = within[best_so_far(self.losses([one.name], within)[:, 0])]
+            improvements.append(_spread(steps, _MAX_COURSE))
+            values = self.points.values[one.name][improvements[-1]].tolist()
+            courses.append(
+                {"name": one.name, "at": self.points.candidates[improvements[-1]].tolist(), "values": values}
+            )
+        if len(courses) == 2:
+            names = [course["name"] for course in courses]
+            within = self.feasible(*names)
+            within = within[asked[within]]
+            grown = hypervolume_so_far(self.losses(names, within))
+            grown = [grown[i] for i in _spread(np.arange(len(grown)), _MAX_COURSE).tolist()]
+            at = [int(self.points.candidates[within[position]]) for position, _ in grown]
+            courses.append({"name": "hypervolume", "at": at, "values": [area for _, area in grown]})
+        return courses, improvements
+
+    def policy(self) -> dict[str, Any] | None:
+        """The policy's course, for searchers that have one."""
+        if self.space is None or not self.objectives:
+            return None
+        stored = StoredScores(self.points, self.objectives, self.constraints)
+        is_over = self.run.summary.get("status") not in (None, "running")
+        told = int(self.run.summary["evaluations"]) if is_over else None
+        identity = self.run.description["identity"]
+        course = policy_course(self.space, identity, stored, self.objectives, self.constraints, told)
+        return None if course is None else _policy(self.space, course)
+
+    def embedded(self, numbers: np.ndarray, group_of_point: Mapping[int, int]) -> dict[str, Any]:
+        """Columns of the architectures that the page holds; stages and field values are stored once each."""
+        img_size = int(self.run.description["identity"].get("img_size") or 0)
+        architectures = [Architecture.from_json(self.points.texts[number]) for number in numbers]
+        stages, fields = _Interned(), _Interned()
+        rows = [_stages(self.space, architecture, img_size) for architecture in architectures]
+        is_drawn = bool(rows) and all(row is not None for row in rows)
+        space = self.space
+        has_text = space is not None and space.format is not None
+        seconds = sum(self.points.seconds.values(), np.zeros(len(self.points)))
+        return {
+            "candidate": self.points.candidates[numbers].tolist(),
+            "state": self.states[numbers].tolist(),
+            "seconds": [_digits(value) for value in seconds[numbers]],
+            "values": {name: [_digits(v) for v in column[numbers]] for name, column in self.points.values.items()},
+            "failure": [group_of_point.get(int(number), -1) for number in numbers],
+            "text": [space.text(one) for one in architectures] if space is not None and has_text else None,
+            "fields": [[fields.number([name, value]) for name, value in one.items()] for one in architectures],
+            "field_table": fields.table,
+            "stages": [[stages.number(stage) for stage in row or ()] for row in rows] if is_drawn else None,
+            "stage_table": stages.table,
+        }
+
+    def correlation(self) -> dict[str, Any] | None:
+        """Rank correlations of all scores, over a sample if there are many architectures."""
+        names = [name for name, column in self.points.values.items() if np.isfinite(column).sum() > 2]
+        known = np.flatnonzero(np.array([np.isfinite(self.points.values[name]) for name in names]).any(axis=0))
+        if len(names) < 2 or all(name in COSTS for name in names):
+            return None
+        chosen = known[sampled([], len(known), _CORRELATED)]
+        tau = kendall_tau([self.points.values[name][chosen] for name in names])
+        return {
+            "names": names,
+            "tau": [[_digits(value) for value in row] for row in tau],
+            "n": len(chosen),
+            "total": len(known),
+        }
+
+
+def _policy(space: SearchSpace, course: PolicyCourse) -> dict[str, Any]:
+    options = {decision.name: decision.options for decision in space.decisions}
+    return {
+        "told": course.told,
+        "note": course.note,
+        "decisions": [
+            {
+                "name": name,
+                "options": [
+                    json.dumps(option) if isinstance(option, tuple) else str(option) for option in options[name]
+                ],
+                "probabilities": [[round(float(p), 4) for p in row] for row in rows],
+            }
+            for name, rows in course.probabilities.items()
+        ],
+    }
+
+
+def _status(run: Run, view: _View) -> dict[str, Any]:
+    name = str(run.summary.get("status") or "unknown")
+    is_registered = view.space is not None or view.changed_space is not None
+    resumes = name not in ("completed", "exhausted")
+    return {
+        "name": name,
+        "error": run.summary.get("error"),
+        "resume": resume_command(run.description["config"], run.folder, is_registered) if resumes else None,
+    }
+
+
+def _counts(run: Run, view: _View, evaluations: int) -> dict[str, Any]:
+    summary = run.summary
+    return {
+        "evaluations": evaluations,
+        "budget": run.description["config"].get("budget"),
+        "distinct": int((view.points.candidates >= 0).sum()),
+        "infeasible": int((view.states == State.INFEASIBLE).sum()),
+        "failed": int((view.states == State.FAILED).sum()),
+        "reused": view.points.reused,
+        "seconds": summary.get("seconds"),
+        "per_s": summary.get("evaluations_per_s"),
+    }
+
+
+def _registered(name: str) -> SearchSpace | None:
+    try:
+        return spaces.get(name) if name in spaces else None
+    except ImportError:
+        return None  # of a wheel that is there in part
+
+
+def _fingerprint(space: SearchSpace) -> str:
+    """As `Plan.identity` has it."""
+    return f"{seed_from(json.dumps(space.fields, default=asdict)):016x}"
+
+
+def _stages(space: SearchSpace | None, architecture: Architecture, img_size: int) -> list[dict[str, Any]] | None:
+    """What pictures show; None where the space has no pictures, or none of this architecture."""
+    if space is None or space.stages is None:
+        return None
+    try:
+        return [{**stage._asdict(), "details": dict(stage.details)} for stage in space.stages(architecture, img_size)]
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        return None
+
+
+class _Interned:
+    """Numbers for JSON values, equal ones sharing one."""
+
+    def __init__(self) -> None:
+        self.table: list[Any] = []
+        self._numbers: dict[str, int] = {}
+
+    def number(self, value: Any) -> int:
+        text = json.dumps(value)
+        if text not in self._numbers:
+            self._numbers[text] = len(self.table)
+            self.table.append(value)
+        return self._numbers[text]
+
+
+def _spread(positions: np.ndarray, limit: int) -> np.ndarray:
+    """At most this many, evenly, the first and the last among them."""
+    if len(positions) <= limit:
+        return positions
+    return np.asarray(positions[np.linspace(0, len(positions) - 1, limit).round().astype(int)])
+
+
+def _digits(value: float) -> float | int | None:
+    """With nine digits, which no picture resolves; whole numbers in full."""
+    if not math.isfinite(value):
+        return None
+    return int(value) if float(value).is_integer() and abs(value) < 2**53 else float(f"{value:.9g}")
+
+
+def _finite(value: Any) -> Any:
+    """The same without what JSON has no numbers for."""
+    if isinstance(value, Mapping):
+        return {str(name): _finite(item) for name, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,188 @@
+"""What must hold on real Ray actors: equal results whatever the workers, and whatever happens to them."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import ray
+from toy_scores import HARMS, NOTHING, SLOPE, TOY, toy_space, value
+
+import raynas
+from raynas import Architecture, Choice
+from raynas.cluster import connect
+from raynas.run import Listener
+from raynas.store import TIMING_COLUMNS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray() -> Iterator[None]:
+    disconnect = connect(None, min_cpus=2)
+    yield
+    disconnect()
+
+
+class Lines(Listener):
+    """Keeps what a person would read."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def on_log(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def content(run: raynas.Run) -> pa.Table:
+    """The evaluations without their times, in an order that does not depend on that of writing."""
+    rows = run.evaluations.drop_columns(list(TIMING_COLUMNS)).to_pylist()
+    return pa.Table.from_pylist(sorted(rows, key=lambda row: (row["architecture_key"], row["proxy"])))
+
+
+def toy_search(folder: Path, **settings: Any) -> raynas.Run:
+    chosen = {"searcher": "regularized_evolution", "budget": 150, "window": 16, "workers": 2, **settings}
+    return raynas.search(toy_space(), proxies=[TOY, SLOPE], objectives=["toy"], out=folder, **chosen)
+
+
+def statuses(run: raynas.Run, proxy: str = "toy") -> dict[str, str]:
+    rows = run.evaluations.filter(pc.equal(run.evaluations["proxy"], proxy)).to_pylist()
+    assert len(rows) == len({row["architecture_key"] for row in rows})
+    return {row["architecture_key"]: row["status"] for row in rows}
+
+
+def test_results_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
+    expected = content(toy_search(tmp_path / "serial", workers=0))
+    assert expected.num_rows > 300
+    for workers in (1, 2):
+        assert content(toy_search(tmp_path / str(workers), workers=workers)).equals(expected)
+
+
+def test_scores_of_networks_are_bitwise_equal_in_process_and_on_workers(tmp_path: Path) -> None:
+    tables = [
+        content(
+            raynas.search(
+                "as-vit",
+                objectives=["length_distortion", "ntk_condition"],
+                settings={"length_distortion": {"repeats": 2}},
+                data="digits",
+                img_size=32,
+                budget=8,
+                window=4,
+                workers=workers,
+                out=tmp_path / str(workers),
+            )
+        )
+        for workers in (0, 1, 2)
+    ]
+    assert tables[0]["status"].to_pylist() == ["ok"] * (4 * 8)
+    assert tables[1].equals(tables[0])
+    assert tables[2].equals(tables[0])
+
+
+def test_a_killed_actor_costs_no_result(tmp_path: Path) -> None:
+    expected = content(toy_search(tmp_path / "serial", workers=0))
+    log = tmp_path / "log"
+    log.touch()
+    stop = threading.Event()
+    killed: list[int] = []
+
+    def kill_now_and_then() -> None:
+        rng = random.Random(0)
+        while not stop.wait(rng.uniform(0.3, 1.5)) and len(killed) < 4:
+            lines = log.read_text().split("\n")[:-1]
+            pid = int(lines[-1].split()[1]) if lines else 0
+            if pid and pid not in killed:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+
+    killer = threading.Thread(target=kill_now_and_then)
+    killer.start()
+    try:
+        run = toy_search(tmp_path / "killed", settings={"toy": {"pause_s": 0.05, "log": str(log)}})
+    finally:
+        stop.set()
+        killer.join()
+    assert len(killed) >= 2
+    # The settings are part of the key, so they are all that differs.
+    same = content(run).drop_columns(["settings"])
+    assert same.equals(expected.drop_columns(["settings"]))
+
+
+def test_harmful_architectures_carry_their_status_and_no_others(tmp_path: Path) -> None:
+    space = toy_space(a=Choice(*range(100)), b=Choice(1, 2), harm=Choice("none", *HARMS))
+    harmful = {7: "kill", 18: "raise", 29: "hang", 40: "nan", 51: "hog", 62: "exit", 73: "deaf"}
+    architectures = [{"a": a, "b": 1, "harm": harmful.get(a, "none")} for a in range(80)]
+    lines = Lines()
+    run = raynas.score(
+        space,
+        architectures,
+        proxies=[TOY],
+        workers=2,
+        time_limit_s=4,
+        worker_memory_gib=2.5,
+        window=64,
+        out=tmp_path / "run",
+        listener=lines,
+    )
+    expected = {
+        "none": "ok",
+        "raise": "failed",
+        "exit": "failed",
+        "nan": "non_finite",
+        "hang": "timeout",
+        "deaf": "timeout",
+        "kill": "crashed",
+        "hog": "crashed",
+    }
+    wanted = {Architecture(a).key: expected[a["harm"]] for a in architectures}
+    assert statuses(run) == wanted
+    for row in run.evaluations.to_pylist():
+        if row["proxy"] == "toy":
+            architecture = Architecture.from_json(row["architecture"])
+            assert row["value"] == (value(architecture) if row["status"] == "ok" else None)
+            assert (row["error"] is None) == (row["status"] == "ok")
+    assert run.summary["failed"] == len(harmful)
+    assert any("lost" in line for line in lines.lines)
+
+
+def test_workers_share_one_gpu_by_fractions(tmp_path: Path) -> None:
+    ray.shutdown()
+    ray.init(num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        run = raynas.search(
+            toy_space(), proxies=[NOTHING], objectives=["nothing"], budget=40, searcher="random", workers=4,
+            gpus_per_worker=0.25, out=tmp_path / "run",
+        )  # fmt: skip
+        assert run.summary["evaluations"] == 40
+    finally:
+        ray.shutdown()
+        connect(None, min_cpus=2)
+
+
+def test_a_run_that_cannot_start_says_why_it_waits(tmp_path: Path) -> None:
+    lines = Lines()
+
+    def add_the_gpu_later() -> None:
+        deadline = time.monotonic() + 60
+        while not lines.lines and time.monotonic() < deadline:
+            time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    watcher = threading.Thread(target=add_the_gpu_later)
+    watcher.start()
+    with pytest.raises(raynas.RaynasError, match="interrupted by SIGINT"):
+        raynas.search(
+            toy_space(), proxies=[NOTHING], objectives=["nothing"], budget=4, searcher="random", workers=1,
+            gpus_per_worker=1, out=tmp_path / "run", listener=lines,
+        )  # fmt: skip
+    watcher.join()
+    assert "waiting for 1 workers with 1 CPU and 1 GPU each" in lines.lines[0]
+    assert "0 GPU" in lines.lines[0]
