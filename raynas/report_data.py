@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,10 @@ import numpy as np
 
 from raynas.cost import COSTS
 from raynas.registry import spaces
+from raynas.report_embedding import embedded_points, finite, short_number, spread
 from raynas.report_points import Points, State, best_so_far, hypervolume_so_far, kendall_tau, pareto_front, sampled
 from raynas.report_policy import PolicyCourse, StoredScores, policy_course
-from raynas.report_text import described, failure_groups, headline, resume_command, subline, time_spent
+from raynas.report_text import described, duration, failure_groups, headline, resume_command, subline, time_spent
 from raynas.results import Constraint, Objective
 from raynas.seeds import seed_from
 from raynas.space import Architecture, SearchSpace
@@ -52,17 +52,18 @@ def report_data(run: Run) -> dict[str, Any]:
         *(members for _, _, members in rankings),
         *view.fronts_of_pairs(),
         *improvements,
-        failed[np.linspace(0, len(failed) - 1, min(len(failed), _MAX_FAILED)).astype(int)] if len(failed) else failed,
+        spread(failed, _MAX_FAILED),
         np.array([group["example"] for group in groups if group["example"] is not None], np.int64),
         np.array([] if recommended is None else [recommended], np.int64),
     ]
-    embedded = sampled(required, len(view.points), MAX_POINTS)
-    place = {int(number): position for position, number in enumerate(embedded)}
+    chosen = sampled(required, len(view.points), MAX_POINTS)
+    place = {int(number): position for position, number in enumerate(chosen)}
     for group in groups:
         group["example"] = place.get(group["example"])
     summary, config, identity = run.summary, run.description["config"], run.description["identity"]
+    img_size = int(identity.get("img_size") or 0)
     evaluations = int(summary.get("evaluations") or len(view.points))
-    data: dict[str, Any] = _finite(
+    data: dict[str, Any] = finite(
         {
             "title": f"{identity.get('space')} {'search' if view.objectives else 'scores'}",
             "headline": headline(config, identity, evaluations, summary.get("seconds")),
@@ -74,7 +75,7 @@ def report_data(run: Run) -> dict[str, Any]:
             ),
             "scores": view.scores(),
             "objectives": [{"name": one.name, "maximize": one.maximize} for one in view.objectives],
-            "points": view.embedded(embedded, group_of_point),
+            "points": embedded_points(view.points, view.states, chosen, group_of_point, view.space, img_size),
             "total": len(view.points),
             "rankings": [
                 {"name": name, "label": label, "members": [place[int(number)] for number in members]}
@@ -135,10 +136,10 @@ class _View:
         )
 
     def scores(self) -> list[dict[str, Any]]:
-        """Axes that the page offers."""
+        """Axes that the page offers: objectives, other scores, costs."""
         directions = {**self.run.description.get("directions", {})}
         directions |= {one.name: "max" if one.maximize else "min" for one in self.objectives}
-        return [
+        scores = [
             {
                 "name": name,
                 "maximize": directions.get(name, "min" if name in COSTS else "max") == "max",
@@ -147,6 +148,7 @@ class _View:
             }
             for name in self.points.values
         ]
+        return sorted(scores, key=lambda score: (score["is_cost"], not score["is_objective"]))
 
     def losses(self, names: Iterable[str], within: np.ndarray) -> np.ndarray:
         """(len(within), M), lower is better."""
@@ -172,7 +174,7 @@ class _View:
         """(name, label, best first): the front of several objectives, then the objectives, then other scores."""
         rankings = []
         if len(front := self.front):
-            rankings.append(("", "Pareto front", _spread(front, _MAX_FRONT)))
+            rankings.append(("", "Pareto front", spread(front, _MAX_FRONT)))
         scores = sorted(self.scores(), key=lambda score: (not score["is_objective"], score["is_cost"]))
         for score in scores:
             within = self.feasible(score["name"])
@@ -191,7 +193,7 @@ class _View:
         for pair in sorted(pairs):
             if all(name in self.points.values for name in pair):
                 within = self.feasible(*pair)
-                fronts.append(_spread(within[pareto_front(self.losses(pair, within))], _MAX_COURSE))
+                fronts.append(spread(within[pareto_front(self.losses(pair, within))], _MAX_COURSE))
         return fronts
 
     def recommended(self) -> int | None:
@@ -212,7 +214,7 @@ class _View:
             within = self.feasible(one.name)
             within = within[asked[within]]
             steps = within[best_so_far(self.losses([one.name], within)[:, 0])]
-            improvements.append(_spread(steps, _MAX_COURSE))
+            improvements.append(spread(steps, _MAX_COURSE))
             values = self.points.values[one.name][improvements[-1]].tolist()
             courses.append(
                 {"name": one.name, "at": self.points.candidates[improvements[-1]].tolist(), "values": values}
@@ -222,7 +224,7 @@ class _View:
             within = self.feasible(*names)
             within = within[asked[within]]
             grown = hypervolume_so_far(self.losses(names, within))
-            grown = [grown[i] for i in _spread(np.arange(len(grown)), _MAX_COURSE).tolist()]
+            grown = [grown[i] for i in spread(np.arange(len(grown)), _MAX_COURSE).tolist()]
             at = [int(self.points.candidates[within[position]]) for position, _ in grown]
             courses.append({"name": "hypervolume", "at": at, "values": [area for _, area in grown]})
         return courses, improvements
@@ -238,40 +240,18 @@ class _View:
         course = policy_course(self.space, identity, stored, self.objectives, self.constraints, told)
         return None if course is None else _policy(self.space, course)
 
-    def embedded(self, numbers: np.ndarray, group_of_point: Mapping[int, int]) -> dict[str, Any]:
-        """Columns of the architectures that the page holds; stages and field values are stored once each."""
-        img_size = int(self.run.description["identity"].get("img_size") or 0)
-        architectures = [Architecture.from_json(self.points.texts[number]) for number in numbers]
-        stages, fields = _Interned(), _Interned()
-        rows = [_stages(self.space, architecture, img_size) for architecture in architectures]
-        is_drawn = bool(rows) and all(row is not None for row in rows)
-        space = self.space
-        has_text = space is not None and space.format is not None
-        seconds = sum(self.points.seconds.values(), np.zeros(len(self.points)))
-        return {
-            "candidate": self.points.candidates[numbers].tolist(),
-            "state": self.states[numbers].tolist(),
-            "seconds": [_digits(value) for value in seconds[numbers]],
-            "values": {name: [_digits(v) for v in column[numbers]] for name, column in self.points.values.items()},
-            "failure": [group_of_point.get(int(number), -1) for number in numbers],
-            "text": [space.text(one) for one in architectures] if space is not None and has_text else None,
-            "fields": [[fields.number([name, value]) for name, value in one.items()] for one in architectures],
-            "field_table": fields.table,
-            "stages": [[stages.number(stage) for stage in row or ()] for row in rows] if is_drawn else None,
-            "stage_table": stages.table,
-        }
-
     def correlation(self) -> dict[str, Any] | None:
         """Rank correlations of all scores, over a sample if there are many architectures."""
-        names = [name for name, column in self.points.values.items() if np.isfinite(column).sum() > 2]
-        known = np.flatnonzero(np.array([np.isfinite(self.points.values[name]) for name in names]).any(axis=0))
+        names = [score["name"] for score in self.scores()]
+        names = [name for name in names if np.isfinite(self.points.values[name]).sum() > 2]
         if len(names) < 2 or all(name in COSTS for name in names):
             return None
+        known = np.flatnonzero(np.array([np.isfinite(self.points.values[name]) for name in names]).any(axis=0))
         chosen = known[sampled([], len(known), _CORRELATED)]
         tau = kendall_tau([self.points.values[name][chosen] for name in names])
         return {
             "names": names,
-            "tau": [[_digits(value) for value in row] for row in tau],
+            "tau": [[short_number(value) for value in row] for row in tau],
             "n": len(chosen),
             "total": len(known),
         }
@@ -315,7 +295,7 @@ def _counts(run: Run, view: _View, evaluations: int) -> dict[str, Any]:
         "infeasible": int((view.states == State.INFEASIBLE).sum()),
         "failed": int((view.states == State.FAILED).sum()),
         "reused": view.points.reused,
-        "seconds": summary.get("seconds"),
+        "duration": duration(summary["seconds"]) if summary.get("seconds") else None,
         "per_s": summary.get("evaluations_per_s"),
     }
 
@@ -330,51 +310,3 @@ def _registered(name: str) -> SearchSpace | None:
 def _fingerprint(space: SearchSpace) -> str:
     """As `Plan.identity` has it."""
     return f"{seed_from(json.dumps(space.fields, default=asdict)):016x}"
-
-
-def _stages(space: SearchSpace | None, architecture: Architecture, img_size: int) -> list[dict[str, Any]] | None:
-    """What pictures show; None where the space has no pictures, or none of this architecture."""
-    if space is None or space.stages is None:
-        return None
-    try:
-        return [{**stage._asdict(), "details": dict(stage.details)} for stage in space.stages(architecture, img_size)]
-    except (ArithmeticError, LookupError, TypeError, ValueError):
-        return None
-
-
-class _Interned:
-    """Numbers for JSON values, equal ones sharing one."""
-
-    def __init__(self) -> None:
-        self.table: list[Any] = []
-        self._numbers: dict[str, int] = {}
-
-    def number(self, value: Any) -> int:
-        text = json.dumps(value)
-        if text not in self._numbers:
-            self._numbers[text] = len(self.table)
-            self.table.append(value)
-        return self._numbers[text]
-
-
-def _spread(positions: np.ndarray, limit: int) -> np.ndarray:
-    """At most this many, evenly, the first and the last among them."""
-    if len(positions) <= limit:
-        return positions
-    return np.asarray(positions[np.linspace(0, len(positions) - 1, limit).round().astype(int)])
-
-
-def _digits(value: float) -> float | int | None:
-    """With nine digits, which no picture resolves; whole numbers in full."""
-    if not math.isfinite(value):
-        return None
-    return int(value) if float(value).is_integer() and abs(value) < 2**53 else float(f"{value:.9g}")
-
-
-def _finite(value: Any) -> Any:
-    """The same without what JSON has no numbers for."""
-    if isinstance(value, Mapping):
-        return {str(name): _finite(item) for name, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from raynas.cost import COSTS, cost
+from raynas.errors import RaynasError
 from raynas.registry import searchers
 from raynas.report_points import MISSING, Points
 from raynas.results import Candidate, Constraint, Evaluation, Objective, Status, violations
@@ -120,14 +121,17 @@ def policy_course(
     admits = _admission(space, identity, constraints)
     if admits is None and any(constraint.name in COSTS for constraint in constraints):
         return PolicyCourse(note="Not shown: the searcher kept to a bound on a cost that only a built network tells.")
-    searcher: Any = searchers.get(name)(
-        space,
-        tuple(objectives),
-        tuple(constraints),
-        seed=identity["seed"],
-        admits=admits,
-        **identity.get("searcher_settings", {}),
-    )
+    try:
+        searcher: Any = searchers.get(name)(
+            space,
+            tuple(objectives),
+            tuple(constraints),
+            seed=identity["seed"],
+            admits=admits,
+            **identity.get("searcher_settings", {}),
+        )
+    except (RaynasError, TypeError) as error:
+        return PolicyCourse(note=f"Not shown: the searcher of this version does not take the run's settings ({error}).")
     return _replayed(searcher, stored, int(identity["window"]), told_by_run)
 
 

@@ -45,7 +45,7 @@ def size_in_words(size: int) -> str:
 def duration(seconds: float) -> str:
     """In the two largest units that matter."""
     if seconds < 60:
-        return f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.0f} s"
+        return f"{seconds:.{2 if seconds < 10 else 3}g} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -127,8 +127,8 @@ def _space_rows(identity: Mapping[str, Any], space: SearchSpace | None, is_same_
     else:
         if space.summary:
             rows.append(("what", space.summary))
-        share = 100 * min(1.0, num_scored / space.size)
-        rows.append(("size", f"{size_in_words(space.size)} architectures, {share:.2g} % of them stored here"))
+        share = f", {100 * min(1.0, num_scored / space.size):.2g} % of them stored here" if num_scored else ""
+        rows.append(("size", f"{size_in_words(space.size)} architectures{share}"))
         if space.paper:
             rows.append(("paper", space.paper))
     return [

@@ -1,9 +1,9 @@
 """Candidates' networks with weights drawn from seeds, fast enough that building is a small part of a score.
 
 Weights follow from hash(score seed, architecture key, repeat, init scheme) alone. A model that says how its parameters
-are distributed (`init_table`) is built without memory and filled from a bank of normal numbers: the hash gives the place
-where its numbers start, and every layer takes the next ones, so that within one network no number is used twice and its
-weights are independent normal draws. Any other model is built under torch's generator, seeded with the hash.
+are distributed (`init_table`) is built without memory and filled from a bank of normal numbers: the hash gives the
+place where its numbers start, and every layer takes the next ones, so that within one network no number is used twice
+and its weights are independent normal draws. Any other model is built under torch's generator, seeded with the hash.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from raynas.models.weights import Constant, Init, Normal
+from raynas.models.weights import Constant, Init, Normal, Uniform
 from raynas.seeds import input_seed, seed_from, weight_seed
 from raynas.space import Architecture
 
@@ -39,11 +39,11 @@ class WeightBank:
         self._device = device
         self._numbers: torch.Tensor | None = None  # a run whose proxies build nothing never touches the device
 
-    def parts(self, n: int, seed: int) -> list[torch.Tensor]:
-        """Views of n consecutive numbers, starting where the seed says and going round at the end."""
-        length = max(_BLOCK, 1 << (n - 1).bit_length())
+    def parts(self, start: int, n: int, total: int) -> list[torch.Tensor]:
+        """Views of n consecutive numbers from a start on, going round at the end, for a network of this total."""
+        length = max(_BLOCK, 1 << (total - 1).bit_length())
         numbers = self._grown(length)
-        start = seed % length
+        start %= length
         end = min(start + n, length)
         return [numbers[start:end], numbers[: n - (end - start)]]
 
@@ -59,6 +59,67 @@ class WeightBank:
         ]
         self._numbers = torch.cat([self._numbers, torch.from_numpy(np.concatenate(blocks)).to(self._device)])
         return self._numbers
+
+
+class _Network:
+    """A model whose parameters can be drawn again and again; the normal ones are views of one buffer.
+
+    Args:
+        model: Built on the meta device.
+        make_buffer: Gives memory for this many normal numbers, and maybe more.
+    """
+
+    def __init__(self, model: nn.Module, make_buffer: Callable[[int], torch.Tensor]) -> None:
+        self.model = model.eval()
+        table: Mapping[str, Init] = model.init_table()  # type: ignore[operator]
+        owners = {
+            f"{path}.{name}" if path else name: (module, name, parameter)
+            for path, module in model.named_modules()
+            for name, parameter in module._parameters.items()
+            if parameter is not None
+        }
+        if owners.keys() != table.keys():
+            odd = sorted(owners.keys() ^ table.keys())
+            raise RuntimeError(f"init_table of {type(model).__name__} and its parameters differ in {odd}")
+        self._num_normal = sum(owners[name][2].numel() for name, init in table.items() if isinstance(init, Normal))
+        buffer = make_buffer(self._num_normal)
+        # Parameters of one distribution lie side by side, so that each distribution is drawn at once.
+        self._normal: list[tuple[float, torch.Tensor]] = []
+        self._uniform: list[tuple[float, torch.Tensor]] = []
+        end = 0
+        for std in sorted({init.std for init in table.values() if isinstance(init, Normal)}):
+            start = end
+            for name in (name for name, init in table.items() if init == Normal(std)):
+                module, own_name, parameter = owners[name]
+                values = buffer[end : end + parameter.numel()].view(parameter.shape)
+                module._parameters[own_name] = nn.Parameter(values, requires_grad=False)
+                end += parameter.numel()
+            self._normal.append((std, buffer[start:end]))
+        for name, init in table.items():
+            module, own_name, parameter = owners[name]
+            if isinstance(init, Constant):
+                values = torch.full(parameter.shape, init.value, dtype=buffer.dtype, device=buffer.device)
+            elif isinstance(init, Uniform):
+                values = torch.empty(parameter.shape, dtype=buffer.dtype, device=buffer.device)
+                self._uniform.append((init.bound, values))
+            else:
+                continue
+            module._parameters[own_name] = nn.Parameter(values, requires_grad=False)
+
+    def draw(self, bank: WeightBank, seed: int) -> nn.Module:
+        """The model with the weights of a seed."""
+        position = seed
+        for std, values in self._normal:
+            start = 0
+            for part in bank.parts(position, len(values), self._num_normal):
+                torch.mul(part, std, out=values[start : start + len(part)])
+                start += len(part)
+            position += len(values)
+        rng = np.random.default_rng(seed)
+        for bound, values in self._uniform:
+            numbers = (2 * rng.random(values.numel(), dtype=np.float32) - 1) * np.float32(bound)
+            values.copy_(torch.from_numpy(numbers).view(values.shape))
+        return self.model
 
 
 class Networks:
@@ -79,8 +140,8 @@ class Networks:
         self._score_seed = score_seed
         self._device = torch.device(device)
         self._bank = WeightBank(score_seed, self._device)
-        self._scratch: dict[_Kind, torch.Tensor] = {}
-        self._last: dict[_Kind, tuple[str, nn.Module]] = {}
+        self._buffers: dict[_Kind, torch.Tensor] = {}
+        self._last: dict[_Kind, tuple[str, _Network]] = {}
 
     def network(
         self, architecture: Architecture, repeat: int, dtype: torch.dtype = torch.float32, *, shared_draws: bool = False
@@ -99,9 +160,7 @@ class Networks:
             seed = weight_seed(self._score_seed, architecture.key, repeat, INIT_SCHEME)
         if not hasattr(self._builder, "init_table"):
             return self._built_by_torch(architecture, seed, dtype)
-        model = self._skeleton(architecture, (dtype, shared_draws))
-        self._fill(model, seed, (dtype, shared_draws))
-        return model
+        return self._prepared(architecture, (dtype, shared_draws)).draw(self._bank, seed)
 
     def _built_by_torch(self, architecture: Architecture, seed: int, dtype: torch.dtype) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
@@ -109,66 +168,17 @@ class Networks:
             model = self._builder(architecture, **self._settings)
         return model.to(self._device, dtype).eval().requires_grad_(False)
 
-    def _skeleton(self, architecture: Architecture, kind: _Kind) -> nn.Module:
-        """The model without weights; kept for the repeats of one architecture."""
-        key, model = self._last.get(kind, (None, None))
-        if model is None or key != architecture.key:
-            model = self._builder(architecture, **self._settings, device="meta").eval()
-            self._last[kind] = (architecture.key, model)
-        return model
+    def _prepared(self, architecture: Architecture, kind: _Kind) -> _Network:
+        """The network before its weights are drawn; kept for the repeats of one architecture."""
+        if kind in self._last and self._last[kind][0] == architecture.key:
+            return self._last[kind][1]
+        model = self._builder(architecture, **self._settings, device="meta")
+        network = _Network(model, lambda n: self._buffer(kind, n))
+        self._last[kind] = architecture.key, network
+        return network
 
-    def _fill(self, model: nn.Module, seed: int, kind: _Kind) -> None:
-        table: Mapping[str, Init] = model.init_table()  # type: ignore[operator]
-        dtype, _ = kind
-        owners = {
-            f"{path}.{name}" if path else name: (module, name)
-            for path, module in model.named_modules()
-            for name in module._parameters
-            if module._parameters[name] is not None
-        }
-        missing = owners.keys() ^ table.keys()
-        if missing:
-            raise RuntimeError(f"init_table of {type(model).__name__} and its parameters differ in {sorted(missing)}")
-
-        def put(name: str, values: torch.Tensor) -> None:
-            module, own_name = owners[name]
-            shape = module._parameters[own_name].shape  # type: ignore[union-attr]
-            module._parameters[own_name] = nn.Parameter(values.view(shape), requires_grad=False)
-
-        def size(name: str) -> int:
-            module, own_name = owners[name]
-            return int(module._parameters[own_name].numel())  # type: ignore[union-attr]
-
-        normal = [(name, init.std, size(name)) for name, init in table.items() if isinstance(init, Normal)]
-        flat = self._normals(normal, seed, kind)
-        start = 0
-        for name, _, n in normal:
-            put(name, flat[start : start + n])
-            start += n
-        rng = np.random.default_rng(seed)
-        for name, init in table.items():
-            if isinstance(init, Constant):
-                put(name, torch.full((size(name),), init.value, dtype=dtype, device=self._device))
-            elif not isinstance(init, Normal):
-                numbers = (2 * rng.random(size(name), dtype=np.float32) - 1) * np.float32(init.bound)
-                put(name, torch.from_numpy(numbers).to(self._device, dtype))
-
-    def _normals(self, normal: list[tuple[str, float, int]], seed: int, kind: _Kind) -> torch.Tensor:
-        """All normal parameters, flat and in order, each scaled by its standard deviation."""
-        n = sum(size for _, _, size in normal)
-        scratch = self._scratch.get(kind)
-        if scratch is None or len(scratch) < n:
-            # Reused from candidate to candidate: fresh pages would cost more than the numbers.
-            scratch = self._scratch[kind] = torch.empty(n, dtype=kind[0], device=self._device)
-        flat = scratch[:n]
-        stds = {std for _, std, _ in normal}
-        start = 0
-        for part in self._bank.parts(n, seed) if n else []:
-            torch.mul(part, stds.copy().pop() if len(stds) == 1 else 1.0, out=flat[start : start + len(part)])
-            start += len(part)
-        if len(stds) > 1:
-            start = 0
-            for _, std, size in normal:
-                flat[start : start + size] *= std
-                start += size
-        return flat
+    def _buffer(self, kind: _Kind, n: int) -> torch.Tensor:
+        """Reused from candidate to candidate: fresh pages would cost more than the numbers."""
+        if kind not in self._buffers or len(self._buffers[kind]) < n:
+            self._buffers[kind] = torch.empty(n, dtype=kind[0], device=self._device)
+        return self._buffers[kind]

@@ -36,8 +36,8 @@ function drawCourse(plot, width, course) {
     }
   }
   const last = Math.max(data.counts.evaluations - 1, points.candidate.reduce((a, b) => Math.max(a, b), 0), 1);
-  const height = Math.max(190, Math.min(280, Math.round(width * 0.42)));
-  const yAxis = axisOf([...course.values, ...dots.map((point) => column.values[point])], height - 64, { isCount: column && column.isCount, spacing: 40 });
+  const height = Math.max(215, Math.min(280, Math.round(width * 0.42)));
+  const yAxis = axisOf([...course.values, ...dots.map((point) => column.values[point])], height - 64, column ? { isCount: column.isCount, spacing: 36 } : { isLinear: true, low: 0, spacing: 36 });
   const margin = { left: leftMargin(yAxis), right: 12, top: 24, bottom: 40 };
   const xAxis = axisOf([0, last], width - margin.left - margin.right, { isCount: true, isLinear: true, isTight: true, spacing: 70 });
   const picture = svg("svg", { width, height, class: "chart", role: "img", "aria-label": courseTitle(course) });

@@ -20,14 +20,14 @@ function showHead() {
   if (data.status.resume) {
     byId("notice").append(el("p", { class: "resume" }, "Continue with ", el("code", { text: data.status.resume }), " ", copyButton(data.status.resume)));
   }
-  const { evaluations, budget, distinct, infeasible, failed, reused, seconds, per_s: perSecond } = data.counts;
+  const { evaluations, budget, distinct, infeasible, failed, reused, duration: lasted, per_s: perSecond } = data.counts;
   const entries = [
     ["evaluations", budget && budget !== evaluations ? `${whole(evaluations)} of ${whole(budget)}` : whole(evaluations)],
     ["distinct", whole(distinct)],
     ["failed", whole(failed)],
     ["infeasible", infeasible ? whole(infeasible) : null],
     ["reused", whole(reused)],
-    ["duration", seconds ? duration(seconds) : null],
+    ["duration", lasted],
     ["per second", perSecond ? number(perSecond, 3) : null],
   ];
   if (data.objectives.length > 1) entries.unshift(["on the front", whole(data.front_size)]);

@@ -114,7 +114,7 @@ const largest = (() => {
   return found;
 })();
 
-function cell(name, text, reference) {
+function cell(name, text, reference, span) {
   const value = leading(text);
   const isOther = reference !== undefined && reference !== text;
   const base = leading(reference);
@@ -122,8 +122,8 @@ function cell(name, text, reference) {
   const share = value !== null && largest.get(name) > 0 ? (100 * Math.abs(value)) / largest.get(name) : null;
   return el(
     "td",
-    { class: isOther ? "other" : null, title: isOther ? `${name}: ${text}; ${reference || "none"} in the first one` : null },
-    ...shortened(text, arrow),
+    { class: [span > 1 ? "wide" : "", isOther ? "other" : ""].join(" ").trim() || null, colspan: span > 1 ? span : null, title: isOther ? `${name}: ${text}; ${reference || "none"} in the first one` : null },
+    el("span", {}, ...shortened(text, arrow)),
     share === null ? null : el("i", { class: "meter", style: `width:${share.toFixed(1)}%` }),
   );
 }
@@ -150,8 +150,8 @@ function picture(point, reference) {
       "tr",
       {},
       el("th", { scope: "row", text: name }),
-      ...cells.map((text, i) => cell(name, text, other.has(name) ? (other.get(name)[i] ?? "") : undefined)),
-      cells.length < width ? el("td", { class: "blank", colspan: width - cells.length }) : null,
+      ...cells.map((text, i) => cell(name, text, other.has(name) ? (other.get(name)[i] ?? "") : undefined, cells.length === 1 ? width : 1)),
+      cells.length > 1 && cells.length < width ? el("td", { colspan: width - cells.length }) : null,
     ),
   );
   const caption = (stage) => `${stage.width} ch · ${grid(stage.tokens)}${stage.depth > 1 ? ` · ${stage.depth} blocks` : ""}`;
@@ -172,6 +172,11 @@ function picture(point, reference) {
     { class: "picture", tabindex: width > 6 ? "0" : null, role: "group", "aria-label": "Drawing" },
     el("table", { style: `--columns:${width}`, class: width > 6 ? "many" : null }, el("tbody", {}, ...(head || []), ...body)),
   );
+}
+
+// Long texts break after a separator.
+function breakable(text) {
+  return text.split(/(?<=[|,_])/).flatMap((part) => [part, el("wbr")]);
 }
 
 function copyButton(text) {
@@ -218,10 +223,10 @@ function card(point, label, reference, tag = "li") {
         "p",
         { class: "rank" },
         el("strong", { text: label }),
-        el("span", { class: "muted", text: candidate < 0 ? "never asked for" : `candidate ${whole(candidate)}` }),
+        el("span", { class: "muted", text: candidate < 0 ? "not asked for by the search" : `candidate ${whole(candidate)}` }),
         points.state[point] === INFEASIBLE ? el("span", { class: "tag", text: "infeasible" }) : null,
       ),
-      el("p", { class: "genotype" }, el("code", { text }), copyButton(text)),
+      el("p", { class: "genotype" }, el("code", {}, ...breakable(text)), copyButton(text)),
       el("dl", { class: "scores" }, ...rows),
       failure && points.state[point] === FAILED
         ? el("p", { class: "reason" }, el("strong", { text: `${failure.status}: ` }), failure.error.slice(0, 300))

@@ -73,7 +73,7 @@ function logAxis(low, high, count, options) {
   const [start, end] = [Math.log10(low), Math.log10(high)];
   const padding = (end - start) * 0.04;
   const decades = end - start;
-  const every = Math.max(1, Math.ceil(decades / count));
+  const every = Math.max(1, Math.floor(decades / count));
   const factors = decades * 3 <= count ? [1, 2, 5] : [1];
   const ticks = [];
   for (let exponent = Math.floor(start - padding); exponent <= Math.ceil(end + padding); exponent++) {

@@ -4,22 +4,22 @@ const LANE = 26;
 
 function showScatter() {
   const usable = [...columns.values()].filter(({ values }) => values && values.some((value) => value !== null));
-  const scores = usable.filter(({ name, is_cost: isCost }) => columns.get(name) && data.scores.some((score) => score.name === name) && !isCost);
   if (!size || !data.scores.some(({ name }) => points.values[name].some((value) => value !== null))) {
     byId("scatter").hidden = true;
     return;
   }
   const names = usable.map(({ name }) => name);
   const objectives = data.objectives.map(({ name }) => name).filter((name) => names.includes(name));
-  const startY = [...objectives, ...scores.map(({ name }) => name), ...names].find((name) => !columns.get(name).is_cost) || names[0];
+  const upNames = names.filter((name) => name !== CANDIDATE);
+  const startY = [...objectives, ...names].find((name) => columns.get(name).is_cost === false) || upNames[0];
   const startX = [...objectives, "macs", "num_params", CANDIDATE].find((name) => names.includes(name) && name !== startY);
   const select = (label, options, start) => {
-    const node = el("select", {}, ...options.map((name) => el("option", { value: name, text: titleOf(name), selected: name === start })));
+    const node = el("select", { "aria-label": label }, ...options.map((name) => el("option", { value: name, text: titleOf(name), selected: name === start })));
     byId("scatter-controls").append(el("label", {}, `${label} `, node));
     node.addEventListener("change", () => again());
     return node;
   };
-  const y = select("up", names.filter((name) => name !== CANDIDATE), startY);
+  const y = select("up", upNames, startY);
   const x = select("across", names, startX);
 
   const holder = byId("scatter-plot");
@@ -70,7 +70,7 @@ function firstShown() {
 function showPanel({ chosen, pinned }) {
   const reference = firstShown();
   const panel = byId("scatter-panel");
-  const label = chosen === reference ? (data.front_size ? "1 on the front" : "#1") : chosen === data.recommended ? "Recommended" : "Chosen";
+  const label = chosen === reference && data.rankings.length ? (data.front_size ? "1 on the front" : "#1") : chosen === data.recommended ? "Recommended" : "Chosen";
   const shown = card(chosen, pinned === chosen ? `${label}, kept` : label, reference, "div");
   const hint = pinned === chosen ? "Click it again to let it go." : "Point at a mark, or use the arrow keys; a click or Enter keeps it here.";
   panel.replaceChildren(shown, el("p", { class: "hint", text: hint }));
@@ -175,7 +175,7 @@ function frontOf(candidates, x, y) {
 }
 
 function describeScatter(front, lacking, all, x, y) {
-  const entries = [legendEntry("circle", "point", "scored")];
+  const entries = all.some((point) => points.state[point] === OK) ? [legendEntry("circle", "point", "scored")] : [];
   if (all.some((point) => points.state[point] === INFEASIBLE)) entries.push(legendEntry("diamond", "infeasible", "infeasible"));
   if (lacking.length || all.some((point) => points.state[point] === FAILED)) entries.push(legendEntry("cross", "failed", `no ${titleOf(y.name)}, or failed`));
   if (data.rankings.length) entries.push(legendEntry("circle", "best", data.rankings[0].name === "" ? "on the front of all objectives" : data.rankings[0].label));
@@ -183,7 +183,9 @@ function describeScatter(front, lacking, all, x, y) {
   if (front.length > 1) entries.push(lineEntry("front-line", `front of these two (${front.length})`));
   byId("scatter-legend").replaceChildren(...entries);
   const sample = size < data.total ? `${whole(size)} of ${whole(data.total)} architectures are on this page: the best, all fronts, and a fixed random sample of the others. ` : "";
-  byId("scatter-note").textContent = `${sample}Each mark is one architecture.`;
+  const left = size - all.length;
+  const without = left ? ` ${plural(left, "has", "have")} no ${titleOf(x.name)} and no place in this picture; across MACs they have.` : "";
+  byId("scatter-note").textContent = `${sample}Each mark is one architecture.${without}`;
 }
 
 function nearest(state, event, holder) {

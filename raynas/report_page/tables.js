@@ -24,7 +24,7 @@ function showFailures() {
         example === null
           ? null
           : [
-              el("code", { class: "wrapped", text: textOf(example) }),
+              el("code", {}, ...breakable(textOf(example))),
               el("br"),
               byId("scatter").hidden ? null : el("button", { type: "button", class: "copy", text: "draw it", onclick: show }),
             ],
@@ -90,17 +90,17 @@ function showCorrelation() {
     el(
       "tr",
       {},
-      el("th", { scope: "row", text: titleOf(name) }),
+      el("th", { scope: "row" }, ...breakable(titleOf(name))),
       ...table.tau[i].map((tau, j) => {
         if (i === j) return el("td", { class: "self", text: "·" });
         if (tau === null) return el("td", { text: "–", title: "constant, or too few values" });
         const strength = Math.round(70 * Math.abs(tau));
         const style = `background:color-mix(in srgb, var(--${tau < 0 ? "minus" : "plus"}) ${strength}%, transparent)`;
-        return el("td", { style, text: withSign(tau.toFixed(2)) });
+        return el("td", { style, text: withSign(tau.toFixed(2).replace("-0.00", "0.00")) });
       }),
     ),
   );
-  const head = el("tr", {}, el("td"), ...table.names.map((name) => el("th", { scope: "col", text: titleOf(name) })));
+  const head = el("tr", {}, el("td"), ...table.names.map((name) => el("th", { scope: "col" }, ...breakable(titleOf(name)))));
   byId("correlation-table").append(el("table", { class: "matrix" }, el("thead", {}, head), el("tbody", {}, ...rows)));
 }
 

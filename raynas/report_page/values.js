@@ -92,7 +92,7 @@ function shownValue(name, value) {
 }
 
 function duration(seconds) {
-  if (seconds < 60) return `${number(seconds, seconds < 10 ? 2 : 3)} s`;
+  if (seconds < 60) return `${trimmed(number(seconds, seconds < 10 ? 2 : 3))} s`;
   const minutes = Math.round(seconds / 60);
   if (minutes < 60) return `${Math.floor(seconds / 60)} min ${String(Math.round(seconds) % 60).padStart(2, "0")} s`;
   return minutes < 2880 ? `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min` : `${number(minutes / 1440, 3)} d`;

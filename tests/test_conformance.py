@@ -1,0 +1,186 @@
+"""What every registered space and every registered proxy must fulfil."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ray import cloudpickle
+from torch import nn
+
+from raynas import Architecture, SearchSpace
+from raynas.cost import COSTS, cost
+from raynas.data import load_batch, open_dataset
+from raynas.evaluator import EvaluationTask, Evaluator
+from raynas.models.build import build, builder, counted
+from raynas.models.networks import Networks
+from raynas.proxies.probe import DTYPES, Probe
+from raynas.registry import proxies, spaces
+from raynas.store import Outcome
+
+IMG_SIZE = 32
+NUM_CLASSES = 10
+PAIRS = [(space, proxy) for space in spaces for proxy in proxies]
+
+
+@pytest.fixture(scope="module")
+def batch() -> tuple[np.ndarray, np.ndarray]:
+    made = load_batch(open_dataset("digits"), batch_size=8, img_size=IMG_SIZE, seed=0)
+    return made.images[None], made.labels[None]
+
+
+def sampled(space: SearchSpace, n: int, seed: int = 0) -> list[Architecture]:
+    rng = np.random.default_rng(seed)
+    return [space.sample(rng) for _ in range(n)]
+
+
+def task(space: SearchSpace, names: list[str], batch: tuple[np.ndarray, np.ndarray], **settings: Any) -> EvaluationTask:
+    chosen = tuple(proxies.get(name).configured(repeats=settings.pop("repeats", 1)) for name in names)
+    keywords = {"img_size": IMG_SIZE, "num_classes": NUM_CLASSES, **space.scoring}
+    return EvaluationTask(builder(space), keywords, chosen, images=batch[0], labels=batch[1], **settings)
+
+
+def values(outcomes: list[Outcome]) -> list[tuple[float | None, str, str | None]]:
+    return [outcome[:3] for outcome in outcomes]
+
+
+# -- spaces ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list(spaces))
+class TestSpace:
+    def test_samples_are_valid_equal_under_a_seed_and_come_back_from_text(self, name: str) -> None:
+        space = spaces.get(name)
+        first, second = sampled(space, 50), sampled(space, 50)
+        assert [a.key for a in first] == [a.key for a in second]
+        for architecture in first:
+            space.validate(architecture)
+            assert architecture in space
+            assert space.read(space.text(architecture)) == architecture
+            assert space.read(architecture.to_json()) == architecture
+            assert pickle.loads(pickle.dumps(architecture)) == architecture
+
+    def test_samples_build_and_classify(self, name: str) -> None:
+        space = spaces.get(name)
+        for architecture in sampled(space, 3):
+            model = build(space, architecture, img_size=IMG_SIZE, num_classes=7).eval()
+            with torch.no_grad():
+                assert model(torch.randn(2, 3, IMG_SIZE, IMG_SIZE)).shape == (2, 7)
+
+    @pytest.mark.parametrize("cost_name", list(COSTS))
+    def test_closed_forms_agree_with_a_count_on_the_model(self, name: str, cost_name: str) -> None:
+        space = spaces.get(name)
+        for img_size in (space.img_size_multiple * 2, 224):
+            for architecture in [*sampled(space, 3), *space.named.values()]:
+                size = {"img_size": img_size, "num_classes": 11}
+                made = counted(lambda a=architecture, size=size: build(space, a, **size), cost_name, img_size)
+                assert cost(space, architecture, cost_name, **size) == made
+
+    def test_published_architectures_are_read_by_name(self, name: str) -> None:
+        space = spaces.get(name)
+        for known, architecture in space.named.items():
+            assert space.read(known) == architecture
+
+    def test_it_says_what_it_is(self, name: str) -> None:
+        space = spaces.get(name)
+        assert space.summary
+        assert space.paper
+        assert all(objective in proxies for objective in space.objectives)
+        if space.stages is not None:
+            stages = space.stages(sampled(space, 1)[0], space.search_img_size)
+            assert all(stage.width > 0 and stage.tokens > 0 and stage.depth >= 0 for stage in stages)
+
+
+# -- proxies -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list(proxies))
+def test_a_proxy_says_what_it_is(name: str) -> None:
+    proxy = proxies.get(name)
+    assert proxy.summary
+    assert proxy.paper
+    assert proxy.outputs
+    assert proxy.version >= 1
+
+
+@pytest.mark.parametrize(("space", "proxy"), PAIRS)
+class TestProxy:
+    def test_values_are_finite_and_equal_when_scored_again(
+        self, space: str, proxy: str, batch: tuple[np.ndarray, np.ndarray]
+    ) -> None:
+        found = spaces.get(space)
+        first = Evaluator(task(found, [proxy], batch))
+        second = Evaluator(task(found, [proxy], batch))
+        architectures = sampled(found, 3)
+        expected = [values(first(a, [0])) for a in architectures]
+        assert [values(second(a, [0])) for a in reversed(architectures)] == expected[::-1]
+        for outcomes in expected:
+            for value, status, _ in outcomes:
+                assert status == "ok"
+                assert value is not None
+                assert math.isfinite(value)
+
+    def test_company_does_not_change_a_value(
+        self, space: str, proxy: str, batch: tuple[np.ndarray, np.ndarray]
+    ) -> None:
+        found = spaces.get(space)
+        names = list(proxies)
+        (architecture,) = sampled(found, 1)
+        alone = Evaluator(task(found, [proxy], batch))(architecture, [0])
+        together = Evaluator(task(found, names, batch))(architecture, range(len(names)))
+        start = sum(len(proxies.get(name).outputs) for name in names[: names.index(proxy)])
+        assert values(together[start : start + len(alone)]) == values(alone)
+
+    def test_the_network_is_left_as_it_was(self, space: str, proxy: str, batch: tuple[np.ndarray, np.ndarray]) -> None:
+        found, chosen = spaces.get(space), proxies.get(proxy)
+        dtype = DTYPES[chosen.dtype]
+        networks = Networks(
+            builder(found), {"img_size": IMG_SIZE, "num_classes": NUM_CLASSES, **found.scoring}, score_seed=0
+        )
+        model = networks.network(sampled(found, 1)[0], 0, dtype)
+        probe = Probe(
+            sampled(found, 1)[0], model, img_size=IMG_SIZE, images=torch.tensor(batch[0][0]).to(dtype),
+            labels=torch.tensor(batch[1][0]),
+        )  # fmt: skip
+        before = fingerprint(model)
+        chosen(probe)
+        assert fingerprint(model) == before
+
+    def test_a_split_batch_gives_the_same_value(
+        self, space: str, proxy: str, batch: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found = spaces.get(space)
+        (architecture,) = sampled(found, 1)
+        whole = Evaluator(task(found, [proxy], batch))(architecture, [0])
+        original = Evaluator._probe
+        monkeypatch.setattr(
+            Evaluator, "_probe", lambda self, *args, max_batch=None: original(self, *args, max_batch=max_batch or 3)
+        )
+        split = Evaluator(task(found, [proxy], batch))(architecture, [0])
+        for one, other in zip(whole, split, strict=True):
+            assert other.value == pytest.approx(one.value, rel=1e-6)
+
+    def test_a_task_travels(self, space: str, proxy: str, batch: tuple[np.ndarray, np.ndarray]) -> None:
+        found = spaces.get(space)
+        made = task(found, [proxy], batch)
+        travelled = cloudpickle.loads(cloudpickle.dumps(made))
+        (architecture,) = sampled(found, 1)
+        assert values(Evaluator(travelled)(architecture, [0])) == values(Evaluator(made)(architecture, [0]))
+
+
+def fingerprint(model: nn.Module) -> Any:
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(name.encode() + value.numpy().tobytes())
+    modules = [
+        (name, type(module), module.training, len(module._forward_hooks), len(module._backward_hooks),
+         len(module._forward_pre_hooks), len(module._backward_pre_hooks), "forward" in vars(module))
+        for name, module in model.named_modules()
+    ]  # fmt: skip
+    parameters = [(name, p.requires_grad, p.grad is None) for name, p in model.named_parameters()]
+    return digest.hexdigest(), modules, parameters
