@@ -125,7 +125,7 @@ def load_run(folder: str | Path) -> Run:
     Raises:
         StoreError: It holds no run.
     """
-    from raynas.run import read_description
+    from raynas.run_folder import read_description
     from raynas.store import read_evaluations
 
     folder = Path(folder)

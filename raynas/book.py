@@ -11,7 +11,7 @@ from raynas.cost import COSTS
 from raynas.errors import StoreError
 from raynas.plan import Plan
 from raynas.pool import EvaluatorPool, Job, Result
-from raynas.results import Candidate, Evaluation, Status, violations
+from raynas.results import Candidate, Evaluation, Status, evaluated, violations
 from raynas.space import Architecture
 from raynas.store import REUSABLE, Outcome, ResultStore, rows_of
 
@@ -55,9 +55,9 @@ class ScoreBook:
             [i for i, score in enumerate(plan.scores) if score.proxy == number] for number in range(len(plan.proxies))
         ]
         self._costs = [i for i, score in enumerate(plan.scores) if score.proxy is None]
-        self._needed = [self._numbers[objective.name] for objective in plan.objectives]
-        self._needed += [self._numbers[constraint.name] for constraint in plan.constraints]
-        self._cost_constraints = {str(constraint) for constraint in plan.constraints if constraint.name in COSTS}
+        self._needed = [objective.name for objective in plan.objectives]
+        self._needed += [constraint.name for constraint in plan.constraints]
+        self._bounded_costs = tuple(constraint for constraint in plan.constraints if constraint.name in COSTS)
         self._entries: dict[str, _Entry] = {}
         self._stored_ids: dict[int, str] = {}
         self._in_memory: set[str] = set()  # architectures with rows that are not on disk
@@ -85,7 +85,7 @@ class ScoreBook:
         entry.is_asked = True
         self._add_costs(architecture, entry)
         self._add_reused(architecture, entry)
-        if any(constraint in self._cost_constraints for constraint in self._violations(entry)):
+        if self._is_refused(entry):
             return
         wanted = tuple(
             number for number, outputs in enumerate(self._outputs) if any(entry.values[i] is None for i in outputs)
@@ -116,17 +116,9 @@ class ScoreBook:
             self.flush()
         entry = self._entries[key]
         scores = {name: value for name, i in self._numbers.items() if isinstance(value := entry.values[i], float)}
-        failures = [value for i in self._needed if isinstance(value := entry.values[i], _Failure)]
+        failures = {name: value for name in self._needed if (value := self._failure(entry, name))}
         self.num_failed += bool(failures)
-        return Evaluation(
-            candidate.id,
-            candidate.architecture,
-            failures[0].status if failures else Status.OK,
-            scores,
-            self._violations(entry),
-            entry.seconds,
-            failures[0].error if failures else None,
-        )
+        return evaluated(candidate, scores, failures, self._needed, self._plan.constraints, entry.seconds)
 
     def flush(self) -> None:
         """Put everything on disk.
@@ -137,13 +129,16 @@ class ScoreBook:
         self._store.flush()
         self._in_memory.clear()
 
-    def _violations(self, entry: _Entry) -> dict[str, float]:
-        values = {
-            constraint.name: value
-            for constraint in self._plan.constraints
-            if isinstance(value := entry.values[self._numbers[constraint.name]], float)
-        }
-        return violations(self._plan.constraints, values) if values else {}
+    def _failure(self, entry: _Entry, name: str) -> _Failure | None:
+        value = entry.values[self._numbers[name]]
+        return value if isinstance(value, _Failure) else None
+
+    def _is_refused(self, entry: _Entry) -> bool:
+        """A constraint on a cost is violated, so that nothing is to be scored."""
+        if not self._bounded_costs:
+            return False
+        costs = {self._plan.scores[i].name: value for i in self._costs if isinstance(value := entry.values[i], float)}
+        return bool(violations(self._bounded_costs, costs))
 
     def _check_same_course(self, candidate: Candidate, entry: _Entry | None) -> None:
         stored = self._stored_ids.pop(candidate.id, candidate.architecture.key)

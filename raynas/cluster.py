@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from typing import Any
 
 from raynas.errors import PoolError
+
+_REACHABLE_S = 10.0
 
 
 def connect(address: str | None, *, min_cpus: int) -> Callable[[], None]:
@@ -33,6 +36,8 @@ def connect(address: str | None, *, min_cpus: int) -> Callable[[], None]:
 
     if ray.is_initialized():
         return lambda: None
+    if address is not None:
+        _check_reachable(address)
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if address is None:
         settings |= {"num_cpus": max(min_cpus, os.cpu_count() or 1), "include_dashboard": False}
@@ -58,3 +63,18 @@ def default_workers(gpus_per_worker: float | None) -> tuple[int, float]:
     if gpus_per_worker:
         return max(1, int(gpus / gpus_per_worker)), gpus_per_worker
     return max(1, min(2, int(total.get("CPU", 1)))), 0.0
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse HOST:PORT where nobody listens at once; Ray itself would go on trying for minutes.
+
+    Raises:
+        PoolError: Nobody listens there.
+    """
+    host, _, port = address.rpartition(":")
+    if "/" in address or not port.isdigit():
+        return  # auto, or a client's address
+    try:
+        socket.create_connection((host, int(port)), timeout=_REACHABLE_S).close()
+    except OSError as error:
+        raise PoolError(f"cannot join the Ray cluster at {address!r}: {error}") from error

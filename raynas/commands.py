@@ -18,10 +18,13 @@ from rich.table import Table
 
 from raynas.api import default_folder, load_run
 from raynas.config import RunConfig
+from raynas.cost import COSTS
 from raynas.errors import ConfigError
 from raynas.ranking import Ranking
 from raynas.results import Evaluation
-from raynas.run import Interrupted, Listener, execute, read_description
+from raynas.run import Interrupted, Listener, execute
+from raynas.run_folder import read_description
+from raynas.space import Architecture, SearchSpace
 
 BUILT_IN_SEARCH: Mapping[str, Any] = {
     "space": "as-vit",
@@ -29,7 +32,7 @@ BUILT_IN_SEARCH: Mapping[str, Any] = {
     "proxies": ["ntk_condition"],
     "data": "digits",
     "searcher": "reinforce",
-    "budget": 300,
+    "budget": 400,
 }
 """What `raynas search` without a space does: about a minute on two cores."""
 
@@ -92,7 +95,7 @@ def run_command(
         raise
     _show_summary(summary)
     if command == "score":
-        _show_scores(load_run(folder).table)
+        _show_scores(load_run(folder).table, plan.space)
     else:
         _show_best(summary["best"], [score.name for score in plan.scores])
     _write_report(folder, console)
@@ -147,7 +150,7 @@ class ConsoleListener(Listener):
         self._console = console
         self._budget = budget
         self._last_line = time.monotonic()
-        self._started = time.monotonic()
+        self._last_told = 0
         self._bar = Progress(
             TextColumn(command),
             BarColumn(),
@@ -174,8 +177,9 @@ class ConsoleListener(Listener):
         if self._console.is_terminal:
             self._bar.update(self._task, completed=told, best=self._best(ranking))
         elif time.monotonic() - self._last_line > _LINE_EVERY_S:
-            self._last_line = time.monotonic()
-            left = (self._last_line - self._started) / told * (self._budget - told)
+            now = time.monotonic()
+            left = (now - self._last_line) / (told - self._last_told) * (self._budget - told)
+            self._last_line, self._last_told = now, told
             line = f"{told}/{self._budget}, about {left:.0f} s left"
             self._console.print(", ".join(filter(None, [line, self._best(ranking)])), highlight=False)
 
@@ -231,10 +235,17 @@ def _show_best(best: Sequence[Mapping[str, Any]], scores: Sequence[str]) -> None
         Console().print(f"and {len(best) - _SHOWN_BEST} more in the report", highlight=False)
 
 
-def _show_scores(table: Any) -> None:
+def _show_scores(table: Any, space: SearchSpace) -> None:
     """All architectures up to a screenful, on standard output."""
-    columns = [name for name in table.column_names if name not in ("architecture_key", "candidate", "architecture")]
-    _print_rows(table.slice(0, _SHOWN_SCORES).select([*columns, "architecture"]).to_pylist())
+    hidden = ("architecture_key", "candidate", "architecture")
+    rows = [
+        {
+            **{name: _whole(value) if name in COSTS else value for name, value in row.items() if name not in hidden},
+            "architecture": space.text(Architecture.from_json(row["architecture"])),
+        }
+        for row in table.slice(0, _SHOWN_SCORES).to_pylist()
+    ]
+    _print_rows(rows)
     if len(table) > _SHOWN_SCORES:
         Console().print(f"and {len(table) - _SHOWN_SCORES} more in evaluations/", highlight=False)
 
@@ -246,6 +257,10 @@ def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         table.add_row(*(escape(_shown(value)) for value in row.values()))
     Console().print(table)
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
 
 
 def _shown(value: Any) -> str:
@@ -288,7 +303,6 @@ def _list_models() -> list[dict[str, Any]]:
 
 
 def _list_proxies() -> list[dict[str, Any]]:
-    from raynas.cost import COSTS
     from raynas.registry import proxies
 
     costs = [

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import partial
 
+from raynas.results import Constraint
 from raynas.space import Architecture, SearchSpace
 
 COSTS = {
@@ -11,6 +13,21 @@ COSTS = {
     "macs": "Multiply-adds of one forward pass of one image.",
 }
 """Known before scoring, lower is better."""
+
+
+def admission(
+    space: SearchSpace, constraints: Iterable[Constraint], *, img_size: int, num_classes: int
+) -> Callable[[Architecture], bool] | None:
+    """Whether an architecture meets the constraints on costs, as a function; None if there are none."""
+    bounds = [(constraint.name, constraint) for constraint in constraints if constraint.name in COSTS]
+
+    def admits(architecture: Architecture) -> bool:
+        return not any(
+            bound.violation({name: cost(space, architecture, name, img_size=img_size, num_classes=num_classes)})
+            for name, bound in bounds
+        )
+
+    return admits if bounds else None
 
 
 def cost(space: SearchSpace, architecture: Architecture, name: str, *, img_size: int, num_classes: int) -> int:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from raynas.config import RunConfig
-from raynas.cost import COSTS, cost
+from raynas.cost import COSTS, admission, cost
 from raynas.data import input_hash, load_batch, open_dataset
 from raynas.errors import ConfigError, UnknownNameError
 from raynas.evaluator import EvaluationTask
@@ -20,7 +19,7 @@ from raynas.models.networks import INIT_SCHEME
 from raynas.proxies.probe import Proxy
 from raynas.registry import normalised, proxies, searchers, spaces
 from raynas.results import Constraint, Objective
-from raynas.searchers.base import Searcher
+from raynas.searchers.base import Searcher, own_settings
 from raynas.searchers.given import GivenArchitectures
 from raynas.seeds import input_seed, seed_from
 from raynas.space import Architecture, SearchSpace
@@ -71,16 +70,11 @@ class Plan:
 
     def costs(self, architecture: Architecture) -> dict[str, float]:
         """All costs by name."""
-        size = {"img_size": self.config.img_size or 0, "num_classes": self.config.num_classes or 0}
-        return {name: float(cost(self.space, architecture, name, **size)) for name in COSTS}
+        return {name: float(cost(self.space, architecture, name, **self._size)) for name in COSTS}
 
-    def admits(self, architecture: Architecture) -> bool:
-        """Whether the constraints on costs hold."""
-        bounds = [constraint for constraint in self.constraints if constraint.name in COSTS]
-        if not bounds:
-            return True
-        costs = self.costs(architecture)
-        return all(constraint.violation(costs) == 0 for constraint in bounds)
+    @property
+    def _size(self) -> dict[str, int]:
+        return {"img_size": self.config.img_size or 0, "num_classes": self.config.num_classes or 0}
 
     def searcher(self) -> Searcher:
         """A fresh searcher."""
@@ -91,7 +85,7 @@ class Plan:
             self.objectives,
             self.constraints,
             seed=self.config.seed,
-            admits=self.admits if any(c.name in COSTS for c in self.constraints) else None,
+            admits=admission(self.space, self.constraints, **self._size),
             **self.config.settings.get("searcher", {}),
         )
 
@@ -110,10 +104,9 @@ class Plan:
 
     def identity(self) -> dict[str, Any]:
         """What a resumed run must share with the stored one; names of files, workers and limits are not in it."""
-        fields = json.dumps(self.space.fields, default=asdict)
         return {
             "space": self.space.name,
-            "space_fields": f"{seed_from(fields):016x}",
+            "space_fields": self.space.fingerprint,
             "img_size": self.config.img_size,
             "num_classes": self.config.num_classes,
             "model_version": self.space.model_version,
@@ -290,19 +283,12 @@ def _check_searcher(
     made = searchers.get(name)
     if not objectives and normalised(name) != "random":
         raise ConfigError(f"searcher {name!r} needs an objective")
-    own = _own_settings(made)
+    own = own_settings(made)
     for setting in config.settings.get("searcher", {}):
         if setting not in own:
             known = ", ".join(own) or "none"
             raise UnknownNameError(f"searcher {name!r} has no setting {setting!r}. Known settings: {known}")
     return next(known for known in searchers if normalised(known) == normalised(name))
-
-
-def _own_settings(searcher: Callable[..., Any]) -> Mapping[str, Any]:
-    """Keyword settings of a searcher class beyond those that all have."""
-    common = ("seed", "admits")
-    parameters = inspect.signature(searcher).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in common}
 
 
 def _check_admission(plan: Plan) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,6 @@ from raynas.report_points import Points, State, best_so_far, hypervolume_so_far,
 from raynas.report_policy import PolicyCourse, StoredScores, policy_course
 from raynas.report_text import described, duration, failure_groups, headline, resume_command, subline, time_spent
 from raynas.results import Constraint, Objective
-from raynas.seeds import seed_from
 from raynas.space import Architecture, SearchSpace
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ class _View:
     def of(cls, run: Run) -> _View:
         identity = run.description["identity"]
         found = _registered(str(identity.get("space")))
-        is_same = found is not None and _fingerprint(found) == identity.get("space_fields")
+        is_same = found is not None and found.fingerprint == identity.get("space_fields")
         objectives = []
         for text in identity.get("objectives") or []:
             name, _, direction = str(text).partition(":")
@@ -305,8 +304,3 @@ def _registered(name: str) -> SearchSpace | None:
         return spaces.get(name) if name in spaces else None
     except ImportError:
         return None  # of a wheel that is there in part
-
-
-def _fingerprint(space: SearchSpace) -> str:
-    """As `Plan.identity` has it."""
-    return f"{seed_from(json.dumps(space.fields, default=asdict)):016x}"

@@ -6,19 +6,19 @@ order of asking, goes through the states of the one that ran.
 
 from __future__ import annotations
 
-import inspect
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from raynas.cost import COSTS, cost
+from raynas.cost import COSTS, admission
 from raynas.errors import RaynasError
 from raynas.registry import searchers
 from raynas.report_points import MISSING, Points
-from raynas.results import Candidate, Constraint, Evaluation, Objective, Status, violations
+from raynas.results import Candidate, Constraint, Evaluation, Objective, Status, evaluated
+from raynas.searchers.base import own_settings
 from raynas.space import Architecture, SearchSpace
 
 MAX_SNAPSHOTS = 200
@@ -81,18 +81,17 @@ class StoredScores:
         points = self._points
         values = {name: float(column[number]) for name, column in points.values.items()}
         scores = {name: value for name, value in values.items() if value == value}
-        broken = violations(self._constraints, scores)
-        failures = []
+        failures = {}
         for name in self._needed:
             status = points.statuses[name][number]
             if status != MISSING and points.status_names[status] != Status.OK:
-                failures.append((Status(points.status_names[status]), self._errors.get((number, name))))
+                failures[name] = (Status(points.status_names[status]), self._errors.get((number, name)))
+        evaluation = evaluated(candidate, scores, failures, self._needed, self._constraints)
         is_scored = all(points.statuses[name][number] != MISSING for name in self._needed)
-        is_refused = any(constraint.name in COSTS and str(constraint) in broken for constraint in self._constraints)
-        if not is_scored and not is_refused:
-            return None
-        status, error = failures[0] if failures else (Status.OK, None)
-        return Evaluation(candidate.id, candidate.architecture, status, scores, broken, 0.0, error)
+        is_refused = any(
+            constraint.name in COSTS and str(constraint) in evaluation.violations for constraint in self._constraints
+        )
+        return evaluation if is_scored or is_refused else None
 
 
 def policy_course(
@@ -118,8 +117,8 @@ def policy_course(
     name = identity.get("searcher")
     if not name or name not in searchers or not hasattr(searchers.get(name), "probabilities"):
         return None
-    admits = _admission(space, identity, constraints)
-    if admits is None and any(constraint.name in COSTS for constraint in constraints):
+    closed_forms = {"num_params": space.num_params, "macs": space.macs}
+    if any(closed_forms.get(constraint.name, True) is None for constraint in constraints):
         return PolicyCourse(note="Not shown: the searcher kept to a bound on a cost that only a built network tells.")
     try:
         searcher: Any = searchers.get(name)(
@@ -127,7 +126,7 @@ def policy_course(
             tuple(objectives),
             tuple(constraints),
             seed=identity["seed"],
-            admits=admits,
+            admits=admission(space, constraints, img_size=identity["img_size"], num_classes=identity["num_classes"]),
             **identity.get("searcher_settings", {}),
         )
     except (RaynasError, TypeError) as error:
@@ -175,28 +174,8 @@ def _replayed(searcher: Any, stored: StoredScores, window: int, told_by_run: int
     return course
 
 
-def _admission(
-    space: SearchSpace, identity: Mapping[str, Any], constraints: Sequence[Constraint]
-) -> Callable[[Architecture], bool] | None:
-    """As `Plan.admits`; None where no cost is bounded, or where one would have to be counted on a network."""
-    bounds = [constraint for constraint in constraints if constraint.name in COSTS]
-    closed_forms = {"num_params": space.num_params, "macs": space.macs}
-    if not bounds or any(closed_forms[bound.name] is None for bound in bounds):
-        return None
-    size = {"img_size": identity["img_size"], "num_classes": identity["num_classes"]}
-
-    def admits(architecture: Architecture) -> bool:
-        return not any(
-            bound.violation({bound.name: float(cost(space, architecture, bound.name, **size))}) for bound in bounds
-        )
-
-    return admits
-
-
 def searcher_settings(name: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a searcher, those given before its defaults; those given where it is not registered."""
     if not name or name not in searchers:
         return dict(given)
-    parameters = inspect.signature(searchers.get(name)).parameters.values()
-    own = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in ("seed", "admits")}
-    return {**own, **given}
+    return {**own_settings(searchers.get(name)), **given}

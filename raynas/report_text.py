@@ -271,7 +271,7 @@ def time_spent(config: Mapping[str, Any], summary: Mapping[str, Any], points: Po
 
 
 def _time_sentence(config: Mapping[str, Any], summary: Mapping[str, Any], scored: float) -> str:
-    seconds, workers = summary.get("seconds"), config.get("workers")
+    seconds, workers = summary.get("seconds"), summary.get("workers", config.get("workers"))
     if not scored:
         return "No time was spent on scores."
     if not seconds:

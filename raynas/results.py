@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -128,3 +128,26 @@ def violations(constraints: tuple[Constraint, ...], scores: Mapping[str, float])
     """The violated constraints among those whose score is known, with their amounts."""
     amounts = {str(c): c.violation(scores) for c in constraints if c.name in scores}
     return {name: amount for name, amount in amounts.items() if amount > 0}
+
+
+def evaluated(
+    candidate: Candidate,
+    scores: Mapping[str, float],
+    failures: Mapping[str, tuple[Status, str | None]],
+    needed: Sequence[str],
+    constraints: tuple[Constraint, ...],
+    seconds: float = 0.0,
+) -> Evaluation:
+    """The evaluation that follows from what is known of a candidate's architecture.
+
+    Args:
+        candidate: What was asked.
+        scores: Values by name.
+        failures: Status and error of the scores that have no value.
+        needed: Names of the objectives and of what is constrained; the first of them that failed gives the status.
+        constraints: Of the run.
+        seconds: Time spent scoring.
+    """
+    status, error = next((failures[name] for name in needed if name in failures), (Status.OK, None))
+    broken = violations(constraints, scores)
+    return Evaluation(candidate.id, candidate.architecture, status, scores, broken, seconds, error)

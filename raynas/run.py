@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
-
-import yaml
 
 from raynas.book import UNASKED, ScoreBook
 from raynas.cluster import connect, default_workers
@@ -27,6 +20,7 @@ from raynas.pool import EvaluatorPool, SerialPool
 from raynas.ranking import Ranking
 from raynas.ray_pool import RayPool
 from raynas.results import Candidate, Evaluation
+from raynas.run_folder import check_folder, description, seconds_of_earlier_sessions
 from raynas.searchers.base import Searcher
 from raynas.store import ResultStore, read_evaluations, write_json, write_text
 
@@ -100,10 +94,10 @@ def execute(
         Interrupted: SIGINT or SIGTERM; what was done is stored.
     """
     listener = listener or Listener()
-    check_folder(folder, plan, resume=resume)
+    check_folder(folder, plan.identity(), resume=resume)
     tables = [read_evaluations(path) for path in reuse]
     with ExitStack() as stack:
-        pool = start_pool(plan, stack, listener.on_log)
+        pool, workers = start_pool(plan, stack, listener.on_log)
         stop = stack.enter_context(_stop_on_signal(listener.on_log))
         store = ResultStore(folder, [score.identity for score in plan.scores])
         stack.callback(store.close)
@@ -111,6 +105,7 @@ def execute(
             listener.on_log(f"set aside {name}; what it held is scored again")
         write_text(folder / "run.yaml", description(plan))
         run = _Run(plan, folder, ScoreBook(plan, store, tables), pool, stop, listener)
+        run.workers = workers
         return run.carry_out()
 
 
@@ -129,8 +124,9 @@ class _Run:
         self.clock = _Clock()
         self.ranking = Ranking(plan.objectives)
         self.told = 0
+        self.workers = 0
         self.recommended: dict[str, Any] | None = None
-        self._seconds_before = _seconds_of_earlier_sessions(folder)
+        self._seconds_before = seconds_of_earlier_sessions(folder)
         self._started = perf_counter()
         self._summary_written = 0.0
 
@@ -226,6 +222,7 @@ class _Run:
             "evaluations": self.told,
             "failed": self.book.num_failed,
             "reused": self.book.num_reused,
+            "workers": self.workers,
             "seconds": seconds,
             "evaluations_per_s": self.told / seconds,
             "best": [self._described(evaluation) for evaluation in self.ranking.best()],
@@ -238,8 +235,8 @@ class _Run:
         return summary
 
 
-def start_pool(plan: Plan, stack: ExitStack, log: Callable[[str], None]) -> EvaluatorPool:
-    """The pool that the configuration asks for, with Ray under it if it needs it; the stack ends both."""
+def start_pool(plan: Plan, stack: ExitStack, log: Callable[[str], None]) -> tuple[EvaluatorPool, int]:
+    """The pool that the configuration asks for, with Ray under it if need be, and its workers; the stack ends both."""
     config = plan.config
     if config.workers == 0:
         if config.address or config.gpus_per_worker:
@@ -248,7 +245,7 @@ def start_pool(plan: Plan, stack: ExitStack, log: Callable[[str], None]) -> Eval
 
         serial = SerialPool(plan.task("cuda" if torch.cuda.is_available() else "cpu"))
         stack.callback(serial.close)
-        return serial
+        return serial, 0
     stack.callback(connect(config.address, min_cpus=(config.workers or 1) * config.threads))
     workers, gpus = default_workers(config.gpus_per_worker)
     workers = config.workers or workers
@@ -264,92 +261,7 @@ def start_pool(plan: Plan, stack: ExitStack, log: Callable[[str], None]) -> Eval
         log=log,
     )
     stack.callback(pool.close)
-    return pool
-
-
-def check_folder(folder: Path, plan: Plan, *, resume: bool) -> None:
-    """Refuse a folder that holds something else than this run; writes nothing.
-
-    Raises:
-        StoreError: It holds another run, or files that are no run; the message shows the difference.
-    """
-    stored_file = folder / "run.yaml"
-    if not stored_file.exists():
-        foreign = (
-            [path.name for path in folder.iterdir() if path.name not in (".lock", "evaluations")]
-            if (folder.is_dir())
-            else []
-        )
-        if foreign or folder.is_file():
-            raise StoreError(f"{folder} is not empty and holds no run: {', '.join(sorted(foreign)[:5])}")
-        return
-    if not resume:
-        raise StoreError(f"{folder} holds a run already: --resume continues it, another --out leaves it alone")
-    stored = read_description(folder)["identity"]
-    differences = _differences(stored, yaml.safe_load(yaml.safe_dump(_plain(plan.identity()))))
-    if differences:
-        raise StoreError(f"{folder} holds another run: {'; '.join(differences)}")
-
-
-def description(plan: Plan) -> str:
-    """run.yaml: the resolved configuration, what identifies the run, and with what it was made."""
-    packages = ("raynas", "ray", "torch", "timm", "numpy", "optuna", "pyarrow")
-    return yaml.safe_dump(
-        {
-            "config": _plain(plan.config.model_dump()),
-            "identity": _plain(plan.identity()),
-            "directions": {score.name: "max" if score.higher_is_better else "min" for score in plan.scores},
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-            "machine": {"system": platform.platform(), "cores": os.cpu_count()},
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
-        sort_keys=False,
-    )
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """run.yaml of a run folder.
-
-    Raises:
-        StoreError: It is missing or not what a run writes.
-    """
-    path = Path(folder) / "run.yaml"
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise StoreError(f"{folder} holds no run: cannot read {path.name} ({error.strerror})") from None
-    except yaml.YAMLError as error:
-        raise StoreError(f"{path} is damaged: {error}") from None
-    if not isinstance(content, dict) or not {"config", "identity"} <= content.keys():
-        raise StoreError(f"{path} is not the description of a run")
-    return content
-
-
-def _seconds_of_earlier_sessions(folder: Path) -> float:
-    try:
-        return float(json.loads((folder / "summary.json").read_text())["seconds"])
-    except (OSError, ValueError, KeyError):
-        return 0.0
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, so that YAML reads back what was written."""
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _differences(stored: Any, now: Any, name: str = "") -> list[str]:
-    if isinstance(stored, dict) and isinstance(now, dict):
-        names = list(dict.fromkeys([*stored, *now]))
-        return [
-            line
-            for key in names
-            for line in _differences(stored.get(key), now.get(key), f"{name}.{key}" if name else key)
-        ]
-    return [] if stored == now else [f"{name} was {stored!r} and is now {now!r}"]
+    return pool, workers
 
 
 @contextmanager

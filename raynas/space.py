@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from math import prod
@@ -243,6 +243,12 @@ class SearchSpace:
             )
             independent = independent // len(depths) * sum(layers**d for d in depths)
         return independent
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with the fields or their options."""
+        fields = json.dumps(self.fields, default=asdict)
+        return blake2b(fields.encode(), digest_size=8).hexdigest()
 
     def decode(self, options: Sequence[int] | np.ndarray) -> Architecture:
         """The architecture of one option number per decision; those of absent layers are ignored."""

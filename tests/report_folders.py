@@ -14,7 +14,7 @@ import yaml
 from raynas.config import RunConfig
 from raynas.plan import make_plan
 from raynas.registry import spaces
-from raynas.run import description
+from raynas.run_folder import description
 from raynas.space import Architecture
 from raynas.store import Outcome, ResultStore, ScoreIdentity, write_json
 

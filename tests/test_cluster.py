@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from raynas.run import Listener
 from raynas.store import TIMING_COLUMNS
 
 ROOT = Path(__file__).parents[1]
+TOKEN = "a" * 64
 
 
 def content(run: raynas.Run) -> list[dict[str, Any]]:
@@ -38,40 +38,57 @@ def toy_search(folder: Path, **settings: Any) -> raynas.Run:
     )  # fmt: skip
 
 
+AS_VIT = {"space": "as-vit", "img_size": 32, "budget": 8, "settings": {"length_distortion": {"repeats": 1}}}
+
+
 @pytest.fixture
 def head() -> Iterator[str]:
-    """The address of a Ray head that another process has started."""
+    """The address of a Ray head that another process has started, which asks for a token."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    command = [
-        str(Path(sys.executable).with_name("ray")),
-        "start",
-        "--head",
-        "--block",
-        f"--port={port}",
-        "--num-cpus=2",
-    ]
+    ray_command = str(Path(sys.executable).with_name("ray"))
     process = subprocess.Popen(
-        [*command, "--node-ip-address=127.0.0.1", "--include-dashboard=false", "--disable-usage-stats"],
+        [ray_command, "start", "--head", "--block", f"--port={port}", "--num-cpus=2", "--node-ip-address=127.0.0.1",
+         "--include-dashboard=false", "--disable-usage-stats"],
         start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN},
     )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with socket.socket() as attempt:
+            if attempt.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        time.sleep(0.2)
     yield f"127.0.0.1:{port}"
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def test_a_running_cluster_is_joined_by_its_address(tmp_path: Path, head: str) -> None:
-    deadline = time.monotonic() + 60
-    host, _, port = head.partition(":")
-    while time.monotonic() < deadline:
-        with socket.socket() as attempt:
-            if attempt.connect_ex((host, int(port))) == 0:
-                break
-        time.sleep(0.2)
-    run = toy_search(tmp_path / "run", address=head, workers=2)
-    assert content(run) == content(toy_search(tmp_path / "serial", workers=0))
-    assert not ray.is_initialized()
+def search_on(address: str, token: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    config = tmp_path / "search.yaml"
+    config.write_text(yaml.safe_dump(AS_VIT))
+    command = [sys.executable, "-m", "raynas.cli", "search", "--config", str(config), "--address", address]
+    return subprocess.run(
+        [*command, "--workers", "2", "--out", str(tmp_path / "run")], capture_output=True, text=True, check=False,
+        env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token},
+    )  # fmt: skip
+
+
+def test_a_running_cluster_is_joined_by_its_address_and_token(tmp_path: Path, head: str) -> None:
+    done = search_on(head, TOKEN, tmp_path)
+    assert done.returncode == 0, done.stderr
+    chosen = dict(AS_VIT)
+    serial = raynas.search(str(chosen.pop("space")), workers=0, out=tmp_path / "serial", **chosen)
+    assert content(raynas.load_run(tmp_path / "run")) == content(serial)
+
+
+@pytest.mark.slow
+def test_a_wrong_token_is_an_error_that_says_what_to_set(tmp_path: Path, head: str) -> None:
+    done = search_on(head, "b" * 64, tmp_path)
+    assert done.returncode == 1
+    assert "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_address_without_a_cluster_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
@@ -83,41 +100,38 @@ def test_an_address_without_a_cluster_is_an_error_and_leaves_nothing(tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-class Lines(Listener):
-    def __init__(self) -> None:
+class Loses(Listener):
+    """Replaces a node of the cluster by another after some evaluations."""
+
+    def __init__(self, cluster: Any, doomed: Any, after: int) -> None:
+        self.cluster = cluster
+        self.doomed = doomed
+        self.after = after
         self.lines: list[str] = []
 
     def on_log(self, line: str) -> None:
         self.lines.append(line)
+
+    def on_tell(self, evaluation: Any, told: int, ranking: Any) -> None:
+        if told == self.after:
+            self.cluster.remove_node(self.doomed, allow_graceful=False)
+            self.cluster.add_node(num_cpus=1)
 
 
 def test_a_lost_node_blames_nobody_and_costs_no_result(tmp_path: Path) -> None:
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    doomed = cluster.add_node(num_cpus=1)
-    ray.init(address=cluster.address, log_to_driver=False)
-    lines, log = Lines(), tmp_path / "log"
-    log.touch()
-
-    def lose_the_node() -> None:
-        while log.read_text().count("\n") < 30:
-            time.sleep(0.05)
-        cluster.remove_node(doomed, allow_graceful=False)
-        cluster.add_node(num_cpus=1)
-
-    loser = threading.Thread(target=lose_the_node)
-    loser.start()
+    loses = Loses(cluster, cluster.add_node(num_cpus=1), after=30)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
     try:
-        settings = {"toy": {"pause_s": 0.05, "log": str(log)}}
-        run = toy_search(tmp_path / "run", workers=2, settings=settings, listener=lines)
+        run = toy_search(tmp_path / "run", workers=2, settings={"toy": {"pause_s": 0.1}}, listener=loses)
     finally:
-        loser.join()
         ray.shutdown()
         cluster.shutdown()
     assert content(run) == content(toy_search(tmp_path / "serial", workers=0))
-    assert any("node" in line and "lost" in line for line in lines.lines)
-    assert not any("worker process" in line for line in lines.lines)
+    assert any(line.startswith("node ") and "is lost" in line for line in loses.lines)
+    assert not any("worker process" in line for line in loses.lines)
 
 
 def test_the_launcher_accepts_cluster_yaml() -> None:

@@ -17,7 +17,7 @@ from scipy.stats import kendalltau
 import raynas
 from raynas.errors import RaynasError, StoreError
 from raynas.report import page, report_data, write_report
-from raynas.report_data import MAX_POINTS, _fingerprint
+from raynas.report_data import MAX_POINTS
 from raynas.report_points import State, best_so_far, hypervolume_so_far, kendall_tau, pareto_front, sampled
 from raynas.report_policy import MAX_SNAPSHOTS
 from raynas.report_text import duration, failure_groups, size_in_words
@@ -153,7 +153,7 @@ def test_changed_space_falls_back_to_fields(tmp_path):
 
 
 def test_fingerprint_is_that_of_run_yaml(searched):
-    assert _fingerprint(AS_VIT) == searched.description["identity"]["space_fields"]
+    assert AS_VIT.fingerprint == searched.description["identity"]["space_fields"]
 
 
 # -- the policy -------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
@@ -65,6 +66,12 @@ class SearcherClass(Protocol):
             settings: The searcher's own.
         """
         ...
+
+
+def own_settings(searcher: SearcherClass) -> dict[str, Any]:
+    """The keyword settings of a searcher beyond those that all have, with their defaults."""
+    parameters = inspect.signature(searcher).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in ("seed", "admits")}
 
 
 class Ledger:

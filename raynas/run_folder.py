@@ -1,0 +1,105 @@
+"""run.yaml: what a run folder holds, and whether a run may go on in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from raynas.errors import StoreError
+
+if TYPE_CHECKING:
+    from raynas.plan import Plan
+
+
+def check_folder(folder: Path, identity: Mapping[str, Any], *, resume: bool) -> None:
+    """Refuse a folder that holds something else than this run; writes nothing.
+
+    Raises:
+        StoreError: It holds another run, or files that are no run; the message shows the difference.
+    """
+    stored_file = folder / "run.yaml"
+    if not stored_file.exists():
+        foreign = (
+            [path.name for path in folder.iterdir() if path.name not in (".lock", "evaluations")]
+            if folder.is_dir()
+            else []
+        )
+        if foreign or folder.is_file():
+            raise StoreError(f"{folder} is not empty and holds no run: {', '.join(sorted(foreign)[:5])}")
+        return
+    if not resume:
+        raise StoreError(f"{folder} holds a run already: --resume continues it, another --out leaves it alone")
+    stored = read_description(folder)["identity"]
+    differences = _differences(stored, yaml.safe_load(yaml.safe_dump(_plain(identity))))
+    if differences:
+        raise StoreError(f"{folder} holds another run: {'; '.join(differences)}")
+
+
+def description(plan: Plan) -> str:
+    """run.yaml: the resolved configuration, what identifies the run, and with what it was made."""
+    packages = ("raynas", "ray", "torch", "timm", "numpy", "optuna", "pyarrow")
+    return yaml.safe_dump(
+        {
+            "config": _plain(plan.config.model_dump()),
+            "identity": _plain(plan.identity()),
+            "directions": {score.name: "max" if score.higher_is_better else "min" for score in plan.scores},
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+            "machine": {"system": platform.platform(), "cores": os.cpu_count()},
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+        sort_keys=False,
+    )
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """run.yaml of a run folder.
+
+    Raises:
+        StoreError: It is missing or not what a run writes.
+    """
+    path = Path(folder) / "run.yaml"
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise StoreError(f"{folder} holds no run: cannot read {path.name} ({error.strerror})") from None
+    except yaml.YAMLError as error:
+        raise StoreError(f"{path} is damaged: {error}") from None
+    if not isinstance(content, dict) or not {"config", "identity"} <= content.keys():
+        raise StoreError(f"{path} is not the description of a run")
+    return content
+
+
+def seconds_of_earlier_sessions(folder: Path) -> float:
+    """How long the run in a folder took before it was resumed; 0 for a new one."""
+    try:
+        return float(json.loads((folder / "summary.json").read_text())["seconds"])
+    except (OSError, ValueError, KeyError):
+        return 0.0
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, so that YAML reads back what was written."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _differences(stored: Any, now: Any, name: str = "") -> list[str]:
+    if isinstance(stored, dict) and isinstance(now, dict):
+        names = list(dict.fromkeys([*stored, *now]))
+        return [
+            line
+            for key in names
+            for line in _differences(stored.get(key), now.get(key), f"{name}.{key}" if name else key)
+        ]
+    return [] if stored == now else [f"{name} was {stored!r} and is now {now!r}"]
