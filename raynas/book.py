@@ -57,6 +57,8 @@ class ScoreBook:
         self._costs = [i for i, score in enumerate(plan.scores) if score.proxy is None]
         self._needed = [objective.name for objective in plan.objectives]
         self._needed += [constraint.name for constraint in plan.constraints]
+        if not plan.objectives:
+            self._needed = list(self._numbers)  # whoever only scores wants all of it
         self._bounded_costs = tuple(constraint for constraint in plan.constraints if constraint.name in COSTS)
         self._entries: dict[str, _Entry] = {}
         self._stored_ids: dict[int, str] = {}

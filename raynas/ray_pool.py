@@ -332,7 +332,10 @@ class RayPool:
         if was_late and running is not None and running[0] == chunk.id:
             self._blame_late(chunk, running[1])
         elif was_late and len(chunk.items) == 1:
-            self._blame_late(chunk, 0)  # it kept the worker from saying anything
+            self._blame_late(chunk, 0)
+        elif was_late:
+            # One of them kept the worker from saying which. Halving would wait for the limit at each step.
+            self._suspects.extend(self._chunk([item], is_suspect=True) for item in chunk.items)
         elif slot.node is not None and not self._is_alive(slot.node):
             self._log(f"node {slot.node[:8]} is lost; the candidates of its workers are scored elsewhere")
             self._give_back(chunk)

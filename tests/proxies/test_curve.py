@@ -207,6 +207,24 @@ def test_acceleration_equals_two_backward_passes_for_each_feature():
     torch.testing.assert_close(a, expected, rtol=1e-8, atol=1e-8 * float(expected.abs().max()))
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")  # inside torch.func.vmap
+def test_repeats_one_by_one_equal_all_weight_draws_at_once():
+    probes = [as_vit_probe(seed=seed, repeat=seed) for seed in range(3)]
+    one_by_one = [curve.derivatives(probe, order=1, **DEFAULTS)[0] for probe in probes]
+    model = as_vit_probe().model
+    without_norms(model)
+    weights = {name: torch.stack([p.model.get_parameter(name) for p in probes]) for name, _ in model.named_parameters()}
+    circles = [curve.circle(probe, points=10, radius=1.0, endpoint=False) for probe in probes]
+    model.forward = model.pooled_features  # what functional_call calls
+
+    def velocity(weights, x, dx):
+        return torch.func.jvp(lambda images: torch.func.functional_call(model, weights, (images,)), (x,), (dx,))[1]
+
+    together = torch.func.vmap(velocity)(weights, *(torch.stack(part) for part in zip(*circles, strict=True)))
+    scale = float(together.abs().max())
+    torch.testing.assert_close(torch.stack(one_by_one), together, rtol=1e-8, atol=1e-8 * scale)
+
+
 def test_scores_are_those_of_velocity_and_acceleration():
     probe = as_vit_probe()
     v, a = curve.derivatives(probe, order=2, **DEFAULTS)

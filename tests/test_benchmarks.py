@@ -1,0 +1,32 @@
+"""The benchmarks run, and their own assertions hold, on a small setting."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+SAYS = {
+    "length_distortion": ["equal to 1e-9", "ratio"],
+    "ntk_condition": ["equal to 1e-5", "ratio"],
+    "build_share": ["length_distortion: ", "of it building"],
+    "loop_throughput": ["2,000 evaluations: ", "load_run of 6,000 rows", "resume to the first new evaluation"],
+    "scoring_workers": ["two actors are faster by"],
+}
+STARTS_RAY = ("loop_throughput", "scoring_workers")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in STARTS_RAY else ()) for n in SAYS])
+def test_a_benchmark_runs_and_says_its_figures(name: str) -> None:
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--quick"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for text in SAYS[name]:
+        assert text in done.stdout
+
+
+def test_every_benchmark_is_run() -> None:
+    assert {path.stem for path in BENCHMARKS.glob("*.py")} == {*SAYS, "timing"}
