@@ -149,7 +149,7 @@ class ConsoleListener(Listener):
     def __init__(self, console: Console, command: str, budget: int) -> None:
         self._console = console
         self._budget = budget
-        self._last_line = time.monotonic()
+        self._last_line = 0.0
         self._last_told = 0
         self._bar = Progress(
             TextColumn(command),
@@ -176,8 +176,11 @@ class ConsoleListener(Listener):
         """Move the bar, or print a line if it is time."""
         if self._console.is_terminal:
             self._bar.update(self._task, completed=told, best=self._best(ranking))
-        elif time.monotonic() - self._last_line > _LINE_EVERY_S:
-            now = time.monotonic()
+            return
+        now = time.monotonic()
+        if not self._last_told:
+            self._last_line, self._last_told = now, told  # starting the workers says nothing of the time left
+        elif now - self._last_line > _LINE_EVERY_S:
             left = (now - self._last_line) / (told - self._last_told) * (self._budget - told)
             self._last_line, self._last_told = now, told
             line = f"{told}/{self._budget}, about {left:.0f} s left"

@@ -85,6 +85,13 @@ class Evaluator:
         Raises:
             DeviceLostError: A device error after which this process is of no use.
         """
+        if self.task.device == "cpu":
+            return self._scored(architecture, wanted)
+        # Convolutions would round to 10 bits of mantissa, and take whichever algorithm was fastest this time.
+        with torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
+            return self._scored(architecture, wanted)
+
+    def _scored(self, architecture: Architecture, wanted: Sequence[int]) -> list[Outcome]:
         proxies = [self.task.proxies[i] for i in wanted]
         progress = [_Progress() for _ in proxies]
         for repeat in range(max((proxy.repeats for proxy in proxies), default=0)):
