@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -88,11 +89,14 @@ def run_command(
     try:
         with ConsoleListener(console, command, plan.config.budget) as listener:
             summary = execute(plan, folder, resume=resume, reuse=reuse, listener=listener)
-    except Interrupted:
-        _write_report(folder, console)
-        again = f"raynas {command} --resume --out {shlex.quote(str(folder))}"
-        console.print(f"continue with: [bold]{escape(again)}[/]", highlight=False, soft_wrap=True)
-        raise
+    except (Interrupted, KeyboardInterrupt) as error:
+        if (folder / "run.yaml").exists():
+            _write_report(folder, console)
+            again = f"raynas {command} --resume --out {shlex.quote(str(folder))}"
+            console.print(f"continue with: [bold]{escape(again)}[/]", highlight=False, soft_wrap=True)
+        if isinstance(error, Interrupted):
+            raise
+        raise Interrupted(signal.SIGINT, folder) from None
     _show_summary(summary)
     if command == "score":
         _show_scores(load_run(folder).table, plan.space)

@@ -19,8 +19,12 @@ def network(architecture: Architecture, *, img_size: int, num_classes: int) -> n
 
 COUNTED = SearchSpace("counted", {"width": Choice(2, 4, 8)}, network)
 CLOSED = SearchSpace(
-    "closed", {"width": Choice(2, 4, 8)}, network, num_params=lambda a, i, n: 1, macs=lambda a, i, n: 2 * int(a["width"])
-)  # fmt: skip
+    "closed",
+    {"width": Choice(2, 4, 8)},
+    network,
+    num_params=lambda architecture, img_size, num_classes: 1,
+    macs=lambda architecture, img_size, num_classes: 2 * int(architecture["width"]),
+)
 
 
 def test_a_space_without_closed_forms_is_counted_on_the_network() -> None:
