@@ -3,89 +3,24 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 import sysconfig
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from raynas.errors import PoolError
 from raynas.pool import Job, Result
+from raynas.ray_worker import Worker
 from raynas.results import Status
-from raynas.space import Architecture
 from raynas.store import Outcome
 
 if TYPE_CHECKING:
     from raynas.evaluator import EvaluationTask
-
-
-class _Worker:
-    """The actor: long-lived, holds the task and the device, scores chunks."""
-
-    def __init__(self) -> None:
-        self._running: tuple[int, int, float] | None = None  # chunk, item, when it started
-        self._evaluator: Any = None
-        self._threads = 1
-
-    def prepare(self, task: EvaluationTask, memory_limit_bytes: float) -> tuple[str, int]:
-        """Build what takes long; node and process id."""
-        import ray
-
-        from raynas.evaluator import Evaluator
-
-        self._threads = task.threads
-        self._evaluator = Evaluator(task)
-        threading.Thread(target=self._watch_memory, args=(memory_limit_bytes,), daemon=True).start()
-        return ray.get_runtime_context().get_node_id(), os.getpid()
-
-    def run(
-        self, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]
-    ) -> tuple[float, list[list[Outcome]]] | None:
-        """Score jobs in order; seconds taken, and their outcomes. None in a restarted process that is not prepared."""
-        if self._evaluator is None:
-            return None
-        import torch
-
-        from raynas.evaluator import DeviceLostError
-
-        # The number belongs to the thread that computes, which is not always the same one.
-        torch.set_num_threads(self._threads)
-        started = monotonic()
-        outcomes = []
-        try:
-            for item, (architecture, wanted) in enumerate(jobs):
-                self._running = (chunk, item, monotonic())
-                outcomes.append(self._evaluator(architecture, wanted))
-        except DeviceLostError as error:
-            print(f"raynas worker ends itself: {error}", file=sys.stderr, flush=True)
-            os._exit(1)
-        finally:
-            self._running = None
-        return monotonic() - started, outcomes
-
-    def _watch_memory(self, limit_bytes: float) -> None:
-        """End this process before it takes the memory of the others on its node.
-
-        Ray's own monitor acts only when the node is full, and may then end a worker that is not to blame.
-        """
-        import psutil
-
-        process = psutil.Process()
-        while process.memory_info().rss < limit_bytes:
-            sleep(_MEMORY_WATCH_S)
-        print(f"raynas worker ends itself: over {limit_bytes:g} bytes of memory", file=sys.stderr, flush=True)
-        os._exit(1)
-
-    def progress(self) -> tuple[int, int, float] | None:
-        """Chunk, item and its seconds so far, by this worker's own clock; None between chunks."""
-        running = self._running
-        return running and (running[0], running[1], monotonic() - running[2])
 
 
 @dataclass
@@ -129,7 +64,6 @@ _CHUNK_S = 0.5  # time that a chunk should take
 _MAX_LOST_ALONE = 3
 _MAX_LATE = 2
 _SILENCE_S = 10.0  # beyond the time limit, for a worker that does not answer
-_MEMORY_WATCH_S = 0.25
 _WAITING_SAID_AFTER_S = 10.0
 
 
@@ -171,7 +105,7 @@ class RayPool:
         self._workers = workers
         self._share = {"CPU": float(task.threads), "GPU": gpus_per_worker}
         # A thread of its own answers for progress while another one computes.
-        worker = ray.remote(concurrency_groups={"progress": 1})(_Worker).options(
+        worker = ray.remote(concurrency_groups={"progress": 1})(Worker).options(
             num_cpus=task.threads,
             num_gpus=gpus_per_worker or None,
             max_restarts=-1,
