@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from raynas.run import Listener
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A run folder, read.
 
@@ -37,6 +38,10 @@ class Run:
     description: Mapping[str, Any]
     summary: Mapping[str, Any]
     evaluations: pa.Table
+
+    def __repr__(self) -> str:
+        status, evaluations = self.summary.get("status", "unknown"), self.summary.get("evaluations", 0)
+        return f"Run({str(self.folder)!r}, {status}, {evaluations} evaluations)"
 
     @property
     def table(self) -> pa.Table:
@@ -69,7 +74,7 @@ def search(
         resume: Continue the run in `out`.
         reuse: Folders of other runs whose scores are taken where their keys are equal.
         proxies: Scores to compute beside the objectives; names, or proxies of your own.
-        listener: Hears of progress.
+        listener: Hears of progress; default: shown on standard error. `raynas.run.Listener()` is silent.
         config: Fields of `raynas.config.RunConfig`, such as objectives=["length_distortion"], budget=500, workers=2.
 
     Returns:
@@ -78,6 +83,7 @@ def search(
     Raises:
         RaynasError: Bad input, before anything is started or written; or a cluster or disk that fails later.
     """
+    from raynas.console import ConsoleListener
     from raynas.plan import make_plan
     from raynas.run import execute
 
@@ -87,7 +93,8 @@ def search(
     own_proxies = [entry for entry in proxies if not isinstance(entry, str)]
     plan = make_plan(RunConfig.make(values), space=own_space, own_proxies=own_proxies)
     folder = Path(out) if out is not None else default_folder(plan.space.name)
-    execute(plan, folder, resume=resume, reuse=[Path(path) for path in reuse], listener=listener)
+    with ConsoleListener("search") if listener is None else nullcontext(listener) as heard:
+        execute(plan, folder, resume=resume, reuse=[Path(path) for path in reuse], listener=heard)
     return load_run(folder)
 
 

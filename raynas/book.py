@@ -16,7 +16,7 @@ from raynas.space import Architecture
 from raynas.store import REUSABLE, Outcome, ResultStore, rows_of
 
 UNASKED = -1
-"""Candidate number of an architecture that no searcher asked for."""
+"""Candidate number of an architecture that the searcher did not ask for."""
 
 
 class _Failure(NamedTuple):
@@ -66,8 +66,8 @@ class ScoreBook:
         self._jobs: dict[str, Job] = {}
         self._reused: dict[str, dict[int, Outcome]] = {}
         self.num_reused = 0
-        self.num_failed = 0
         self._load(store.take_loaded())
+        self.num_stored = 1 + max(self._stored_ids, default=-1)  # candidates that the stored run asked for
         for table in reused:
             self._load_reused(table)
 
@@ -89,11 +89,8 @@ class ScoreBook:
         self._add_reused(architecture, entry)
         if self._is_refused(entry):
             return
-        wanted = tuple(
-            number for number, outputs in enumerate(self._outputs) if any(entry.values[i] is None for i in outputs)
-        )
-        if wanted:
-            job = Job(architecture, wanted, sum(len(self._outputs[number]) for number in wanted))
+        job = self._job(architecture, entry)
+        if job is not None:
             self._jobs[key] = job
             pool.submit(job)
 
@@ -102,8 +99,8 @@ class ScoreBook:
         for job, outcomes in results:
             key = job.architecture.key
             del self._jobs[key]
-            numbers = [i for number in job.wanted for i in self._outputs[number]]
-            self._add(job.architecture, self._entries[key], dict(zip(numbers, outcomes, strict=True)))
+            found = dict(zip(self._numbers_of(job), outcomes, strict=True))
+            self._add(job.architecture, self._entries[key], found)
 
     def answer(self, candidate: Candidate) -> Evaluation | None:
         """The candidate's evaluation, on disk by then; None while it is being computed.
@@ -116,11 +113,25 @@ class ScoreBook:
             return None
         if key in self._in_memory:
             self.flush()
-        entry = self._entries[key]
-        scores = {name: value for name, i in self._numbers.items() if isinstance(value := entry.values[i], float)}
-        failures = {name: value for name in self._needed if (value := self._failure(entry, name))}
-        self.num_failed += bool(failures)
-        return evaluated(candidate, scores, failures, self._needed, self._plan.constraints, entry.seconds)
+        return self._evaluation(candidate, self._entries[key])
+
+    def missing(self, architecture: Architecture) -> Job | None:
+        """What would have to be computed for an architecture that is not asked; None if all is known."""
+        entry = self._entries.get(architecture.key, _Entry(UNASKED, len(self._numbers)))
+        return self._job(architecture, entry)
+
+    def evaluation_aside(self, architecture: Architecture, outcomes: Sequence[Outcome]) -> Evaluation:
+        """The evaluation of an architecture that is not asked, from its missing outcomes; nothing of it is stored."""
+        known = self._entries.get(architecture.key, _Entry(UNASKED, len(self._numbers)))
+        entry = _Entry(UNASKED, len(self._numbers))
+        entry.values = list(known.values)
+        job = self._job(architecture, known)
+        for i, outcome in zip(self._numbers_of(job) if job else [], outcomes, strict=True):
+            self._note(entry, i, outcome.value, outcome.status, outcome.error)
+        costs = self._plan.costs(architecture)
+        for i in self._costs:
+            entry.values[i] = costs[self._plan.scores[i].name]
+        return self._evaluation(Candidate(UNASKED, architecture), entry)
 
     def flush(self) -> None:
         """Put everything on disk.
@@ -130,6 +141,20 @@ class ScoreBook:
         """
         self._store.flush()
         self._in_memory.clear()
+
+    def _job(self, architecture: Architecture, entry: _Entry) -> Job | None:
+        wanted = tuple(
+            number for number, outputs in enumerate(self._outputs) if any(entry.values[i] is None for i in outputs)
+        )
+        return Job(architecture, wanted, sum(len(self._outputs[number]) for number in wanted)) if wanted else None
+
+    def _numbers_of(self, job: Job) -> list[int]:
+        return [i for number in job.wanted for i in self._outputs[number]]
+
+    def _evaluation(self, candidate: Candidate, entry: _Entry) -> Evaluation:
+        scores = {name: value for name, i in self._numbers.items() if isinstance(value := entry.values[i], float)}
+        failures = {name: value for name in self._needed if (value := self._failure(entry, name))}
+        return evaluated(candidate, scores, failures, self._needed, self._plan.constraints, entry.seconds)
 
     def _failure(self, entry: _Entry, name: str) -> _Failure | None:
         value = entry.values[self._numbers[name]]
@@ -144,7 +169,7 @@ class ScoreBook:
 
     def _check_same_course(self, candidate: Candidate, entry: _Entry | None) -> None:
         stored = self._stored_ids.pop(candidate.id, candidate.architecture.key)
-        is_late = entry is not None and not entry.is_asked and entry.candidate not in (candidate.id, UNASKED)
+        is_late = entry is not None and not entry.is_asked and entry.candidate != candidate.id
         if stored != candidate.architecture.key or is_late:
             raise StoreError(
                 f"candidate {candidate.id} is {candidate.architecture.to_json()}, but the stored run asked for another "
@@ -189,8 +214,7 @@ class ScoreBook:
             entry = self._entries.get(key)
             if entry is None:
                 entry = self._entries[key] = _Entry(candidate, len(self._numbers))
-                if candidate != UNASKED:
-                    self._stored_ids[candidate] = key
+                self._stored_ids[candidate] = key
             self._note(entry, self._numbers[proxy], value, status, error)
             entry.seconds += seconds
             if reused:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from raynas.errors import ConfigError, RaynasError
+from raynas.errors import RaynasError
 
 app = typer.Typer(
     name="raynas",
@@ -69,9 +69,25 @@ ReuseOption = Annotated[
     list[Path] | None, typer.Option(help="Folder of another run whose scores are taken where they apply. Repeatable.")
 ]
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="YAML file with any of these options; the command line overrides it.")
+    Path | None,
+    typer.Option("--config", help="YAML file of settings, as in run.yaml under config; the command line overrides it."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from raynas import __version__
+
+        typer.echo(f"raynas {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say it.")] = False,
+) -> None:
+    """Search vision-transformer architectures on Ray."""
 
 
 class Kind(StrEnum):
@@ -89,10 +105,11 @@ Examples:
 
     raynas search
 
-    raynas search as-vit --objective length_distortion --objective ntk_condition --data parquet:train.parquet
-    --constraint "num_params<=1.8e6" --budget 500 --workers 2 --out runs/first
+    raynas search as-vit --data digits -o length_distortion -o ntk_condition
 
-    raynas search --resume --out runs/first
+    raynas search as-vit -c "num_params<=1.8e6" --budget 100 --out runs/a
+
+    raynas search --resume --out runs/a --budget 200
 """
 
 
@@ -157,12 +174,11 @@ def search(
 _SCORE_EXAMPLES = """
 Examples:
 
-    raynas score as-vit --samples 20 --proxy length_distortion --proxy macs
+    raynas score as-vit --samples 20 -p length_distortion -p macs
 
-    raynas score as-vit --architecture as-vit-small --architecture "8,2,3|4,1,2|4,1,4|4,1,6|32" -p ntk_condition
-    --data digits
+    raynas score as-vit -a as-vit-small -a "8,2,3|4,1,2|4,1,4|4,1,6|32"
 
-    raynas score as-vit --file architectures.csv --proxy length_distortion
+    raynas score as-vit --file architectures.txt -p ntk_condition --data digits
 """
 
 
@@ -174,7 +190,10 @@ def score(
         list[str] | None, typer.Option("--architecture", "-a", help="JSON, the space's text, or a name. Repeatable.")
     ] = None,
     file: Annotated[
-        Path | None, typer.Option(help="CSV with a column per field (lists space-separated), or a line for each.")
+        Path | None,
+        typer.Option(
+            help="NAME.csv with a column per field, lists space-separated; any other: one architecture a line."
+        ),
     ] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Draw this many, each once.")] = None,
     seed: SeedOption = None,
@@ -214,7 +233,7 @@ def score(
         "time_limit_s": time_limit,
         "worker_memory_gib": worker_memory,
     }
-    options |= score_options(architecture or [], file, samples, is_free=resume or config is not None)
+    options |= score_options(architecture or [], file, samples, proxy or [], is_free=resume or config is not None)
     run_command("score", options, set_ or [], config=config, out=out, resume=resume, reuse=reuse or [])
 
 
@@ -243,7 +262,7 @@ def main(arguments: list[str] | None = None) -> Any:
     except RaynasError as error:
         typer.echo(f"raynas: {error}", err=True)
         signum = getattr(error, "signum", None)
-        sys.exit(2 if isinstance(error, ConfigError) else 128 + signum if signum else 1)
+        sys.exit(128 + signum if signum else 1)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from raynas.errors import PoolError
 _REACHABLE_S = 10.0
 
 
-def connect(address: str | None, *, min_cpus: int) -> Callable[[], None]:
+def connect(address: str | None, *, min_cpus: int, min_gpus: float = 0.0) -> Callable[[], None]:
     """Join the cluster at an address, or start Ray on this machine; returns what undoes it.
 
     A Ray that this process has joined already is used as it is, and left so.
@@ -20,6 +20,7 @@ def connect(address: str | None, *, min_cpus: int) -> Callable[[], None]:
     Args:
         address: Of a running cluster; None starts a local one.
         min_cpus: A local one offers at least as many, so that a worker per core and more of them fit.
+        min_gpus: A local one must have as many; a cluster may still grow.
 
     Raises:
         PoolError: There is no cluster at the address, or it does not let us in.
@@ -49,6 +50,10 @@ def connect(address: str | None, *, min_cpus: int) -> Callable[[], None]:
             "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as on the head node"
         ) from error
     shutdown: Callable[[], None] = ray.shutdown
+    gpus = ray.cluster_resources().get("GPU", 0.0)
+    if address is None and gpus < min_gpus:
+        shutdown()
+        raise PoolError(f"the workers need {min_gpus:g} GPUs together; this machine has {gpus:g}")
     return shutdown
 
 

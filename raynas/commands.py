@@ -1,31 +1,23 @@
-"""What the commands do: options to a plan, and what a person sees while it runs and at its end."""
+"""What the commands do: options to a plan, its execution, and lists of what there is."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import signal
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from raynas.api import default_folder, load_run
 from raynas.config import RunConfig
+from raynas.console import ConsoleListener, print_rows, show_best, show_scores, show_summary, wide_console
 from raynas.cost import COSTS
 from raynas.errors import ConfigError
-from raynas.ranking import Ranking
-from raynas.results import Evaluation
-from raynas.run import Interrupted, Listener, execute
+from raynas.run import Interrupted, execute
 from raynas.run_folder import read_description
-from raynas.space import Architecture, SearchSpace
 
 BUILT_IN_SEARCH: Mapping[str, Any] = {
     "space": "as-vit",
@@ -36,10 +28,6 @@ BUILT_IN_SEARCH: Mapping[str, Any] = {
     "budget": 400,
 }
 """What `raynas search` without a space does: about a minute on two cores."""
-
-_LINE_EVERY_S = 10.0
-_SHOWN_BEST = 5
-_SHOWN_SCORES = 50
 
 
 def run_command(
@@ -75,6 +63,8 @@ def run_command(
     if config is not None:
         base |= RunConfig.read(config)
     given = {name: value for name, value in options.items() if value is not None}
+    if resume and not is_stored and "space" not in {**base, **given}:
+        raise ConfigError(f"{out} holds no run to resume; name a space to start one there")
     if command == "search" and "space" not in {**base, **given}:
         base = {**BUILT_IN_SEARCH, **base}
     values = {**base, **given, "settings": _merged(base.get("settings", {}), settings)}
@@ -84,30 +74,30 @@ def run_command(
 
     plan = make_plan(run_config)
     folder = out or default_folder(plan.space.name)
-    console = Console(stderr=True)
-    console.print(f"run folder [bold]{escape(str(folder))}[/]", highlight=False)
     try:
-        with ConsoleListener(console, command, plan.config.budget) as listener:
+        with ConsoleListener(command) as listener:
             summary = execute(plan, folder, resume=resume, reuse=reuse, listener=listener)
+        show_summary(summary)
+        if command == "score":
+            show_scores(load_run(folder).table, plan.space)
+        else:
+            show_best(summary, [score.name for score in plan.scores])
+        _write_report(folder)
+        _say(f"run folder {folder}")
     except (Interrupted, KeyboardInterrupt) as error:
         if (folder / "run.yaml").exists():
-            _write_report(folder, console)
-            again = f"raynas {command} --resume --out {shlex.quote(str(folder))}"
-            console.print(f"continue with: [bold]{escape(again)}[/]", highlight=False, soft_wrap=True)
+            _write_report(folder)
+            again = ["raynas", command, "--resume", "--out", str(folder)]
+            for path in reuse:
+                again += ["--reuse", str(path)]
+            _say(f"continue with: {shlex.join(again)}")
         if isinstance(error, Interrupted):
             raise
         raise Interrupted(signal.SIGINT, folder) from None
-    _show_summary(summary)
-    if command == "score":
-        _show_scores(load_run(folder).table, plan.space)
-    else:
-        _show_best(summary["best"], [score.name for score in plan.scores])
-    _write_report(folder, console)
-    console.print(f"run folder [bold]{escape(str(folder))}[/]", highlight=False)
 
 
 def score_options(
-    architectures: Sequence[str], file: Path | None, samples: int | None, *, is_free: bool
+    architectures: Sequence[str], file: Path | None, samples: int | None, proxies: Sequence[str], *, is_free: bool
 ) -> dict[str, Any]:
     """The part of a configuration that says which architectures `score` scores.
 
@@ -115,6 +105,7 @@ def score_options(
         architectures: Texts.
         file: A table of them.
         samples: How many to draw.
+        proxies: What to compute; none: the objectives of the space.
         is_free: None of the three need be given, since a file or a stored run says it.
 
     Raises:
@@ -123,13 +114,14 @@ def score_options(
     given = [bool(architectures), file is not None, samples is not None]
     if sum(given) > 1 or (not any(given) and not is_free):
         raise ConfigError("give either --architecture, --file or --samples: what to score")
+    options: dict[str, Any] = {"objectives": []} if proxies and any(given) else {}
     if samples is not None:
-        return {"searcher": "random", "budget": samples, "objectives": []}
+        return {**options, "searcher": "random", "budget": samples}
     if file is not None:
         from raynas.tables import read_architectures
 
-        return {"architectures": read_architectures(file), "objectives": []}
-    return {"architectures": list(architectures), "objectives": []} if architectures else {}
+        return {**options, "architectures": read_architectures(file)}
+    return {**options, "architectures": list(architectures)} if architectures else options
 
 
 def show_list(kind: str, *, as_json: bool) -> None:
@@ -138,71 +130,7 @@ def show_list(kind: str, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    _print_rows(rows)
-
-
-class ConsoleListener(Listener):
-    """Shows a bar with the time left in a terminal, and a line now and then elsewhere.
-
-    Args:
-        console: Where to show it.
-        command: What is running.
-        budget: Evaluations to come.
-    """
-
-    def __init__(self, console: Console, command: str, budget: int) -> None:
-        self._console = console
-        self._budget = budget
-        self._last_line = 0.0
-        self._last_told = 0
-        self._bar = Progress(
-            TextColumn(command),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[best]}"),
-            console=console,
-            transient=True,
-        )
-        self._shown = self._bar if console.is_terminal else nullcontext()
-        self._task = self._bar.add_task(command, total=budget, best="starting workers")
-
-    def __enter__(self) -> ConsoleListener:
-        self._shown.__enter__()
-        return self
-
-    def __exit__(self, *details: Any) -> None:
-        self._shown.__exit__(*details)
-
-    def on_tell(self, evaluation: Evaluation, told: int, ranking: Ranking) -> None:
-        """Move the bar, or print a line if it is time."""
-        if self._console.is_terminal:
-            self._bar.update(self._task, completed=told, best=self._best(ranking))
-            return
-        now = time.monotonic()
-        if not self._last_told:
-            self._last_line, self._last_told = now, told  # starting the workers says nothing of the time left
-        elif now - self._last_line > _LINE_EVERY_S:
-            left = (now - self._last_line) / (told - self._last_told) * (self._budget - told)
-            self._last_line, self._last_told = now, told
-            line = f"{told}/{self._budget}, about {left:.0f} s left"
-            self._console.print(", ".join(filter(None, [line, self._best(ranking)])), highlight=False)
-
-    def on_log(self, line: str) -> None:
-        """Print it above the bar."""
-        self._console.print(line, highlight=False, markup=False)
-
-    @staticmethod
-    def _best(ranking: Ranking) -> str:
-        best = ranking.best()
-        if not best:
-            return ""
-        if len(ranking.objectives) > 1:
-            return f"{len(best)} on the front"
-        name = ranking.objectives[0].name
-        return f"best {name} {best[0].scores[name]:.4g}"
+    print_rows(rows)
 
 
 def _merged(settings: Mapping[str, Mapping[str, Any]], texts: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -216,74 +144,14 @@ def _merged(settings: Mapping[str, Mapping[str, Any]], texts: Sequence[str]) -> 
     return merged
 
 
-def _write_report(folder: Path, console: Console) -> None:
+def _write_report(folder: Path) -> None:
     from raynas.report import write_report
 
-    console.print(f"report [bold]{escape(str(write_report(folder)))}[/]", highlight=False)
+    _say(f"report {write_report(folder)}")
 
 
-def _show_summary(summary: Mapping[str, Any]) -> None:
-    line = f"{summary['evaluations']} evaluations in {summary['seconds']:.0f} s, {summary['failed']} failed"
-    if summary["reused"]:
-        line += f", {summary['reused']} reused"
-    if summary["status"] == "exhausted":
-        line += "; the space has no more architectures"
-    Console().print(line, highlight=False)
-
-
-def _show_best(best: Sequence[Mapping[str, Any]], scores: Sequence[str]) -> None:
-    """The best architectures, on standard output."""
-    rows = [
-        {**{name: {**entry, **entry["scores"]}.get(name) for name in scores}, "architecture": entry["text"]}
-        for entry in best[:_SHOWN_BEST]
-    ]
-    _print_rows(rows)
-    if len(best) > _SHOWN_BEST:
-        Console().print(f"and {len(best) - _SHOWN_BEST} more in the report", highlight=False)
-
-
-def _show_scores(table: Any, space: SearchSpace) -> None:
-    """All architectures up to a screenful, on standard output."""
-    hidden = ("architecture_key", "candidate", "architecture")
-    rows = [
-        {
-            **{name: _whole(value) if name in COSTS else value for name, value in row.items() if name not in hidden},
-            "architecture": space.text(Architecture.from_json(row["architecture"])),
-        }
-        for row in table.slice(0, _SHOWN_SCORES).to_pylist()
-    ]
-    _print_rows(rows)
-    if len(table) > _SHOWN_SCORES:
-        Console().print(f"and {len(table) - _SHOWN_SCORES} more in evaluations/", highlight=False)
-
-
-def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in rows[0] if rows else ():
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(_shown(value)) for value in row.values()))
-    Console().print(table)
-
-
-def _whole(value: float | None) -> int | None:
-    return None if value is None else int(value)
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.5g}"
-    if isinstance(value, Mapping):
-        return " ".join(f"{name}={item}" for name, item in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return str(value)
+def _say(line: str) -> None:
+    wide_console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _list_spaces() -> list[dict[str, Any]]:

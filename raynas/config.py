@@ -56,7 +56,10 @@ class RunConfig(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            lines = [_explained(cls, detail) for detail in error.errors()]
+            lines = [_explained(detail) for detail in error.errors() if detail["type"] != "extra_forbidden"]
+            unknown = [str(detail["loc"][0]) for detail in error.errors() if detail["type"] == "extra_forbidden"]
+            if unknown:
+                lines.append(f"unknown key {', '.join(map(repr, unknown))}. Known keys: {', '.join(cls.model_fields)}")
             raise ConfigError("; ".join(lines)) from None
 
     @classmethod
@@ -71,7 +74,7 @@ class RunConfig(BaseModel):
         except OSError as error:
             raise ConfigError(f"cannot read configuration {path}: {error.strerror}") from None
         except yaml.YAMLError as error:
-            raise ConfigError(f"configuration {path} is not YAML: {error}") from None
+            raise ConfigError(f"configuration {path} is not YAML: {' '.join(str(error).split())}") from None
         if not isinstance(values, dict):
             raise ConfigError(f"configuration {path} must be a mapping of names to values")
         return values
@@ -81,10 +84,8 @@ class RunConfig(BaseModel):
         return self.model_copy(update=values)
 
 
-def _explained(cls: type[BaseModel], detail: Mapping[str, Any]) -> str:
+def _explained(detail: Mapping[str, Any]) -> str:
     name = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        return f"unknown key {name!r}. Known keys: {', '.join(cls.model_fields)}"
     if detail["type"] == "missing":
         return f"{name} is required"
     return f"{name}: {detail['msg'].lower()}, got {detail['input']!r}"

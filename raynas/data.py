@@ -370,7 +370,7 @@ def _labels(spec: str, labels: np.ndarray, num_names: int) -> tuple[np.ndarray, 
 
 
 def _rgb(file: io.BytesIO | Path, where: str) -> Image.Image:
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(file) as image:
@@ -378,7 +378,9 @@ def _rgb(file: io.BytesIO | Path, where: str) -> Image.Image:
     except DataError:
         raise
     except Exception as error:  # Pillow's decoders raise what they like on broken files
-        raise DataError(f"{where} cannot be read: {error}") from error
+        # Pillow's text for this names an object in memory.
+        reason = "it is in no known format" if isinstance(error, UnidentifiedImageError) else error
+        raise DataError(f"{where} cannot be read: {reason}") from error
 
 
 def _converted(image: Any, where: str) -> Image.Image:

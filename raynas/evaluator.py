@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import random
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -17,6 +19,7 @@ from raynas.errors import NotApplicableError
 from raynas.models.networks import Networks
 from raynas.proxies.probe import DTYPES, Probe, Proxy
 from raynas.results import Status
+from raynas.seeds import input_seed
 from raynas.space import Architecture
 from raynas.store import Outcome
 
@@ -70,6 +73,8 @@ class Evaluator:
     def __init__(self, task: EvaluationTask) -> None:
         self.task = task
         self._networks = Networks(task.builder, task.settings, score_seed=task.score_seed, device=task.device)
+        if task.device != "cpu":
+            torch.set_float32_matmul_precision("highest")  # an environment may have asked for less
         self._inputs: dict[tuple[int, torch.dtype], tuple[torch.Tensor | None, torch.Tensor | None]] = {}
 
     def __call__(self, architecture: Architecture, wanted: Sequence[int]) -> list[Outcome]:
@@ -118,7 +123,8 @@ class Evaluator:
             try:
                 while True:
                     try:
-                        state.values.append(proxy(probe))
+                        with _seeded(input_seed(self.task.score_seed, repeat)):
+                            state.values.append(proxy(probe))
                         break
                     except (MemoryError, RuntimeError) as error:
                         halved = probe.max_batch // 2 if probe.max_batch else self._largest_batch(proxy) // 2
@@ -132,11 +138,15 @@ class Evaluator:
                 state.build_seconds += probe.build_seconds - build_before
         except NotApplicableError as error:
             state.status, state.error = Status.NOT_APPLICABLE, str(error)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # extensions raise what is no Exception
             if is_device_lost(error):
                 raise DeviceLostError(str(error)) from error
             state.status = Status.OUT_OF_MEMORY if is_out_of_memory(error) else Status.FAILED
             state.error = _described(error)
+            if state.status is Status.OUT_OF_MEMORY and self.task.device != "cpu":
+                torch.cuda.empty_cache()  # others share the device
         state.seconds += perf_counter() - started
 
     def _probe(
@@ -176,6 +186,21 @@ class Evaluator:
         return max(images, *counts, 1)
 
 
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Make the process's own generators, which a proxy may use, start from a seed; then put them back."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)  # noqa: NPY002
+            random.setstate(python_state)
+
+
 class _TimedProbe(Probe):
     """A probe that knows how long its network took to build."""
 
@@ -193,7 +218,8 @@ class _TimedProbe(Probe):
 
 def is_out_of_memory(error: BaseException) -> bool:
     """The device or the host had no memory for an allocation; the process itself is sound."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    texts = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in texts)
 
 
 def is_device_lost(error: BaseException) -> bool:

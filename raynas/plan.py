@@ -12,7 +12,7 @@ import numpy as np
 from raynas.config import RunConfig
 from raynas.cost import COSTS, admission, cost
 from raynas.data import input_hash, load_batch, open_dataset
-from raynas.errors import ConfigError, UnknownNameError
+from raynas.errors import ConfigError, SpaceError, UnknownNameError
 from raynas.evaluator import EvaluationTask
 from raynas.models.build import builder
 from raynas.models.networks import INIT_SCHEME
@@ -142,7 +142,7 @@ def make_plan(config: RunConfig, *, space: SearchSpace | None = None, own_proxie
     img_size = config.img_size or space.search_img_size
     if img_size % space.img_size_multiple:
         raise ConfigError(f"img_size of {space.name} is a multiple of {space.img_size_multiple}, not {img_size}")
-    architectures = tuple(space.read(text) for text in config.architectures) if config.architectures else None
+    architectures = _read_all(space, config.architectures) if config.architectures else None
     wanted_objectives = space.objectives if config.objectives is None else config.objectives
     constraints = tuple(Constraint.parse(text) for text in config.constraints)
     chosen = _chosen_proxies(config, wanted_objectives, constraints, own_proxies)
@@ -170,6 +170,16 @@ def make_plan(config: RunConfig, *, space: SearchSpace | None = None, own_proxie
     return plan
 
 
+def _read_all(space: SearchSpace, texts: Sequence[str]) -> tuple[Architecture, ...]:
+    found = []
+    for number, text in enumerate(texts, 1):
+        try:
+            found.append(space.read(text))
+        except SpaceError as error:
+            raise SpaceError(f"architecture {number} of {len(texts)}: {error}") from None
+    return tuple(found)
+
+
 def _chosen_proxies(
     config: RunConfig, objectives: Sequence[str], constraints: Sequence[Constraint], own: Sequence[Proxy]
 ) -> tuple[Proxy, ...]:
@@ -184,13 +194,16 @@ def _chosen_proxies(
         for proxy in everything:
             if normalised(name) in map(normalised, proxy.outputs):
                 return proxy
-        return find(name)  # which is unknown: says so
+        if normalised(name) in proxies or normalised(name) in named:
+            return find(name)  # its outputs have other names, which the caller tells
+        known = sorted({output for proxy in everything for output in proxy.outputs} | COSTS.keys())
+        raise UnknownNameError(f"unknown score {name!r}. Known scores: {', '.join(known)}")
 
     scores = [text.partition(":")[0] for text in objectives] + [constraint.name for constraint in constraints]
     chosen: dict[str, Proxy] = {}
     for proxy in [
         *(find_by_score(name) for name in scores if normalised(name) not in COSTS),
-        *(find(name) for name in config.proxies if normalised(name) not in COSTS),
+        *(find(name) for name in config.proxies if normalised(name) not in COSTS or normalised(name) in named),
     ]:
         chosen.setdefault(proxy.name, proxy)
     settings = {normalised(name): values for name, values in config.settings.items() if name != "searcher"}
@@ -230,8 +243,11 @@ def _scores(
         "num_classes": num_classes,
         "model_version": space.model_version,
     }
+    scoring = [f"{name}={value!r}" for name, value in sorted(space.scoring.items())]
     scores = []
     for number, proxy in enumerate(chosen):
+        if taken := COSTS.keys() & set(proxy.outputs):
+            raise ConfigError(f"proxy {proxy.name!r} has the name of a cost: {', '.join(taken)}")
         needs_input = proxy.needs_images or proxy.needs_labels
         hashed = ""
         if needs_input and images is not None and labels is not None:
@@ -243,7 +259,7 @@ def _scores(
                 proxy_version=proxy.version,
                 settings=json.dumps(proxy.settings, sort_keys=True, separators=(",", ":")),
                 repeats=proxy.repeats,
-                init=f"{INIT_SCHEME}, shared draws" if proxy.shared_draws else INIT_SCHEME,
+                init=", ".join([INIT_SCHEME, *(["shared draws"] if proxy.shared_draws else []), *scoring]),
                 dtype=proxy.dtype,
                 score_seed=score_seed,
                 input_hash=hashed,
@@ -307,6 +323,6 @@ def _check_admission(plan: Plan) -> None:
         if all(constraint.violation(costs) for costs in found):
             raise ConfigError(
                 f"no architecture of {len(found)} drawn from {plan.space.name} meets {constraint}: "
-                f"{constraint.name} is from {min(values):g} to {max(values):g}"
+                f"{constraint.name} is from {min(values):,.0f} to {max(values):,.0f}"
             )
     raise ConfigError(f"no architecture of {len(found)} meets all of {', '.join(map(str, bounds))} at once")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from raynas.errors import PoolError
 from raynas.space import Architecture
 from raynas.store import Outcome
 
@@ -67,8 +68,13 @@ class SerialPool:
         """Score the next job, however long it takes."""
         if not self._queue:
             return []
+        from raynas.evaluator import DeviceLostError
+
         job = self._queue.popleft()
-        return [Result(job, self._evaluator(job.architecture, job.wanted))]
+        try:
+            return [Result(job, self._evaluator(job.architecture, job.wanted))]
+        except DeviceLostError as error:
+            raise PoolError(f"this process cannot compute any more ({error}); resume in a new one") from error
 
     def close(self) -> None:
         """Give torch its threads back."""

@@ -55,7 +55,8 @@ class _Slot:
     progress: Any = None
     progress_since: float = 0.0
     running: tuple[int, int] | None = None  # chunk and item at the last progress report
-    is_killed_for_time: bool = False
+    killed_for_time: int | None = None  # the chunk that ran too long
+    waits_since: float = 0.0  # for its process to be ready, or back
     lost: _Chunk | None = None  # what it computed when it was lost, while nobody is blamed yet
 
 
@@ -64,7 +65,9 @@ _CHUNK_S = 0.5  # time that a chunk should take
 _MAX_LOST_ALONE = 3
 _MAX_LATE = 2
 _SILENCE_S = 10.0  # beyond the time limit, for a worker that does not answer
+_BLAME_AFTER_S = 15.0  # if its process does not come back; more than it takes to notice that a node is lost
 _WAITING_SAID_AFTER_S = 10.0
+_WAITING_SAID_EVERY_S = 30.0
 
 
 class RayPool:
@@ -122,7 +125,7 @@ class RayPool:
         self._suspects: deque[_Chunk] = deque()
         self._num_chunks = 0
         self._seconds_per_item: float | None = None
-        self._waiting_since = monotonic()
+        self._waiting_said = -math.inf
         self._last_look = monotonic()
 
     def _share_of_memory(self) -> float:
@@ -213,6 +216,10 @@ class RayPool:
         except self._ray.exceptions.RayActorError:
             self._on_lost(slot)
             return []
+        except self._ray.exceptions.RayTaskError as error:
+            del slot.chunks[reference]
+            self._on_error(chunk, error)
+            return []
         del slot.chunks[reference]
         if answer is None:
             # Lost while it had nothing to do, so that nothing failed: what was sent since then is sent again.
@@ -227,10 +234,18 @@ class RayPool:
         self._seconds_per_item = per_item if before is None else 0.7 * before + 0.3 * per_item
         return [Result(item.job, found) for item, found in zip(chunk.items, outcomes, strict=True)]
 
+    def _on_error(self, chunk: _Chunk, error: Exception) -> None:
+        """A chunk that the evaluator could not turn into outcomes, such as one whose error cannot travel."""
+        if len(chunk.items) > 1:
+            self._suspects.extend(self._chunk([item], is_suspect=True) for item in chunk.items)
+        else:
+            self._fail(chunk.items[0], Status.FAILED, str(error).strip().rpartition("\n")[2])
+
     # -- actors that start, hang and die -------------------------------------------------------------------------
 
     def _expect_ready(self, slot: _Slot) -> None:
-        slot.ready = slot.actor.prepare.remote(self._task, self._memory_limit_bytes)
+        slot.ready = slot.actor.prepare.remote(self._task, self._memory_limit_bytes, self._share["GPU"])
+        slot.waits_since = monotonic()
 
     def _on_ready(self, slot: _Slot) -> None:
         reference, slot.ready = slot.ready, None
@@ -260,14 +275,16 @@ class RayPool:
         """Decide who is to blame for the loss of an actor."""
         chunk, slot.lost = slot.lost, None
         running, slot.running = slot.running, None
-        was_late, slot.is_killed_for_time = slot.is_killed_for_time, False
+        killed, slot.killed_for_time = slot.killed_for_time, None
         if chunk is None:
             return
-        if was_late and running is not None and running[0] == chunk.id:
+        if killed is not None and killed != chunk.id:
+            self._give_back(chunk)  # the late one ended after all, as its worker was killed
+        elif killed is not None and running is not None and running[0] == chunk.id:
             self._blame_late(chunk, running[1])
-        elif was_late and len(chunk.items) == 1:
+        elif killed is not None and len(chunk.items) == 1:
             self._blame_late(chunk, 0)
-        elif was_late:
+        elif killed is not None:
             # One of them kept the worker from saying which. Halving would wait for the limit at each step.
             self._suspects.extend(self._chunk([item], is_suspect=True) for item in chunk.items)
         elif slot.node is not None and not self._is_alive(slot.node):
@@ -326,14 +343,14 @@ class RayPool:
             return
         self._last_look = now
         for slot in self._slots:
-            if slot.lost is not None and slot.node is not None and not self._is_alive(slot.node):
+            is_gone = slot.node is not None and not self._is_alive(slot.node) if slot.lost is not None else False
+            if is_gone or (slot.lost is not None and now - slot.waits_since > _BLAME_AFTER_S):
                 self._settle(slot)
-            elif slot.chunks and not slot.is_killed_for_time:
+            elif slot.chunks and slot.killed_for_time is None:
                 self._check_time(slot, now)
-        if all(slot.ready is not None for slot in self._slots):
-            self._say_why_waiting(now)
-        else:
-            self._waiting_since = now
+        waiting = [slot for slot in self._slots if slot.ready is not None]
+        if any(now - slot.waits_since > _WAITING_SAID_AFTER_S for slot in waiting):
+            self._say_why_waiting(len(waiting), now)
 
     def _check_time(self, slot: _Slot, now: float) -> None:
         first = next(iter(slot.chunks.values()))
@@ -356,18 +373,19 @@ class RayPool:
             # Code that never lets another thread run keeps the worker from answering.
             is_late = now - slot.progress_since > self._time_limit_s + _SILENCE_S
         if is_late:
-            slot.is_killed_for_time = True
+            slot.killed_for_time = first.id
             self._ray.kill(slot.actor, no_restart=False)
 
-    def _say_why_waiting(self, now: float) -> None:
-        if now - self._waiting_since < _WAITING_SAID_AFTER_S:
+    def _say_why_waiting(self, missing: int, now: float) -> None:
+        if now - self._waiting_said < _WAITING_SAID_EVERY_S:
             return
-        self._waiting_since = now
+        self._waiting_said = now
         free, total = self._ray.available_resources(), self._ray.cluster_resources()
         needs = " and ".join(f"{amount:g} {name}" for name, amount in self._share.items() if amount)
         has = ", ".join(f"{total.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in ("CPU", "GPU"))
         nodes = sum(node["Alive"] for node in self._ray.nodes())
-        self._log(f"waiting for {self._workers} workers with {needs} each; {nodes} nodes with {has}")
+        which = f"{missing} of {self._workers} workers"
+        self._log(f"waiting for {which} with {needs} each; the cluster has {nodes} nodes with {has}")
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from raynas.space import Architecture
 from raynas.store import Outcome
 
@@ -26,12 +28,23 @@ class Worker:
         self._evaluator: Any = None
         self._threads = 1
 
-    def prepare(self, task: EvaluationTask, memory_limit_bytes: float) -> tuple[str, int]:
-        """Build what takes long; node and process id."""
+    def prepare(self, task: EvaluationTask, memory_limit_bytes: float, gpu_share: float) -> tuple[str, int]:
+        """Build what takes long, and see that device and memory are there; node and process id."""
         import ray
+        import torch
 
         from raynas.evaluator import Evaluator
 
+        torch.zeros(1, device=task.device)  # a device that is not there is no fault of the candidates
+        if 0 < gpu_share < 1:
+            # Whether a batch fits must not depend on what the neighbours have taken.
+            torch.cuda.set_per_process_memory_fraction(gpu_share)
+        taken = psutil.Process().memory_info().rss
+        if taken > 0.8 * memory_limit_bytes:
+            raise MemoryError(
+                f"a worker takes {taken / 2**30:.2f} GiB before it scores anything; its limit of "
+                f"{memory_limit_bytes / 2**30:.2f} GiB leaves too little"
+            )
         self._threads = task.threads
         self._evaluator = Evaluator(task)
         threading.Thread(target=self._watch_memory, args=(memory_limit_bytes,), daemon=True).start()
@@ -67,8 +80,6 @@ class Worker:
 
         Ray's own monitor acts only when the node is full, and may then end a worker that is not to blame.
         """
-        import psutil
-
         process = psutil.Process()
         while process.memory_info().rss < limit_bytes:
             sleep(_MEMORY_WATCH_S)

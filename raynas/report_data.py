@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from raynas.cost import COSTS
 from raynas.registry import spaces
@@ -16,8 +17,9 @@ from raynas.report_embedding import embedded_points, finite, short_number, sprea
 from raynas.report_points import Points, State, best_so_far, hypervolume_so_far, kendall_tau, pareto_front, sampled
 from raynas.report_policy import PolicyCourse, StoredScores, policy_course
 from raynas.report_text import described, duration, failure_groups, headline, resume_command, subline, time_spent
-from raynas.results import Constraint, Objective
+from raynas.results import Constraint, Objective, Status
 from raynas.space import Architecture, SearchSpace
+from raynas.store import SCHEMA
 
 if TYPE_CHECKING:
     from raynas.api import Run
@@ -70,7 +72,7 @@ def report_data(run: Run) -> dict[str, Any]:
             "status": _status(run, view),
             "counts": _counts(run, view, evaluations),
             "groups": described(
-                run.description, view.space or view.changed_space, view.space is not None, len(view.points)
+                run.description, summary, view.space or view.changed_space, view.space is not None, len(view.points)
             ),
             "scores": view.scores(),
             "objectives": [{"name": one.name, "maximize": one.maximize} for one in view.objectives],
@@ -123,7 +125,7 @@ class _View:
             name, _, direction = str(text).partition(":")
             objectives.append(Objective(name, direction != "min"))
         constraints = tuple(Constraint.parse(str(text)) for text in identity.get("constraints") or [])
-        points = Points.of(run.evaluations, identity.get("scores") or {})
+        points = Points.of(_rows(run), identity.get("scores") or {})
         return cls(
             run,
             found if is_same else None,
@@ -304,3 +306,27 @@ def _registered(name: str) -> SearchSpace | None:
         return spaces.get(name) if name in spaces else None
     except ImportError:
         return None  # of a wheel that is there in part
+
+
+def _rows(run: Run) -> pa.Table:
+    """The stored rows, and those of the searcher's final choice, which only the summary tells if it was not asked."""
+    chosen = run.summary.get("recommended")
+    architecture = Architecture(chosen["architecture"]) if chosen else None
+    if chosen is None or architecture is None or architecture.key in run.evaluations["architecture_key"].to_pylist():
+        return run.evaluations
+    values = {**chosen.get("scores", {}), **{name: float(chosen[name]) for name in COSTS if name in chosen}}
+    rows = [
+        {
+            "candidate": -1,
+            "architecture_key": architecture.key,
+            "architecture": architecture.to_json(),
+            "proxy": name,
+            "value": value,
+            "status": str(Status.OK),
+            "seconds": 0.0,
+            "build_seconds": 0.0,
+            "reused": False,
+        }
+        for name, value in values.items()
+    ]
+    return pa.concat_tables([run.evaluations, pa.Table.from_pylist(rows, schema=SCHEMA)])

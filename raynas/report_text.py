@@ -102,7 +102,11 @@ def subline(identity: Mapping[str, Any], space: SearchSpace | None) -> str:
 
 
 def described(
-    description: Mapping[str, Any], space: SearchSpace | None, is_same_space: bool, num_scored: int
+    description: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    space: SearchSpace | None,
+    is_same_space: bool,
+    num_scored: int,
 ) -> list[dict[str, Any]]:
     """What was searched and how, as titled lists of (term, text)."""
     config, identity = description["config"], description["identity"]
@@ -112,7 +116,7 @@ def described(
     groups += [
         ("Search", _search_rows(config, identity)),
         ("Scores", _score_rows(identity, description.get("directions", {}))),
-        ("Data and workers", _worker_rows(config)),
+        ("Data and workers", _worker_rows(config, summary)),
         ("Made with", _machine_rows(description)),
     ]
     return [{"title": title, "rows": rows} for title, rows in groups if rows]
@@ -191,8 +195,8 @@ def _score_rows(identity: Mapping[str, Any], directions: Mapping[str, str]) -> R
     return rows
 
 
-def _worker_rows(config: Mapping[str, Any]) -> Rows:
-    workers = config.get("workers")
+def _worker_rows(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Rows:
+    workers = summary.get("workers", config.get("workers"))
     rows = [("data", f"{config.get('data')}, batches of {config.get('batch_size')} images")]
     if workers is None:
         where = "as many as the run found room for"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from raynas.book import UNASKED, ScoreBook
+from raynas.book import ScoreBook
 from raynas.cluster import connect, default_workers
 from raynas.errors import ConfigError, RaynasError, StoreError
 from raynas.plan import Plan
@@ -22,7 +23,7 @@ from raynas.ray_pool import RayPool
 from raynas.results import Candidate, Evaluation
 from raynas.run_folder import check_folder, description, seconds_of_earlier_sessions
 from raynas.searchers.base import Searcher
-from raynas.store import ResultStore, read_evaluations, write_json, write_text
+from raynas.store import Outcome, ResultStore, read_evaluations, write_json, write_text
 
 _POLL_S = 0.5
 _SUMMARY_EVERY_S = 5.0
@@ -94,17 +95,26 @@ def execute(
         Interrupted: SIGINT or SIGTERM; what was done is stored.
     """
     listener = listener or Listener()
-    check_folder(folder, plan.identity(), resume=resume)
+    check = partial(check_folder, folder, plan.identity())
+    check(resume=resume)
     tables = [read_evaluations(path) for path in reuse]
     with ExitStack() as stack:
+        signals = _StopSignals()
+        signals.install()
+        stack.callback(signals.restore)
         pool, workers = start_pool(plan, stack, listener.on_log)
-        stop = stack.enter_context(_stop_on_signal(listener.on_log))
-        store = ResultStore(folder, [score.identity for score in plan.scores])
+        signals.install()
+        store = ResultStore(folder, [score.identity for score in plan.scores], lambda: check(resume=resume))
         stack.callback(store.close)
         for name in store.set_aside:
             listener.on_log(f"set aside {name}; what it held is scored again")
+        book = ScoreBook(plan, store, tables)
+        if book.num_stored > plan.config.budget:
+            raise StoreError(
+                f"{folder} holds {book.num_stored} candidates; a budget may grow, not shrink to {plan.config.budget}"
+            )
         write_text(folder / "run.yaml", description(plan))
-        run = _Run(plan, folder, ScoreBook(plan, store, tables), pool, stop, listener)
+        run = _Run(plan, folder, book, pool, signals.received, listener)
         run.workers = workers
         return run.carry_out()
 
@@ -124,6 +134,7 @@ class _Run:
         self.clock = _Clock()
         self.ranking = Ranking(plan.objectives)
         self.told = 0
+        self.failed = 0
         self.workers = 0
         self.recommended: dict[str, Any] | None = None
         self._seconds_before = seconds_of_earlier_sessions(folder)
@@ -141,6 +152,9 @@ class _Run:
             if status != "interrupted":
                 self._evaluate_recommendation(searcher)
             self.book.flush()
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
         except BaseException as failure:
             error = f"{type(failure).__name__}: {failure}"
             raise
@@ -148,6 +162,7 @@ class _Run:
             with suppress(StoreError):  # on a full disk, the error that is on its way says more
                 summary = self._write_summary(status, error)
         if status == "interrupted":
+            self.listener.on_log(f"{signal.Signals(self.stop[0]).name}: what is done is stored")
             raise Interrupted(self.stop[0], self.folder)
         return summary
 
@@ -182,6 +197,7 @@ class _Run:
             now = self.clock.add("store", now)
             searcher.tell([evaluation])
             self.told += 1
+            self.failed += not evaluation.is_ok
             self.ranking.add(evaluation)
             now = self.clock.add("tell", now)
             self.listener.on_tell(evaluation, self.told, self.ranking)
@@ -194,15 +210,19 @@ class _Run:
         return "completed"
 
     def _evaluate_recommendation(self, searcher: Searcher) -> None:
-        """Score what the searcher would choose, which it need not have asked for."""
+        """Score what the searcher would choose, which it need not have asked for; told in the summary alone."""
         recommendation = getattr(searcher, "recommendation", None)
-        if recommendation is None or not self.told:
+        architecture = recommendation() if recommendation is not None and self.told else None
+        if architecture is None:
             return
-        candidate = Candidate(UNASKED, recommendation())
-        self.book.request(candidate, self.pool)
-        while (evaluation := self.book.answer(candidate)) is None:
-            self.book.receive(self.pool.poll(_POLL_S))
-        self.recommended = self._described(evaluation)
+        job = self.book.missing(architecture)
+        outcomes: list[Outcome] | None = None
+        if job is not None:
+            self.pool.submit(job)
+            while outcomes is None and not self.stop:
+                outcomes = next((found for done, found in self.pool.poll(_POLL_S) if done is job), None)
+        if job is None or outcomes is not None:
+            self.recommended = self._described(self.book.evaluation_aside(architecture, outcomes or []))
 
     def _described(self, evaluation: Evaluation) -> dict[str, Any]:
         costs = {name: int(value) for name, value in self.plan.costs(evaluation.architecture).items()}
@@ -212,6 +232,8 @@ class _Run:
             "scores": scores,
             **costs,
             "candidate": evaluation.id,
+            "status": evaluation.status,
+            "is_feasible": evaluation.is_feasible,
             "text": self.plan.space.text(evaluation.architecture),
         }
 
@@ -220,7 +242,7 @@ class _Run:
         summary = {
             "status": status,
             "evaluations": self.told,
-            "failed": self.book.num_failed,
+            "failed": self.failed,
             "reused": self.book.num_reused,
             "workers": self.workers,
             "seconds": seconds,
@@ -246,7 +268,9 @@ def start_pool(plan: Plan, stack: ExitStack, log: Callable[[str], None]) -> tupl
         serial = SerialPool(plan.task("cuda" if torch.cuda.is_available() else "cpu"))
         stack.callback(serial.close)
         return serial, 0
-    stack.callback(connect(config.address, min_cpus=(config.workers or 1) * config.threads))
+    needed = config.workers or 1
+    min_gpus = needed * (config.gpus_per_worker or 0.0)
+    stack.callback(connect(config.address, min_cpus=needed * config.threads, min_gpus=min_gpus))
     workers, gpus = default_workers(config.gpus_per_worker)
     workers = config.workers or workers
     if plan.window < 2 * workers:
@@ -264,23 +288,27 @@ def start_pool(plan: Plan, stack: ExitStack, log: Callable[[str], None]) -> tupl
     return pool, workers
 
 
-@contextmanager
-def _stop_on_signal(log: Callable[[str], None]) -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in a list that the loop looks at; a second one interrupts at once."""
-    received: list[int] = []
+class _StopSignals:
+    """Collects SIGINT and SIGTERM for the loop to look at; a second one interrupts at once."""
 
-    def receive(signum: int, frame: object) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(signum)
-        log(f"{signal.Signals(signum).name}: storing what is done; once more to stop at once")
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        self._before: dict[int, Any] = {}
 
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    before = {signum: signal.signal(signum, receive) for signum in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for signum, handler in before.items():
+    def install(self) -> None:
+        """Take over the signals; again where Ray has taken them in between."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            before = signal.signal(signum, self._receive)
+            self._before.setdefault(signum, before)
+
+    def restore(self) -> None:
+        """Give the signals back."""
+        for signum, handler in self._before.items():
             signal.signal(signum, handler)
+
+    def _receive(self, signum: int, frame: object) -> None:
+        if self.received:
+            raise KeyboardInterrupt
+        self.received.append(signum)

@@ -27,11 +27,8 @@ def check_folder(folder: Path, identity: Mapping[str, Any], *, resume: bool) -> 
     """
     stored_file = folder / "run.yaml"
     if not stored_file.exists():
-        foreign = (
-            [path.name for path in folder.iterdir() if path.name not in (".lock", "evaluations")]
-            if folder.is_dir()
-            else []
-        )
+        files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
+        foreign = [str(path.relative_to(folder)) for path in files if path.name != ".lock"]
         if foreign or folder.is_file():
             raise StoreError(f"{folder} is not empty and holds no run: {', '.join(sorted(foreign)[:5])}")
         return

@@ -13,7 +13,7 @@ import os
 import re
 import socket
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -30,7 +30,7 @@ _TEXT = pa.dictionary(pa.int32(), pa.string())
 
 SCHEMA = pa.schema(
     [
-        ("candidate", pa.int64()),  # that asked for it first; -1: asked by no searcher
+        ("candidate", pa.int64()),  # that asked for it first
         ("architecture_key", pa.string()),
         ("architecture", pa.string()),  # canonical JSON
         ("space", _TEXT),
@@ -60,6 +60,7 @@ REUSABLE = (Status.OK, Status.NON_FINITE, Status.NOT_APPLICABLE)
 """Statuses that say something of the architecture, and nothing of the machine it was scored on."""
 
 _PART = re.compile(r"part-(\d{8})-(\d{8})\.parquet")
+_TEMPORARY = re.compile(rf"\.{_PART.pattern}\.tmp")
 _MERGED_PARTS = 32
 _FULL_PART_ROWS = 65_536
 
@@ -107,12 +108,15 @@ class ResultStore:
     Args:
         folder: The run folder; created if missing.
         identities: One per score, in the order in which `append` numbers them.
+        check: Called when the folder is locked and nothing has been read; raises to refuse it.
 
     Raises:
         StoreError: Another process holds the folder, or it cannot be written.
     """
 
-    def __init__(self, folder: Path, identities: Sequence[ScoreIdentity]) -> None:
+    def __init__(
+        self, folder: Path, identities: Sequence[ScoreIdentity], check: Callable[[], None] = lambda: None
+    ) -> None:
         self.folder = folder
         self.identities = tuple(identities)
         self.set_aside: list[str] = []
@@ -122,7 +126,12 @@ class ResultStore:
             self._lock = _locked(folder / ".lock")
         except OSError as error:
             raise StoreError(f"run folder {folder} cannot be written: {error}") from error
-        self._parts, loaded = self._take_stock()
+        try:
+            check()
+            self._parts, loaded = self._take_stock()
+        except BaseException:
+            self._lock.close()
+            raise
         self._loaded: list[pa.Table] | None = loaded
         self._next = 1 + max((part.last for part in self._parts), default=-1)
         self._pending: list[tuple[int, Architecture, Mapping[int, Outcome], bool]] = []
@@ -195,7 +204,12 @@ class ResultStore:
             small.insert(0, part)
         if len(small) < _MERGED_PARTS:
             return
-        merged = pa.concat_tables([pq.read_table(part.path, schema=SCHEMA) for part in small]).unify_dictionaries()
+        try:
+            tables = [_read_part(part.path)[1] for part in small]
+        except (StoreError, pa.ArrowException, OSError) as error:
+            warnings.warn(f"parts of {self._parts_folder} are left unmerged: {error}", stacklevel=2)
+            return
+        merged = pa.concat_tables(tables).unify_dictionaries()
         self._parts = self._parts[: -len(small)]
         self._write(merged, small[0].first, small[-1].last)
         for part in small:
@@ -205,21 +219,35 @@ class ResultStore:
         """The sound parts and their rows; files that are none are set aside, covered and temporary ones removed."""
         sound: list[tuple[Part, pa.Table]] = []
         for path in sorted(self._parts_folder.iterdir()):
-            if path.name.startswith("."):
+            if _TEMPORARY.fullmatch(path.name):
                 path.unlink()
-                continue
+            if path.name.startswith("."):
+                continue  # of this store's writer, killed; or of a file system or an editor
             try:
-                sound.append(_read_part(path))
+                part, table = _read_part(path)
+                if not self._is_own(table):
+                    raise StoreError("it holds scores of another run")
+                sound.append((part, table))
             except (StoreError, pa.ArrowException, OSError) as error:
                 self.set_aside.append(f"{path.name}: {error}")
-                aside = self.folder / "set_aside"
-                aside.mkdir(exist_ok=True)
-                path.rename(aside / path.name)
+                self._set_aside(path)
         kept = _uncovered([part for part, _ in sound])
         for part, _ in sound:
             if part not in kept:
                 part.path.unlink()
         return kept, [table for part, table in sound if part in kept]
+
+    def _set_aside(self, path: Path) -> None:
+        aside = self.folder / "set_aside"
+        aside.mkdir(exist_ok=True)
+        name, number = path.name, 1
+        while (aside / name).exists():  # numbers of parts are used again
+            name, number = f"{path.name}.{number}", number + 1
+        path.rename(aside / name)
+
+    def _is_own(self, table: pa.Table) -> bool:
+        """Whether all rows have one of the run's identities."""
+        return len(table) == sum(len(rows_of(table, identity)) for identity in self.identities)
 
 
 def read_evaluations(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -233,18 +261,26 @@ def read_evaluations(folder: Path, columns: Sequence[str] | None = None) -> pa.T
     parts_folder = Path(folder) / "evaluations"
     if not parts_folder.is_dir():
         raise StoreError(f"{folder} holds no run: it has no evaluations/ folder")
+    sound = None
+    while sound is None:
+        sound = _read_all(parts_folder, columns)
+    kept = _uncovered([part for part, _ in sound])
+    schema = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
+    tables = [table for part, table in sound if part in kept]
+    return pa.concat_tables([schema.empty_table(), *tables]).unify_dictionaries()
+
+
+def _read_all(parts_folder: Path, columns: Sequence[str] | None) -> list[tuple[Part, pa.Table]] | None:
+    """The sound parts; None if the writer has merged some of them since they were listed."""
     sound: list[tuple[Part, pa.Table]] = []
     for path in sorted(parts_folder.glob("[!.]*")):
         try:
             sound.append(_read_part(path, columns))
         except FileNotFoundError:
-            continue  # merged into another part since it was listed
+            return None
         except (StoreError, pa.ArrowException, OSError) as error:
-            warnings.warn(f"skipped {path}: {error}", stacklevel=2)
-    kept = _uncovered([part for part, _ in sound])
-    schema = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
-    tables = [table for part, table in sound if part in kept]
-    return pa.concat_tables([schema.empty_table(), *tables]).unify_dictionaries()
+            warnings.warn(f"skipped {path}: {error}", stacklevel=3)
+    return sound
 
 
 def rows_of(table: pa.Table, identity: ScoreIdentity) -> pa.Table:

@@ -157,6 +157,21 @@ def test_bad_input_is_one_line_on_standard_error_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_signal_during_start_up_ends_with_its_code(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        [*COMMAND, "search", "as-vit", "--workers", "1", "--out", str(out)], stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (out / "run.yaml").exists():
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGTERM)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "continue with: raynas search --resume" in shown
+
+
 def test_an_interrupted_search_prints_the_command_that_resumes_it(tmp_path: Path) -> None:
     out = tmp_path / "my run"
     arguments = ["search", "as-vit", *SMALL, "--budget", "400", "--out", str(out)]
@@ -175,6 +190,6 @@ def test_an_interrupted_search_prints_the_command_that_resumes_it(tmp_path: Path
     assert raynas.load_run(out).summary["status"] == "interrupted"
     done = raynas.load_run(out).summary["evaluations"]
     assert resume[0] == "raynas"
-    assert run(*resume[1:], "--budget", str(done + 2)) == 0
-    assert raynas.load_run(out).summary["evaluations"] == done + 2
+    assert run(*resume[1:], "--budget", str(done + 9)) == 0
+    assert raynas.load_run(out).summary["evaluations"] == done + 9
     assert raynas.load_run(out).summary["status"] == "completed"

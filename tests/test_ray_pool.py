@@ -15,11 +15,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import ray
+import torch
 from toy_scores import HARMS, NOTHING, SLOPE, TOY, toy_space, value
 
 import raynas
 from raynas import Architecture, Choice
 from raynas.cluster import connect
+from raynas.errors import PoolError
+from raynas.evaluator import EvaluationTask
+from raynas.pool import Job
+from raynas.proxies.probe import Probe, Proxy
+from raynas.ray_pool import RayPool
 from raynas.run import Listener
 from raynas.store import TIMING_COLUMNS
 
@@ -153,18 +159,67 @@ def test_harmful_architectures_carry_their_status_and_no_others(tmp_path: Path) 
     assert any("lost" in line for line in lines.lines)
 
 
-def test_workers_share_one_gpu_by_fractions(tmp_path: Path) -> None:
+class Unpicklable(Exception):
+    """An error that does not survive travelling."""
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__("cannot travel")
+
+
+def scores_oddly(probe: Probe) -> float:
+    if probe.architecture["a"] == 3:
+        raise Unpicklable(1, 2)
+    return float(probe.architecture["a"])
+
+
+def test_errors_of_any_kind_stay_with_their_architecture(tmp_path: Path) -> None:
+    architectures = [{"a": a, "b": 1, "harm": "none"} for a in range(8)]
+    run = raynas.score(
+        toy_space(), architectures, proxies=[Proxy("odd", scores_oddly)], workers=2, out=tmp_path / "run"
+    )
+    found = {Architecture(a).key: "failed" if a["a"] == 3 else "ok" for a in architectures}
+    assert statuses(run, "odd") == found
+
+
+@pytest.fixture
+def ray_with_a_gpu_by_name() -> Iterator[None]:
+    """A cluster that offers a GPU which is not there."""
     ray.shutdown()
-    ray.init(num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    ray.init(num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="error")
+    yield
+    ray.shutdown()
+    connect(None, min_cpus=2)
+
+
+def test_workers_share_one_gpu_by_fractions(ray_with_a_gpu_by_name: None) -> None:
+    task = EvaluationTask(toy_space().model, {"img_size": 8, "num_classes": 10}, (NOTHING,))
+    pool = RayPool(task, workers=4, gpus_per_worker=0.25)
     try:
-        run = raynas.search(
-            toy_space(), proxies=[NOTHING], objectives=["nothing"], budget=40, searcher="random", workers=4,
-            gpus_per_worker=0.25, out=tmp_path / "run",
-        )  # fmt: skip
-        assert run.summary["evaluations"] == 40
+        jobs = [Job(Architecture({"a": a}), (0,), 1) for a in range(40)]
+        for job in jobs:
+            pool.submit(job)
+        results: list[Any] = []
+        deadline = time.monotonic() + 60
+        while len(results) < 40 or any(slot.pid is None for slot in pool._slots):
+            results += pool.poll(1.0)
+            assert time.monotonic() < deadline
+        assert [result.outcomes[0].status for result in results] == ["ok"] * 40
+        assert len({slot.pid for slot in pool._slots}) == 4
+        assert ray.available_resources().get("GPU", 0.0) == 0.0
     finally:
-        ray.shutdown()
-        connect(None, min_cpus=2)
+        pool.close()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU is there")
+def test_a_device_that_is_not_there_is_no_fault_of_the_candidates(tmp_path: Path, ray_with_a_gpu_by_name: None) -> None:
+    with pytest.raises(PoolError, match=r"a worker cannot be started: .*NVIDIA"):
+        toy_search(tmp_path / "run", gpus_per_worker=1, workers=1)
+    assert len(raynas.load_run(tmp_path / "run").evaluations.filter(pc.field("proxy") == "toy")) == 0
+
+
+def test_too_little_memory_for_a_worker_is_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(PoolError, match=r"its limit of 0\.10 GiB leaves too little"):
+        toy_search(tmp_path / "run", worker_memory_gib=0.1)
 
 
 def test_a_run_that_cannot_start_says_why_it_waits(tmp_path: Path) -> None:
@@ -184,5 +239,5 @@ def test_a_run_that_cannot_start_says_why_it_waits(tmp_path: Path) -> None:
             gpus_per_worker=1, out=tmp_path / "run", listener=lines,
         )  # fmt: skip
     watcher.join()
-    assert "waiting for 1 workers with 1 CPU and 1 GPU each" in lines.lines[0]
+    assert "waiting for 1 of 1 workers with 1 CPU and 1 GPU each" in lines.lines[0]
     assert "0 GPU" in lines.lines[0]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,11 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from toy_scores import SLOPE, TOY, toy, toy_space, value
 
 import raynas
+import raynas.run
 from raynas import Architecture, Choice
 from raynas.config import RunConfig
 from raynas.errors import ConfigError, StoreError, UnknownNameError
@@ -232,6 +237,49 @@ def test_a_grown_budget_continues_the_same_course(tmp_path: Path) -> None:
     assert run.summary["evaluations"] == 60
 
 
+@pytest.mark.parametrize("searcher", ["random", "reinforce", "nsga2", "tpe"])
+def test_a_budget_grown_once_gives_the_same_table_with_every_searcher(tmp_path: Path, searcher: str) -> None:
+    expected = search(tmp_path / "whole", searcher=searcher)
+    search(tmp_path / "grown", searcher=searcher, budget=10)
+    grown = search(tmp_path / "grown", searcher=searcher, resume=True)
+    assert content(grown) == content(expected)
+    assert grown.summary["recommended"] == expected.summary["recommended"]
+    assert (grown.summary["recommended"] is None) == (searcher != "reinforce")
+
+
+def test_a_budget_does_not_shrink(tmp_path: Path) -> None:
+    search(tmp_path / "run", budget=20)
+    with pytest.raises(StoreError, match="holds 20 candidates; a budget may grow, not shrink to 10"):
+        search(tmp_path / "run", budget=10, resume=True)
+    assert raynas.load_run(tmp_path / "run").summary["evaluations"] == 20
+
+
+def test_a_run_that_started_meanwhile_in_the_folder_is_not_mixed_in(tmp_path: Path) -> None:
+    def other_run(*_: Any) -> tuple[Any, int]:
+        monkeypatch.undo()
+        search(tmp_path / "run", budget=5, score_seed=7)
+        return start(*_)
+
+    monkeypatch = pytest.MonkeyPatch()
+    start = raynas.run.start_pool
+    monkeypatch.setattr(raynas.run, "start_pool", other_run)
+    with pytest.raises(StoreError, match="holds a run already"):
+        search(tmp_path / "run", budget=5)
+    assert {row["score_seed"] for row in raynas.load_run(tmp_path / "run").evaluations.to_pylist()} == {
+        0,
+        7,
+    }  # costs: 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_recommendation_meets_the_constraints_on_costs(tmp_path: Path, seed: int) -> None:
+    run = search(tmp_path / "run", searcher="reinforce", constraints=["num_params<=501"], seed=seed, budget=30)
+    chosen = run.summary["recommended"]
+    assert chosen["num_params"] <= 501
+    assert chosen["is_feasible"]
+    assert chosen["scores"]["toy"] == value(chosen["architecture"])
+
+
 @pytest.mark.parametrize("searcher", ["random", "regularized_evolution", "reinforce", "nsga2", "tpe"])
 def test_lost_parts_are_scored_again_with_the_same_result(tmp_path: Path, searcher: str) -> None:
     folder = tmp_path / "run"
@@ -338,7 +386,7 @@ def test_failures_of_another_machine_are_not_reused(tmp_path: Path) -> None:
     ("settings", "error", "message"),
     [
         ({"space": "as-vitt"}, UnknownNameError, "unknown space 'as-vitt'. Did you mean 'as-vit'"),
-        ({"objectives": ["length"]}, UnknownNameError, "unknown proxy 'length'.*Known proxies: .*length_distortion"),
+        ({"objectives": ["length"]}, UnknownNameError, "unknown score 'length'.*Known scores: .*length_distortion"),
         ({"searcher": "annealing"}, UnknownNameError, "unknown searcher 'annealing'.*Known searchers: .*random"),
         ({"bugdet": 5}, ConfigError, "unknown key 'bugdet'. Known keys: .*budget"),
         ({"budget": 0}, ConfigError, "budget: .*greater than or equal to 1, got 0"),
@@ -471,6 +519,56 @@ def test_repeats_average_over_draws_and_a_bad_one_spoils_the_mean(tmp_path: Path
     }
     assert rows[0]["value"] == pytest.approx(37.0, rel=1e-12)
     assert (rows[1]["status"], rows[1]["value"]) == ("non_finite", None)
+
+
+def test_proxies_may_use_the_process_wide_generators(tmp_path: Path) -> None:
+    def noisy(probe: Any) -> float:
+        return float(torch.rand(1)) + np.random.random() + random.random()  # noqa: NPY002
+
+    architectures = [{"a": a, "b": 1, "harm": "none"} for a in range(4)]
+    found = []
+    for order in (architectures, architectures[::-1]):
+        run = raynas.score(
+            toy_space(), order, proxies=[Proxy("noisy", noisy)], workers=0, out=tmp_path / str(len(found))
+        )
+        found.append({row["architecture"]: row["noisy"] for row in run.table.to_pylist()})
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("result", [None, "high", [1.0], {"odd": None}])
+def test_a_proxy_that_returns_no_number_fails(tmp_path: Path, result: Any) -> None:
+    run = raynas.score(
+        toy_space(), [{"a": 1, "b": 1, "harm": "none"}], proxies=[Proxy("odd", lambda probe: result)], workers=0,
+        out=tmp_path / "run",
+    )  # fmt: skip
+    (row,) = [row for row in run.evaluations.to_pylist() if row["proxy"] == "odd"]
+    assert (row["status"], row["value"]) == ("failed", None)
+
+
+def test_what_is_no_exception_is_a_failure_too(tmp_path: Path) -> None:
+    class Panic(BaseException):
+        pass
+
+    def panics(probe: Any) -> float:
+        raise Panic("from an extension")
+
+    run = raynas.score(
+        toy_space(), [{"a": 1, "b": 1, "harm": "none"}], proxies=[Proxy("panics", panics)], workers=0,
+        out=tmp_path / "run",
+    )  # fmt: skip
+    assert "from an extension" in next(row["error"] for row in run.evaluations.to_pylist() if row["error"])
+
+
+def test_how_a_space_builds_for_scoring_is_part_of_the_key(tmp_path: Path) -> None:
+    scaled = dataclasses.replace(toy_space(), scoring={"scale": 5})
+    search(tmp_path / "run", proxies=[TOY], budget=5)
+    with pytest.raises(StoreError, match=r"scores\.toy\.init was 'model' and is now 'model, scale=5'"):
+        search(tmp_path / "run", proxies=[TOY], budget=5, resume=True, space=scaled)
+
+
+def test_a_proxy_is_not_named_like_a_cost(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has the name of a cost: macs"):
+        search(tmp_path / "run", proxies=[TOY, Proxy("macs", toy)])
 
 
 def test_a_proxy_may_return_several_values(tmp_path: Path) -> None:

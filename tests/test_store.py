@@ -6,8 +6,9 @@ import resource
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raynas import Architecture
+from raynas import Architecture, store
 from raynas.errors import StoreError
 from raynas.store import (
     SCHEMA,
@@ -36,11 +37,11 @@ IDENTITIES = [
 
 @contextmanager
 def opened(folder: Path) -> Iterator[ResultStore]:
-    store = ResultStore(folder, IDENTITIES)
+    made = ResultStore(folder, IDENTITIES)
     try:
-        yield store
+        yield made
     finally:
-        store.close()
+        made.close()
 
 
 def architecture(i: int) -> Architecture:
@@ -49,12 +50,12 @@ def architecture(i: int) -> Architecture:
 
 def fill(folder: Path, ids: range) -> None:
     """A part for each id."""
-    with opened(folder) as store:
+    with opened(folder) as opened_store:
         for i in ids:
-            store.append(
+            opened_store.append(
                 i, architecture(i), {0: Outcome(i / 7, "ok", None, 0.5, 0.1), 1: Outcome(None, "failed", "no")}
             )
-            store.flush()
+            opened_store.flush()
 
 
 def ids(table: pa.Table) -> list[int]:
@@ -94,10 +95,10 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_rows_that_were_not_flushed_are_not_on_disk(tmp_path: Path) -> None:
-    with opened(tmp_path) as store:
-        store.append(0, architecture(0), {0: Outcome(1.0, "ok")})
+    with opened(tmp_path) as opened_store:
+        opened_store.append(0, architecture(0), {0: Outcome(1.0, "ok")})
         assert len(read_evaluations(tmp_path)) == 0
-        store.flush()
+        opened_store.flush()
         assert len(read_evaluations(tmp_path)) == 1
 
 
@@ -105,10 +106,10 @@ def test_many_small_parts_become_few_and_lose_nothing(tmp_path: Path) -> None:
     fill(tmp_path, range(200))
     assert len(parts(tmp_path)) < 35
     assert ids(read_evaluations(tmp_path)) == list(range(200))
-    with opened(tmp_path) as store:
-        assert ids(store.take_loaded()) == list(range(200))
-        store.append(200, architecture(200), {0: Outcome(0.0, "ok")})
-        store.flush()
+    with opened(tmp_path) as opened_store:
+        assert ids(opened_store.take_loaded()) == list(range(200))
+        opened_store.append(200, architecture(200), {0: Outcome(0.0, "ok")})
+        opened_store.flush()
     assert ids(read_evaluations(tmp_path)) == list(range(201))
 
 
@@ -120,8 +121,8 @@ def test_a_crash_between_merging_and_deleting_leaves_no_row_twice(tmp_path: Path
     for path in (tmp_path / "before").iterdir():
         shutil.copy(path, tmp_path / "evaluations")
     assert ids(read_evaluations(tmp_path)) == list(range(32))
-    with opened(tmp_path) as store:
-        assert ids(store.take_loaded()) == list(range(32))
+    with opened(tmp_path) as opened_store:
+        assert ids(opened_store.take_loaded()) == list(range(32))
     assert len(parts(tmp_path)) == 1
 
 
@@ -138,10 +139,10 @@ def test_a_truncated_part_is_set_aside_and_the_others_are_read(
     rest = [i for i in range(5) if i != which]
     with pytest.warns(UserWarning, match=damaged.name):
         assert ids(read_evaluations(folder)) == rest
-    with opened(folder) as store:
-        assert ids(store.take_loaded()) == rest
-        assert len(store.set_aside) == 1
-        assert damaged.name in store.set_aside[0]
+    with opened(folder) as opened_store:
+        assert ids(opened_store.take_loaded()) == rest
+        assert len(opened_store.set_aside) == 1
+        assert damaged.name in opened_store.set_aside[0]
     assert [path.name for path in (folder / "set_aside").iterdir()] == [damaged.name]
     assert ids(read_evaluations(folder)) == rest
 
@@ -154,9 +155,9 @@ def test_a_foreign_file_is_named_and_set_aside(tmp_path: Path, name: str) -> Non
         foreign.write_text("hello")
     else:
         pq.write_table(pa.table({"image": [1]}), foreign)
-    with opened(tmp_path) as store:
-        assert ids(store.take_loaded()) == [0, 1]
-        assert name in store.set_aside[0]
+    with opened(tmp_path) as opened_store:
+        assert ids(opened_store.take_loaded()) == [0, 1]
+        assert name in opened_store.set_aside[0]
     assert not foreign.exists()
 
 
@@ -164,16 +165,54 @@ def test_leftovers_of_a_killed_write_are_removed(tmp_path: Path) -> None:
     fill(tmp_path, range(2))
     leftover = tmp_path / "evaluations" / ".part-00000002-00000002.parquet.tmp"
     leftover.write_bytes(b"half")
-    with opened(tmp_path) as store:
-        assert not store.set_aside
+    with opened(tmp_path) as opened_store:
+        assert not opened_store.set_aside
     assert not leftover.exists()
 
 
+def test_a_reader_misses_no_row_while_the_writer_merges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path, range(31))
+    original, merged = store._read_part, []
+
+    def read_part(path: Path, columns: Any = None) -> Any:
+        if not merged and path == parts(tmp_path)[5]:
+            merged.append(True)
+            fill(tmp_path, range(31, 32))  # while five parts are read: all become one, and the others vanish
+        return original(path, columns)
+
+    monkeypatch.setattr(store, "_read_part", read_part)
+    assert ids(read_evaluations(tmp_path)) == list(range(32))
+    assert merged
+
+
+def test_scores_of_another_run_are_set_aside(tmp_path: Path) -> None:
+    fill(tmp_path, range(2))
+    other = [ScoreIdentity(**{**identity.__dict__, "score_seed": 1}) for identity in IDENTITIES]
+    with closing(ResultStore(tmp_path, other)) as opened_as_other:
+        assert len(opened_as_other.take_loaded()) == 0
+        assert all("scores of another run" in line for line in opened_as_other.set_aside)
+        assert len(opened_as_other.set_aside) == 2
+        opened_as_other.append(0, architecture(0), {0: Outcome(1.0, "ok")})
+        opened_as_other.flush()
+    fill(tmp_path, range(0))  # sets the part of the other seed aside, whose name is taken there
+    assert len(list((tmp_path / "set_aside").iterdir())) == 3
+
+
+def test_what_others_hide_in_the_folder_is_left_alone(tmp_path: Path) -> None:
+    fill(tmp_path, range(2))
+    (tmp_path / "evaluations" / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "evaluations" / ".nfs0001").write_text("open elsewhere")
+    with opened(tmp_path) as found:
+        assert ids(found.take_loaded()) == [0, 1]
+        assert not found.set_aside
+    assert (tmp_path / "evaluations" / ".nfs0001").exists()
+
+
 def _hold(folder: str, pipe: multiprocessing.connection.Connection) -> None:
-    store = ResultStore(Path(folder), IDENTITIES)
+    held = ResultStore(Path(folder), IDENTITIES)
     pipe.send(os.getpid())
     pipe.recv()
-    store.close()
+    held.close()
 
 
 def test_a_folder_has_one_writer(tmp_path: Path) -> None:
@@ -192,18 +231,18 @@ def test_a_folder_has_one_writer(tmp_path: Path) -> None:
 
 def test_a_full_disk_leaves_what_is_done_intact(tmp_path: Path) -> None:
     fill(tmp_path, range(3))
-    with opened(tmp_path) as store:
+    with opened(tmp_path) as opened_store:
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))  # a part has some 7 kB
         try:
-            store.append(3, architecture(3), {0: Outcome(1.0, "ok")})
+            opened_store.append(3, architecture(3), {0: Outcome(1.0, "ok")})
             with pytest.raises(StoreError, match="cannot write results"):
-                store.flush()
+                opened_store.flush()
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert ids(read_evaluations(tmp_path)) == [0, 1, 2]
         assert not [path for path in (tmp_path / "evaluations").iterdir() if path.name.startswith(".")]
-        store.flush()  # there is room again
+        opened_store.flush()  # there is room again
     assert ids(read_evaluations(tmp_path)) == [0, 1, 2, 3]
 
 

@@ -167,7 +167,8 @@ class Proxy:
     def __call__(self, probe: Probe) -> dict[str, float]:
         """The named values on this probe."""
         values = self.function(probe, **self.settings)
-        return dict(values) if isinstance(values, Mapping) else {self.outputs[0]: float(values)}
+        named = values if isinstance(values, Mapping) else {self.outputs[0]: values}
+        return {name: float(value) for name, value in named.items()}
 
     def configured(self, **settings: Any) -> Proxy:
         """A copy with other settings; `repeats` and `dtype` are settings of every proxy.

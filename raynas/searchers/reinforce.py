@@ -13,6 +13,8 @@ from raynas.results import Candidate, Constraint, Evaluation, Objective
 from raynas.searchers.base import Ledger, check_count, check_number, check_objectives, oriented_values
 from raynas.space import Architecture, SearchSpace
 
+_RECOMMENDATION_DRAWS = 1000
+
 # D: decisions of the space, K: options of the largest one.
 
 
@@ -106,20 +108,36 @@ class Reinforce:
             for decision, row in zip(self._space.decisions, self._probabilities, strict=False)
         }
 
-    def recommendation(self) -> Architecture:
-        """The architecture of the most probable option of every decision."""
-        return self._space.decode(self._probabilities.argmax(axis=1)[: len(self._num_options)])
+    def recommendation(self) -> Architecture | None:
+        """The architecture of the most probable option of every decision.
+
+        Where the constraints on costs do not admit it: the most probable one of those that they admit among a thousand
+        draws from the policy, None if there is none.
+        """
+        likeliest = self._space.decode(self._probabilities.argmax(axis=1)[: len(self._num_options)])
+        if self._admits is None or self._admits(likeliest):
+            return likeliest
+        rng = np.random.default_rng(0)  # of its own, so that looking does not change the search
+        drawn = {self._draw(rng) for _ in range(_RECOMMENDATION_DRAWS)}
+        admitted = [architecture for architecture in drawn if self._admits(architecture)]
+        return max(admitted, key=lambda one: (self._log_probability(one), one.key), default=None)
 
     def _drawn(self) -> Architecture:
-        cumulative = np.cumsum(self._probabilities, axis=1)[: len(self._num_options)]
         for _ in range(self._max_tries):
-            uniform = self._rng.random((len(self._num_options), 1))
-            # Rounding may leave the sum of all probabilities below the draw.
-            numbers = np.minimum((cumulative <= uniform).sum(axis=1), self._num_options - 1)
-            architecture = self._space.decode(numbers)
+            architecture = self._draw(self._rng)
             if self._admits is None or self._admits(architecture):
                 break
         return architecture
+
+    def _draw(self, rng: np.random.Generator) -> Architecture:
+        cumulative = np.cumsum(self._probabilities, axis=1)[: len(self._num_options)]
+        uniform = rng.random((len(self._num_options), 1))
+        # Rounding may leave the sum of all probabilities below the draw.
+        return self._space.decode(np.minimum((cumulative <= uniform).sum(axis=1), self._num_options - 1))
+
+    def _log_probability(self, architecture: Architecture) -> float:
+        numbers = self._space.encode(architecture)
+        return float(sum(np.log(self._probabilities[i, n]) for i, n in enumerate(numbers) if n >= 0))
 
     def _reward(self, evaluation: Evaluation) -> float:
         values = oriented_values(self._objectives, evaluation)

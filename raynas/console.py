@@ -1,0 +1,171 @@
+"""What a person sees of a run in a terminal or a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from raynas.cost import COSTS
+from raynas.ranking import Ranking
+from raynas.results import Evaluation
+from raynas.run import Listener
+from raynas.space import Architecture, SearchSpace
+
+_LINE_EVERY_S = 10.0
+_SHOWN_BEST = 5
+_SHOWN_SCORES = 50
+_FILE_WIDTH = 400
+
+
+def wide_console(*, stderr: bool = False) -> Console:
+    """A console that breaks no line where the output goes to a file or another program."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=_FILE_WIDTH)
+
+
+class ConsoleListener(Listener):
+    """Shows a bar with the time left in a terminal, and a line now and then elsewhere, on standard error.
+
+    Args:
+        command: What is running.
+    """
+
+    def __init__(self, command: str) -> None:
+        self._console = wide_console(stderr=True)
+        self._budget = 0
+        self._last_line = 0.0
+        self._last_told = 0
+        self._bar = Progress(
+            TextColumn(command),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[best]}"),
+            console=self._console,
+            transient=True,
+        )
+        self._shown = self._bar if self._console.is_terminal else nullcontext()
+        self._task = self._bar.add_task(command, total=None, best="starting workers")
+
+    def __enter__(self) -> ConsoleListener:
+        self._shown.__enter__()
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        self._shown.__exit__(*details)
+
+    def on_start(self, folder: Path, budget: int) -> None:
+        """Say where the results go."""
+        self._budget = budget
+        self._bar.update(self._task, total=budget)
+        self.on_log(f"run folder {folder}")
+
+    def on_tell(self, evaluation: Evaluation, told: int, ranking: Ranking) -> None:
+        """Move the bar, or print a line if it is time."""
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=told, best=self._best(ranking))
+            return
+        now = time.monotonic()
+        if not self._last_told:
+            self._last_line, self._last_told = now, told  # starting the workers says nothing of the time left
+        elif now - self._last_line > _LINE_EVERY_S:
+            left = (now - self._last_line) / (told - self._last_told) * (self._budget - told)
+            self._last_line, self._last_told = now, told
+            line = f"{told}/{self._budget}, about {left:.0f} s left"
+            self._console.print(", ".join(filter(None, [line, self._best(ranking)])), highlight=False)
+
+    def on_log(self, line: str) -> None:
+        """Print it above the bar."""
+        self._console.print(line, highlight=False, markup=False)
+
+    @staticmethod
+    def _best(ranking: Ranking) -> str:
+        best = ranking.best()
+        if not best:
+            return ""
+        if len(ranking.objectives) > 1:
+            return f"{len(best)} on the front"
+        name = ranking.objectives[0].name
+        return f"best {name} {best[0].scores[name]:.4g}"
+
+
+def show_summary(summary: Mapping[str, Any]) -> None:
+    """Counts and time, on standard output."""
+    line = f"{summary['evaluations']} evaluations in {summary['seconds']:.0f} s, {summary['failed']} failed"
+    if summary["reused"]:
+        line += f", {summary['reused']} reused"
+    if summary["status"] == "exhausted":
+        line += "; the space has no more architectures"
+    wide_console().print(line, highlight=False)
+
+
+def show_best(summary: Mapping[str, Any], scores: Sequence[str]) -> None:
+    """The best architectures, and the searcher's own choice if it has one, on standard output."""
+    best = summary["best"]
+    rows = [
+        {**{name: {**entry, **entry["scores"]}.get(name) for name in scores}, "architecture": entry["text"]}
+        for entry in best[:_SHOWN_BEST]
+    ]
+    print_rows(rows)
+    if len(best) > _SHOWN_BEST:
+        wide_console().print(f"and {len(best) - _SHOWN_BEST} more in the report", highlight=False)
+    if chosen := summary.get("recommended"):
+        values = ", ".join(f"{name} {_shown(value)}" for name, value in chosen["scores"].items())
+        line = f"the searcher's own choice, what its final policy holds likeliest: {chosen['text']} ({values})"
+        wide_console().print(line, highlight=False, markup=False)
+
+
+def show_scores(table: Any, space: SearchSpace) -> None:
+    """All architectures up to a screenful, on standard output."""
+    hidden = ("architecture_key", "candidate", "architecture")
+    rows = [
+        {
+            **{name: _whole(value) if name in COSTS else value for name, value in row.items() if name not in hidden},
+            "architecture": space.text(Architecture.from_json(row["architecture"])),
+        }
+        for row in table.slice(0, _SHOWN_SCORES).to_pylist()
+    ]
+    print_rows(rows)
+    if len(table) > _SHOWN_SCORES:
+        wide_console().print(f"and {len(table) - _SHOWN_SCORES} more in evaluations/", highlight=False)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table of dictionaries with equal keys, on standard output."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in rows[0] if rows else ():
+        # What one copies or searches for stays in one piece.
+        table.add_column(name, overflow="fold", no_wrap=name in ("name", "architecture"))
+    for row in rows:
+        table.add_row(*(escape(_shown(value)) for value in row.values()))
+    wide_console().print(table)
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    if isinstance(value, Mapping):
+        return " ".join(f"{name}={item}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(value)
