@@ -239,7 +239,7 @@ class RayPool:
         if len(chunk.items) > 1:
             self._suspects.extend(self._chunk([item], is_suspect=True) for item in chunk.items)
         else:
-            self._fail(chunk.items[0], Status.FAILED, str(error).strip().rpartition("\n")[2])
+            self._fail(chunk.items[0], Status.FAILED, _on_one_line(error))
 
     # -- actors that start, hang and die -------------------------------------------------------------------------
 
@@ -254,7 +254,7 @@ class RayPool:
         except self._ray.exceptions.ActorUnavailableError:
             self._expect_ready(slot)
         except (self._ray.exceptions.ActorDiedError, self._ray.exceptions.RayTaskError) as error:
-            raise PoolError(f"a worker cannot be started: {error}") from error
+            raise PoolError(f"a worker cannot be started: {_on_one_line(error)}") from error
         else:
             self._settle(slot)
             slot.node, slot.pid = node, pid
@@ -386,6 +386,12 @@ class RayPool:
         nodes = sum(node["Alive"] for node in self._ray.nodes())
         which = f"{missing} of {self._workers} workers"
         self._log(f"waiting for {which} with {needs} each; the cluster has {nodes} nodes with {has}")
+
+
+def _on_one_line(error: Exception) -> str:
+    """What went wrong on a worker, without the trace that Ray puts around it."""
+    cause = getattr(error, "cause", None) or error
+    return f"{type(cause).__name__}: {' '.join(str(cause).split())}"
 
 
 @contextmanager

@@ -36,7 +36,7 @@ class Worker:
         from raynas.evaluator import Evaluator
 
         torch.zeros(1, device=task.device)  # a device that is not there is no fault of the candidates
-        if 0 < gpu_share < 1:
+        if task.device != "cpu" and gpu_share < 1:
             # Whether a batch fits must not depend on what the neighbours have taken.
             torch.cuda.set_per_process_memory_fraction(gpu_share)
         taken = psutil.Process().memory_info().rss

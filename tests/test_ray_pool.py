@@ -7,6 +7,7 @@ import random
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from raynas.errors import PoolError
 from raynas.evaluator import EvaluationTask
 from raynas.pool import Job
 from raynas.proxies.probe import Probe, Proxy
-from raynas.ray_pool import RayPool
+from raynas.ray_pool import RayPool, _Chunk, _Item, _Slot
 from raynas.run import Listener
 from raynas.store import TIMING_COLUMNS
 
@@ -93,8 +94,17 @@ def test_scores_of_networks_are_bitwise_equal_in_process_and_on_workers(tmp_path
     assert tables[2].equals(tables[0])
 
 
-def test_a_killed_actor_costs_no_result(tmp_path: Path) -> None:
-    expected = content(toy_search(tmp_path / "serial", workers=0))
+def test_a_killed_actor_costs_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = {"budget": 300, "window": 64}
+    expected = content(toy_search(tmp_path / "serial", workers=0, **size))
+    lost: list[int] = []
+    blame_lost = RayPool._blame_lost
+
+    def noted(pool: RayPool, chunk: Any) -> None:
+        lost.append(len(chunk.items))
+        blame_lost(pool, chunk)
+
+    monkeypatch.setattr(RayPool, "_blame_lost", noted)
     log = tmp_path / "log"
     log.touch()
     stop = threading.Event()
@@ -102,7 +112,7 @@ def test_a_killed_actor_costs_no_result(tmp_path: Path) -> None:
 
     def kill_now_and_then() -> None:
         rng = random.Random(0)
-        while not stop.wait(rng.uniform(0.3, 1.5)) and len(killed) < 4:
+        while not stop.wait(rng.uniform(0.2, 1.0)) and len(killed) < 4:
             lines = log.read_text().split("\n")[:-1]
             pid = int(lines[-1].split()[1]) if lines else 0
             if pid and pid not in killed:
@@ -112,11 +122,12 @@ def test_a_killed_actor_costs_no_result(tmp_path: Path) -> None:
     killer = threading.Thread(target=kill_now_and_then)
     killer.start()
     try:
-        run = toy_search(tmp_path / "killed", settings={"toy": {"pause_s": 0.05, "log": str(log)}})
+        run = toy_search(tmp_path / "killed", settings={"toy": {"pause_s": 0.03, "log": str(log)}}, **size)
     finally:
         stop.set()
         killer.join()
     assert len(killed) >= 2
+    assert max(lost) > 1  # in the middle of a chunk
     # The settings are part of the key, so they are all that differs.
     same = content(run).drop_columns(["settings"])
     assert same.equals(expected.drop_columns(["settings"]))
@@ -132,8 +143,8 @@ def test_harmful_architectures_carry_their_status_and_no_others(tmp_path: Path) 
         architectures,
         proxies=[TOY],
         workers=2,
-        time_limit_s=4,
-        worker_memory_gib=2.5,
+        time_limit_s=6,
+        worker_memory_gib=2,
         window=64,
         out=tmp_path / "run",
         listener=lines,
@@ -157,6 +168,24 @@ def test_harmful_architectures_carry_their_status_and_no_others(tmp_path: Path) 
             assert (row["error"] is None) == (row["status"] == "ok")
     assert run.summary["failed"] == len(harmful)
     assert any("lost" in line for line in lines.lines)
+
+
+def test_lateness_is_blamed_on_the_chunk_that_was_late() -> None:
+    pool = object.__new__(RayPool)
+    pool._queue, pool._suspects, pool._failed, pool._num_chunks = deque(), deque(), [], 9
+    pool._time_limit_s, pool._log = 1.0, lambda line: None
+    late, innocent = (_Item(Job(Architecture({"a": a}), (0,), 1)) for a in (1, 2))
+
+    # The late chunk, 1, came back as its worker was killed, which was then computing chunk 2.
+    pool._settle(_Slot(None, killed_for_time=1, running=(1, 0), lost=_Chunk(2, [innocent])))
+    assert (innocent.late, list(pool._queue)) == (0, [innocent])
+
+    pool._settle(_Slot(None, killed_for_time=3, running=(3, 1), lost=_Chunk(3, [innocent, late])))
+    assert (innocent.late, late.late) == (0, 1)
+    assert [chunk.items for chunk in pool._suspects] == [[late]]
+    pool._settle(_Slot(None, killed_for_time=10, running=None, lost=pool._suspects.popleft()))
+    (result,) = pool._failed
+    assert result.outcomes[0].status == "timeout"
 
 
 class Unpicklable(Exception):

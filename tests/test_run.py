@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 import yaml
@@ -491,18 +492,23 @@ def test_a_driver_killed_at_several_moments_ends_with_the_same_table(tmp_path: P
     assert run.summary["status"] == "completed"
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stores_what_is_done_and_ends_the_run(tmp_path: Path, signum: signal.Signals) -> None:
+@pytest.mark.parametrize(("signum", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGTERM, 2)])
+def test_a_signal_stores_what_is_done_and_ends_the_run(tmp_path: Path, signum: signal.Signals, workers: int) -> None:
     folder, log = tmp_path / "run", tmp_path / "log"
-    driver = start_driver(folder, log, workers=0)
-    wait_for_lines(log, 10, driver)
+    driver = start_driver(folder, log, workers)
+    wait_for_lines(log, 30, driver)
     os.kill(driver.pid, signum)
     assert driver.wait(timeout=30) == 128 + signum
     run = raynas.load_run(folder)
     assert run.summary["status"] == "interrupted"
-    scored = {line.split()[0] for line in log.read_text().split("\n")[:-1]}
-    assert len(scored) >= 10
-    assert set(run.table["architecture_key"].to_pylist()) >= scored
+    lines = [line.split() for line in log.read_text().split("\n")[:-1]]
+    stored = set(run.table["architecture_key"].to_pylist())
+    if workers == 0:
+        assert stored >= {key for key, _ in lines}
+    else:
+        assert len(stored) >= 10
+    for pid in {int(pid) for _, pid in lines}:
+        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_repeats_average_over_draws_and_a_bad_one_spoils_the_mean(tmp_path: Path) -> None:
