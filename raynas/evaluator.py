@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import random
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -123,8 +122,8 @@ class Evaluator:
             try:
                 while True:
                     try:
-                        with _seeded(input_seed(self.task.score_seed, repeat)):
-                            state.values.append(proxy(probe))
+                        self._seed(repeat)
+                        state.values.append(proxy(probe))
                         break
                     except (MemoryError, RuntimeError) as error:
                         halved = probe.max_batch // 2 if probe.max_batch else self._largest_batch(proxy) // 2
@@ -148,6 +147,15 @@ class Evaluator:
             if state.status is Status.OUT_OF_MEMORY and self.task.device != "cpu":
                 torch.cuda.empty_cache()  # others share the device
         state.seconds += perf_counter() - started
+
+    def _seed(self, repeat: int) -> None:
+        """Make the process-wide generators, which a proxy may use, start from the same seed for all candidates."""
+        seed = input_seed(self.task.score_seed, repeat)
+        torch.default_generator.manual_seed(seed)  # without the visit to every kind of device of torch.manual_seed
+        if self.task.device != "cpu":
+            torch.cuda.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        random.seed(seed)
 
     def _probe(
         self, architecture: Architecture, repeat: int, proxy: Proxy, max_batch: int | None = None
@@ -184,21 +192,6 @@ class Evaluator:
         images = 0 if self.task.images is None else self.task.images.shape[1]
         counts = [value for value in proxy.settings.values() if isinstance(value, int)]
         return max(images, *counts, 1)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Make the process's own generators, which a proxy may use, start from a seed; then put them back."""
-    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
-        random.seed(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(numpy_state)  # noqa: NPY002
-            random.setstate(python_state)
 
 
 class _TimedProbe(Probe):

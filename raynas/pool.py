@@ -5,8 +5,11 @@ A pool may batch, reorder and retry as it likes; what it returns for an architec
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
 
 from raynas.errors import PoolError
 from raynas.space import Architecture
@@ -57,6 +60,7 @@ class SerialPool:
 
         self._queue: deque[Job] = deque()
         self._threads_before = torch.get_num_threads()
+        self._generators_before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
         torch.set_num_threads(task.threads)
         self._evaluator = Evaluator(task)
 
@@ -77,7 +81,11 @@ class SerialPool:
             raise PoolError(f"this process cannot compute any more ({error}); resume in a new one") from error
 
     def close(self) -> None:
-        """Give torch its threads back."""
+        """Give the process its threads and its random generators back."""
         import torch
 
         torch.set_num_threads(self._threads_before)
+        of_torch, of_numpy, of_python = self._generators_before
+        torch.set_rng_state(of_torch)
+        np.random.set_state(of_numpy)  # noqa: NPY002
+        random.setstate(of_python)

@@ -541,6 +541,17 @@ def test_proxies_may_use_the_process_wide_generators(tmp_path: Path) -> None:
     assert found[0] == found[1]
 
 
+def test_scoring_in_this_process_leaves_its_generators_as_they_were(tmp_path: Path) -> None:
+    def draws() -> tuple[float, float, float]:
+        return float(torch.rand(1)), np.random.random(), random.random()  # noqa: NPY002
+
+    torch.manual_seed(1), np.random.seed(1), random.seed(1)  # noqa: NPY002
+    expected = draws()
+    torch.manual_seed(1), np.random.seed(1), random.seed(1)  # noqa: NPY002
+    search(tmp_path / "run", budget=5)
+    assert draws() == expected
+
+
 @pytest.mark.parametrize("result", [None, "high", [1.0], {"odd": None}])
 def test_a_proxy_that_returns_no_number_fails(tmp_path: Path, result: Any) -> None:
     run = raynas.score(
