@@ -100,6 +100,21 @@ class Kind(StrEnum):
     DATASETS = "datasets"
 
 
+_FIELDS = {
+    "objective": "objectives",
+    "proxy": "proxies",
+    "constraint": "constraints",
+    "time_limit": "time_limit_s",
+    "worker_memory": "worker_memory_gib",
+}
+_NOT_SETTINGS = ("set_", "config", "out", "resume", "reuse", "architecture", "file", "samples")
+
+
+def _settings(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a command that are fields of RunConfig, under their names there."""
+    return {_FIELDS.get(name, name): value for name, value in arguments.items() if name not in _NOT_SETTINGS}
+
+
 _SEARCH_EXAMPLES = """
 Examples:
 
@@ -145,27 +160,7 @@ def search(
     config: ConfigOption = None,
 ) -> None:
     """Find architectures."""
-    options = {
-        "space": space,
-        "objectives": objective,
-        "proxies": proxy,
-        "constraints": constraint,
-        "searcher": searcher,
-        "budget": budget,
-        "window": window,
-        "seed": seed,
-        "score_seed": score_seed,
-        "data": data,
-        "batch_size": batch_size,
-        "img_size": img_size,
-        "num_classes": num_classes,
-        "workers": workers,
-        "gpus_per_worker": gpus_per_worker,
-        "address": address,
-        "threads": threads,
-        "time_limit_s": time_limit,
-        "worker_memory_gib": worker_memory,
-    }
+    options = _settings(locals())
     from raynas.commands import run_command
 
     run_command("search", options, set_ or [], config=config, out=out, resume=resume, reuse=reuse or [])
@@ -215,24 +210,9 @@ def score(
     config: ConfigOption = None,
 ) -> None:
     """Score given or sampled architectures with any proxies."""
+    options = _settings(locals())
     from raynas.commands import run_command, score_options
 
-    options = {
-        "space": space,
-        "proxies": proxy,
-        "seed": seed,
-        "score_seed": score_seed,
-        "data": data,
-        "batch_size": batch_size,
-        "img_size": img_size,
-        "num_classes": num_classes,
-        "workers": workers,
-        "gpus_per_worker": gpus_per_worker,
-        "address": address,
-        "threads": threads,
-        "time_limit_s": time_limit,
-        "worker_memory_gib": worker_memory,
-    }
     options |= score_options(architecture or [], file, samples, proxy or [], is_free=resume or config is not None)
     run_command("score", options, set_ or [], config=config, out=out, resume=resume, reuse=reuse or [])
 

@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -243,6 +244,24 @@ def test_a_full_disk_leaves_what_is_done_intact(tmp_path: Path) -> None:
         assert ids(read_evaluations(tmp_path)) == [0, 1, 2]
         assert not [path for path in (tmp_path / "evaluations").iterdir() if path.name.startswith(".")]
         opened_store.flush()  # there is room again
+    assert ids(read_evaluations(tmp_path)) == [0, 1, 2, 3]
+
+
+def test_a_folder_that_became_read_only_keeps_what_is_done(tmp_path: Path) -> None:
+    fill(tmp_path, range(3))
+    folder = str(tmp_path / "evaluations")
+    if os.geteuid() or subprocess.run(["mount", "--bind", folder, folder], capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a folder")
+    try:
+        with opened(tmp_path) as made:
+            subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
+            made.append(3, architecture(3), {0: Outcome(1.0, "ok")})
+            with pytest.raises(StoreError, match=r"cannot write results.*Read-only"):
+                made.flush()
+            assert ids(read_evaluations(tmp_path)) == [0, 1, 2]
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+    fill(tmp_path, range(3, 4))
     assert ids(read_evaluations(tmp_path)) == [0, 1, 2, 3]
 
 
