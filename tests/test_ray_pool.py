@@ -94,6 +94,16 @@ def test_scores_of_networks_are_bitwise_equal_in_process_and_on_workers(tmp_path
     assert tables[2].equals(tables[0])
 
 
+def test_a_window_too_small_for_the_workers_is_pointed_out(tmp_path: Path) -> None:
+    lines = Lines()
+    toy_search(tmp_path / "run", window=3, budget=10, listener=lines)
+    assert lines.lines == ["the window of 3 is under twice the 2 workers: some will wait for others"]
+
+
+def test_uv_does_not_make_ray_build_environments() -> None:
+    assert os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] == "0"
+
+
 def test_a_killed_actor_costs_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = {"budget": 300, "window": 64}
     expected = content(toy_search(tmp_path / "serial", workers=0, **size))
@@ -135,7 +145,7 @@ def test_a_killed_actor_costs_no_result(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_harmful_architectures_carry_their_status_and_no_others(tmp_path: Path) -> None:
     space = toy_space(a=Choice(*range(100)), b=Choice(1, 2), harm=Choice("none", *HARMS))
-    harmful = {7: "kill", 18: "raise", 29: "hang", 40: "nan", 51: "hog", 62: "exit", 73: "deaf"}
+    harmful = {7: "kill", 18: "raise", 29: "hang", 40: "nan", 51: "hog", 62: "exit", 73: "deaf", 77: "device"}
     architectures = [{"a": a, "b": 1, "harm": harmful.get(a, "none")} for a in range(80)]
     lines = Lines()
     run = raynas.score(
@@ -158,6 +168,7 @@ def test_harmful_architectures_carry_their_status_and_no_others(tmp_path: Path) 
         "deaf": "timeout",
         "kill": "crashed",
         "hog": "crashed",
+        "device": "crashed",
     }
     wanted = {Architecture(a).key: expected[a["harm"]] for a in architectures}
     assert statuses(run) == wanted

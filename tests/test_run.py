@@ -1,58 +1,29 @@
-"""The loop: when it asks and tells, what it stores, how it goes on."""
+"""The loop: when it asks and tells, what it stores, what becomes of scores, constraints and failures."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import torch
-import yaml
+from toy_runs import Course, content, search
 from toy_scores import SLOPE, TOY, toy, toy_space, value
 
 import raynas
 import raynas.run
 from raynas import Architecture, Choice
-from raynas.config import RunConfig
-from raynas.errors import ConfigError, StoreError, UnknownNameError
-from raynas.plan import Plan, make_plan
+from raynas.errors import ConfigError, StoreError
+from raynas.plan import Plan
 from raynas.pool import Job, Result
 from raynas.proxies.probe import Proxy
 from raynas.results import Candidate, Evaluation
 from raynas.run import Listener
-from raynas.store import TIMING_COLUMNS
-
-
-def content(run: raynas.Run) -> list[dict[str, Any]]:
-    rows = run.evaluations.drop_columns(list(TIMING_COLUMNS)).to_pylist()
-    return sorted(rows, key=lambda row: (row["architecture_key"], row["proxy"]))
-
-
-def search(folder: Path | None, **settings: Any) -> raynas.Run:
-    chosen: dict[str, Any] = {"searcher": "regularized_evolution", "budget": 60, "window": 8, "workers": 0, **settings}
-    proxies = chosen.pop("proxies", [TOY, SLOPE])
-    return raynas.search(chosen.pop("space", toy_space()), proxies=proxies, objectives=["toy"], out=folder, **chosen)
-
-
-class Course(Listener):
-    """Keeps what was told."""
-
-    def __init__(self) -> None:
-        self.told: list[Evaluation] = []
-
-    def on_tell(self, evaluation: Evaluation, told: int, ranking: Any) -> None:
-        self.told.append(evaluation)
 
 
 class LoggedSearcher:
@@ -227,290 +198,6 @@ def test_every_searcher_survives_failures(tmp_path: Path) -> None:
         assert all(entry["architecture"]["harm"] == "none" for entry in run.best)
 
 
-# -- resuming ----------------------------------------------------------------------------------------------------
-
-
-def test_a_grown_budget_continues_the_same_course(tmp_path: Path) -> None:
-    expected = content(search(tmp_path / "whole", budget=60))
-    for budget in (1, 17, 40, 60):
-        run = search(tmp_path / "grown", budget=budget, resume=True)
-    assert content(run) == expected
-    assert run.summary["evaluations"] == 60
-
-
-@pytest.mark.parametrize("searcher", ["random", "reinforce", "nsga2", "tpe"])
-def test_a_budget_grown_once_gives_the_same_table_with_every_searcher(tmp_path: Path, searcher: str) -> None:
-    expected = search(tmp_path / "whole", searcher=searcher)
-    search(tmp_path / "grown", searcher=searcher, budget=10)
-    grown = search(tmp_path / "grown", searcher=searcher, resume=True)
-    assert content(grown) == content(expected)
-    assert grown.summary["recommended"] == expected.summary["recommended"]
-    assert (grown.summary["recommended"] is None) == (searcher != "reinforce")
-
-
-def test_a_budget_does_not_shrink(tmp_path: Path) -> None:
-    search(tmp_path / "run", budget=20)
-    with pytest.raises(StoreError, match="holds 20 candidates; a budget may grow, not shrink to 10"):
-        search(tmp_path / "run", budget=10, resume=True)
-    assert raynas.load_run(tmp_path / "run").summary["evaluations"] == 20
-
-
-def test_a_run_that_started_meanwhile_in_the_folder_is_not_mixed_in(tmp_path: Path) -> None:
-    def other_run(*_: Any) -> tuple[Any, int]:
-        monkeypatch.undo()
-        search(tmp_path / "run", budget=5, score_seed=7)
-        return start(*_)
-
-    monkeypatch = pytest.MonkeyPatch()
-    start = raynas.run.start_pool
-    monkeypatch.setattr(raynas.run, "start_pool", other_run)
-    with pytest.raises(StoreError, match="holds a run already"):
-        search(tmp_path / "run", budget=5)
-    assert {row["score_seed"] for row in raynas.load_run(tmp_path / "run").evaluations.to_pylist()} == {
-        0,
-        7,
-    }  # costs: 0
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_the_recommendation_meets_the_constraints_on_costs(tmp_path: Path, seed: int) -> None:
-    run = search(tmp_path / "run", searcher="reinforce", constraints=["num_params<=501"], seed=seed, budget=30)
-    chosen = run.summary["recommended"]
-    assert chosen["num_params"] <= 501
-    assert chosen["is_feasible"]
-    assert chosen["scores"]["toy"] == value(chosen["architecture"])
-
-
-@pytest.mark.parametrize("searcher", ["random", "regularized_evolution", "reinforce", "nsga2", "tpe"])
-def test_lost_parts_are_scored_again_with_the_same_result(tmp_path: Path, searcher: str) -> None:
-    folder = tmp_path / "run"
-    expected = content(search(folder, searcher=searcher))
-    parts = sorted((folder / "evaluations").iterdir())
-    parts[0].unlink()
-    parts[-1].write_bytes(parts[-1].read_bytes()[:-20])
-    run = search(folder, searcher=searcher, resume=True)
-    assert content(run) == expected
-
-
-def test_resuming_scores_nothing_that_is_stored(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    settings = {"toy": {"log": str(log)}}
-    search(tmp_path / "run", settings=settings, budget=30)
-    before = log.read_text()
-    search(tmp_path / "run", settings=settings, budget=30, resume=True)
-    assert log.read_text() == before
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"seed": 1}, "seed was 0 and is now 1"),
-        ({"window": 9}, "window was 8 and is now 9"),
-        ({"searcher": "random"}, "searcher was 'regularized_evolution' and is now 'random'"),
-        ({"constraints": ["macs<=2e4"]}, "constraints was"),
-        ({"img_size": 16}, "img_size was 8 and is now 16"),
-        ({"settings": {"toy": {"pause_s": 0.001}}}, "scores.toy.settings was"),
-        ({"space": toy_space(a=Choice(1, 2), b=Choice(1), harm=Choice("none"))}, "space_fields was"),
-    ],
-)
-def test_another_run_is_not_resumed(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    run = search(tmp_path / "run", budget=10)
-    before = {path: path.read_bytes() for path in sorted((tmp_path / "run").rglob("*")) if path.is_file()}
-    with pytest.raises(StoreError, match=message):
-        search(tmp_path / "run", budget=10, resume=True, **change)
-    assert {path: path.read_bytes() for path in sorted((tmp_path / "run").rglob("*")) if path.is_file()} == before
-    assert run.summary["evaluations"] == 10
-
-
-def test_a_folder_that_holds_a_run_is_not_written_without_resume(tmp_path: Path) -> None:
-    search(tmp_path / "run", budget=5)
-    with pytest.raises(StoreError, match="--resume continues it"):
-        search(tmp_path / "run", budget=5)
-
-
-def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(StoreError, match=r"thesis\.tex"):
-        search(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-
-
-def test_a_changed_folder_is_noticed(tmp_path: Path) -> None:
-    search(tmp_path / "run", budget=20)
-    other = search(tmp_path / "other", budget=20, seed=1)
-    (part,) = sorted((other.folder / "evaluations").iterdir())[:1]
-    for path in (tmp_path / "run" / "evaluations").iterdir():
-        path.unlink()
-    part.rename(tmp_path / "run" / "evaluations" / part.name)
-    with pytest.raises(StoreError, match="the folder was changed"):
-        search(tmp_path / "run", budget=20, resume=True)
-
-
-# -- scores of other runs ----------------------------------------------------------------------------------------
-
-
-def test_scores_of_another_run_are_reused_and_change_nothing(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    settings = {"toy": {"log": str(log)}}
-    first = search(tmp_path / "first", settings=settings)
-    scored = len(log.read_text().split("\n"))
-    second = search(tmp_path / "second", settings=settings, reuse=[tmp_path / "first"])
-    assert len(log.read_text().split("\n")) == scored
-    assert [{**row, "reused": False} for row in content(second)] == content(first)
-    assert second.summary["reused"] == second.table.num_rows
-    assert search(tmp_path / "second", settings=settings, resume=True).summary["reused"] == second.table.num_rows
-
-
-@pytest.mark.parametrize("change", [{"score_seed": 1}, {"settings": {"toy": {"pause_s": 1e-4}}}, {"img_size": 16}])
-def test_scores_with_another_key_are_not_reused(tmp_path: Path, change: dict[str, Any]) -> None:
-    search(tmp_path / "first", proxies=[TOY], budget=10)
-    assert (
-        search(tmp_path / "second", proxies=[TOY], budget=10, reuse=[tmp_path / "first"], **change).summary["reused"]
-        == 0
-    )
-
-
-def test_failures_of_another_machine_are_not_reused(tmp_path: Path) -> None:
-    space = toy_space(a=Choice(*range(10)), b=Choice(1), harm=Choice("none", "raise", "nan"))
-    first = search(tmp_path / "first", space=space, searcher="random", budget=30)
-    second = search(tmp_path / "second", space=space, searcher="random", budget=30, reuse=[tmp_path / "first"])
-    reused = {row["architecture_key"]: row["reused"] for row in second.evaluations.to_pylist() if row["proxy"] == "toy"}
-    for row in first.evaluations.to_pylist():
-        if row["proxy"] == "toy":
-            assert reused[row["architecture_key"]] == (row["status"] in ("ok", "non_finite"))
-
-
-# -- bad input ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("settings", "error", "message"),
-    [
-        ({"space": "as-vitt"}, UnknownNameError, "unknown space 'as-vitt'. Did you mean 'as-vit'"),
-        ({"objectives": ["length"]}, UnknownNameError, "unknown score 'length'.*Known scores: .*length_distortion"),
-        ({"searcher": "annealing"}, UnknownNameError, "unknown searcher 'annealing'.*Known searchers: .*random"),
-        ({"bugdet": 5}, ConfigError, "unknown key 'bugdet'. Known keys: .*budget"),
-        ({"budget": 0}, ConfigError, "budget: .*greater than or equal to 1, got 0"),
-        ({"img_size": 65}, ConfigError, "img_size of as-vit is a multiple of 32, not 65"),
-        ({"constraints": ["macs<2<3"]}, ConfigError, "a constraint is NAME<=NUMBER"),
-        ({"constraints": ["macs<=1000"]}, ConfigError, "meets macs<=1000: macs is from"),
-        ({"constraints": ["macs>=1e99"]}, ConfigError, "meets macs>=1e"),
-        ({"objectives": ["macs:up"]}, ConfigError, "an objective is NAME, NAME:max or NAME:min"),
-        ({"objectives": []}, ConfigError, "searcher 'reinforce' needs an objective"),
-        ({"objectives": ["macs", "macs"]}, ConfigError, "named twice"),
-        (
-            {"settings": {"length_distortion": {"point": 5}}},
-            UnknownNameError,
-            "no setting 'point'. Known settings: points",
-        ),
-        ({"settings": {"length_distortion": {"points": "x"}}}, ConfigError, "points is of type int, not 'x'"),
-        ({"settings": {"length_distortion": {"repeats": 0}}}, ConfigError, "repeats is at least 1"),
-        ({"settings": {"length_distortion": {"dtype": "float16"}}}, ConfigError, "dtype is one of float32, float64"),
-        (
-            {"settings": {"ntk_condition": {"repeats": 1}}},
-            ConfigError,
-            "'ntk_condition', which is not among the proxies",
-        ),
-        ({"settings": {"searcher": {"rate": 1}}}, UnknownNameError, "searcher 'reinforce' has no setting 'rate'"),
-        ({"settings": {"searcher": {"learning_rate": -1.0}}}, ConfigError, "learning_rate"),
-        ({"data": "parquet:missing.parquet", "proxies": ["ntk_condition"]}, raynas.RaynasError, "missing.parquet"),
-        ({"workers": 0, "gpus_per_worker": 0.5}, ConfigError, "workers=0"),
-        ({"architectures": ["8,2,3"]}, raynas.RaynasError, "8,2,3"),
-    ],
-)
-def test_bad_input_is_refused_before_anything_is_written(
-    tmp_path: Path, settings: dict[str, Any], error: type[Exception], message: str
-) -> None:
-    chosen: dict[str, Any] = {"space": "as-vit", "budget": 3, "workers": 0, **settings}
-    with pytest.raises(error, match=message):
-        raynas.search(chosen.pop("space"), out=tmp_path / "run", **chosen)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_configuration_comes_back_from_yaml_as_it_was() -> None:
-    config = RunConfig.make({"space": "as-vit", "constraints": ["macs<=2e7"], "settings": {"searcher": {"history": 5}}})
-    dumped = yaml.safe_dump(json.loads(config.model_dump_json()))
-    assert RunConfig.make(yaml.safe_load(dumped)) == config
-
-
-def test_input_enters_the_key_of_those_scores_that_see_it() -> None:
-    plans = [
-        make_plan(RunConfig.make({"space": "as-vit", "proxies": ["ntk_condition"], "data": data, "img_size": 32}))
-        for data in ("digits", "random")
-    ]
-    first, second = ({score.name: score.identity.input_hash for score in plan.scores} for plan in plans)
-    assert first["ntk_condition"] != second["ntk_condition"] != ""
-    assert first["length_distortion"] == second["length_distortion"] == ""
-
-
-# -- signals -----------------------------------------------------------------------------------------------------
-
-DRIVER = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from toy_scores import SLOPE, TOY, toy_space
-import raynas
-from raynas.run import Interrupted
-try:
-    raynas.search(toy_space(), proxies=[TOY, SLOPE], objectives=["toy"], out={out!r}, resume=True,
-                  searcher="regularized_evolution", budget=150, window=16, workers={workers},
-                  settings={{"toy": {{"pause_s": 0.02, "log": {log!r}}}}})
-except Interrupted as error:
-    sys.exit(128 + error.signum)
-"""
-
-
-def start_driver(folder: Path, log: Path, workers: int) -> subprocess.Popen[bytes]:
-    script = DRIVER.format(tests=str(Path(__file__).parent), out=str(folder), log=str(log), workers=workers)
-    return subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
-
-
-def wait_for_lines(log: Path, n: int, driver: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and driver.poll() is None:
-        if log.exists() and log.read_text().count("\n") >= n:
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"the driver ended with {driver.poll()} or did not score {n} in time")
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_driver_killed_at_several_moments_ends_with_the_same_table(tmp_path: Path, workers: int) -> None:
-    folder, log = tmp_path / "run", tmp_path / "log"
-    for moment in (3, 40, 90) if workers == 0 else (20, 80):
-        driver = start_driver(folder, log, workers)
-        wait_for_lines(log, moment, driver)
-        os.kill(driver.pid, signal.SIGKILL)
-        assert driver.wait() == -signal.SIGKILL
-    driver = start_driver(folder, log, workers)
-    assert driver.wait(timeout=120) == 0
-    run = raynas.load_run(folder)
-    whole = search(tmp_path / "whole", budget=150, window=16, settings={"toy": {"pause_s": 0.02, "log": str(log)}})
-    assert content(run) == content(whole)
-    assert run.summary["evaluations"] == 150
-    assert run.summary["status"] == "completed"
-
-
-@pytest.mark.parametrize(("signum", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGTERM, 2)])
-def test_a_signal_stores_what_is_done_and_ends_the_run(tmp_path: Path, signum: signal.Signals, workers: int) -> None:
-    folder, log = tmp_path / "run", tmp_path / "log"
-    driver = start_driver(folder, log, workers)
-    wait_for_lines(log, 30, driver)
-    os.kill(driver.pid, signum)
-    assert driver.wait(timeout=30) == 128 + signum
-    run = raynas.load_run(folder)
-    assert run.summary["status"] == "interrupted"
-    lines = [line.split() for line in log.read_text().split("\n")[:-1]]
-    stored = set(run.table["architecture_key"].to_pylist())
-    if workers == 0:
-        assert stored >= {key for key, _ in lines}
-    else:
-        assert len(stored) >= 10
-    for pid in {int(pid) for _, pid in lines}:
-        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-
-
 def test_repeats_average_over_draws_and_a_bad_one_spoils_the_mean(tmp_path: Path) -> None:
     def by_repeat(probe: Any) -> float:
         bad = probe.architecture["a"] == 1 and probe.repeat == 2
@@ -596,3 +283,12 @@ def test_a_proxy_may_return_several_values(tmp_path: Path) -> None:
     )  # fmt: skip
     assert all(row["up"] == -row["down"] for row in run.table.to_pylist())
     assert set(run.best[0]["scores"]) == {"up", "down"}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_recommendation_meets_the_constraints_on_costs(tmp_path: Path, seed: int) -> None:
+    run = search(tmp_path / "run", searcher="reinforce", constraints=["num_params<=501"], seed=seed, budget=30)
+    chosen = run.summary["recommended"]
+    assert chosen["num_params"] <= 501
+    assert chosen["is_feasible"]
+    assert chosen["scores"]["toy"] == value(chosen["architecture"])

@@ -15,7 +15,7 @@ from torch import nn
 from raynas import Choice, SearchSpace
 from raynas.proxies.probe import Probe, Proxy
 
-HARMS = ("raise", "nan", "exit", "kill", "hang", "deaf", "hog")
+HARMS = ("raise", "nan", "exit", "kill", "hang", "deaf", "hog", "device")
 
 
 def no_model(architecture: Any, *, img_size: int, num_classes: int) -> nn.Module:
@@ -50,6 +50,8 @@ def toy(probe: Probe, pause_s: float = 0.0, log: str = "") -> float:
         raise ValueError("this one raises")
     if harm == "nan":
         return float("nan")
+    if harm == "device":
+        raise RuntimeError("CUDA error: device-side assert triggered")
     if harm == "exit":
         sys.exit(3)
     if harm == "kill":
