@@ -12,11 +12,14 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from math import prod
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from raynas.errors import SpaceError
+
+if TYPE_CHECKING:
+    from raynas.growth import Growth
 
 Scalar: TypeAlias = int | float | str | bool
 FieldValue: TypeAlias = Scalar | tuple[Scalar, ...]
@@ -159,12 +162,13 @@ class SearchSpace:
         fields: In order; a field's number of layers stands before it. A tuple of choices gives each position its own.
         model: A name in `registry.models`, or a callable: (architecture, *, img_size, num_classes) -> nn.Module.
         model_version: Raised when the same architecture and weights would give other outputs.
-        scoring: Further keywords with which a model is built to be scored.
+        scoring, training: Further keywords with which a model is built to be scored, or to be trained.
         num_params, macs: Closed forms (architecture, img_size, num_classes) -> int; None: counted on the built model.
         grammar: Raises SpaceError for an architecture that cannot be built, also for one that would not be drawn; None:
             only what can be drawn can be built.
         parse, format: The space's own text for architectures, beside JSON.
         stages: (architecture, img_size) -> stages for pictures; None: pictures show the fields.
+        growth: How architectures grow in depth and width; None: they do not.
         named: Published architectures.
         img_size_multiple: The image side must be divisible by it.
         search_img_size: Image side in `search` and `score` unless another is asked for.
@@ -176,12 +180,14 @@ class SearchSpace:
     model: str | Callable[..., Any]
     model_version: int = 1
     scoring: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
     num_params: Callable[[Architecture, int, int], int] | None = None
     macs: Callable[[Architecture, int, int], int] | None = None
     grammar: Callable[[Architecture], None] | None = None
     parse: Callable[[str], Architecture] | None = None
     format: Callable[[Architecture], str] | None = None
     stages: Callable[[Architecture, int], list[Stage]] | None = None
+    growth: Growth | None = None
     named: Mapping[str, Architecture] = field(default_factory=dict)
     img_size_multiple: int = 1
     search_img_size: int = 224

@@ -23,6 +23,7 @@ import re
 from typing import Any
 
 from raynas.errors import SpaceError
+from raynas.growth import Growth
 from raynas.space import Architecture, Choice, SearchSpace, Stage
 
 MAX_WIDTH = 1024
@@ -178,12 +179,14 @@ as_vit = SearchSpace(
     },
     model="as-vit",
     scoring={"pos_embed": False},
+    training={"fused_attn": True},
     num_params=num_params,
     macs=macs,
     grammar=check_grammar,
     parse=parse_genotype,
     format=format_genotype,
     stages=stages,
+    growth=Growth(depth="depth", width="embed_dim", unit=4, scored_divisor=4),
     named={
         "seed": parse_genotype("8,2,3|4,1,2|4,1,4|4,1,6|32"),
         "as-vit-small": parse_genotype("8,2,3,3|4,1,2,1|4,1,4,4|4,1,6,2|32,88"),

@@ -1,0 +1,5 @@
+"""python -m raynas.cli is the command raynas."""
+
+from raynas.cli import main
+
+main()

@@ -1,0 +1,72 @@
+"""How architectures of a space grow in depth and width, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import floor
+from typing import TYPE_CHECKING, Any
+
+from raynas.errors import SpaceError
+
+if TYPE_CHECKING:
+    from raynas.space import Architecture, SearchSpace
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Which fields hold the depth and the width of a space's architectures.
+
+    Args:
+        depth: Field of the numbers of blocks: a list has one number per stage, a single number is one stage. Per-layer
+            fields of that depth repeat their last value when a block is added.
+        width: Field of the width that all others follow from.
+        unit: Widths are multiples of it; a number, or the name of the field that holds it, such as num_heads.
+        scored_divisor: Grown architectures are scored with their width divided by it, unless another is asked for.
+    """
+
+    depth: str = "depth"
+    width: str = "embed_dim"
+    unit: int | str = 1
+    scored_divisor: int = 1
+
+    def depths(self, architecture: Architecture) -> tuple[int, ...]:
+        """Blocks of each stage."""
+        value: Any = architecture[self.depth]
+        return value if isinstance(value, tuple) else (value,)
+
+    def deepened(self, space: SearchSpace, architecture: Architecture, stage: int) -> Architecture:
+        """The architecture with one more block at the end of a stage (from 0)."""
+        value: Any = architecture[self.depth]
+        if isinstance(value, tuple):
+            return architecture.replace(**{self.depth: (*value[:stage], value[stage] + 1, *value[stage + 1 :])})
+        layers = {
+            name: (*values, values[-1])
+            for name, entry in space.fields.items()
+            if getattr(entry, "depth", None) == self.depth and isinstance(values := architecture[name], tuple)
+        }
+        return architecture.replace(**{self.depth: value + 1, **layers})
+
+    def widened(self, architecture: Architecture, rate: float) -> Architecture:
+        """The architecture with its width, counted in units, times 1 + rate, rounded half away from zero."""
+        unit = self._unit(architecture)
+        units = floor(self._width(architecture) / unit * (1 + rate) + 0.5)
+        return architecture.replace(**{self.width: units * unit})
+
+    def narrowed(self, architecture: Architecture, divisor: int) -> Architecture:
+        """The architecture with its width divided.
+
+        Raises:
+            SpaceError: The width is not divisible.
+        """
+        width = self._width(architecture)
+        if width % divisor:
+            raise SpaceError(f"{self.width} {width} is not divisible by {divisor}")
+        return architecture.replace(**{self.width: width // divisor})
+
+    def _width(self, architecture: Architecture) -> int:
+        width: Any = architecture[self.width]
+        return int(width)
+
+    def _unit(self, architecture: Architecture) -> int:
+        unit: Any = architecture[self.unit] if isinstance(self.unit, str) else self.unit
+        return int(unit)
