@@ -11,40 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from raynas.errors import ConfigError
 
-Setting = bool | int | float | str
+Scalar = bool | int | float | str
+Setting = Scalar | tuple[Scalar, ...]
 
 
-class RunConfig(BaseModel):
-    """Everything that a search or a scoring run can be told; None means the default that is found when it is resolved.
+class Config(BaseModel):
+    """Settings that are validated when made; the command line, YAML files and Python calls all end in one.
 
-    Unknown keys and values out of range are refused. The command line, YAML files and Python calls all end here.
+    Unknown keys and values out of range are refused.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-    space: str
-    img_size: int | None = Field(None, ge=1, description="image side in pixels")
-    num_classes: int | None = Field(None, ge=1, description="outputs of the head; default: of the data, else 10")
-    proxies: tuple[str, ...] = Field((), description="scores to compute beside the objectives")
-    objectives: tuple[str, ...] | None = Field(None, description="NAME, NAME:max or NAME:min; default: the space's")
-    constraints: tuple[str, ...] = Field((), description="such as macs<=2e9")
-    settings: Mapping[str, Mapping[str, Setting]] = Field(
-        default_factory=dict, description="by proxy name, or under 'searcher'"
-    )
-    searcher: str | None = None
-    budget: int = Field(500, ge=1, description="candidates to evaluate")
-    architectures: tuple[str, ...] = Field((), description="what to score, instead of asking a searcher")
-    window: int | None = Field(None, ge=1, description="candidates in flight")
-    seed: int = Field(0, ge=0, description="drives the searcher")
-    score_seed: int = Field(0, ge=0, description="drives weights, batches and curves")
-    data: str | None = None
-    batch_size: int = Field(16, ge=1, description="images that a proxy sees")
-    workers: int | None = Field(None, ge=0, description="actors; 0: in this process")
-    gpus_per_worker: float | None = Field(None, ge=0)
-    address: str | None = Field(None, description="of a running Ray cluster")
-    threads: int = Field(1, ge=1, description="of one evaluation")
-    worker_memory_gib: float | None = Field(None, gt=0, description="resident memory at which a worker is ended")
-    time_limit_s: float = Field(600.0, gt=0, description="for one evaluation")
 
     @classmethod
     def make(cls, values: Mapping[str, Any]) -> Self:
@@ -82,6 +59,35 @@ class RunConfig(BaseModel):
     def resolved(self, **values: Any) -> Self:
         """A copy with defaults filled in."""
         return self.model_copy(update=values)
+
+
+class RunConfig(Config):
+    """Everything that a search or a scoring run can be told; None: the default that is found when it is resolved."""
+
+    space: str
+    img_size: int | None = Field(None, ge=1, description="image side in pixels")
+    num_classes: int | None = Field(None, ge=1, description="outputs of the head; default: of the data, else 10")
+    proxies: tuple[str, ...] = Field((), description="scores to compute beside the objectives")
+    objectives: tuple[str, ...] | None = Field(None, description="NAME, NAME:max or NAME:min; default: the space's")
+    constraints: tuple[str, ...] = Field((), description="such as macs<=2e9")
+    settings: Mapping[str, Mapping[str, Setting]] = Field(
+        default_factory=dict, description="by proxy name, or under 'searcher'"
+    )
+    searcher: str | None = None
+    budget: int = Field(500, ge=1, description="candidates to evaluate")
+    architectures: tuple[str, ...] = Field((), description="what to score, instead of asking a searcher")
+    window: int | None = Field(None, ge=1, description="candidates in flight")
+    seed: int = Field(0, ge=0, description="drives the searcher")
+    score_seed: int = Field(0, ge=0, description="drives weights, batches and curves")
+    data: str | None = None
+    batch_size: int = Field(16, ge=1, description="images that a proxy sees")
+    width_divisor: int | None = Field(None, ge=1, description="of all proxies; default: each proxy's own, which is 1")
+    workers: int | None = Field(None, ge=0, description="actors; 0: in this process")
+    gpus_per_worker: float | None = Field(None, ge=0)
+    address: str | None = Field(None, description="of a running Ray cluster")
+    threads: int = Field(1, ge=1, description="of one evaluation")
+    worker_memory_gib: float | None = Field(None, gt=0, description="resident memory at which a worker is ended")
+    time_limit_s: float = Field(600.0, gt=0, description="for one evaluation")
 
 
 def _explained(detail: Mapping[str, Any]) -> str:

@@ -51,6 +51,18 @@ class ImageDataset(Protocol):
         """
         ...
 
+    def labels(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """int64 labels of some rows, without their images where that is possible."""
+        ...
+
+    def hold(self) -> None:
+        """Get ready for single rows in any order.
+
+        Raises:
+            DataError: The memory does not suffice.
+        """
+        ...
+
 
 def datasets() -> dict[str, str]:
     """The forms that `open_dataset` reads, with a line on each."""
@@ -121,7 +133,14 @@ def input_hash(images: np.ndarray, labels: np.ndarray) -> str:
 # -- kinds of data -----------------------------------------------------------------------------------------------------
 
 
-class RandomImages:
+class _Held:
+    """Images whose single rows are at hand as they are."""
+
+    def hold(self) -> None:
+        """Nothing is to be done."""
+
+
+class RandomImages(_Held):
     """Noise for tests of speed and for scores that need no data; as many images as one likes."""
 
     source = "random"
@@ -137,16 +156,21 @@ class RandomImages:
         """64 x 64 noise that is N(0, 1) after normalisation, but for the cut at black and white; fixed for each row."""
         from PIL import Image
 
-        images, labels = [], []
+        images = []
         for index in indices:
             rng = np.random.default_rng(index)
-            labels.append(rng.integers(self.num_classes))
+            rng.integers(self.num_classes)  # the label
             pixels = rng.standard_normal((64, 64, 3)) * IMAGENET_STD + IMAGENET_MEAN
             images.append(Image.fromarray((pixels.clip(0, 1) * 255).round().astype(np.uint8)))
-        return images, np.array(labels, dtype=np.int64)
+        return images, self.labels(indices)
+
+    def labels(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """See ImageDataset."""
+        drawn = [np.random.default_rng(index).integers(self.num_classes) for index in indices]
+        return np.array(drawn, dtype=np.int64)
 
 
-class Digits:
+class Digits(_Held):
     """The 1,797 digits of 8 x 8 grey pixels that come with scikit-learn."""
 
     source = "digits"
@@ -169,6 +193,11 @@ class Digits:
 
         rows = _checked(self, indices)
         return [Image.fromarray(self._pixels[i]).convert("RGB") for i in rows], self._labels[rows]
+
+    def labels(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """See ImageDataset."""
+        labels: np.ndarray = self._labels[_checked(self, indices)]
+        return labels
 
 
 class ParquetImages:
@@ -215,6 +244,7 @@ class ParquetImages:
         self._labels, self.num_classes = _labels(spec, labels.to_numpy(), len(self.label_names))
         sizes = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
         self._group_ends = np.cumsum(sizes)
+        self._held: Any = None
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -222,12 +252,43 @@ class ParquetImages:
     def read(self, indices: Sequence[int]) -> tuple[list[Image.Image], np.ndarray]:
         """See ImageDataset."""
         rows = _checked(self, indices)
+        if self._held is not None:
+            return [self._decoded(row, self._held[row].as_py()) for row in rows.tolist()], self._labels[rows]
         groups = np.searchsorted(self._group_ends, rows, side="right")
         images: dict[int, Image.Image] = {}
         for group in np.unique(groups):
             start = int(self._group_ends[group - 1]) if group else 0
             images |= self._read_group(int(group), start, np.unique(rows[groups == group]))
         return [images[row] for row in rows.tolist()], self._labels[rows]
+
+    def labels(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """See ImageDataset."""
+        labels: np.ndarray = self._labels[_checked(self, indices)]
+        return labels
+
+    def hold(self) -> None:
+        """Read all encoded images into memory; processes that are forked from this one share it."""
+        import psutil
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if self._held is not None:
+            return
+        groups = [self._file.metadata.row_group(i) for i in range(self._file.num_row_groups)]
+        needed = sum(group.total_byte_size for group in groups)
+        free = psutil.virtual_memory().available
+        if needed > 0.8 * free:
+            raise DataError(
+                f"data {self.source!r}: {needed / 2**30:.1f} GiB of encoded images must be held in memory, of which "
+                f"{free / 2**30:.1f} GiB are free; folder:DIR reads images one by one"
+            )
+        try:
+            column = self._file.read(columns=["image"]).column("image")
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"data {self.source!r}: images cannot be read: {error}") from error
+        column = pc.struct_field(column, "bytes") if self._is_struct else column
+        # One array with 64-bit offsets, in which a row is found at once.
+        self._held = column.cast(pa.large_binary()).combine_chunks()
 
     def _read_group(self, group: int, start: int, rows: np.ndarray) -> dict[int, Image.Image]:
         import pyarrow as pa
@@ -252,7 +313,7 @@ class ParquetImages:
         return _rgb(io.BytesIO(encoded), f"data {self.source!r}: image of row {row}")
 
 
-class FolderImages:
+class FolderImages(_Held):
     """One folder per class, with images in it: DIR/class/name.png; classes and files are sorted by name."""
 
     def __init__(self, spec: str, where: str) -> None:
@@ -288,8 +349,13 @@ class FolderImages:
         where = f"data {self.source!r}: image of row"
         return [_rgb(self._paths[i], f"{where} {i} ({self._paths[i]})") for i in rows], self._labels[rows]
 
+    def labels(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """See ImageDataset."""
+        labels: np.ndarray = self._labels[_checked(self, indices)]
+        return labels
 
-class TorchvisionImages:
+
+class TorchvisionImages(_Held):
     """A classification set of torchvision that is on disk already; its training part where it has several."""
 
     def __init__(self, spec: str, where: str) -> None:
@@ -311,11 +377,8 @@ class TorchvisionImages:
         names = getattr(self._rows, "classes", None) or ()
         self.label_names = tuple(name if isinstance(name, str) else str(name[0]) for name in names)  # or synonyms
         self.num_classes = len(names)
-        for attribute in ("targets", "labels", "_labels"):
-            if not names and getattr(self._rows, attribute, None) is not None:
-                labels = np.asarray(getattr(self._rows, attribute))
-                self.num_classes = _labels(spec, labels, 0)[1]
-                break
+        if not names and (labels := self._known_labels()) is not None:
+            self.num_classes = _labels(spec, labels, 0)[1]
         if not self.num_classes:
             raise DataError(f"data {spec!r}: torchvision's {name} has no class labels")
 
@@ -335,6 +398,17 @@ class TorchvisionImages:
             labels.append(label)
         return images, _labels(self.source, np.asarray(labels), self.num_classes)[0]
 
+    def labels(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """See ImageDataset; of a set that does not list its labels, the images are read too."""
+        rows, known = _checked(self, indices), self._known_labels()
+        labels = np.array([self._rows[row][1] for row in rows.tolist()]) if known is None else known[rows]
+        return _labels(self.source, labels, self.num_classes)[0]
+
+    def _known_labels(self) -> np.ndarray | None:
+        attributes = (getattr(self._rows, name, None) for name in ("targets", "labels", "_labels"))
+        found = next((attribute for attribute in attributes if attribute is not None), None)
+        return None if found is None else np.asarray(found)
+
 
 _KINDS: dict[str, tuple[str, str, Callable[[str, str], ImageDataset]]] = {
     "digits": ("digits", "1,797 handwritten digits of 8 x 8 pixels, embedded in scikit-learn", lambda *_: Digits()),
@@ -348,7 +422,7 @@ _KINDS: dict[str, tuple[str, str, Callable[[str, str], ImageDataset]]] = {
 # -- checks and conversions --------------------------------------------------------------------------------------------
 
 
-def _checked(dataset: ImageDataset, indices: Sequence[int]) -> np.ndarray:
+def _checked(dataset: ImageDataset, indices: Sequence[int] | np.ndarray) -> np.ndarray:
     rows = np.asarray(indices, dtype=np.int64)
     outside = rows[(rows < 0) | (rows >= len(dataset))]
     if len(outside):

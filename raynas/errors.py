@@ -39,3 +39,7 @@ class NotApplicableError(ProxyError):
 
 class PoolError(RaynasError, RuntimeError):
     """Workers that cannot be started or reached."""
+
+
+class TrainingError(RaynasError, RuntimeError):
+    """A training that cannot go on."""

@@ -62,6 +62,7 @@ class _Slot:
 
 _IN_FLIGHT = 2  # chunks per actor: one computes while the next one travels
 _CHUNK_S = 0.5  # time that a chunk should take
+_SHORT_S = 0.005
 _MAX_LOST_ALONE = 3
 _MAX_LATE = 2
 _SILENCE_S = 10.0  # beyond the time limit, for a worker that does not answer
@@ -114,7 +115,7 @@ class RayPool:
             max_restarts=-1,
             max_task_retries=0,
         )
-        with _own_code_by_value(task):
+        with own_code_by_value(task.builder, *(proxy.function for proxy in task.proxies)):
             self._task = ray.put(task)  # read again by every actor that restarts
         self._memory_limit_bytes = memory_limit_bytes or self._share_of_memory()
         self._slots = [_Slot(worker.remote()) for _ in range(workers)]
@@ -181,7 +182,11 @@ class RayPool:
             return self._suspects.popleft() if is_first else None
         if not self._queue:
             return None
-        size = min(self._chunk_size(), -(-len(self._queue) // self._workers))
+        # All that is queued is shared out, as a searcher may wait for it: over the chunks in flight too, so that actors
+        # end together, unless items are so short that their way takes longer than they do.
+        is_short = self._seconds_per_item is not None and self._seconds_per_item < _SHORT_S
+        shares = self._workers * (1 if is_short else _IN_FLIGHT)
+        size = min(self._chunk_size(), -(-len(self._queue) // shares))
         return self._chunk([self._queue.popleft() for _ in range(size)])
 
     def _chunk(self, items: list[_Item], *, is_suspect: bool = False) -> _Chunk:
@@ -395,14 +400,14 @@ def _on_one_line(error: Exception) -> str:
 
 
 @contextmanager
-def _own_code_by_value(task: EvaluationTask) -> Iterator[None]:
-    """Ship models and proxies of modules that are not installed along with the task: workers need no file of theirs."""
+def own_code_by_value(*functions: Callable[..., Any]) -> Iterator[None]:
+    """Within it, functions of modules that are not installed are pickled with their code: workers need no file."""
     from ray import cloudpickle
 
     installed = {Path(path).resolve() for path in sysconfig.get_paths().values()}
     installed |= {Path(__file__).resolve().parents[1] / name for name in ("raynas", "searchspaces")}
     modules = []
-    for function in (task.builder, *(proxy.function for proxy in task.proxies)):
+    for function in functions:
         module = sys.modules.get(getattr(function, "__module__", ""))
         file = getattr(module, "__file__", None)
         if module is None or file is None or module.__name__ == "__main__" or module in modules:

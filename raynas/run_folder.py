@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,14 @@ if TYPE_CHECKING:
     from raynas.plan import Plan
 
 
-def check_folder(folder: Path, identity: Mapping[str, Any], *, resume: bool) -> None:
+def check_folder(folder: Path, identity: Mapping[str, Any], *, resume: bool, kind: str = "search") -> None:
     """Refuse a folder that holds something else than this run; writes nothing.
+
+    Args:
+        folder: Which need not exist.
+        identity: Of the run.
+        resume: A run of this identity may be there.
+        kind: Of the run: search (also for score and scale), training, finalists or sweep.
 
     Raises:
         StoreError: It holds another run, or files that are no run; the message shows the difference.
@@ -34,26 +40,48 @@ def check_folder(folder: Path, identity: Mapping[str, Any], *, resume: bool) -> 
         return
     if not resume:
         raise StoreError(f"{folder} holds a run already: --resume continues it, another --out leaves it alone")
-    stored = read_description(folder)["identity"]
-    differences = _differences(stored, yaml.safe_load(yaml.safe_dump(_plain(identity))))
+    stored = read_description(folder)
+    if kind_of(stored) != kind:
+        raise StoreError(f"{folder} holds a run of the kind {kind_of(stored)}, not {kind}")
+    differences = _differences(stored["identity"], yaml.safe_load(yaml.safe_dump(_plain(identity))))
     if differences:
         raise StoreError(f"{folder} holds another run: {'; '.join(differences)}")
 
 
 def description(plan: Plan) -> str:
+    """run.yaml of a search, a scoring run or a growth."""
+    directions = {score.name: "max" if score.higher_is_better else "min" for score in plan.scores}
+    return described("search", plan.config.model_dump(), plan.identity(), directions=directions)
+
+
+def described(kind: str, config: Mapping[str, Any], identity: Mapping[str, Any], **more: Any) -> str:
     """run.yaml: the resolved configuration, what identifies the run, and with what it was made."""
     packages = ("raynas", "ray", "torch", "timm", "numpy", "optuna", "pyarrow")
     return yaml.safe_dump(
         {
-            "config": _plain(plan.config.model_dump()),
-            "identity": _plain(plan.identity()),
-            "directions": {score.name: "max" if score.higher_is_better else "min" for score in plan.scores},
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+            "kind": kind,
+            "config": _plain(config),
+            "identity": _plain(identity),
+            **_plain(more),
+            "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
             "machine": {"system": platform.platform(), "cores": os.cpu_count()},
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         },
         sort_keys=False,
     )
+
+
+def kind_of(description: Mapping[str, Any]) -> str:
+    """What a run folder holds, from its run.yaml."""
+    return str(description.get("kind", "search"))
+
+
+def _version(package: str) -> str | None:
+    """None for a package that is missing, as Ray may be where everything is scored in one process."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -84,7 +112,7 @@ def seconds_of_earlier_sessions(folder: Path) -> float:
 
 def _plain(value: Any) -> Any:
     """Tuples as lists, so that YAML reads back what was written."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]

@@ -123,7 +123,7 @@ class ResultStore:
         self._parts_folder = folder / "evaluations"
         try:
             self._parts_folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(folder / ".lock")
+            self._lock = locked(folder / ".lock")
         except OSError as error:
             raise StoreError(f"run folder {folder} cannot be written: {error}") from error
         try:
@@ -365,7 +365,12 @@ def _plain(type_: pa.DataType) -> pa.DataType:
     return type_.value_type if pa.types.is_dictionary(type_) else type_
 
 
-def _locked(path: Path) -> IO[str]:
+def locked(path: Path) -> IO[str]:
+    """An open file that no other process has locked; the lock lasts until it is closed.
+
+    Raises:
+        StoreError: Another process holds it.
+    """
     file = path.open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

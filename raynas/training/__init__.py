@@ -1,0 +1,1 @@
+"""From an architecture to trained weights."""

@@ -1,0 +1,125 @@
+"""Checkpoints of a training: written whole or not at all, read without running code that is in them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from raynas.errors import StoreError
+
+LAST, BEST = "last.pt", "best.pt"
+CHECKPOINTS = {"last": LAST, "best": BEST}
+
+State = dict[str, Any]
+"""model, ema, optimizer, scaler (state dicts or None), epoch and step to go on with, history, identity, sums."""
+
+
+def checkpoint_folder(folder: Path) -> Path:
+    """Where a training folder keeps its checkpoints."""
+    return folder / "checkpoints"
+
+
+def write_checkpoint(path: Path, state: State) -> None:
+    """Write a state under a temporary name, then rename it.
+
+    Raises:
+        StoreError: The disk is full or read-only.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # torch's writer has its own for a full disk
+        raise StoreError(f"cannot write {path}: {error}") from error
+
+
+def read_checkpoint(path: Path) -> State:
+    """A state with its tensors on the CPU.
+
+    Raises:
+        StoreError: The file is missing, damaged, or no checkpoint of a training.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise StoreError(f"there is no checkpoint {path}") from None
+    except Exception as error:  # zip, pickle and torch have their own for damaged files
+        raise StoreError(f"{path} is damaged or no checkpoint: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(state, dict) or "model" not in state:
+        raise StoreError(f"{path} is no checkpoint of a training")
+    return state
+
+
+def history_of(folder: Path) -> list[dict[str, Any]]:
+    """The finished epochs of a training folder, as its last checkpoint has them; none if there is none."""
+    path = checkpoint_folder(folder) / LAST
+    history: list[dict[str, Any]] = read_checkpoint(path)["history"] if path.exists() else []
+    return history
+
+
+def trained_weights(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The weights that count: the moving average where there is one."""
+    weights: dict[str, torch.Tensor] = state["ema"] if state.get("ema") is not None else state["model"]
+    return weights
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Weights by name from a checkpoint, a plain state dict, or a safetensors file.
+
+    Raises:
+        StoreError: The file cannot be read as one of them.
+    """
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            loaded: dict[str, torch.Tensor] = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise StoreError(f"cannot read weights {path}: {error}") from error
+        return loaded
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # as in read_checkpoint
+        raise StoreError(f"cannot read weights {path}: {' '.join(str(error).split())[:200]}") from error
+    if isinstance(content, dict) and "model" in content:
+        content = trained_weights(content)
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise StoreError(f"{path} holds no weights by name")
+    return content
+
+
+def check_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], where: str) -> None:
+    """Refuse weights that are not those of the model's architecture.
+
+    Args:
+        model: May be on the meta device.
+        weights: By name.
+        where: The file, for the message.
+
+    Raises:
+        StoreError: Names or shapes differ; the first of them are told.
+    """
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    odd = [
+        f"{name} is {_shape(found.get(name))} in the file and {_shape(expected.get(name))} in the model"
+        for name in [*expected, *(name for name in found if name not in expected)]
+        if expected.get(name) != found.get(name)
+    ]
+    if odd:
+        more = f", and {len(odd) - 3} more" if len(odd) > 3 else ""
+        raise StoreError(f"{where} holds the weights of another architecture: {'; '.join(odd[:3])}{more}")
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "missing" if shape is None else "x".join(map(str, shape)) or "a number"

@@ -1,0 +1,307 @@
+"""The best of a search trained against each other as Ray Tune trials, most of them stopped early (ASHA)."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic, perf_counter
+from typing import Any
+
+from raynas.cluster import connect
+from raynas.errors import ConfigError, StoreError
+from raynas.run import Interrupted, StopSignals
+from raynas.run_folder import check_folder, described, seconds_of_earlier_sessions
+from raynas.store import locked, write_json, write_text
+from raynas.training.config import TrainConfig
+from raynas.training.finalists import KIND, STOP_FILE, Finalist, FinalistsConfig, finalists
+from raynas.training.folder import counted_top1, load_training
+from raynas.training.plan import TrainingPlan, make_training_plan
+from raynas.training.watchers import check_loggers
+
+_LOOK_S = 1.0
+_GRACE_S = 90.0  # for trainings to write their checkpoints
+
+
+class FinalistsListener:
+    """Hears of the trainings' progress in the driver; the base class ignores it."""
+
+    def on_start(self, folder: Path, trials: int, epochs: int) -> None:
+        """The trainings start, or resume."""
+
+    def on_progress(self, trials: Sequence[Mapping[str, Any]]) -> None:
+        """How far each is, as in summary.json."""
+
+    def on_log(self, line: str) -> None:
+        """Something that a person wants to know."""
+
+
+class FinalistsPlan:
+    """What is trained, in values.
+
+    Args:
+        config: How.
+        members: The best of the search, best first.
+        plans: Their trainings by name.
+    """
+
+    def __init__(self, config: FinalistsConfig, members: Sequence[Finalist], plans: Mapping[str, TrainingPlan]) -> None:
+        self.config = config
+        self.members = tuple(members)
+        self.plans = dict(plans)
+
+    @property
+    def epochs(self) -> int:
+        """Of a whole training."""
+        return next(iter(self.plans.values())).config.epochs
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed session must share with the stored one."""
+        return {
+            "grace": self.config.grace,
+            "reduction": self.config.reduction,
+            "trainings": {name: plan.identity() for name, plan in self.plans.items()},
+        }
+
+
+def make_finalists_plan(config: FinalistsConfig) -> FinalistsPlan:
+    """Choose the architectures, and check all their trainings.
+
+    Raises:
+        RaynasError: As `finalists` and `make_training_plan`.
+        ConfigError: Settings that trials cannot have.
+    """
+    members = finalists(Path(config.source), config.top)
+    space = load_space(Path(config.source))
+    values: dict[str, Any] = {**config.training, "space": space["space"]}
+    values.setdefault("img_size", space["img_size"])
+    if values.get("workers"):
+        raise ConfigError("each finalist is trained by one process; workers cannot be set, trials run side by side")
+    plans = {}
+    for member in members:
+        made = TrainConfig.make({**values, "architecture": member.architecture.to_json(), "workers": 0})
+        # Trials say by their resources what they take of the cluster.
+        plans[member.name] = make_training_plan(made.resolved(address=None, gpus_per_worker=None))
+    if config.grace > next(iter(plans.values())).config.epochs:
+        raise ConfigError(f"grace is {config.grace} epochs, more than a whole training has")
+    return FinalistsPlan(config, members, plans)
+
+
+def load_space(source: Path) -> dict[str, Any]:
+    """Space and image side of a search."""
+    from raynas.run_folder import read_description
+
+    identity = read_description(source)["identity"]
+    return {"space": identity["space"], "img_size": identity["img_size"]}
+
+
+def execute_finalists(
+    plan: FinalistsPlan, folder: Path, *, resume: bool = False, listener: FinalistsListener | None = None
+) -> dict[str, Any]:
+    """Train the finalists, each in a folder of its own, as many at once as the cluster has room for.
+
+    Args:
+        plan: What to train.
+        folder: Created unless it exists.
+        resume: Go on with what the folder holds, by Tune's own restore: trials that ended are kept.
+        listener: Hears of progress.
+
+    Returns:
+        The summary, as in summary.json: kind, status, metric, source, epochs, `trials` (by accuracy), `best`, seconds.
+
+    Raises:
+        StoreError: The folder holds something else, is in use, or cannot be written.
+        PoolError: Ray cannot be started or joined.
+        Interrupted: SIGINT or SIGTERM; what was done is stored.
+    """
+    listener = listener or FinalistsListener()
+    training = next(iter(plan.plans.values())).config
+    check_loggers(training.loggers)
+    check_folder(folder, plan.identity(), resume=resume, kind=KIND)
+    with ExitStack() as stack:
+        signals = StopSignals()
+        signals.install()
+        stack.callback(signals.restore)
+        os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # relative paths mean the same in a trial
+        gpus = float(plan.config.training.get("gpus_per_worker") or 0.0)
+        threads = training.threads or 1
+        stack.callback(connect(plan.config.training.get("address"), min_cpus=threads, min_gpus=gpus))
+        signals.install()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(closing(locked(folder / ".lock")))
+        except OSError as error:
+            raise StoreError(f"cannot write to {folder}: {error}") from error
+        check_folder(folder, plan.identity(), resume=resume, kind=KIND)
+        write_text(folder / "run.yaml", described(KIND, plan.config.model_dump(), plan.identity()))
+        return _Session(plan, folder, signals.received, listener).carry_out(gpus, threads)
+
+
+class _Session:
+    """One session, and the watch over its trials."""
+
+    def __init__(self, plan: FinalistsPlan, folder: Path, stop: list[int], listener: FinalistsListener) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.stop = stop  # signals received
+        self.listener = listener
+        self.errors: dict[str, str] = {}
+        self._ended = _ended_before(folder)
+        self._at_rest: set[str] = set()
+        self._stopping_since: float | None = None
+        self._looked = -math.inf
+        self._running: set[str] = set()
+        self._seconds_before = seconds_of_earlier_sessions(folder)
+        self._started = perf_counter()
+
+    def carry_out(self, gpus: float, threads: int) -> dict[str, Any]:
+        """Train, keeping summary.json up to date, also when it ends badly."""
+        self.listener.on_start(self.folder, len(self.plan.plans), self.plan.epochs)
+        self._write_summary("running")
+        names = [name for name in self.plan.plans if name not in self._ended]
+        status = "failed"
+        try:
+            if names:
+                self._train(names, gpus, threads)
+            status = "interrupted" if self.stop else "completed"
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        finally:
+            with suppress(StoreError):  # on a full disk, the error that is on its way says more
+                summary = self._write_summary(status)
+        if self.stop:
+            raise Interrupted(self.stop[0], self.folder)
+        return summary
+
+    def _train(self, names: Sequence[str], gpus: float, threads: int) -> None:
+        from ray import tune
+        from ray.tune.schedulers import ASHAScheduler
+
+        from raynas.ray_pool import own_code_by_value
+        from raynas.tune import fit, trial_resources
+        from raynas.tune_training import TrainingJob, TrainingTrial
+
+        self._stop_file.unlink(missing_ok=True)
+        plans = {
+            name: replace(plan, config=plan.config.resolved(threads=threads, loader_processes=_processes(plan)))
+            for name, plan in self.plan.plans.items()
+        }
+        job = TrainingJob(self.folder.resolve(), plans)
+        scheduler = ASHAScheduler(
+            time_attr="epochs_done",
+            max_t=self.plan.epochs,
+            grace_period=self.plan.config.grace,
+            reduction_factor=self.plan.config.reduction,
+        )
+        with own_code_by_value(next(iter(plans.values())).task("cpu", threads=None, loader_processes=0).builder):
+            given = tune.with_parameters(TrainingTrial, job=job)
+        resources = trial_resources({"CPU": threads, "GPU": gpus}, 0, {})
+        trainable: type = tune.with_resources(given, resources)
+        fit(trainable, names, self.folder, self, scheduler=scheduler, metric="top1", mode="max")
+        self._stop_file.unlink(missing_ok=True)
+        if not self.stop:
+            self._ended |= {name: "stopped" for name in names if name not in self._ended}
+
+    @property
+    def _stop_file(self) -> Path:
+        return self.folder / STOP_FILE
+
+    # -- watching over the trials --------------------------------------------------------------------------------
+
+    def on_step(self, running: Sequence[str]) -> bool:
+        """See `raynas.tune.Watch`."""
+        now = monotonic()
+        if self.stop and self._stopping_since is None:
+            self._stopping_since = now
+            self._stop_file.touch()
+            self.listener.on_log(f"{signal.Signals(self.stop[0]).name}: the trainings write their checkpoints")
+        if now - self._looked > _LOOK_S:
+            self._looked = now
+            self._running = set(running)
+            self.listener.on_progress(self._write_summary("running")["trials"])
+        if self._stopping_since is None:
+            return False
+        return self._at_rest.issuperset(running) or now - self._stopping_since > _GRACE_S
+
+    def on_result(self, name: str, result: Mapping[str, Any]) -> None:
+        """See `raynas.tune.Watch`."""
+        if result["status"] == "interrupted":
+            self._at_rest.add(name)
+        elif result["status"] != "running":
+            self._ended[name] = str(result["status"])
+            if result["status"] == "failed":
+                self.errors[name] = str(result["error"])
+                self.listener.on_log(f"{name} failed: {result['error']}")
+
+    def on_lost(self, name: str, is_final: bool) -> None:
+        """See `raynas.tune.Watch`."""
+        if not is_final:
+            self.listener.on_log(f"{name}: its process is lost; the training goes on from its last checkpoint")
+            return
+        self._ended[name] = "failed"
+        self.errors[name] = "its process was lost again and again"
+
+    # -- what it comes to ----------------------------------------------------------------------------------------
+
+    def _write_summary(self, status: str) -> dict[str, Any]:
+        trials = [self._trial(member) for member in self.plan.members]
+        trials.sort(key=lambda trial: -math.inf if trial["top1"] is None else trial["top1"], reverse=True)
+        for rank, trial in enumerate(trials, start=1):
+            trial["rank"] = rank
+        summary = {
+            "kind": KIND,
+            "status": status,
+            "metric": "top1",
+            "source": self.plan.config.source,
+            "epochs": self.plan.epochs,
+            "trials": trials,
+            # A training that went to its end is comparable with others; the accuracy of a stopped one is not.
+            "best": [trial for trial in trials if trial["status"] == "completed"],
+            "seconds": self._seconds_before + perf_counter() - self._started,
+            "error": None,
+        }
+        write_json(self.folder / "summary.json", summary)
+        return summary
+
+    def _trial(self, member: Finalist) -> dict[str, Any]:
+        plan = self.plan.plans[member.name]
+        folder = self.folder / member.name
+        history: list[dict[str, Any]] = []
+        with suppress(StoreError, OSError, ValueError):  # not there yet
+            history = load_training(folder).metrics.to_pylist()
+        status = self._ended.get(member.name, "running" if member.name in self._running else "waiting")
+        return {
+            "rank": 0,
+            "name": member.name,
+            "architecture": {name: member.architecture[name] for name in member.architecture},
+            "text": plan.space.text(member.architecture),
+            "folder": member.name,
+            "status": status,
+            "epochs_done": len(history),
+            "epochs": self.plan.epochs,
+            "top1": counted_top1(history[-1]) if history else None,
+            "num_params": plan.num_params,
+            "macs": plan.macs,
+            "score": member.scores,
+            "error": self.errors.get(member.name),
+        }
+
+
+def _ended_before(folder: Path) -> dict[str, str]:
+    """Trials that ended in earlier sessions, with their statuses; those that failed are tried again."""
+    try:
+        trials = json.loads((folder / "summary.json").read_text())["trials"]
+        return {trial["name"]: trial["status"] for trial in trials if trial["status"] in ("completed", "stopped")}
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def _processes(plan: TrainingPlan) -> int:
+    given = plan.config.loader_processes
+    return 1 if given is None else given

@@ -1,0 +1,144 @@
+"""A training folder, read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raynas.errors import ConfigError, StoreError
+from raynas.registry import spaces
+from raynas.retokenization import Phase, phase_at
+from raynas.run_folder import kind_of, read_description
+from raynas.space import Architecture, SearchSpace
+
+if TYPE_CHECKING:
+    from torch import nn
+
+METRICS = pa.schema(
+    [
+        ("epoch", pa.int32()),
+        ("lr", pa.float64()),
+        ("train_loss", pa.float64()),
+        ("val_loss", pa.float64()),
+        ("val_top1", pa.float64()),
+        ("ema_val_loss", pa.float64()),
+        ("ema_val_top1", pa.float64()),
+        ("stride", pa.int32()),
+        ("dilation", pa.int32()),
+        ("macs", pa.int64()),
+        ("images_per_s", pa.float64()),
+        ("train_s", pa.float64()),
+        ("data_wait_s", pa.float64()),
+        ("eval_s", pa.float64()),
+        ("seconds", pa.float64()),
+    ]
+)
+"""Of metrics.parquet; top-1 are fractions, `macs` of a forward pass of one image, `seconds` since the start."""
+
+
+@dataclass(frozen=True, repr=False)
+class Training:
+    """A training folder, finished or not.
+
+    Args:
+        folder: Where it is.
+        description: run.yaml: `config`, `identity`, `model`, `versions`, `machine`.
+        summary: summary.json; empty if the training was killed before it wrote one.
+        metrics: One row per finished epoch, with the columns of `raynas.training.watchers.METRICS`.
+    """
+
+    folder: Path
+    description: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    metrics: pa.Table
+
+    def __repr__(self) -> str:
+        done, top1 = self.summary.get("epochs_done", 0), self.summary.get("top1")
+        accuracy = "" if top1 is None else f", top-1 {top1:.4f}"
+        return f"Training({str(self.folder)!r}, {self.summary.get('status', 'unknown')}, {done} epochs{accuracy})"
+
+    @property
+    def architecture(self) -> Architecture:
+        """What was trained."""
+        return Architecture(self.description["model"]["architecture"])
+
+    def model(self, checkpoint: str = "last", *, space: SearchSpace | None = None) -> nn.Module:
+        """The network with its trained weights, the moving average where there is one, in eval mode.
+
+        Args:
+            checkpoint: "last", or "best" by the accuracy on the images to evaluate on.
+            space: Where it is not a registered one.
+
+        Raises:
+            ConfigError: The checkpoint has another name.
+            StoreError: It is missing, damaged, or of another architecture.
+        """
+        return self.loaded(checkpoint, space=space).model
+
+    def loaded(self, checkpoint: str = "last", *, space: SearchSpace | None = None) -> Loaded:
+        """As `model`, with what else the checkpoint says; tokens are of the size that they had in training last."""
+        from raynas.models.build import builder
+        from raynas.training.checkpoints import (
+            CHECKPOINTS,
+            check_weights,
+            checkpoint_folder,
+            read_checkpoint,
+            trained_weights,
+        )
+
+        if checkpoint not in CHECKPOINTS:
+            raise ConfigError(f"checkpoint is {checkpoint!r}; it is one of {', '.join(CHECKPOINTS)}")
+        path = checkpoint_folder(self.folder) / CHECKPOINTS[checkpoint]
+        state = read_checkpoint(path)
+        found = space or spaces.get(self.description["model"]["space"])
+        model = builder(found)(self.architecture, **self.description["model"]["settings"])
+        weights = trained_weights(state)
+        check_weights(model, weights, str(path))
+        model.load_state_dict(weights)
+        phases = [Phase(*phase) for phase in self.description["config"].get("retokenize") or ()]
+        # Between epochs, the checkpoint names the next one.
+        phase = phase_at(phases, max(0, state["epoch"] - (not state["step"]))) if phases else None
+        if phase is not None:
+            model.retokenize(phase.stride, phase.dilation)  # type: ignore[operator]
+        return Loaded(model.eval(), state, phase)
+
+
+class Loaded(NamedTuple):
+    """A checkpoint with its network."""
+
+    model: nn.Module
+    state: dict[str, Any]
+    phase: Phase | None
+
+
+def counted_top1(row: Mapping[str, Any]) -> float:
+    """Accuracy of the weights that count: the moving average where there is one."""
+    value = row["val_top1"] if row["ema_val_top1"] is None else row["ema_val_top1"]
+    return float(value)
+
+
+def load_training(folder: str | Path) -> Training:
+    """Read a training folder.
+
+    Raises:
+        StoreError: It holds no training.
+    """
+    folder = Path(folder)
+    description = read_description(folder)
+    if kind_of(description) != "training":
+        raise StoreError(f"{folder} holds a run of the kind {kind_of(description)}, not a training")
+    try:
+        summary = json.loads((folder / "summary.json").read_text())
+    except FileNotFoundError:
+        summary = {}
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot read {folder / 'summary.json'}: {error}") from None
+    metrics = folder / "metrics.parquet"
+    table = pq.read_table(metrics) if metrics.exists() else METRICS.empty_table()
+    return Training(folder, description, summary, table)

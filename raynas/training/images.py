@@ -1,0 +1,223 @@
+"""Images for training: an order and a variation of every image that follow from the seed alone.
+
+A step's global batch is the same set of images whoever computes it. It is cut into pieces, one for each pass of each
+worker; every piece holds an image together with the one that Mixup and CutMix mix it with, so that the mixture does not
+depend on the cut either. What an image looks like in an epoch follows from hash(seed, epoch, row): neither processes
+that prepare images, nor workers, nor a resumed run change it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from raynas.data import IMAGENET_MEAN, IMAGENET_STD, ImageDataset
+from raynas.errors import ConfigError
+from raynas.seeds import seed_from
+
+
+class Images(NamedTuple):
+    """One piece of a batch."""
+
+    images: torch.Tensor  # (b, 3, img_size, img_size), normalised
+    labels: torch.Tensor  # (b,)
+
+
+Transform = Callable[[Any], torch.Tensor]
+
+
+def train_transform(img_size: int, augmentation: dict[str, Any]) -> Transform:
+    """timm's transform from an RGB image to a varied, normalised tensor (3, img_size, img_size).
+
+    Args:
+        img_size: Image side in pixels.
+        augmentation: As from `TrainConfig.augmentation`.
+
+    Raises:
+        ConfigError: timm does not know the text of auto_augment.
+    """
+    from timm.data import create_transform
+
+    try:
+        transform: Transform = create_transform(
+            img_size,
+            is_training=True,
+            scale=(augmentation["min_scale"], 1.0),
+            ratio=(1.0, 1.0) if augmentation["min_scale"] == 1.0 else (3 / 4, 4 / 3),
+            hflip=augmentation["hflip"],
+            color_jitter=augmentation["color_jitter"],
+            auto_augment=augmentation["auto_augment"] or None,
+            interpolation="bicubic",
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            re_prob=augmentation["erasing"],
+            re_mode="pixel",
+        )
+    except (AssertionError, KeyError, ValueError, IndexError) as error:
+        raise ConfigError(
+            f"auto_augment {augmentation['auto_augment']!r} is not what timm reads, such as rand-m9-mstd0.5-inc1 "
+            f"({type(error).__name__}: {error})"
+        ) from None
+    return transform
+
+
+def eval_transform(img_size: int) -> Transform:
+    """timm's transform from an RGB image, squeezed to a square (bicubic), to a normalised tensor."""
+    from timm.data import create_transform
+
+    transform: Transform = create_transform(
+        img_size, interpolation="bicubic", mean=IMAGENET_MEAN, std=IMAGENET_STD, crop_pct=1.0, crop_mode="squash"
+    )
+    return transform
+
+
+class _Visit(NamedTuple):
+    """An image in an epoch."""
+
+    epoch: int
+    row: int
+
+
+class _Prepared(Dataset[tuple[torch.Tensor, int]]):
+    """Images by visit; runs in the processes that prepare images."""
+
+    def __init__(self, dataset: ImageDataset, rows: np.ndarray, transform: Transform, seed: int) -> None:
+        self._dataset = dataset
+        self._rows = rows
+        self._transform = transform
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, visit: _Visit) -> tuple[torch.Tensor, int]:
+        row = int(self._rows[visit.row])
+        (image,), (label,) = self._dataset.read([row])
+        seed_generators(self._seed, visit.epoch, row)
+        return self._transform(image), int(label)
+
+
+def seed_generators(*parts: int | str) -> None:
+    """Make the process-wide generators of torch, NumPy and Python, which timm draws from, follow from a seed."""
+    seed = seed_from(*parts)
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    random.seed(seed)
+
+
+def pieces(batch: np.ndarray, n: int) -> list[np.ndarray]:
+    """Cut a batch of rows into n pieces of nearly equal size, for any of which reversal pairs the same rows.
+
+    Reversed, as by timm's Mixup, row i of the batch meets row B - 1 - i; so it does in its piece.
+
+    Args:
+        batch: (B,), B even.
+        n: At most B / 2.
+    """
+    half = len(batch) // 2
+    parts = np.array_split(np.arange(half), n)
+    return [np.concatenate([batch[part], batch[::-1][part][::-1]]) for part in parts]
+
+
+class _Order:
+    """The rows of every remaining piece of one worker, in the order of training."""
+
+    def __init__(self, n: int, batch_size: int, seed: int, epochs: range, first_step: int, place: tuple[int, int, int]):
+        self._n = n
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epochs = epochs
+        self._first_step = first_step
+        self._place = place
+
+    def __iter__(self) -> Iterator[list[_Visit]]:
+        rank, world, passes = self._place
+        for epoch in self._epochs:
+            order = np.random.default_rng(seed_from(self._seed, "order", epoch)).permutation(self._n)
+            for step in range(self._first_step if epoch == self._epochs.start else 0, self._n // self._batch_size):
+                batch = order[step * self._batch_size : (step + 1) * self._batch_size]
+                for piece in pieces(batch, world * passes)[rank * passes : (rank + 1) * passes]:
+                    yield [_Visit(epoch, int(row)) for row in piece]
+
+
+def train_loader(
+    dataset: ImageDataset,
+    rows: np.ndarray,
+    transform: Transform,
+    *,
+    batch_size: int,
+    seed: int,
+    epochs: range,
+    first_step: int,
+    place: tuple[int, int, int],
+    processes: int,
+    pin_memory: bool,
+) -> DataLoader[Any]:
+    """All pieces that one worker computes from a step on to the end of training, in one stream.
+
+    Across the ends of epochs, images are prepared ahead without a pause.
+
+    Args:
+        dataset, rows: Which images; an epoch is a random order of the rows, without the rest of the division.
+        transform: From `train_transform`.
+        batch_size: Of a step, over all workers; even.
+        seed: Of orders and variations.
+        epochs: The remaining ones.
+        first_step: Of the first of them.
+        place: Rank of the worker, number of workers, passes in which a worker computes its part of a step.
+        processes: That prepare images; 0: this one.
+        pin_memory: For copies to a GPU.
+    """
+    return DataLoader(
+        _Prepared(dataset, rows, transform, seed),
+        batch_sampler=_Order(len(rows), batch_size, seed, epochs, first_step, place),  # type: ignore[arg-type]
+        num_workers=processes,
+        collate_fn=_collated,
+        pin_memory=pin_memory,
+        prefetch_factor=4 if processes else None,
+        worker_init_fn=_one_thread,
+    )
+
+
+def eval_loader(
+    dataset: ImageDataset,
+    rows: np.ndarray,
+    transform: Transform,
+    *,
+    batch_size: int,
+    place: tuple[int, int],
+    processes: int,
+    pin_memory: bool,
+) -> DataLoader[Any]:
+    """One worker's part of the images to evaluate on; may be iterated again and again.
+
+    Arguments are those of `train_loader`, with rank and number of workers in `place`.
+    """
+    rank, world = place
+    mine = range(rank, len(rows), world)
+    visits = [[_Visit(0, row) for row in mine[i : i + batch_size]] for i in range(0, len(mine), batch_size)]
+    return DataLoader(
+        _Prepared(dataset, rows, transform, 0),
+        batch_sampler=visits,  # type: ignore[arg-type]
+        num_workers=processes,
+        collate_fn=_collated,
+        pin_memory=pin_memory,
+        persistent_workers=processes > 0,
+        worker_init_fn=_one_thread,
+    )
+
+
+def _collated(samples: Sequence[tuple[torch.Tensor, int]]) -> Images:
+    images, labels = zip(*samples, strict=True)
+    return Images(torch.stack(images), torch.tensor(labels))
+
+
+def _one_thread(process: int) -> None:
+    torch.set_num_threads(1)

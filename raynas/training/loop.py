@@ -1,0 +1,492 @@
+"""The one training loop: mixed precision, accumulation, moving averages, evaluation, checkpoints, several workers.
+
+A recipe supplies the loss and changes the model from epoch to epoch. A training is a function of its task: it can be
+stopped after any step and goes on with the same images, learning rates and random draws, on any number of workers.
+
+Letters: B images of a step over all workers, W workers, A passes of a worker in a step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter, time
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from raynas.data import open_dataset
+from raynas.errors import TrainingError
+from raynas.seeds import seed_from
+from raynas.space import Architecture
+from raynas.training.checkpoints import (
+    BEST,
+    LAST,
+    State,
+    check_weights,
+    checkpoint_folder,
+    read_checkpoint,
+    read_weights,
+    write_checkpoint,
+)
+from raynas.training.folder import counted_top1
+from raynas.training.images import Images, eval_loader, eval_transform, seed_generators, train_loader, train_transform
+from raynas.training.recipe import Recipe
+
+Row = dict[str, Any]
+"""What is known of a finished epoch; the columns of metrics.parquet."""
+
+_PROGRESS_EVERY_S = 0.5
+_STOP_ASKED_EVERY = 10  # steps, with several workers
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """All that a worker needs, in values that travel.
+
+    Args:
+        builder, architecture, settings: Of the model.
+        recipe: Makes the recipe.
+        data, val_data: What `open_dataset` reads.
+        rows, val_rows: Of either.
+        img_size: Image side in pixels.
+        augmentation: As from `TrainConfig.augmentation`.
+        epochs, batch_size, accumulation: Batch sizes are over all workers; accumulation divides a worker's part.
+        optimizer: Keywords of timm's create_optimizer_v2.
+        schedule: Keywords of timm's create_scheduler_v2.
+        clip_grad: Largest norm of the gradient; None: not clipped.
+        ema_decay: 0 keeps no moving average.
+        precision: "float32", "bfloat16" or "float16".
+        weights: File to start from; None: drawn from the seed.
+        seed: Of weights, orders, variations and drops.
+        identity: A text that a checkpoint must share.
+        checkpoint_every_s: Beside the one at the end of every epoch.
+        phases: (first epoch, stride, dilation, MACs of an image); one entry without stride where nothing changes.
+        threads: Of torch in a worker; None: as they are.
+        loader_processes: That prepare images, for each worker.
+    """
+
+    builder: Callable[..., nn.Module]
+    architecture: Architecture
+    settings: Mapping[str, Any]
+    recipe: Callable[[], Recipe]
+    data: str
+    val_data: str
+    rows: np.ndarray
+    val_rows: np.ndarray
+    img_size: int
+    augmentation: Mapping[str, Any]
+    epochs: int
+    batch_size: int
+    accumulation: int
+    optimizer: Mapping[str, Any]
+    schedule: Mapping[str, Any]
+    clip_grad: float | None
+    ema_decay: float
+    precision: str
+    weights: str | None
+    seed: int
+    identity: str
+    checkpoint_every_s: float
+    phases: tuple[tuple[int, int | None, int | None, int], ...]
+    threads: int | None
+    loader_processes: int
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        return len(self.rows) // self.batch_size
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker stands.
+
+    Args:
+        rank, world: Its number, and how many there are; more than one are joined by torch.distributed.
+        device: Where it computes.
+    """
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is.
+
+    Args:
+        epoch, step: Finished epochs, and steps of the one under way.
+        epochs, steps: How many there are.
+        images_per_s: Since the start of this session.
+        loss: Of a late step; NaN before the first.
+        left_s: Estimated time left, by the MACs that are left; NaN before it is known.
+        history: Finished epochs.
+    """
+
+    epoch: int
+    step: int
+    epochs: int
+    steps: int
+    images_per_s: float
+    loss: float
+    left_s: float
+    history: list[Row]
+
+
+class Watcher:
+    """Hears of a training on its first worker, and may stop it; the base class does neither."""
+
+    def on_progress(self, progress: Progress) -> None:
+        """Some steps were done."""
+
+    def on_epoch(self, row: Row) -> None:
+        """An epoch was finished, and its checkpoint written."""
+
+    def is_stopped(self) -> bool:
+        """Whether to stop after this step, with a checkpoint."""
+        return False
+
+
+def train(task: TrainingTask, folder: Path, place: Place, watcher: Watcher) -> bool:
+    """Train, or go on with the checkpoint in the folder.
+
+    Args:
+        task: What to train.
+        folder: Seen by all workers; the first one writes checkpoints into it.
+        place: Of this worker.
+        watcher: Called on the first worker only.
+
+    Returns:
+        Whether all epochs are done; False if the watcher stopped it.
+
+    Raises:
+        TrainingError: The loss is not finite.
+        StoreError: A checkpoint is of another training, or cannot be written.
+        DataError: An image cannot be read.
+    """
+    if task.threads is not None:
+        torch.set_num_threads(task.threads)
+    training = _Training(task, folder, place, watcher)
+    return training.carry_out()
+
+
+class _Training:
+    """The state of a training on one worker."""
+
+    def __init__(self, task: TrainingTask, folder: Path, place: Place, watcher: Watcher) -> None:
+        from timm.optim import create_optimizer_v2
+        from timm.scheduler import create_scheduler_v2
+        from timm.utils import ModelEmaV3
+
+        self.task, self.place, self.watcher = task, place, watcher
+        self.checkpoints = checkpoint_folder(folder)
+        self.recipe = task.recipe()
+        self.model = _built(task).to(place.device)
+        self.optimizer = create_optimizer_v2(self.model, **task.optimizer)
+        self.scheduler, _ = create_scheduler_v2(
+            self.optimizer, num_epochs=task.epochs, step_on_epochs=False, updates_per_epoch=task.steps, **task.schedule
+        )
+        self.ema = ModelEmaV3(self.model, decay=task.ema_decay, use_warmup=True) if task.ema_decay else None
+        self.scaler = torch.amp.GradScaler(place.device.type, enabled=task.precision == "float16")
+        self.history: list[Row] = []
+        self.first_epoch, self.first_step = 0, 0
+        self.sums = _Sums()
+        self._restore()
+        self.reached = (self.first_epoch, self.first_step)
+        # Made after the weights are loaded, since it sends those of the first worker to the others.
+        self.parallel = _data_parallel(self.model, place)
+
+        self._seconds_before = self.history[-1]["seconds"] if self.history else 0.0
+        self._seconds_before += self.sums.seconds
+        self._started = perf_counter()
+        self._images = 0
+        self._macs_done = 0.0
+        self._loss = torch.full((), math.nan)
+        self._progress_told = -math.inf
+        self._saved = time()
+
+    # -- the course ----------------------------------------------------------------------------------------------
+
+    def carry_out(self) -> bool:
+        task, place = self.task, self.place
+        dataset, val_dataset = open_dataset(task.data), open_dataset(task.val_data)
+        dataset.hold()
+        val_dataset.hold()
+        loading: dict[str, Any] = {
+            "processes": task.loader_processes,
+            "pin_memory": place.device.type == "cuda",
+        }
+        stream = iter(
+            train_loader(
+                dataset,
+                task.rows,
+                train_transform(task.img_size, dict(task.augmentation)),
+                batch_size=task.batch_size,
+                seed=task.seed,
+                epochs=range(self.first_epoch, task.epochs),
+                first_step=self.first_step,
+                place=(place.rank, place.world, task.accumulation),
+                **loading,
+            )
+        )
+        evaluation = eval_loader(
+            val_dataset,
+            task.val_rows,
+            eval_transform(task.img_size),
+            batch_size=max(1, task.batch_size // (place.world * task.accumulation)),
+            place=(place.rank, place.world),
+            **loading,
+        )
+        for epoch in range(self.first_epoch, task.epochs):
+            self.recipe.start_epoch(self.model, epoch)
+            if self.ema is not None:
+                self.recipe.start_epoch(self.ema.module, epoch)
+            self.model.train()
+            for step in range(self.first_step if epoch == self.first_epoch else 0, task.steps):
+                self._step(epoch, step, stream)
+                self.reached = (epoch, step + 1)
+                self._tell(epoch, step + 1)
+                if self._is_stopped(step) and not (epoch == task.epochs - 1 and step == task.steps - 1):
+                    self._save(LAST)
+                    return False
+                if time() - self._saved > task.checkpoint_every_s:
+                    self._save(LAST)
+            self._finish_epoch(epoch, evaluation)
+        return True
+
+    def _step(self, epoch: int, step: int, stream: Iterator[Images]) -> None:
+        task, place = self.task, self.place
+        started = perf_counter()
+        total = torch.zeros((), device=place.device)
+        waited = 0.0
+        for number in range(task.accumulation):
+            before = perf_counter()
+            piece = next(stream)
+            images = piece.images.to(place.device, non_blocking=True)
+            labels = piece.labels.to(place.device, non_blocking=True)
+            waited += perf_counter() - before
+            seed_generators(task.seed, "step", epoch, step, place.rank, number)
+            # Mixtures are of the whole batch, whichever worker computes them.
+            np.random.seed(seed_from(task.seed, "mix", epoch, step) % 2**32)  # noqa: NPY002
+            is_last = number == task.accumulation - 1
+            with self._no_exchange(is_last):
+                with self._mixed_precision():
+                    loss = self.recipe.loss(self.parallel, images, labels)
+                # Workers' gradients are averaged, and pieces may differ by an image.
+                share = len(labels) * place.world / task.batch_size
+                self.scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach().float() * share
+        self.scaler.unscale_(self.optimizer)
+        if task.clip_grad is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), task.clip_grad)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        updates = epoch * task.steps + step + 1
+        if self.ema is not None:
+            self.ema.update(self.model, step=updates)
+        self.sums.lr = self.optimizer.param_groups[0]["lr"]
+        self.scheduler.step_update(updates)
+        self._loss = total
+        self.sums.add(total, waited, perf_counter() - started)
+        self._images += task.batch_size
+        self._macs_done += self._macs(epoch)
+
+    def _finish_epoch(self, epoch: int, evaluation: Any) -> None:
+        sums, task = self.sums, self.task
+        started = perf_counter()
+        loss = _mean_over_workers(sums.loss / max(sums.steps, 1), self.place)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss} in epoch {epoch}: a lower lr than {task.optimizer['lr']:g}, clip_grad or more "
+                "warmup_epochs may help"
+            )
+        train_s = sums.seconds
+        val_loss, val_top1 = self._evaluated(self.model, evaluation)
+        ema_loss, ema_top1 = (None, None) if self.ema is None else self._evaluated(self.ema.module, evaluation)
+        _, stride, dilation, macs = self._phase(epoch)
+        row: Row = {
+            "epoch": epoch,
+            "lr": sums.lr,
+            "train_loss": loss,
+            "val_loss": val_loss,
+            "val_top1": val_top1,
+            "ema_val_loss": ema_loss,
+            "ema_val_top1": ema_top1,
+            "stride": stride,
+            "dilation": dilation,
+            "macs": macs,
+            "images_per_s": task.steps * task.batch_size / train_s,
+            "train_s": train_s,
+            "data_wait_s": sums.waited,
+            "eval_s": perf_counter() - started,
+            "seconds": self._seconds_before + perf_counter() - self._started,
+        }
+        best = max((counted_top1(past) for past in self.history), default=-1.0)
+        self.history.append(row)
+        self.reached = (epoch + 1, 0)
+        self.sums = _Sums()
+        self._save(LAST, *([BEST] if counted_top1(row) > best else []))
+        if self.place.rank == 0:
+            self.watcher.on_epoch(row)
+            self._progress_told = -math.inf
+        self._tell(epoch + 1, 0)
+
+    @torch.no_grad()
+    def _evaluated(self, model: nn.Module, evaluation: Any) -> tuple[float, float]:
+        """Mean cross-entropy and top-1 accuracy over all images."""
+        model.eval()
+        found = torch.zeros(3, dtype=torch.float64, device=self.place.device)
+        for images, labels in evaluation:
+            with self._mixed_precision():
+                logits = model(images.to(self.place.device, non_blocking=True)).float()
+            labels = labels.to(self.place.device, non_blocking=True)
+            found[0] += nn.functional.cross_entropy(logits, labels, reduction="sum")
+            found[1] += (logits.argmax(1) == labels).sum()
+            found[2] += len(labels)
+        if self.place.world > 1:
+            dist.all_reduce(found)
+        model.train()
+        loss, right, n = found.tolist()
+        return loss / n, right / n
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------
+
+    def _restore(self) -> None:
+        path = self.checkpoints / LAST
+        if not path.exists():
+            return
+        state = read_checkpoint(path)
+        if state["identity"] != self.task.identity:
+            raise TrainingError(f"{path} is of another training than this one")
+        check_weights(self.model, state["model"], str(path))
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.ema is not None:
+            self.ema.module.load_state_dict(state["ema"])
+        self.history = state["history"]
+        self.first_epoch, self.first_step = state["epoch"], state["step"]
+        self.sums = _Sums(**state["sums"])
+        self.scheduler.step_update(self.first_epoch * self.task.steps + self.first_step)
+
+    def _save(self, *names: str) -> None:
+        self._saved = time()
+        if self.place.rank:
+            return
+        state: State = {
+            "model": self.model.state_dict(),
+            "ema": None if self.ema is None else self.ema.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "epoch": self.reached[0],
+            "step": self.reached[1],
+            "history": self.history,
+            "sums": self.sums.plain(),
+            "identity": self.task.identity,
+        }
+        for name in names:
+            write_checkpoint(self.checkpoints / name, state)
+
+    # -- small things --------------------------------------------------------------------------------------------
+
+    def _is_stopped(self, step: int) -> bool:
+        if self.place.world == 1:
+            return self.watcher.is_stopped()
+        if step % _STOP_ASKED_EVERY:
+            return False
+        asked = torch.tensor(float(self.place.rank == 0 and self.watcher.is_stopped()), device=self.place.device)
+        dist.broadcast(asked, 0)
+        return bool(asked)
+
+    def _tell(self, epoch: int, step: int) -> None:
+        now = perf_counter()
+        if self.place.rank or now - self._progress_told < _PROGRESS_EVERY_S:
+            return
+        self._progress_told = now
+        passed = now - self._started
+        left = sum(self._macs(later) for later in range(epoch, self.task.epochs)) * self.task.steps
+        left -= step * self._macs(min(epoch, self.task.epochs - 1)) if step else 0
+        self.watcher.on_progress(
+            Progress(
+                epoch,
+                step,
+                self.task.epochs,
+                self.task.steps,
+                self._images / passed,
+                float(self._loss),
+                passed / self._macs_done * left if self._macs_done else math.nan,
+                self.history,
+            )
+        )
+
+    def _phase(self, epoch: int) -> tuple[int, int | None, int | None, int]:
+        return [phase for phase in self.task.phases if phase[0] <= epoch][-1]
+
+    def _macs(self, epoch: int) -> int:
+        return self._phase(epoch)[3]
+
+    def _mixed_precision(self) -> AbstractContextManager[Any]:
+        if self.task.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.place.device.type, dtype=getattr(torch, self.task.precision))
+
+    def _no_exchange(self, is_last: bool) -> AbstractContextManager[Any]:
+        """Gradients are exchanged with the last pass of a step only."""
+        if self.place.world == 1 or is_last:
+            return nullcontext()
+        context: AbstractContextManager[Any] = self.parallel.no_sync()  # type: ignore[operator]
+        return context
+
+
+@dataclass
+class _Sums:
+    """What an epoch adds up, kept in checkpoints, so that an epoch in two parts has the row of a whole one."""
+
+    loss: Any = 0.0  # a tensor while it grows, so that no step waits for the device
+    waited: float = 0.0
+    seconds: float = 0.0
+    steps: int = 0
+    lr: float = 0.0
+
+    def add(self, loss: torch.Tensor, waited: float, seconds: float) -> None:
+        self.loss = self.loss + loss.double()
+        self.waited += waited
+        self.seconds += seconds
+        self.steps += 1
+
+    def plain(self) -> dict[str, Any]:
+        return {**vars(self), "loss": float(self.loss)}
+
+
+def _built(task: TrainingTask) -> nn.Module:
+    seed_generators(task.seed, "weights")
+    model = task.builder(task.architecture, **task.settings)
+    if task.weights is not None:
+        weights = read_weights(Path(task.weights))
+        check_weights(model, weights, task.weights)
+        model.load_state_dict(weights)
+    return model
+
+
+def _data_parallel(model: nn.Module, place: Place) -> nn.Module:
+    if place.world == 1:
+        return model
+    devices = [place.device] if place.device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(model, device_ids=devices)
+
+
+def _mean_over_workers(value: Any, place: Place) -> float:
+    if place.world == 1:
+        return float(value)
+    mean = torch.as_tensor(value, device=place.device, dtype=torch.float64) / place.world
+    dist.all_reduce(mean)
+    return float(mean)

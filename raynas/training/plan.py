@@ -1,0 +1,347 @@
+"""A training's configuration resolved to values; everything is checked here, before anything starts."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from raynas.cost import cost
+from raynas.data import ImageDataset, open_dataset
+from raynas.errors import ConfigError, StoreError
+from raynas.models.build import builder
+from raynas.registry import spaces
+from raynas.retokenization import Phase, check_schedule, parse_schedule, phase_macs
+from raynas.seeds import seed_from
+from raynas.space import Architecture, SearchSpace
+from raynas.training.checkpoints import check_weights, read_weights
+from raynas.training.config import BASE_BATCH_SIZE, BASE_LR, WITHOUT_EFFECT, TrainConfig
+from raynas.training.images import train_transform
+from raynas.training.loop import TrainingTask
+from raynas.training.recipe import Classification, Recipe
+
+_RANDOM_IMAGES = 10_000
+_WITH_PATH = ("parquet", "folder")
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What a training will do, in values.
+
+    Args:
+        config: With all defaults filled in, save those that depend on the machine.
+        space, architecture: What is trained.
+        num_params, macs: Of the model; MACs of one forward pass of one image without re-tokenization.
+        phases: Of the re-tokenization, with the MACs of an image; one phase without stride if there is none.
+        data, val_data: What the workers open, with absolute paths.
+        rows, val_rows: Of either.
+        label_names: In label order; empty if unknown.
+        data_hash: Of the labels of all rows, so that another set is noticed.
+    """
+
+    config: TrainConfig
+    space: SearchSpace
+    architecture: Architecture
+    num_params: int
+    macs: int
+    phases: tuple[tuple[int, int | None, int | None, int], ...]
+    data: str
+    val_data: str
+    rows: np.ndarray
+    val_rows: np.ndarray
+    label_names: tuple[str, ...]
+    data_hash: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Keywords with which the model is built."""
+        return _model_settings(self.space, self.config)
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        return len(self.rows) // self.config.batch_size
+
+    def training_macs(self, *, epochs: int | None = None, full: bool = False) -> int:
+        """Multiply-adds of training, forward and backward passes counted as three forward ones.
+
+        Args:
+            epochs: The first so many; default all.
+            full: Without re-tokenization.
+        """
+        images = 3 * self.steps * self.config.batch_size
+        done = range(self.config.epochs if epochs is None else epochs)
+        return sum(images * (self.macs if full else self._phase_macs(epoch)) for epoch in done)
+
+    def _phase_macs(self, epoch: int) -> int:
+        return [phase for phase in self.phases if phase[0] <= epoch][-1][3]
+
+    def recipe(self) -> Callable[[], Recipe]:
+        """Makes the recipe on a worker."""
+        augmentation = self.config.augmentation()
+        phases = [Phase(epoch, stride, dilation or 1) for epoch, stride, dilation, _ in self.phases if stride]
+        return partial(
+            Classification,
+            self.config.num_classes or 0,
+            label_smoothing=self.config.label_smoothing,
+            mixup=augmentation["mixup"],
+            cutmix=augmentation["cutmix"],
+            phases=phases,
+        )
+
+    def task(self, device: str, *, threads: int | None, loader_processes: int) -> TrainingTask:
+        """What workers need.
+
+        Args:
+            device: "cpu" or "cuda".
+            threads: Of torch in a worker.
+            loader_processes: That prepare images, for each worker.
+        """
+        config = self.config
+        precision = config.precision
+        if precision == "auto":
+            precision = "bfloat16" if device == "cuda" else "float32"
+        if precision == "float16" and device == "cpu":
+            raise ConfigError("precision float16 needs a GPU; on CPUs it is float32 or bfloat16")
+        return TrainingTask(
+            builder=builder(self.space),
+            architecture=self.architecture,
+            settings=self.settings,
+            recipe=self.recipe(),
+            data=self.data,
+            val_data=self.val_data,
+            rows=self.rows,
+            val_rows=self.val_rows,
+            img_size=config.img_size or 0,
+            augmentation=config.augmentation(),
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            accumulation=config.accumulation,
+            optimizer={"opt": config.optimizer, "lr": config.lr, "weight_decay": config.weight_decay},
+            schedule={
+                "sched": "cosine",
+                "min_lr": config.min_lr,
+                "warmup_lr": min(config.min_lr, config.lr or 0.0),
+                "warmup_epochs": config.warmup_epochs,
+            },
+            clip_grad=config.clip_grad,
+            ema_decay=config.ema_decay,
+            precision=precision,
+            weights=config.weights and str(Path(config.weights).absolute()),
+            seed=config.seed,
+            identity=f"{seed_from(repr(sorted(self.identity().items()))):016x}",
+            checkpoint_every_s=config.checkpoint_every_s,
+            phases=self.phases,
+            threads=threads,
+            loader_processes=loader_processes,
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed training must share with the stored one."""
+        settings = self.config.model_dump(exclude={*WITHOUT_EFFECT, "architecture", "augment", "retokenize"})
+        return {
+            **settings,
+            **self.config.augmentation(),
+            "architecture": self.architecture.to_json(),
+            "model_version": self.space.model_version,
+            "retokenize": [list(phase[:3]) for phase in self.phases if phase[1]],
+            "images": self.data_hash,
+            "weights": self.config.weights and _file_hash(Path(self.config.weights)),
+        }
+
+    def model(self) -> dict[str, Any]:
+        """What run.yaml says of the model."""
+        return {
+            "space": self.space.name,
+            "architecture": {name: self.architecture[name] for name in self.architecture},
+            "text": self.space.text(self.architecture),
+            "num_params": self.num_params,
+            "macs": self.macs,
+            "img_size": self.config.img_size,
+            "num_classes": self.config.num_classes,
+            "settings": self.settings,
+            "label_names": list(self.label_names),
+        }
+
+
+def make_training_plan(config: TrainConfig, *, space: SearchSpace | None = None) -> TrainingPlan:
+    """Resolve a configuration.
+
+    Args:
+        config: What was asked for.
+        space: The space itself, where it is not a registered one.
+
+    Raises:
+        UnknownNameError: A space that does not exist.
+        SpaceError: An architecture that cannot be built.
+        ConfigError: Values that do not go together; classes of the data and of the head that differ.
+        DataError: Images that cannot be opened.
+        StoreError: Weights to start from that are those of another architecture.
+    """
+    space = space or spaces.get(config.space)
+    architecture = space.read(config.architecture)
+    img_size = config.img_size or space.search_img_size
+    if img_size % space.img_size_multiple:
+        raise ConfigError(f"img_size of {space.name} is a multiple of {space.img_size_multiple}, not {img_size}")
+    data, val_data = open_dataset(config.data), open_dataset(config.val_data or config.data)
+    rows, val_rows = _rows(config, data, val_data)
+    labels, val_labels = data.labels(rows), val_data.labels(val_rows)
+    num_classes = _checked_classes(config, data, val_data, labels, val_labels)
+    _check_batches(config, len(rows))
+    config = config.resolved(
+        space=space.name,
+        architecture=architecture.to_json(),
+        img_size=img_size,
+        num_classes=num_classes,
+        lr=config.lr or BASE_LR * math.sqrt(config.batch_size / BASE_BATCH_SIZE),
+        warmup_epochs=config.epochs // 15 if config.warmup_epochs is None else config.warmup_epochs,
+    )
+    if (config.warmup_epochs or 0) >= config.epochs:
+        raise ConfigError(f"warmup_epochs is {config.warmup_epochs}; it must be below the {config.epochs} epochs")
+    _check_optimizer(config.optimizer)
+    train_transform(img_size, config.augmentation())
+    phases, macs = _phases(config, space, architecture)
+    plan = TrainingPlan(
+        config=config.resolved(retokenize=tuple(phase[:3] for phase in phases if phase[1]) or None),
+        space=space,
+        architecture=architecture,
+        num_params=cost(space, architecture, "num_params", img_size=img_size, num_classes=num_classes),
+        macs=macs,
+        phases=phases,
+        data=_absolute(config.data),
+        val_data=_absolute(config.val_data or config.data),
+        rows=rows,
+        val_rows=val_rows,
+        label_names=tuple(data.label_names),
+        data_hash=blake2b(labels.tobytes() + val_labels.tobytes(), digest_size=8).hexdigest(),
+    )
+    if config.weights is not None:
+        check_weights(_on_meta(plan), read_weights(Path(config.weights)), config.weights)
+    return plan
+
+
+def _rows(config: TrainConfig, data: ImageDataset, val_data: ImageDataset) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and to evaluate on."""
+    most = config.max_images or (_RANDOM_IMAGES if data.source == "random" else len(data))
+    rows = np.arange(min(most, len(data)))
+    if config.val_data is not None:
+        return rows, np.arange(min(config.max_val_images or len(val_data), len(val_data)))
+    order = np.random.default_rng(seed_from(config.seed, "split")).permutation(rows)
+    held_out = min(max(1, round(config.val_fraction * len(rows))), config.max_val_images or len(rows))
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def _checked_classes(
+    config: TrainConfig, data: ImageDataset, val_data: ImageDataset, labels: np.ndarray, val_labels: np.ndarray
+) -> int:
+    """The number of classes; refuses data whose classes do not fit together, or the head."""
+    if len(np.unique(labels)) < 2:
+        raise ConfigError(
+            f"data {config.data!r}: the {len(labels)} images to train on are all of one class; at least 2 are needed"
+        )
+    if config.num_classes is not None and config.num_classes != data.num_classes:
+        raise ConfigError(
+            f"num_classes is {config.num_classes}, but data {config.data!r} has {data.num_classes} classes: the head "
+            "has an output for each"
+        )
+    if int(val_labels.max()) >= data.num_classes:
+        raise ConfigError(
+            f"data {config.val_data!r} has the class {int(val_labels.max())}, but {config.data!r} has only "
+            f"{data.num_classes} classes"
+        )
+    if data.label_names and val_data.label_names and data.label_names != val_data.label_names:
+        raise ConfigError(
+            f"the classes of {config.val_data!r} ({', '.join(val_data.label_names[:5])}, ...) are not those of "
+            f"{config.data!r} ({', '.join(data.label_names[:5])}, ...)"
+        )
+    return data.num_classes
+
+
+def _check_batches(config: TrainConfig, n: int) -> None:
+    if config.batch_size % 2:
+        raise ConfigError(f"batch_size is {config.batch_size}; it must be even, since images are mixed in pairs")
+    if n < config.batch_size:
+        raise ConfigError(f"batch_size is {config.batch_size}, but there are only {n} images to train on")
+    parts = max(config.workers or 1, 1) * config.accumulation
+    if config.batch_size < 2 * parts:
+        raise ConfigError(
+            f"batch_size {config.batch_size} cannot be divided over {config.workers or 1} workers with accumulation "
+            f"{config.accumulation}: it must be at least {2 * parts}"
+        )
+    if config.min_workers is not None and config.min_workers > (config.workers or 1):
+        raise ConfigError(f"min_workers is {config.min_workers}, more than the {config.workers or 1} workers")
+
+
+def _check_optimizer(name: str) -> None:
+    from timm.optim import list_optimizers
+
+    if name.lower() not in (known := list_optimizers()):
+        raise ConfigError(f"optimizer {name!r} is not one of timm's: {', '.join(known)}")
+
+
+def _phases(
+    config: TrainConfig, space: SearchSpace, architecture: Architecture
+) -> tuple[tuple[tuple[int, int | None, int | None, int], ...], int]:
+    """The phases with their MACs, and the MACs without re-tokenization."""
+    size = {"img_size": config.img_size or 0, "num_classes": config.num_classes or 0}
+    macs = cost(space, architecture, "macs", **size)
+    if config.retokenize is None:
+        return ((0, None, None, macs),), macs
+    with torch.device("meta"):
+        model: Any = builder(space)(architecture, **_model_settings(space, config))
+    if not hasattr(model, "retokenize"):
+        raise ConfigError(f"models of the space {space.name!r} cannot be re-tokenized")
+    if isinstance(config.retokenize, str):
+        schedule = parse_schedule(config.retokenize, config.epochs)
+    else:
+        schedule = tuple(Phase(*phase) for phase in config.retokenize)
+    kernel = model.patch_embed.proj.kernel_size[0]
+    schedule = check_schedule(schedule, img_size=config.img_size or 0, kernel=kernel, epochs=config.epochs)
+    counts = phase_macs(space, architecture, schedule, **size)
+    return tuple((p.epoch, p.stride, p.dilation, n) for p, n in zip(schedule, counts, strict=True)), macs
+
+
+def _model_settings(space: SearchSpace, config: TrainConfig) -> dict[str, Any]:
+    settings = {"img_size": config.img_size, "num_classes": config.num_classes, **space.training}
+    parameters = inspect.signature(builder(space)).parameters
+    if "drop_path_rate" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        settings["drop_path_rate"] = config.drop_path_rate
+    elif "drop_path_rate" in config.model_fields_set and config.drop_path_rate:
+        raise ConfigError(f"models of the space {space.name!r} have no stochastic depth: drop_path_rate must be 0")
+    return settings
+
+
+def _on_meta(plan: TrainingPlan) -> nn.Module:
+    with torch.device("meta"):
+        return builder(plan.space)(plan.architecture, **plan.settings)
+
+
+def _absolute(spec: str) -> str:
+    """With an absolute path, since workers start in other folders."""
+    kind, _, where = spec.strip().partition(":")
+    if kind in _WITH_PATH:
+        return f"{kind}:{Path(where).absolute()}"
+    if kind == "torchvision":
+        name, _, root = where.partition(":")
+        return f"{kind}:{name}:{Path(root).absolute()}"
+    return spec
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            digest = blake2b(digest_size=8)
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise StoreError(f"cannot read weights {path}: {error.strerror}") from None
+    return digest.hexdigest()

@@ -1,0 +1,243 @@
+"""A training in its folder, from its first step or from its last checkpoint."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from raynas.cluster import connect
+from raynas.errors import ConfigError, StoreError
+from raynas.run import Interrupted, StopSignals
+from raynas.run_folder import check_folder, described, seconds_of_earlier_sessions
+from raynas.store import locked, write_json, write_text
+from raynas.training.checkpoints import LAST, checkpoint_folder, history_of
+from raynas.training.folder import counted_top1
+from raynas.training.loop import Place, Progress, Row, train
+from raynas.training.plan import TrainingPlan
+from raynas.training.watchers import MetricsWatcher, check_loggers
+
+KIND = "training"
+
+
+class TrainingListener:
+    """Hears of a training's progress in the driver; the base class ignores it."""
+
+    def on_start(self, folder: Path, plan: TrainingPlan, history: list[Row]) -> None:
+        """The training starts, or resumes after the epochs of the history."""
+
+    def on_progress(self, progress: Progress) -> None:
+        """Some steps were done."""
+
+    def on_epoch(self, row: Row) -> None:
+        """An epoch was finished, and its checkpoint written."""
+
+    def on_log(self, line: str) -> None:
+        """Something that a person wants to know."""
+
+
+def execute_training(
+    plan: TrainingPlan,
+    folder: Path,
+    *,
+    resume: bool = False,
+    listener: TrainingListener | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Carry out a plan in a folder.
+
+    Args:
+        plan: What to train.
+        folder: Created unless it exists.
+        resume: Go on with the training that the folder holds; without one, start.
+        listener: Hears of progress.
+        is_stopped: Asked after steps; if so, the training stops with a checkpoint, as on a signal.
+
+    Returns:
+        The summary, as in summary.json.
+
+    Raises:
+        StoreError: The folder holds another run, is in use, or cannot be written.
+        ConfigError: Workers and devices that do not go together.
+        PoolError: Workers cannot be started.
+        TrainingError: The loss is not finite.
+        Interrupted: SIGINT or SIGTERM; what was done is stored.
+    """
+    check_loggers(plan.config.loggers)
+    check_folder(folder, plan.identity(), resume=resume, kind=KIND)
+    with ExitStack() as stack:
+        signals = StopSignals()
+        signals.install()
+        stack.callback(signals.restore)
+        run = _TrainingRun(plan, folder, listener or TrainingListener(), stack)
+        signals.install()  # Ray has taken them
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(closing(locked(folder / ".lock")))
+        except OSError as error:
+            raise StoreError(f"cannot write to {folder}: {error}") from error
+        check_folder(folder, plan.identity(), resume=resume, kind=KIND)
+        write_text(folder / "run.yaml", described(KIND, plan.config.model_dump(), plan.identity(), model=plan.model()))
+        return run.carry_out(lambda: bool(signals.received) or is_stopped(), signals.received)
+
+
+class _TrainingRun:
+    """One session of a training."""
+
+    def __init__(self, plan: TrainingPlan, folder: Path, listener: TrainingListener, stack: ExitStack) -> None:
+        self.plan, self.folder, self.listener = plan, folder, listener
+        self.history: list[Row] = []
+        self._seconds_before = seconds_of_earlier_sessions(folder)
+        self._started = perf_counter()
+        self.workers, self.gpus = self._joined(stack)
+
+    def carry_out(self, is_stopped: Callable[[], bool], signals: list[int]) -> dict[str, Any]:
+        """Train, keeping summary.json up to date, also when it ends badly."""
+        status, error = "failed", None
+        self.history = history_of(self.folder)
+        self.listener.on_start(self.folder, self.plan, self.history)
+        self._write_summary("running")
+        try:
+            if self.history and self.history[-1]["epoch"] == self.plan.config.epochs - 1:
+                status = "completed"
+            else:
+                status = "completed" if self._train(is_stopped) else "interrupted"
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        except BaseException as failure:
+            error = f"{type(failure).__name__}: {failure}"
+            raise
+        finally:
+            with suppress(StoreError):  # on a full disk, the error that is on its way says more
+                summary = self._write_summary(status, error)
+        if signals and status == "interrupted":
+            self.listener.on_log(f"{signal.Signals(signals[0]).name}: what is done is stored")
+            raise Interrupted(signals[0], self.folder)
+        return summary
+
+    def _joined(self, stack: ExitStack) -> tuple[int, float]:
+        """Workers and GPUs of each, with Ray under them if need be; no workers: this process."""
+        config = self.plan.config
+        gpus = torch.cuda.device_count()
+        workers = config.workers
+        if workers is None:
+            workers = gpus if gpus > 1 and config.address is None else (1 if config.address else 0)
+        if workers == 0:
+            if config.address or config.gpus_per_worker:
+                raise ConfigError("without workers this process trains; an address or GPUs per worker need workers")
+            return 0, 0.0
+        share = config.gpus_per_worker
+        if share is None:
+            share = 1.0 if gpus else 0.0
+        threads = config.threads or 1
+        stack.callback(connect(config.address, min_cpus=workers * threads, min_gpus=workers * share))
+        return workers, share
+
+    def _train(self, is_stopped: Callable[[], bool]) -> bool:
+        config = self.plan.config
+        cores = os.cpu_count() or 1
+        device = "cuda" if (self.gpus or (not self.workers and torch.cuda.is_available())) else "cpu"
+        each = max(1, cores // max(1, self.workers))
+        threads = config.threads or each
+        processes = config.loader_processes
+        if processes is None:
+            processes = min(8, max(1, each - 1)) if device == "cuda" else int(cores > 1)
+        task = self.plan.task(device, threads=threads, loader_processes=processes)
+        described_config = {**config.model_dump(), **{f"model_{n}": v for n, v in self.plan.model().items()}}
+        if self.workers:
+            from raynas.training.distributed import train_on_ray
+
+            return train_on_ray(
+                task,
+                self.folder,
+                workers=self.workers,
+                min_workers=config.min_workers or self.workers,
+                gpus_per_worker=self.gpus,
+                cpus_per_worker=min(threads, each),
+                loggers=config.loggers,
+                described=described_config,
+                on_progress=self._on_progress,
+                is_stopped=is_stopped,
+                log=self.listener.on_log,
+            )
+        watcher = _Watcher(self.folder, config.loggers, described_config, task.steps, self.history)
+        watcher.connect(self._on_progress, is_stopped)
+        with closing(watcher), _process_state():
+            return train(task, self.folder, Place(device=torch.device(device)), watcher)
+
+    def _on_progress(self, progress: Progress) -> None:
+        new = progress.history[len(self.history) :]
+        self.history = list(progress.history)
+        for row in new:
+            self.listener.on_epoch(row)
+        if new:
+            self._write_summary("running")
+        self.listener.on_progress(progress)
+
+    def _write_summary(self, status: str, error: str | None = None) -> dict[str, Any]:
+        plan, history = self.plan, self.history
+        if status != "running" and (checkpoint_folder(self.folder) / LAST).exists():
+            history = history_of(self.folder)
+        best = max(history, key=counted_top1, default=None)
+        full, done = (plan.training_macs(epochs=len(history), full=is_full) for is_full in (True, False))
+        summary = {
+            "kind": KIND,
+            "status": status,
+            "epochs": plan.config.epochs,
+            "epochs_done": len(history),
+            "top1": counted_top1(history[-1]) if history else None,
+            "best_top1": best and counted_top1(best),
+            "best_epoch": best and best["epoch"],
+            "num_params": plan.num_params,
+            "macs": plan.macs,
+            "training_macs": done,
+            "training_macs_full": full,
+            "saved": 1 - done / full if full else 0.0,
+            "train_s": sum(row["train_s"] for row in history),
+            "data_wait_s": sum(row["data_wait_s"] for row in history),
+            "eval_s": sum(row["eval_s"] for row in history),
+            "seconds": self._seconds_before + perf_counter() - self._started,
+            "images": {"train": len(plan.rows), "val": len(plan.val_rows)},
+            "workers": self.workers,
+            "error": error,
+        }
+        write_json(self.folder / "summary.json", summary)
+        return summary
+
+
+class _Watcher(MetricsWatcher):
+    """Passes on to the driver, which is this process."""
+
+    def connect(self, on_progress: Callable[[Progress], None], is_stopped: Callable[[], bool]) -> None:
+        """Whom to tell, and whom to ask."""
+        self._driver, self._asked = on_progress, is_stopped
+
+    def on_progress(self, progress: Progress) -> None:
+        super().on_progress(progress)
+        self._driver(progress)
+
+    def is_stopped(self) -> bool:
+        return self._asked()
+
+
+@contextmanager
+def _process_state() -> Iterator[None]:
+    """Give the process its threads and its random generators back afterwards."""
+    threads = torch.get_num_threads()
+    of_torch, of_numpy, of_python = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_rng_state(of_torch)
+        np.random.set_state(of_numpy)  # noqa: NPY002
+        random.setstate(of_python)

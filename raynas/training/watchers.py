@@ -1,0 +1,142 @@
+"""Who hears of a training on its first worker: metrics.parquet, TensorBoard, MLflow, Weights & Biases."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raynas.errors import ConfigError
+from raynas.store import write_atomically
+from raynas.training.folder import METRICS
+from raynas.training.loop import Progress, Row, Watcher
+
+
+class Logger(Protocol):
+    """Takes numbers by name."""
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Note the values at a step, counted from 0 over all epochs."""
+        ...
+
+    def close(self) -> None:
+        """The training is over, or stopped."""
+        ...
+
+
+class MetricsWatcher(Watcher):
+    """Keeps metrics.parquet and the loggers up to date.
+
+    Args:
+        folder: Of the training.
+        names: Of the loggers.
+        config: What they say of the training beside its metrics.
+        steps: Of an epoch.
+        history: Epochs that were finished before.
+    """
+
+    def __init__(
+        self, folder: Path, names: Sequence[str], config: Mapping[str, Any], steps: int, history: Sequence[Row] = ()
+    ) -> None:
+        self.folder = folder
+        self._steps = steps
+        self._rows = list(history)
+        self._loggers = [_LOGGERS[name](folder, config, len(self._rows) * steps) for name in names]
+
+    def on_progress(self, progress: Progress) -> None:
+        """Log the loss."""
+        if progress.step:
+            values = {"step/train_loss": progress.loss, "step/images_per_s": progress.images_per_s}
+            self._log(values, progress.epoch * self._steps + progress.step)
+
+    def on_epoch(self, row: Row) -> None:
+        """Write the table anew, and log the row."""
+        self._rows.append(row)
+        with write_atomically(self.folder / "metrics.parquet") as file:
+            pq.write_table(pa.Table.from_pylist(self._rows, schema=METRICS), file)
+        self._log(
+            {f"epoch/{name}": value for name, value in row.items() if value is not None}, len(self._rows) * self._steps
+        )
+
+    def close(self) -> None:
+        """Close the loggers."""
+        for logger in self._loggers:
+            logger.close()
+
+    def _log(self, values: Mapping[str, float], step: int) -> None:
+        for logger in self._loggers:
+            logger.log(values, step)
+
+
+class _TensorBoard:
+    def __init__(self, folder: Path, config: Mapping[str, Any], step: int) -> None:
+        from tensorboardX import SummaryWriter
+
+        # What a killed training logged beyond its checkpoint is hidden.
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step or None)
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _MLflow:
+    def __init__(self, folder: Path, config: Mapping[str, Any], step: int) -> None:
+        from ray.air.integrations.mlflow import setup_mlflow
+
+        self._mlflow = setup_mlflow(
+            dict(config),
+            tracking_uri=os.environ.get("MLFLOW_TRACKING_URI"),
+            experiment_name="raynas",
+            run_name=folder.name,
+            create_experiment_if_not_exists=True,
+        )
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        self._mlflow.log_metrics(dict(values), step=step)
+
+    def close(self) -> None:
+        self._mlflow.end_run()
+
+
+class _WandB:
+    def __init__(self, folder: Path, config: Mapping[str, Any], step: int) -> None:
+        from ray.air.integrations.wandb import setup_wandb
+
+        self._run = setup_wandb(
+            dict(config), project=os.environ.get("WANDB_PROJECT", "raynas"), name=folder.name, dir=str(folder)
+        )
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        self._run.log(dict(values), step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+_LOGGERS: dict[str, Callable[[Path, Mapping[str, Any], int], Logger]] = {
+    "tensorboard": _TensorBoard,
+    "mlflow": _MLflow,
+    "wandb": _WandB,
+}
+_PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
+
+
+def check_loggers(names: Sequence[str]) -> None:
+    """Refuse loggers whose packages are missing.
+
+    Raises:
+        ConfigError: Naming the package.
+    """
+    for name in names:
+        if importlib.util.find_spec(_PACKAGES[name]) is None:
+            raise ConfigError(f"logger {name!r} needs the package {_PACKAGES[name]}: pip install {_PACKAGES[name]}")

@@ -1,0 +1,76 @@
+"""Small trainings, for tests of several files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from raynas.training.checkpoints import LAST, checkpoint_folder, read_checkpoint
+from raynas.training.config import TrainConfig
+from raynas.training.loop import Progress
+from raynas.training.plan import TrainingPlan, make_training_plan
+from raynas.training.run import TrainingListener, execute_training
+
+SMALL = "4,2,2|2,1,2|2,1,2|2,1,2|8,8"
+"""An As-ViT of 30,000 parameters."""
+
+
+def plan(**settings: Any) -> TrainingPlan:
+    chosen: dict[str, Any] = {
+        "space": "as-vit",
+        "architecture": SMALL,
+        "img_size": 32,
+        "data": "digits",
+        "max_images": 220,
+        "epochs": 2,
+        "batch_size": 32,
+        "augment": "light",
+        "lr": 1e-3,
+        "threads": 1,
+        "loader_processes": 0,
+        "loggers": [],
+    }
+    return make_training_plan(TrainConfig.make({**chosen, **settings}))
+
+
+def trained(folder: Path, **settings: Any) -> dict[str, torch.Tensor]:
+    """Weights after a training, or its continuation."""
+    execute_training(plan(**settings), folder, resume=True)
+    return weights(folder)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Of the last checkpoint."""
+    found: dict[str, torch.Tensor] = read_checkpoint(checkpoint_folder(folder) / LAST)["model"]
+    return found
+
+
+def largest_difference(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> float:
+    assert first.keys() == second.keys()
+    return max(float((first[name] - second[name]).abs().max()) for name in first)
+
+
+class StepCounter(TrainingListener):
+    """Asks to stop after some steps, and keeps what it hears."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.stop_after = stop_after
+        self.asked = 0
+        self.epochs: list[dict[str, Any]] = []
+        self.progress: list[Progress] = []
+        self.lines: list[str] = []
+
+    def is_stopped(self) -> bool:
+        self.asked += 1
+        return self.asked == self.stop_after
+
+    def on_epoch(self, row: dict[str, Any]) -> None:
+        self.epochs.append(row)
+
+    def on_progress(self, progress: Progress) -> None:
+        self.progress.append(progress)
+
+    def on_log(self, line: str) -> None:
+        self.lines.append(line)

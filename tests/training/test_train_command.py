@@ -1,0 +1,151 @@
+"""raynas train as a user types it: what it reaches, and what it refuses."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from toy_trainings import SMALL, trained
+
+from raynas.cli import main
+from raynas.training.checkpoints import LAST, checkpoint_folder
+from raynas.training.folder import load_training
+
+CIFAR10 = Path(__file__).parents[2] / "../shared/data/cifar10"
+TINY = ["--epochs", "1", "--max-images", "100", "--batch-size", "32", "--augment", "none", "--threads", "1"]
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["train", *arguments])
+    code = ended.value.code
+    return 0 if code is None else int(code)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert run(*arguments) == 1
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("raynas: ")
+    assert "\n" not in error
+    return error
+
+
+def table(path: Path, labels: list[int], names: str | None = None) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(buffer, "PNG")
+    made = pa.table({"image": [buffer.getvalue()] * len(labels), "label": pa.array(labels, pa.int64())})
+    pq.write_table(made.replace_schema_metadata({"label_names": names} if names else None), path)
+    return f"parquet:{path}"
+
+
+def test_digits_are_learned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    arguments = ["as-vit", "-a", "4,2,2|2,1,2|2,1,2|2,1,2|16,16", "--img-size", "32", "--augment", "light"]
+    arguments += ["--set", "hflip=0", "--epochs", "8", "--batch-size", "64", "--lr", "2e-3", "--drop-path", "0"]
+    assert run(*arguments, "--out", str(out)) == 0
+    training = load_training(out)
+    assert training.summary["top1"] > 0.9
+    shown = capsys.readouterr()
+    assert "top-1 9" in shown.out
+    assert "epoch 8/8" in shown.err
+    assert (out / "report.html").exists()
+    assert list((out / "tensorboard").iterdir())
+
+
+@pytest.mark.slow
+def test_a_slice_of_cifar10_is_learned_with_retokenization(tmp_path: Path) -> None:
+    if not CIFAR10.exists():
+        pytest.skip("needs ../shared/data/cifar10")
+    out = tmp_path / "run"
+    arguments = ["4,2,2|3,1,2|3,1,4|3,1,4|16,16", "--img-size", "32", "--augment", "light", "--epochs", "8"]
+    arguments += ["--data", f"parquet:{CIFAR10}/train.parquet", "--val-data", f"parquet:{CIFAR10}/test.parquet"]
+    arguments += ["--max-images", "8000", "--max-val-images", "2000", "--batch-size", "64", "--lr", "2e-3"]
+    assert run(*arguments, "--drop-path", "0", "--retokenize", "0:8,3:4", "--out", str(out)) == 0
+    training = load_training(out)
+    assert training.summary["top1"] > 0.42  # chance is 0.1
+    assert training.summary["saved"] > 0.2
+
+
+def test_a_run_is_a_source_and_a_training_is_resumed_by_its_folder(tmp_path: Path) -> None:
+    trained(tmp_path / "first")
+    assert run(str(tmp_path / "first"), *TINY, "--out", str(tmp_path / "second")) == 0
+    second = load_training(tmp_path / "second")
+    assert second.architecture == load_training(tmp_path / "first").architecture
+    assert second.description["model"]["img_size"] == 32
+    before = (tmp_path / "second" / "checkpoints" / LAST).read_bytes()
+    assert run("--resume", "--out", str(tmp_path / "second")) == 0
+    assert (tmp_path / "second" / "checkpoints" / LAST).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["as-vit"], "as-vit is a space: say with --architecture which of its architectures to train, such as seed"),
+        ([SMALL, "--retokenize", "0:12"], "strides that fit: 4, 8, 16, 32"),
+        ([SMALL, "--retokenize", "0:16,9:8,5:4"], "epoch 5 follows epoch 9; epochs must ascend"),
+        ([SMALL, "--retokenize", "5:4"], "starts at epoch 0, not 5"),
+        ([SMALL, "--retokenize", "0:16,99:4"], "starts at epoch 99, but training has 30 epochs"),
+        ([SMALL, "--num-classes", "12"], "num_classes is 12, but data 'digits' has 10 classes"),
+        ([SMALL, "--batch-size", "33"], "batch_size is 33; it must be even"),
+        ([SMALL, "--max-images", "50"], "batch_size is 128, but there are only 45 images to train on"),
+        ([SMALL, "--optimizer", "adamq"], "optimizer 'adamq' is not one of timm's"),
+        ([SMALL, "--precision", "half"], "precision: input should be 'auto', 'float32', 'bfloat16' or 'float16'"),
+        ([SMALL, "--warmup-epochs", "30"], "warmup_epochs is 30; it must be below the 30 epochs"),
+        ([SMALL, "--weights", "missing.pt"], "cannot read weights missing.pt"),
+        ([SMALL, "--data", "parquet:missing.parquet"], "there is no file 'missing.parquet'"),
+        ([SMALL, "--img-size", "30"], "img_size of as-vit is a multiple of 32, not 30"),
+        ([SMALL, "--log", "mlfow"], "loggers"),
+        ([SMALL, "--set", "mixed=1"], "unknown key 'mixed'"),
+        (["nothing"], "nothing"),
+        ([], "say what to train"),
+        ([SMALL, "--workers", "4", "--batch-size", "4"], "cannot be divided over 4 workers"),
+        ([SMALL, "--top", "4"], "--top, --grace and --reduction go with --finalists"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    out = tmp_path / "run"
+    size = [] if "--img-size" in arguments else ["--img-size", "32"]
+    assert message in refused(capsys, *arguments, *size, "--out", str(out))
+    assert not out.exists()
+
+
+def test_data_that_do_not_fit_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = table(tmp_path / "one.parquet", [3] * 64)
+    assert "are all of one class; at least 2 are needed" in refused(capsys, SMALL, *TINY, "--data", one)
+    two = table(tmp_path / "two.parquet", [0, 1] * 32)
+    three = table(tmp_path / "three.parquet", [0, 2] * 32)
+    assert "has the class 2, but" in refused(capsys, SMALL, *TINY, "--data", two, "--val-data", three)
+    cats = table(tmp_path / "cats.parquet", [0, 1] * 32, "cat,dog")
+    dogs = table(tmp_path / "dogs.parquet", [0, 1] * 32, "dog,cat")
+    assert "are not those of" in refused(capsys, SMALL, *TINY, "--data", cats, "--val-data", dogs)
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(tmp_path / "first")
+    file = checkpoint_folder(tmp_path / "first") / LAST
+    other = SMALL.replace("8,8", "8,16")
+    error = refused(capsys, other, "--img-size", "32", "--weights", str(file), "--out", str(tmp_path / "second"))
+    assert (
+        "holds the weights of another architecture: pos_embed is 1x8x8x8 in the file and 1x8x8x16 in the model" in error
+    )
+
+
+def test_a_folder_of_another_kind_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(tmp_path)
+    assert main_code(["search", "as-vit", "--budget", "2", "--out", str(tmp_path)]) == 1
+    assert "holds a run" in capsys.readouterr().err
+    assert "another" in refused(capsys, SMALL.replace("8,8", "8,16"), "--img-size", "32", "--out", str(tmp_path))
+
+
+def main_code(arguments: list[str]) -> Any:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    return ended.value.code

@@ -1,0 +1,124 @@
+"""Data-parallel training: the same as on one worker, also when a worker is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+import ray
+from toy_trainings import StepCounter, largest_difference, plan, trained, weights
+
+from raynas.cluster import connect
+from raynas.errors import StoreError, TrainingError
+from raynas.training.checkpoints import LAST, checkpoint_folder, read_checkpoint
+from raynas.training.folder import load_training
+from raynas.training.run import execute_training
+
+VARIED = {"augment": "strong", "drop_path_rate": 0.0, "ema_decay": 0.9}
+LONG = {**VARIED, "epochs": 12, "max_images": 440, "retokenize": "0:16,2:8,4:4"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def joined() -> Iterator[None]:
+    disconnect = connect(None, min_cpus=3)
+    yield
+    disconnect()
+
+
+def test_two_workers_equal_one_with_the_same_global_batch(tmp_path: Path) -> None:
+    settings = {**VARIED, "retokenize": "0:8,1:4"}
+    one = trained(tmp_path / "one", **settings)
+    two = trained(tmp_path / "two", workers=2, accumulation=2, **settings)
+    assert largest_difference(one, two) < 1e-4
+    averages = [read_checkpoint(checkpoint_folder(tmp_path / name) / LAST)["ema"] for name in ("one", "two")]
+    assert largest_difference(*averages) < 1e-4
+    rows = [load_training(tmp_path / name).metrics.to_pylist() for name in ("one", "two")]
+    for first, second in zip(*rows, strict=True):
+        for name in ("train_loss", "val_loss", "ema_val_loss"):
+            assert second[name] == pytest.approx(first[name], rel=1e-4)
+        assert second["val_top1"] == first["val_top1"]
+    assert load_training(tmp_path / "two").summary["workers"] == 2
+
+
+def test_a_lost_worker_restarts_from_the_last_checkpoint(tmp_path: Path) -> None:
+    expected = trained(tmp_path / "whole", **LONG)
+    killed: list[int] = []
+
+    class Killer(StepCounter):
+        def on_epoch(self, row: dict[str, object]) -> None:
+            super().on_epoch(row)
+            if row["epoch"] in (1, 5) and len(killed) < 2:
+                workers = [
+                    process
+                    for process in psutil.Process().children(recursive=True)
+                    if "RayTrainWorker" in " ".join(process.cmdline())
+                ]
+                killed.append(workers[len(killed)].pid)
+                workers[len(killed) - 1].kill()
+
+    listener = Killer()
+    summary = execute_training(plan(workers=2, **LONG), tmp_path / "run", listener=listener)
+    assert summary["status"] == "completed"
+    assert len(set(killed)) == 2
+    assert [row["epoch"] for row in load_training(tmp_path / "run").metrics.to_pylist()] == list(range(12))
+    assert largest_difference(weights(tmp_path / "run"), expected) < 1e-3
+
+
+def test_workers_stop_when_asked_and_go_on_later(tmp_path: Path) -> None:
+    expected = trained(tmp_path / "whole", **LONG)
+    listener = StepCounter()
+    stopped = execute_training(
+        plan(workers=2, **LONG), tmp_path / "run", listener=listener, is_stopped=lambda: len(listener.epochs) > 2
+    )
+    assert stopped["status"] == "interrupted"
+    assert 2 < stopped["epochs_done"] < 12
+    # What is left is done by one worker: how many there are is not what a training is.
+    assert largest_difference(trained(tmp_path / "run", **LONG), expected) < 1e-3
+
+
+def test_an_error_of_the_users_is_told_and_not_tried_again(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="the loss is nan in epoch 0"):
+        execute_training(plan(workers=2, lr=1e30), tmp_path)
+    assert load_training(tmp_path).summary["status"] == "failed"
+
+
+def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    class Second(StepCounter):
+        def on_epoch(self, row: dict[str, object]) -> None:
+            if not refused:
+                with pytest.raises(StoreError, match="is in use by process") as error:
+                    execute_training(plan(), tmp_path, resume=True)
+                refused.append(str(error.value))
+
+    execute_training(plan(), tmp_path, listener=Second())
+    assert refused
+
+
+@pytest.mark.slow
+def test_an_interrupted_driver_leaves_no_workers(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    settings = {**LONG, "epochs": 200, "workers": 2}
+    code = f"from toy_trainings import *; execute_training(plan(**{settings!r}), Path({str(folder)!r}))"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_ADDRESS")}
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1], env=environment)
+    deadline = time.monotonic() + 180
+    table = folder / "metrics.parquet"
+    while not (table.exists() and pq.read_metadata(table).num_rows > 1) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    process.wait(120)
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive
+    assert load_training(folder).summary["status"] == "interrupted"
+    assert ray.is_initialized()  # this process's own is another one

@@ -1,0 +1,244 @@
+"""The loop against a plain one, and against itself in parts."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import pytest
+import torch
+from toy_trainings import SMALL, StepCounter, largest_difference, plan, trained, weights
+
+import raynas
+from raynas.data import normalised, open_dataset
+from raynas.errors import StoreError, TrainingError
+from raynas.seeds import seed_from
+from raynas.training.checkpoints import BEST, LAST, checkpoint_folder, read_checkpoint, write_checkpoint
+from raynas.training.folder import load_training
+from raynas.training.run import execute_training
+
+VARIED = {"augment": "strong", "drop_path_rate": 0.3, "ema_decay": 0.9, "clip_grad": 1.0}
+PLAIN = {"augment": "none", "drop_path_rate": 0.0}
+
+
+def by_hand(epochs: int, batch_size: int, lr: float, *, ema_decay: float = 0.0) -> dict[str, torch.Tensor]:
+    """AdamW with a cosine schedule, label smoothing, no augmentation, written out."""
+    made = plan(epochs=epochs, batch_size=batch_size, **PLAIN)
+    dataset = open_dataset("digits")
+    images, labels = dataset.read(made.rows.tolist())
+    inputs = torch.from_numpy(np.stack([normalised(image, 32) for image in images]))
+    targets = torch.from_numpy(labels)
+    torch.manual_seed(seed_from(0, "weights"))
+    model = raynas.build("as-vit", SMALL, img_size=32, num_classes=10, fused_attn=True)
+    decayed = [p for name, p in model.named_parameters() if p.ndim > 1 and "pos_embed" not in name]
+    others = [p for name, p in model.named_parameters() if not (p.ndim > 1 and "pos_embed" not in name)]
+    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}])
+    steps = len(inputs) // batch_size
+    for epoch in range(epochs):
+        order = np.random.default_rng(seed_from(0, "order", epoch)).permutation(len(inputs))
+        for step in range(steps):
+            rows = order[step * batch_size : (step + 1) * batch_size]
+            done = (epoch * steps + step) / (epochs * steps)
+            for group in optimizer.param_groups:
+                group["lr"] = 1e-6 + 0.5 * (lr - 1e-6) * (1 + math.cos(math.pi * done))
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(model(inputs[rows]), targets[rows], label_smoothing=0.1)
+            loss.backward()
+            optimizer.step()
+    return model.state_dict()
+
+
+def test_the_loop_equals_one_written_out(tmp_path: Path) -> None:
+    expected = by_hand(epochs=3, batch_size=32, lr=1e-3)
+    found = trained(tmp_path, epochs=3, **PLAIN)
+    assert largest_difference(found, expected) < 2e-5
+
+
+def test_passes_of_a_step_add_up_to_it(tmp_path: Path) -> None:
+    settings = {"augment": "strong", "drop_path_rate": 0.0}
+    whole = trained(tmp_path / "whole", **settings)
+    parts = trained(tmp_path / "parts", accumulation=3, **settings)
+    assert 0 < largest_difference(whole, parts) < 1e-4
+    rows = [load_training(tmp_path / name).metrics.to_pylist()[-1] for name in ("whole", "parts")]
+    assert rows[0]["train_loss"] == pytest.approx(rows[1]["train_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 6, 9])
+def test_a_training_in_two_parts_ends_with_the_same_weights(tmp_path: Path, stop_after: int) -> None:
+    expected = trained(tmp_path / "whole", **VARIED)
+    counter = StepCounter(stop_after)
+    stopped = execute_training(plan(**VARIED), tmp_path / "parts", is_stopped=counter.is_stopped)
+    assert stopped["status"] == "interrupted"
+    assert stopped["epochs_done"] == (stop_after > 6)  # 6 steps an epoch
+    assert largest_difference(weights(tmp_path / "parts"), expected) > 0
+    assert largest_difference(trained(tmp_path / "parts", **VARIED), expected) == 0
+    both = [read_checkpoint(checkpoint_folder(tmp_path / name) / LAST)["ema"] for name in ("whole", "parts")]
+    assert largest_difference(*both) == 0
+    columns = ["epoch", "lr", "train_loss", "val_loss", "val_top1", "ema_val_loss", "ema_val_top1", "macs"]
+    tables = [load_training(tmp_path / name).metrics.select(columns).to_pylist() for name in ("whole", "parts")]
+    assert tables[0] == tables[1]
+
+
+def killed_after(folder: Path, is_time: Callable[[], bool], signum: int, **settings: Any) -> int:
+    """Train in a process of its own, and end it when it is time; its exit status."""
+    code = f"from toy_trainings import *; execute_training(plan(**{settings!r}), Path({str(folder)!r}), resume=True)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[1], env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    deadline = time.monotonic() + 120
+    while not is_time() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    process.send_signal(signum)
+    status = process.wait(60)
+    psutil.wait_procs(children, timeout=20)
+    return status
+
+
+def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    settings = {**VARIED, "epochs": 6, "checkpoint_every_s": 0.05}
+    expected = trained(tmp_path / "whole", **settings)
+    folder = tmp_path / "killed"
+
+    def epochs_done(n: int) -> Callable[[], bool]:
+        table = folder / "metrics.parquet"
+        return lambda: table.exists() and pq.read_metadata(table).num_rows >= n
+
+    for n in (1, 3):
+        assert killed_after(folder, epochs_done(n), signal.SIGKILL, **settings) == -signal.SIGKILL
+    assert largest_difference(trained(folder, **settings), expected) == 0
+
+
+def test_an_interrupt_writes_a_checkpoint_and_tells_it(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    is_running = (folder / "metrics.parquet").exists
+    assert killed_after(folder, is_running, signal.SIGINT, epochs=100, **VARIED) == 1  # Interrupted, not caught there
+    training = load_training(folder)
+    assert training.summary["status"] == "interrupted"
+    assert 0 < training.summary["epochs_done"] < 100
+
+
+def test_the_checkpoint_that_counts_is_the_best(tmp_path: Path) -> None:
+    trained(tmp_path, epochs=6, lr=5e-3)
+    training = load_training(tmp_path)
+    top1 = training.metrics["val_top1"].to_pylist()
+    assert training.summary["best_epoch"] == int(np.argmax(top1))
+    best = read_checkpoint(checkpoint_folder(tmp_path) / BEST)
+    assert best["history"][-1]["val_top1"] == max(top1)
+    dataset = open_dataset("digits")
+    made = plan()
+    images, labels = dataset.read(made.val_rows.tolist())
+    batch = torch.from_numpy(np.stack([normalised(image, 32) for image in images]))
+    with torch.no_grad():
+        right = (training.model("best")(batch).argmax(1).numpy() == labels).mean()
+    assert right == pytest.approx(max(top1))
+
+
+def test_the_moving_average_is_what_counts_where_there_is_one(tmp_path: Path) -> None:
+    trained(tmp_path, **VARIED)
+    training = load_training(tmp_path)
+    assert training.summary["top1"] == training.metrics["ema_val_top1"].to_pylist()[-1]
+    state = read_checkpoint(checkpoint_folder(tmp_path) / LAST)
+    assert largest_difference(training.model().state_dict(), state["ema"]) == 0
+    assert largest_difference(state["model"], state["ema"]) > 0
+
+
+@pytest.mark.parametrize("precision", ["bfloat16"])
+def test_mixed_precision_trains_too(tmp_path: Path, precision: str) -> None:
+    exact = trained(tmp_path / "exact", **PLAIN)
+    mixed = trained(tmp_path / "mixed", precision=precision, **PLAIN)
+    assert all(value.dtype == torch.float32 for value in mixed.values())
+    assert 0 < largest_difference(exact, mixed) < 0.02
+
+
+def test_retokenization_changes_grids_and_leaves_the_weights_in_place(tmp_path: Path) -> None:
+    made = plan(retokenize="0:16,1:8,2:4", epochs=4)
+    listener = StepCounter()
+    summary = execute_training(made, tmp_path, listener=listener)
+    rows = load_training(tmp_path).metrics.to_pylist()
+    assert [(row["stride"], row["dilation"]) for row in rows] == [(16, 5), (8, 2), (4, 1), (4, 1)]
+    macs = [row["macs"] for row in rows]
+    assert macs[0] < macs[1] < macs[2] == macs[3] == summary["macs"]
+    assert summary["saved"] == pytest.approx(1 - sum(macs) / (4 * macs[3]))
+    assert summary["training_macs"] == 3 * 32 * 6 * sum(macs)
+
+
+def test_resumed_in_the_middle_of_a_phase(tmp_path: Path) -> None:
+    settings = {**VARIED, "retokenize": "0:16,1:8,2:4", "epochs": 3}
+    expected = trained(tmp_path / "whole", **settings)
+    counter = StepCounter(8)
+    execute_training(plan(**settings), tmp_path / "parts", is_stopped=counter.is_stopped)
+    assert largest_difference(trained(tmp_path / "parts", **settings), expected) == 0
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="the loss is nan in epoch 0: a lower lr than 1e\\+"):
+        execute_training(plan(lr=1e30), tmp_path)
+    assert load_training(tmp_path).summary["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lr": 2e-3}, "lr was 0.001 and is now 0.002"),
+        ({"architecture": SMALL.replace("8,8", "8,16")}, "architecture was"),
+        ({"epochs": 3}, "epochs was 2 and is now 3"),
+        ({"max_images": 210}, "images was"),
+        ({"retokenize": "0:8,1:4"}, "retokenize was"),
+        ({"mixup": 0.5}, "mixup was 0.0 and is now 0.5"),
+    ],
+)
+def test_another_training_is_not_resumed(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    trained(tmp_path)
+    with pytest.raises(StoreError, match=message):
+        execute_training(plan(**change), tmp_path, resume=True)
+
+
+def test_a_finished_training_stays_as_it_is(tmp_path: Path) -> None:
+    expected = trained(tmp_path)
+    assert largest_difference(trained(tmp_path), expected) == 0
+    assert load_training(tmp_path).summary["status"] == "completed"
+
+
+def test_a_checkpoint_of_another_architecture_is_named(tmp_path: Path) -> None:
+    trained(tmp_path)
+    path = checkpoint_folder(tmp_path) / LAST
+    state = read_checkpoint(path)
+    state["model"].pop("head.bias")
+    write_checkpoint(path, state)
+    with pytest.raises(
+        StoreError, match=r"another architecture: head\.bias is missing in the file and 10 in the model"
+    ):
+        plan(weights=str(path))
+
+
+def test_a_training_starts_from_given_weights(tmp_path: Path) -> None:
+    first = trained(tmp_path / "first", **PLAIN)
+    file = checkpoint_folder(tmp_path / "first") / LAST
+    counter = StepCounter(1)
+    execute_training(
+        plan(weights=str(file), lr=1e-7, min_lr=0, **PLAIN), tmp_path / "second", is_stopped=counter.is_stopped
+    )
+    assert largest_difference(weights(tmp_path / "second"), first) < 1e-6
+
+
+def test_progress_tells_the_time_left(tmp_path: Path) -> None:
+    listener = StepCounter()
+    started = time.monotonic()
+    execute_training(plan(epochs=3, max_images=400), tmp_path, listener=listener)
+    took = time.monotonic() - started
+    assert [row["epoch"] for row in listener.epochs] == [0, 1, 2]
+    last = listener.progress[-1]
+    assert (last.epoch, last.step) == (3, 0)
+    assert last.left_s == 0
+    assert all(0 <= one.left_s < 20 * took for one in listener.progress)
