@@ -128,12 +128,19 @@ def num_params(architecture: Architecture, img_size: int, num_classes: int) -> i
     return int(total)
 
 
-def macs(architecture: Architecture, img_size: int, num_classes: int) -> int:
-    """Multiply-adds of one image: convolution, linear layers and both products of attention."""
+def macs(architecture: Architecture, img_size: int, num_classes: int, *, stride: int = 4) -> int:
+    """Multiply-adds of one image: convolution, linear layers and both products of attention.
+
+    Args:
+        architecture: What is counted.
+        img_size: Image side in pixels, divisible by the stride.
+        num_classes: Outputs of the head.
+        stride: Of the patch embedding, other than 4 while training is re-tokenized.
+    """
     a: Any = architecture
     kernel, split, mlp_ratio, depth = a["kernel"], a["split"], a["mlp_ratio"], a["depth"]
     heads, width = a["num_heads"], a["embed_dim"]
-    grid, before = img_size // 4, 3
+    grid, before = img_size // stride, 3
     total = 0
     for i in range(4):
         dim, stage_heads = min(MAX_WIDTH, width << i), heads >> (3 - i)
@@ -143,7 +150,7 @@ def macs(architecture: Architecture, img_size: int, num_classes: int) -> int:
         tokens = grid * grid
         total += tokens * dim * (kernel[i] ** 2 * before + depth[i] * (4 * inner + 2 * mlp_ratio[i] * dim))
         total += depth[i] * 2 * attended * inner
-        before, grid = dim, grid // 2
+        before, grid = dim, -(-grid // 2)
     return int(total + before * (before + num_classes))
 
 
@@ -186,7 +193,14 @@ as_vit = SearchSpace(
     parse=parse_genotype,
     format=format_genotype,
     stages=stages,
-    growth=Growth(depth="depth", width="embed_dim", unit=4, scored_divisor=4),
+    growth=Growth(
+        depth="depth",
+        width="embed_dim",
+        unit=4,
+        scored_divisor=4,
+        stop="num_params>=80e6",
+        constraints=("num_params<=110e6",),
+    ),
     named={
         "seed": parse_genotype("8,2,3|4,1,2|4,1,4|4,1,6|32"),
         "as-vit-small": parse_genotype("8,2,3,3|4,1,2,1|4,1,4,4|4,1,6,2|32,88"),

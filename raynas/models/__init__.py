@@ -1,3 +1,6 @@
-"""Architecture to nn.Module, one module per family; importing this package registers them."""
+"""Architecture to nn.Module, one module per family; importing this package registers them.
+
+`vit` is an entry point, so that timm is imported only where one is asked for.
+"""
 
 from raynas.models import as_vit as as_vit

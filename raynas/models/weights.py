@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
-
-import torch
-from torch import nn
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +28,3 @@ class Constant:
 
 
 Init: TypeAlias = Normal | Uniform | Constant
-
-
-def initialise(model: nn.Module, table: Mapping[str, Init]) -> None:
-    """Draw every parameter of a model in place, from torch's own generator.
-
-    Args:
-        model: Not on the meta device.
-        table: A distribution for every parameter name.
-    """
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            match table[name]:
-                case Normal(std):
-                    parameter.normal_(0.0, std)
-                case Uniform(bound):
-                    parameter.uniform_(-bound, bound)
-                case Constant(value):
-                    parameter.fill_(value)

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from raynas.errors import ConfigError
-from raynas.models.as_vit import AsViT, Attention, PatchEmbed, TokenMerge
+from raynas.models.as_vit import AsViT
+from raynas.models.as_vit_network import Attention, PatchEmbed, TokenMerge
 from raynas.models.weights import Constant, Normal, Uniform
 from raynas.registry import models
 from searchspaces.as_vit import as_vit
@@ -178,7 +179,7 @@ def test_token_merge_normalises_whole_patches():
 
 @pytest.mark.parametrize("kernel", [4, 5, 6, 7, 8])
 def test_patch_embedding_sees_the_patch_and_its_surroundings(kernel):
-    embed = PatchEmbed(kernel, 4)
+    embed = PatchEmbed(3, kernel, 4)
     embed.norm = torch.nn.Identity()
     torch.nn.init.ones_(embed.proj.weight)
     torch.nn.init.zeros_(embed.proj.bias)

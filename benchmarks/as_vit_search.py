@@ -1,0 +1,108 @@
+"""As-ViT's search end to end, and where its time goes: topology by REINFORCE, then growth in depth and width.
+
+    python benchmarks/as_vit_search.py [--img-size 224] [--budget 500] [--workers 4] [--gpus-per-worker 0.25]
+    python benchmarks/as_vit_search.py --img-size 64 --workers 2            on two CPU cores
+    python benchmarks/as_vit_search.py --workers 0                         in this process, without Ray
+
+The paper's search: 500 steps with 5 draws of weights at 224 pixels, window 1 there and 4 here, then growth to 80 to 110
+million parameters; 12 hours on one V100. Expected: under 15 minutes on one GPU of the class of an H200. Time is split
+into building (networks and their weights), passes (everything else that workers do), the driver, and waiting: what
+workers were idle, transfers of candidates and results included. Batches travel once, at the start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from timing import hardware
+
+import raynas
+from raynas.cluster import connect
+from raynas.run import Listener
+
+
+def main() -> None:
+    """Search and grow, and print the times."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", default="digits")
+    parser.add_argument("--img-size", type=int, default=224)
+    parser.add_argument("--budget", type=int, default=500)
+    parser.add_argument("--stop", default="num_params>=80e6")
+    parser.add_argument("--most", default="num_params<=110e6")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--gpus-per-worker", type=float)
+    parser.add_argument("--quick", action="store_true", help="a small setting, to see that the script works")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.img_size, arguments.budget, arguments.workers = 32, 6, 0
+        arguments.stop, arguments.most = "num_params>=2.6e6", "num_params<=5e6"
+
+    print(hardware())
+    where: dict[str, Any] = {
+        "workers": arguments.workers,
+        "gpus_per_worker": arguments.gpus_per_worker,
+        "img_size": arguments.img_size,
+        "data": arguments.data,
+        "num_classes": 10 if arguments.img_size < 224 else 1000,
+        "listener": Listener(),
+    }
+    if arguments.data in ("digits", "random"):
+        where["num_classes"] = 10
+    gpus = arguments.workers * (arguments.gpus_per_worker or 0.0)
+    disconnect = connect(None, min_cpus=arguments.workers, min_gpus=gpus) if arguments.workers else lambda: None
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        search = raynas.search(
+            "as-vit",
+            objectives=["length_distortion"],
+            searcher="reinforce",
+            budget=arguments.budget,
+            out=Path(folder) / "search",
+            **where,
+        )
+        middle = time.perf_counter()
+        grown = raynas.scale(
+            str(search.folder),
+            stop=arguments.stop,
+            constraints=[arguments.most],
+            out=Path(folder) / "grown",
+            **where,
+        )
+        ended = time.perf_counter()
+        told("search", search, middle - started, arguments.workers)
+        told("growth", grown, ended - middle, arguments.workers)
+    disconnect()
+    family = grown.summary["family"]
+    print(f"found {family[0]['text']}, grown in {len(family) - 1} steps to {family[-1]['text']}: "
+          f"{family[-1]['num_params'] / 1e6:.1f} M parameters")  # fmt: skip
+    minutes = (ended - started) / 60
+    print(f"total {minutes:.1f} minutes (expected on one GPU at 224 px: under 15)")
+
+
+def told(name: str, run: raynas.Run, wall_s: float, workers: int) -> None:
+    """Print where the time of a run went."""
+    rows = run.evaluations
+    seconds, build = (float(np.sum(rows[column].to_numpy())) for column in ("seconds", "build_seconds"))
+    summary = run.summary
+    driver = summary["driver_seconds"]
+    working = sum(value for part, value in driver.items() if part != "wait")
+    slots = max(1, workers) * summary["seconds"]
+    scored = len(set(rows["architecture_key"].to_pylist()))
+    print(
+        f"{name}: {summary['evaluations']} evaluations of {scored} architectures in {wall_s:.1f} s, of which start-up "
+        f"{wall_s - summary['seconds']:.1f} s"
+    )
+    print(
+        f"  workers: building {build:.1f} s ({build / slots:.1%}), passes {seconds - build:.1f} s "
+        f"({(seconds - build) / slots:.1%}), waiting and transfers {slots - seconds:.1f} s ({1 - seconds / slots:.1%})"
+    )
+    print(f"  driver: {working:.2f} s of work, {driver.get('wait', 0.0):.1f} s of waiting for scores")
+
+
+if __name__ == "__main__":
+    main()

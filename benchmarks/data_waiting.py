@@ -1,0 +1,68 @@
+"""What share of a training step is spent waiting for images?
+
+    python benchmarks/data_waiting.py --data parquet:train.parquet [--img-size 64] [--augment strong] [--quick]
+
+The time that the loop spends in taking the next batch, over the time of all steps, from the second epoch on; light and
+strong augmentation, As-ViT's seed architecture unless another is named. On a GPU the loop runs ahead of the device, so
+that the share bounds from above what the device waits. Expected: under 5 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from timing import hardware
+
+from raynas.training.config import TrainConfig
+from raynas.training.folder import load_training
+from raynas.training.plan import make_training_plan
+from raynas.training.run import execute_training
+
+
+def main() -> None:
+    """Train, and print the share."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", default="digits")
+    parser.add_argument("--architecture", default="seed")
+    parser.add_argument("--img-size", type=int, default=64)
+    parser.add_argument("--images", type=int, default=3000)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--loader-processes", type=int)
+    parser.add_argument("--quick", action="store_true", help="a small setting, to see that the script works")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.images, arguments.epochs, arguments.img_size = 400, 2, 32
+
+    print(hardware())
+    for augment in ("light", "strong"):
+        config = TrainConfig.make(
+            {
+                "space": "as-vit",
+                "architecture": arguments.architecture,
+                "img_size": arguments.img_size,
+                "data": arguments.data,
+                "max_images": arguments.images,
+                "epochs": arguments.epochs,
+                "batch_size": arguments.batch_size,
+                "augment": augment,
+                "loader_processes": arguments.loader_processes,
+                "workers": 0,
+                "loggers": [],
+            }
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            execute_training(make_training_plan(config), Path(folder) / "run")
+            rows = load_training(Path(folder) / "run").metrics.to_pylist()[1:]
+        share = sum(row["data_wait_s"] for row in rows) / sum(row["train_s"] for row in rows)
+        rate = sum(row["images_per_s"] for row in rows) / len(rows)
+        verdict = "met" if share < 0.05 else "NOT met"
+        print(
+            f"{augment}: {rate:,.0f} images per second, {share:.1%} of a step waiting for data (under 5 %: {verdict})"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""The texts of an exported folder: model.py, timm_model.py and README.md."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from raynas.models.plain_code import PlainCode
+
+_LOADING = '''
+
+def create_model(**changes: Any) -> {network}:
+    """The network with fresh weights; keywords change its settings, such as num_classes=5 or drop_path_rate=0.1."""
+    return {network}(**{{**SETTINGS, **changes}})
+
+
+def load(folder: str | Path | None = None) -> {network}:
+    """The network with the weights of `model.safetensors`, in eval mode.
+
+    Args:
+        folder: Where that file is; default: beside this one.
+    """
+    from safetensors.torch import load_file
+
+    model = create_model()
+    model.load_state_dict(load_file(Path(folder or Path(__file__).parent) / "model.safetensors"))
+    return model.eval()
+'''
+
+TIMM_MODEL = '''"""Registers the model of this folder with timm, under the name that config.json gives it.
+
+After `import timm_model`, `timm.create_model(timm_model.NAME, pretrained=True)` is the model with its weights.
+"""
+
+import importlib.util
+import json
+from pathlib import Path
+
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+
+FOLDER = Path(__file__).resolve().parent
+CONFIG = json.loads((FOLDER / "config.json").read_text())
+NAME = CONFIG["name"]
+
+# By its path, since other exported models have a file of that name too.
+_spec = importlib.util.spec_from_file_location(f"{NAME}_network", FOLDER / "model.py")
+_network = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_network)
+
+default_cfgs = generate_default_cfgs(
+    {
+        NAME: {
+            "file": str(FOLDER / "model.safetensors"),
+            "num_classes": CONFIG["num_classes"],
+            "input_size": (3, CONFIG["img_size"], CONFIG["img_size"]),
+            "interpolation": CONFIG["interpolation"],
+            "crop_pct": 1.0,
+            "crop_mode": "squash",
+            "mean": tuple(CONFIG["mean"]),
+            "std": tuple(CONFIG["std"]),
+            "first_conv": CONFIG["first_conv"],
+            "classifier": CONFIG["classifier"],
+            "label_names": CONFIG["class_names"],
+        }
+    }
+)
+
+
+def _create(pretrained=False, **kwargs):
+    return build_model_with_cfg(_network.create_model, NAME, pretrained, **kwargs)
+
+
+_create.__name__ = NAME
+register_model(_create)
+'''
+
+
+def model_text(code: PlainCode, title: str, constants: Mapping[str, Any]) -> str:
+    """model.py: one file with the network's code, the found numbers at its top, and a function that loads it.
+
+    Args:
+        code: Of the model.
+        title: What it is, in some lines.
+        constants: Further numbers of the file, by name.
+    """
+    tree = ast.parse(code.source)
+    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    added = ("from __future__ import annotations", "from pathlib import Path", "from typing import Any")
+    body = code.source.splitlines()[imports[-1].end_lineno or 0 :]
+    numbers = {"SETTINGS": dict(code.settings), **constants}
+    return "\n".join(
+        [
+            f'"""{title}\n\n{ast.get_docstring(tree) or ""}\n"""\n',
+            _sorted_imports({*added, *map(ast.unparse, imports)}),
+            *(f"{name} = {_literal(value)}" for name, value in numbers.items()),
+            *(["\n".join(body).rstrip()] if any(body) else []),
+            _LOADING.format(network=code.network),
+        ]
+    )
+
+
+def readme_text(config: Mapping[str, Any], packages: Iterable[str]) -> str:
+    """README.md: how to load what is there."""
+    size, weights = config["img_size"], config["weights"]
+    trained = "trained" if weights["trained"] else f"not trained: its weights are random, of seed {weights['seed']}"
+    lines = [
+        f"# {config['name']}",
+        "",
+        f"`{config['text']}` of the space {config['space']}, {trained}; {config['num_params']:,} parameters,",
+        f"{config['macs']:,} multiply-adds. Exported by raynas {config['versions']['raynas']}, and runs without it.",
+        "",
+        f"Needs {', '.join(packages)} and safetensors. Images: RGB, squeezed to {size} x {size} pixels (bicubic),",
+        "scaled to [0, 1], then normalised by `mean` and `std` of `config.json`. In this folder:",
+        "",
+        "    import model",
+        "    logits = model.load()(images)  # (B, 3, S, S) to (B, classes)",
+        "",
+        "With timm: `import timm, timm_model`, then",
+        f'`timm.create_model("{config["name"]}", pretrained=True)`; `num_classes=` gives it another head.',
+    ]
+    if config["onnx"]:
+        opset = config["onnx"]["opset"]
+        lines += ["", f"`model.onnx` (opset {opset}) takes `images` and gives `logits`, for any number of images."]
+    return "\n".join(lines) + "\n"
+
+
+def _sorted_imports(statements: Iterable[str]) -> str:
+    """In the usual three groups: the future, the standard library, others."""
+    groups: list[list[str]] = [[], [], []]
+    for statement in statements:
+        module = statement.split()[1].partition(".")[0]
+        groups[0 if module == "__future__" else 1 if module in sys.stdlib_module_names else 2].append(statement)
+    ordered = [sorted(group, key=lambda text: (text.startswith("from "), text)) for group in groups if group]
+    return "\n\n".join("\n".join(group) for group in ordered) + "\n"
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{\n" + "".join(f'    "{name}": {item!r},\n' for name, item in value.items()) + "}"
+    return repr(value)
