@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from raynas.cost import COSTS
-from raynas.registry import spaces
-from raynas.report_embedding import embedded_points, finite, short_number, spread
+from raynas.report_embedding import embedded_points, finite, registered_space, short_number, spread
+from raynas.report_growth import family_members, growth_data, growth_head
 from raynas.report_points import Points, State, best_so_far, hypervolume_so_far, kendall_tau, pareto_front, sampled
 from raynas.report_policy import PolicyCourse, StoredScores, policy_course
 from raynas.report_text import described, duration, failure_groups, headline, resume_command, subline, time_spent
@@ -48,6 +48,7 @@ def report_data(run: Run) -> dict[str, Any]:
     groups, group_of_point = failure_groups(view.points.failures)
     recommended = view.recommended()
     courses, improvements = view.courses()
+    family = family_members(run.family, view.points, view.space)
     failed = np.array(sorted(group_of_point), np.int64)
     required = [
         *(members for _, _, members in rankings),
@@ -56,6 +57,7 @@ def report_data(run: Run) -> dict[str, Any]:
         spread(failed, _MAX_FAILED),
         np.array([group["example"] for group in groups if group["example"] is not None], np.int64),
         np.array([] if recommended is None else [recommended], np.int64),
+        np.array([member["point"] for member in family], np.int64),
     ]
     chosen = sampled(required, len(view.points), MAX_POINTS)
     place = {int(number): position for position, number in enumerate(chosen)}
@@ -91,6 +93,13 @@ def report_data(run: Run) -> dict[str, Any]:
             "correlation": view.correlation(),
         }
     )
+    if family:
+        data |= growth_head(family, view.points, identity, summary, data["counts"])
+        placed = [{**member, "point": place[member["point"]]} for member in family]
+        # Candidates are compared with others of their step, not with those of smaller architectures.
+        data |= {"growth": growth_data(placed, identity, view.space), "courses": []}
+        if data["status"]["name"] == "exhausted":
+            data["status"]["text"] = "ended: a step left nothing to choose"
     return data
 
 
@@ -118,7 +127,7 @@ class _View:
     @classmethod
     def of(cls, run: Run) -> _View:
         identity = run.description["identity"]
-        found = _registered(str(identity.get("space")))
+        found = registered_space(str(identity.get("space")))
         is_same = found is not None and found.fingerprint == identity.get("space_fields")
         objectives = []
         for text in identity.get("objectives") or []:
@@ -277,13 +286,15 @@ def _policy(space: SearchSpace, course: PolicyCourse) -> dict[str, Any]:
 
 
 def _status(run: Run, view: _View) -> dict[str, Any]:
-    name = str(run.summary.get("status") or "unknown")
+    name, description = str(run.summary.get("status") or "unknown"), run.description
     is_registered = view.space is not None or view.changed_space is not None
     resumes = name not in ("completed", "exhausted")
     return {
         "name": name,
         "error": run.summary.get("error"),
-        "resume": resume_command(run.description["config"], run.folder, is_registered) if resumes else None,
+        "resume": resume_command(description["config"], description["identity"], run.folder, is_registered)
+        if resumes
+        else None,
     }
 
 
@@ -299,13 +310,6 @@ def _counts(run: Run, view: _View, evaluations: int) -> dict[str, Any]:
         "duration": duration(summary["seconds"]) if summary.get("seconds") else None,
         "per_s": summary.get("evaluations_per_s"),
     }
-
-
-def _registered(name: str) -> SearchSpace | None:
-    try:
-        return spaces.get(name) if name in spaces else None
-    except ImportError:
-        return None  # of a wheel that is there in part
 
 
 def _rows(run: Run) -> pa.Table:

@@ -9,8 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from raynas.registry import spaces
 from raynas.report_points import Points
 from raynas.space import Architecture, SearchSpace
+
+
+def registered_space(name: str) -> SearchSpace | None:
+    """The space of a name; None if it is not registered, or of a wheel that is there in part."""
+    try:
+        return spaces.get(name) if name in spaces else None
+    except ImportError:
+        return None
 
 
 def embedded_points(

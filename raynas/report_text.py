@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from raynas.registry import searchers
 from raynas.report_points import Failure, Points
 from raynas.report_policy import searcher_settings
 from raynas.space import Choice, PerLayer, SearchSpace
@@ -54,6 +55,25 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
+def compact(value: float) -> str:
+    """Large counts in k, M, G, with three digits."""
+    for factor, suffix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= max(0.9995 * factor, 1e4):
+            scaled = value / factor
+            return f"{scaled:.{max(0, 2 - len(str(int(abs(round(scaled, 2))))) + 1)}f} {suffix}"
+    return f"{value:,.0f}"
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """A fraction, such as an accuracy."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def plural(count: int, one: str, several: str) -> str:
+    """A count with its noun."""
+    return f"{count:,} {one if count == 1 else several}"
+
+
 def shown(value: Any) -> str:
     """A setting or a field as people write it."""
     if isinstance(value, bool):
@@ -67,14 +87,40 @@ def shown(value: Any) -> str:
 
 def settings_text(settings: Mapping[str, Any]) -> str:
     """`name value` pairs in one line."""
-    return ", ".join(f"{name} {shown(value)}" for name, value in settings.items())
+    return ", ".join(f"{name} {setting_text(value)}" for name, value in settings.items())
 
 
-def resume_command(config: Mapping[str, Any], folder: Path, is_registered: bool) -> str:
+def setting_text(value: Any) -> str:
+    """A setting, with spaces between the values of a list and its own lists in brackets."""
+    if isinstance(value, Mapping):
+        return settings_text(value) or "none"
+    if isinstance(value, list | tuple):
+        parts = (f"[{setting_text(item)}]" if isinstance(item, list | tuple) else shown(item) for item in value)
+        return " ".join(parts) or "none"
+    return shown(value) or "none"
+
+
+def is_growth(identity: Mapping[str, Any]) -> bool:
+    """Whether a run's searcher grows a family.
+
+    Args:
+        identity: Of run.yaml.
+    """
+    name = str(identity.get("searcher"))
+    return name in searchers and hasattr(searchers.get(name), "family")
+
+
+def resume_command(config: Mapping[str, Any], identity: Mapping[str, Any], folder: Path, is_registered: bool) -> str:
     """What continues a run that was not completed."""
+    grows = is_growth(identity)
     if not is_registered:
-        return f"raynas.search(space, out={str(folder)!r}, resume=True, ...)"
-    command = "search" if config.get("objectives") else "score"
+        own = "scale(source, space=space" if grows else "search(space"
+        return f"raynas.{own}, out={str(folder)!r}, resume=True, ...)"
+    return resume_line("scale" if grows else "search" if config.get("objectives") else "score", folder)
+
+
+def resume_line(command: str, folder: Path) -> str:
+    """A command with the arguments that resume."""
     return f"raynas {command} --resume --out {shlex.quote(str(folder))}"
 
 
@@ -107,17 +153,27 @@ def described(
     space: SearchSpace | None,
     is_same_space: bool,
     num_scored: int,
+    how: Rows | None = None,
 ) -> list[dict[str, Any]]:
-    """What was searched and how, as titled lists of (term, text)."""
+    """What was searched and how, as titled lists of (term, text).
+
+    Args:
+        description: run.yaml.
+        summary: summary.json.
+        space: The registered one; None if there is none.
+        is_same_space: It is the one that was searched.
+        num_scored: Distinct architectures.
+        how: In place of what a single search says of its searcher.
+    """
     config, identity = description["config"], description["identity"]
     groups = [("Space", _space_rows(identity, space, is_same_space, num_scored))]
     if space is not None and is_same_space:
         groups.append(("Decisions", _decision_rows(space)))
     groups += [
-        ("Search", _search_rows(config, identity)),
+        ("Search", _search_rows(config, identity) if how is None else how),
         ("Scores", _score_rows(identity, description.get("directions", {}))),
         ("Data and workers", _worker_rows(config, summary)),
-        ("Made with", _machine_rows(description)),
+        ("Made with", machine_rows(description)),
     ]
     return [{"title": title, "rows": rows} for title, rows in groups if rows]
 
@@ -131,7 +187,9 @@ def _space_rows(identity: Mapping[str, Any], space: SearchSpace | None, is_same_
     else:
         if space.summary:
             rows.append(("what", space.summary))
-        share = f", {100 * min(1.0, num_scored / space.size):.2g} % of them stored here" if num_scored else ""
+        share = ""
+        if num_scored and not is_growth(identity):  # which leaves what can be drawn
+            share = f", {100 * min(1.0, num_scored / space.size):.2g} % of them stored here"
         rows.append(("size", f"{size_in_words(space.size)} architectures{share}"))
         if space.paper:
             rows.append(("paper", space.paper))
@@ -171,9 +229,11 @@ def _search_rows(config: Mapping[str, Any], identity: Mapping[str, Any]) -> Rows
     if settings := settings_text(searcher_settings(searcher, identity.get("searcher_settings") or {})):
         rows.append(("its settings", settings))
     window = identity.get("window")
+    rows.append(("window", f"{window} candidates in flight" if window != 1 else "one candidate at a time"))
+    if is_growth(identity):  # ends by itself, and draws nothing
+        return [*rows, ("seeds", f"scores {identity.get('score_seed')}")]
     return [
         *rows,
-        ("window", f"{window} candidates in flight" if window != 1 else "one candidate at a time"),
         ("budget", f"{config.get('budget'):,} evaluations"),
         ("seeds", f"search {identity.get('seed')}, scores {identity.get('score_seed')}"),
     ]
@@ -211,7 +271,8 @@ def _worker_rows(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Rows:
     return rows
 
 
-def _machine_rows(description: Mapping[str, Any]) -> Rows:
+def machine_rows(description: Mapping[str, Any]) -> Rows:
+    """With what a run was made, from its run.yaml."""
     machine, versions = description.get("machine") or {}, description.get("versions") or {}
     rows = [("versions", settings_text(versions))] if versions else []
     if machine:

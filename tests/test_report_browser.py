@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import math
-import shutil
-from pathlib import Path
 
 import pytest
 from report_folders import embedded, sampled_rows, write_folder
+from report_pages import check_layout, sections
 
 import raynas
 from raynas.report import write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
-
-pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="no Chromium is installed")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
+pytest_plugins = ["report_browser"]
 
 
 @pytest.fixture(scope="module")
@@ -52,28 +41,6 @@ def with_failures(tmp_path_factory):
             summary={"status": "interrupted"},
         )
     )
-
-
-@pytest.fixture
-def opened(browser):
-    """Opens a page and fails, at the end, on any message on the console and any request beyond the file."""
-    problems: list[str] = []
-    contexts = []
-
-    def open_page(path: Path, width: int = 1280, **settings):
-        context = browser.new_context(viewport={"width": width, "height": 900}, **settings)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: problems.append(message.text))
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("request", lambda request: problems.append(request.url) if request.url != path.as_uri() else None)
-        page.goto(path.as_uri())
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert problems == []
 
 
 def ticks(page, axis):
@@ -129,8 +96,7 @@ def lonely(values, x, y):
 def test_sections_are_there(opened, searched):
     page = opened(searched)
     assert page.title() == "as-vit search · raynas"
-    shown = [section.get_attribute("id") for section in page.locator("main > section:visible").all()]
-    assert shown == ["best", "scatter", "progress", "policy", "failures", "correlation", "time", "setup"]
+    assert sections(page) == ["best", "scatter", "progress", "policy", "failures", "correlation", "time", "setup"]
     assert page.locator("#policy-plots figure").count() == 12
     assert "None" in page.locator("#failures").inner_text()
     assert "4,556,250 (4.56 million)" in page.locator("#setup").inner_text()
@@ -265,14 +231,7 @@ def test_dark_mode_has_light_text_on_a_dark_page(opened, searched):
 
 def test_text_does_not_overlap_in_plots(opened, searched, with_failures):
     for path, width in ((searched, 1280), (searched, 400), (with_failures, 1280), (with_failures, 400)):
-        page = opened(path, width=width)
-        for chart in page.locator("svg.chart:not(.overlay)").all():
-            boxes = [text.bounding_box() for text in chart.locator("text").all()]
-            for i, a in enumerate(boxes):
-                for b in boxes[i + 1 :]:
-                    across = min(a["x"] + a["width"], b["x"] + b["width"]) - max(a["x"], b["x"])
-                    down = min(a["y"] + a["height"], b["y"] + b["height"]) - max(a["y"], b["y"])
-                    assert across <= 1 or down <= 4, chart.text_content()
+        check_layout(opened(path, width=width))
 
 
 def test_page_without_any_evaluation_opens(opened, tmp_path):

@@ -223,7 +223,7 @@ function card(point, label, reference, tag = "li") {
         "p",
         { class: "rank" },
         el("strong", { text: label }),
-        el("span", { class: "muted", text: candidate < 0 ? "not asked for by the search" : `candidate ${whole(candidate)}` }),
+        el("span", { class: "muted", text: points.note ? points.note[point] : candidate < 0 ? "not asked for by the search" : `candidate ${whole(candidate)}` }),
         points.state[point] === INFEASIBLE ? el("span", { class: "tag", text: "infeasible" }) : null,
       ),
       el("p", { class: "genotype" }, el("code", {}, ...breakable(text)), copyButton(text)),
@@ -234,6 +234,14 @@ function card(point, label, reference, tag = "li") {
     ),
     picture(point, reference),
   );
+}
+
+function pictureLegend() {
+  return [
+    el("span", { text: "length of a box: channels, cut into heads" }),
+    el("span", { text: "height: side of the token map, its windows on the end face" }),
+    el("span", { text: "small grid: kernel, filled over one stride" }),
+  ];
 }
 
 function showArchitectures() {
@@ -280,11 +288,6 @@ function showArchitectures() {
   });
   show();
   if (points.stages) {
-    byId("best-legend").append(
-      el("span", { text: "length of a box: channels, cut into heads" }),
-      el("span", { text: "height: side of the token map, its windows on the end face" }),
-      el("span", { text: "small grid: kernel, filled over one stride" }),
-      el("span", { text: "one scale for all" }),
-    );
+    byId("best-legend").append(...pictureLegend(), el("span", { text: "one scale for all" }));
   } else byId("best-legend").remove();
 }

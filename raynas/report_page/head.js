@@ -1,0 +1,31 @@
+// The head of the page, and the links to its sections.
+
+const STATUS = {
+  completed: ["good", "completed"],
+  exhausted: ["good", "completed: the space has no more"],
+  running: ["open", "running, or stopped without a word"],
+  interrupted: ["open", "interrupted"],
+  failed: ["bad", "failed"],
+  unknown: ["open", "no summary was written"],
+};
+
+// Title, status and the figures that matter most: pairs of a term and a text, which is null where there is none.
+function showHead(entries) {
+  byId("title").textContent = data.title;
+  byId("headline").textContent = data.headline;
+  byId("subline").textContent = data.subline;
+  const [kind, text] = STATUS[data.status.name] || ["open", data.status.name];
+  byId("status").className = `status ${kind}`;
+  byId("status").textContent = data.status.text || text;
+  if (data.status.error) byId("notice").append(el("pre", { class: "error", text: data.status.error }));
+  if (data.status.resume) {
+    byId("notice").append(el("p", { class: "resume" }, "Continue with ", el("code", { text: data.status.resume }), " ", copyButton(data.status.resume)));
+  }
+  byId("counts").append(...entries.filter(([, value]) => value !== null).map(([term, value]) => el("div", {}, el("dt", { text: term }), el("dd", { text: value }))));
+}
+
+function showNavigation() {
+  for (const section of document.querySelectorAll("main > section")) {
+    if (!section.hidden) byId("nav").append(el("a", { href: `#${section.id}`, text: section.dataset.short || section.querySelector("h2").textContent }));
+  }
+}

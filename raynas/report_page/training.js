@@ -1,0 +1,113 @@
+// The page of a training.
+
+const curves = data.curves;
+const finished = (curves.epoch || []).map((epoch) => epoch + 1);
+
+function percentOf(share, digits = 2) {
+  return share === null || share === undefined ? "–" : `${(100 * share).toFixed(digits)} %`;
+}
+
+// Epochs of a phase as people count them.
+function spanOf({ start, end }) {
+  return end - start > 1 ? `${whole(start + 1)}–${whole(end)}` : whole(start + 1);
+}
+
+function showCurves() {
+  if (!finished.length) {
+    byId("curves-note").textContent = "No epoch is finished yet.";
+    byId("epochs").hidden = true;
+    return;
+  }
+  const bands = data.phases.map((phase) => ({
+    from: phase.start,
+    to: phase.end,
+    labels: [...(phase.share === null ? [] : [" of the MACs", ""].map((rest) => `stride ${phase.stride}, ${percentOf(phase.share, 0)}${rest}`)), `stride ${phase.stride}`, String(phase.stride)],
+    hint: `epochs ${spanOf(phase)}: stride ${phase.stride}, dilation ${phase.dilation}${phase.share === null ? "" : `, ${percentOf(phase.share, 1)} of the MACs`}`,
+  }));
+  const group = [];
+  const line = (name, column, style, factor = 1) => column && { name, style, at: finished, values: column.map((value) => (value === null ? null : factor * value)) };
+  const figure = (title, lines, more) => {
+    const known = lines.filter(Boolean);
+    if (known.length) byId("curves-plots").append(lineFigure({ title, lines: known, bands, x: "epochs", unit: "epoch", last: data.epochs, group, ...more }));
+  };
+  figure("loss", [line("training", curves.train_loss, 0), line("validation", curves.val_loss, 1), line("moving average", curves.ema_val_loss, 2)]);
+  figure("top-1, %", [line("validation", curves.val_top1, 1, 100), line("moving average", curves.ema_val_top1, 2, 100)], { format: (value) => `${value.toFixed(2)} %` });
+  figure("learning rate", [line("learning rate", curves.lr, 0)], { isLinear: true, format: (value) => number(value, 3) });
+  figure("images a second", [line("images a second", curves.images_per_s, 0)], { isCount: true, low: 0, format: compact });
+  const average = curves.ema_val_top1 ? " The moving average is of the weights; its top-1 counts." : "";
+  const behind = bands.length ? " Stretches behind the lines are the phases of re-tokenization." : "";
+  byId("curves-note").textContent = `Values at the end of each epoch.${average}${behind}`;
+  showEpochs();
+}
+
+function showEpochs() {
+  const columnsOf = [
+    ["learning rate", "lr", (value) => number(value, 3)],
+    ["training loss", "train_loss", number],
+    ["validation loss", "val_loss", number],
+    ["top-1", "val_top1", percentOf],
+    ["loss of the average", "ema_val_loss", number],
+    ["its top-1", "ema_val_top1", percentOf],
+    ["stride", "stride", number],
+    ["MACs", "macs", compact],
+    ["images/s", "images_per_s", compact],
+    ["training", "train_s", duration],
+    ["of it waiting", "data_wait_s", duration],
+    ["evaluation", "eval_s", duration],
+  ];
+  const shown = columnsOf.filter(([, name]) => curves[name]);
+  const made = shown.map(([title, name, write]) => ({ title, isNumber: true, cell: (_, i) => (curves[name][i] === null ? "–" : write(curves[name][i])) }));
+  byId("epochs-table").append(rowsTable([{ title: "epoch", isNumber: true, cell: (epoch) => whole(epoch) }, ...made], finished));
+}
+
+function showPhases() {
+  if (!data.phases.length) {
+    byId("phases").hidden = true;
+    return;
+  }
+  const saving = data.saving;
+  const note = byId("phases-note");
+  if (saving) {
+    const time = saving.full_s ? ` At the speed of its epochs with all tokens, training would have taken ${duration(saving.full_s)} instead of ${duration(saving.train_s)}: ${percentOf(1 - saving.train_s / saving.full_s, 1)} of the time saved.` : "";
+    note.append(
+      el("strong", { text: `top-1 ${percentOf(saving.top1)} with ${percentOf(saving.share, 1)} of the training's MACs saved${finished.length < data.epochs ? " so far" : ""}` }),
+      `: ${compact(saving.macs)} in place of ${compact(saving.full)}, forward and backward passes together.${time}`,
+    );
+  } else note.textContent = "Larger tokens first: the patches' stride shrinks from phase to phase, and the weights stay what they are.";
+  const made = [
+    { title: "epochs", cell: spanOf },
+    { title: "finished", isNumber: true, cell: ({ done }) => whole(done) },
+    { title: "stride", isNumber: true, cell: ({ stride }) => whole(stride) },
+    { title: "dilation", isNumber: true, cell: ({ dilation }) => whole(dilation) },
+    { title: "MACs of an image", isNumber: true, cell: ({ macs }) => (macs === null ? "–" : compact(macs)) },
+    { title: "share of the full ones", isNumber: true, cell: ({ share }) => percentOf(share, 1) },
+    { title: "an epoch's training", isNumber: true, cell: ({ epoch_s: seconds }) => (seconds === null ? "–" : duration(seconds)) },
+    { title: "images a second", isNumber: true, cell: ({ images_per_s: speed }) => (speed === null ? "–" : compact(speed)) },
+  ];
+  byId("phases-table").append(rowsTable(made, data.phases));
+}
+
+function showModel() {
+  const text = textOf(0);
+  const cost = (name) => el("div", {}, el("dt", { text: titleOf(name) }), el("dd", { text: compact(points.values[name][0]) }));
+  const identity = el("div", { class: "identity" }, el("p", { class: "genotype" }, el("code", {}, ...breakable(text)), copyButton(text)), el("dl", { class: "scores" }, cost("num_params"), cost("macs")));
+  byId("model-card").append(el("div", { class: "architecture" }, identity, picture(0, null)));
+  if (points.stages) byId("model-legend").append(...pictureLegend());
+}
+
+function showTrainingTime() {
+  const { parts, sentence } = data.time;
+  byId("time-note").textContent = sentence;
+  const styles = ["background:var(--part-0)", "background:repeating-linear-gradient(45deg,var(--part-0) 0 3px,var(--stripe) 3px 6px)", "background:var(--part-1)", "background:var(--idle)"];
+  const total = parts.reduce((sum, { seconds }) => sum + seconds, 0);
+  if (total) byId("time-bars").append(bar("The training", parts.map((part, i) => ({ ...part, style: styles[i] })), total));
+}
+
+byId("setup-title").textContent = "Settings";
+showHead(data.facts);
+showCurves();
+showPhases();
+showModel();
+showTrainingTime();
+showSetup();
+showNavigation();
