@@ -6,10 +6,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from raynas.api import Run, build, load_run, score, search
+    from raynas.api import Run, build, load_run, scale, score, search, sweep, train
     from raynas.errors import RaynasError
+    from raynas.exporting import export
     from raynas.proxies.probe import Probe, proxy
     from raynas.space import Architecture, Choice, PerLayer, SearchSpace
+    from raynas.training.folder import Training, load_training
 
 __version__ = "0.1.0"
 
@@ -21,11 +23,17 @@ __all__ = [
     "RaynasError",
     "Run",
     "SearchSpace",
+    "Training",
     "build",
+    "export",
     "load_run",
+    "load_training",
     "proxy",
+    "scale",
     "score",
     "search",
+    "sweep",
+    "train",
 ]
 
 # Imported on first use: behind some of these is torch, Ray or NumPy, and `raynas --help` should answer at once.
@@ -37,11 +45,17 @@ _HOMES = {
     "RaynasError": "raynas.errors",
     "Run": "raynas.api",
     "SearchSpace": "raynas.space",
+    "Training": "raynas.training.folder",
     "build": "raynas.api",
+    "export": "raynas.exporting",
     "load_run": "raynas.api",
+    "load_training": "raynas.training.folder",
     "proxy": "raynas.proxies.probe",
+    "scale": "raynas.api",
     "score": "raynas.api",
     "search": "raynas.api",
+    "sweep": "raynas.api",
+    "train": "raynas.api",
 }
 
 

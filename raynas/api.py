@@ -19,8 +19,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from torch import nn
 
+    from raynas.plan import Plan
     from raynas.proxies.probe import Proxy
     from raynas.run import Listener
+    from raynas.sweep_run import SweepListener
+    from raynas.sweeps import Sweep
+    from raynas.training.folder import Training
+    from raynas.training.run import TrainingListener
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,6 +60,11 @@ class Run:
         """The best architectures with their scores, or the Pareto front."""
         return list(self.summary.get("best", []))
 
+    @property
+    def family(self) -> list[Mapping[str, Any]]:
+        """Of a growth: its states from the start on, with their scores and what each step changed; else nothing."""
+        return list(self.summary.get("family") or [])
+
 
 def search(
     space: str | SearchSpace,
@@ -83,19 +93,13 @@ def search(
     Raises:
         RaynasError: Bad input, before anything is started or written; or a cluster or disk that fails later.
     """
-    from raynas.console import ConsoleListener
     from raynas.plan import make_plan
-    from raynas.run import execute
 
     own_space = None if isinstance(space, str) else space
-    names = [entry if isinstance(entry, str) else entry.name for entry in proxies]
+    names, own_proxies = _named(proxies)
     values = {"space": space if isinstance(space, str) else space.name, "proxies": names, **config}
-    own_proxies = [entry for entry in proxies if not isinstance(entry, str)]
     plan = make_plan(RunConfig.make(values), space=own_space, own_proxies=own_proxies)
-    folder = Path(out) if out is not None else default_folder(plan.space.name)
-    with ConsoleListener("search") if listener is None else nullcontext(listener) as heard:
-        execute(plan, folder, resume=resume, reuse=[Path(path) for path in reuse], listener=heard)
-    return load_run(folder)
+    return _executed("search", plan, out, resume, reuse, listener)
 
 
 def score(
@@ -124,6 +128,139 @@ def score(
     else:
         chosen = {"architectures": [json.dumps(dict(a)) if isinstance(a, Mapping) else a for a in architectures]}
     return search(space, proxies=proxies, objectives=(), **chosen, **settings)
+
+
+def scale(
+    source: str | Path | Architecture | Mapping[str, Any],
+    *,
+    space: str | SearchSpace | None = None,
+    stop: str | None = None,
+    rates: Sequence[float] | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    reuse: Sequence[str | Path] = (),
+    proxies: Sequence[str | Proxy] = (),
+    listener: Listener | None = None,
+    **config: Any,
+) -> Run:
+    """Grow an architecture in depth and width; the run's `family` holds every state.
+
+    Args:
+        source: A run folder, a file with one architecture, or an architecture as a value, JSON or text.
+        space: Of the source, where several spaces can read it; or a space of your own.
+        stop: The cost at which growth ends, such as "num_params>=80e6"; default: the space's own, with its constraints.
+        rates: By which a step may widen.
+        out, resume, reuse, proxies, listener: As for `search`.
+        config: Fields of `raynas.config.RunConfig`; objectives and width_divisor have the space's own defaults.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        RaynasError: As for `search`.
+    """
+    from raynas.scaling import growth_plan
+    from raynas.source import read_source
+
+    names, own_proxies = _named(proxies)
+    text = json.dumps(dict(source)) if isinstance(source, Mapping) else str(source)
+    found = read_source(text, space=space)
+    plan = growth_plan({"proxies": names, **config}, found, stop=stop, rates=rates, own_proxies=own_proxies)
+    return _executed("scale", plan, out, resume, reuse, listener)
+
+
+def sweep(
+    space: str | SearchSpace,
+    *,
+    searchers: Sequence[str] = (),
+    repeat: int = 5,
+    level: float | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    reuse: Sequence[str | Path] = (),
+    proxies: Sequence[str | Proxy] = (),
+    listener: SweepListener | None = None,
+    **config: Any,
+) -> Sweep:
+    """Compare searchers: whole searches of a space, with several seeds each, as Ray Tune trials.
+
+    Args:
+        space: A registered name, or a space.
+        searchers: Names; none: the default for the objectives.
+        repeat: Searches of each searcher, with the seeds seed, seed + 1, ...
+        level: A value whose calls are reported, beside one that more than half of the seeds of every searcher reach.
+        out: The folder, which has a run folder for each search; default runs/<space>-<date>-<time>.
+        resume: Continue the sweep in `out`; its budget and repeat may grow.
+        reuse, proxies: As for `search`.
+        listener: Hears of progress; default: shown on standard error. `raynas.sweep_run.SweepListener()` is silent.
+        config: Fields of `raynas.config.RunConfig`, shared by all searches; `workers` are those of each, default 1.
+
+    Returns:
+        The sweep: its `summary` has the searchers side by side, its `runs` are the searches. A search that failed
+        raises nothing; it is told in the summary, and tried again when the sweep is resumed.
+
+    Raises:
+        RaynasError: As for `search`.
+    """
+    from raynas.sweep_console import SweepConsole
+    from raynas.sweep_plan import make_sweep_plan
+    from raynas.sweep_run import execute_sweep
+    from raynas.sweeps import SweepConfig, load_sweep
+
+    own_space = None if isinstance(space, str) else space
+    names, own_proxies = _named(proxies)
+    values = {"space": space if isinstance(space, str) else space.name, "proxies": names, **config}
+    values |= {"searchers": searchers, "repeat": repeat, "level": level}
+    plan = make_sweep_plan(SweepConfig.make(values), space=own_space, own_proxies=own_proxies)
+    folder = Path(out) if out is not None else default_folder(plan.config.space)
+    with SweepConsole() if listener is None else nullcontext(listener) as heard:
+        execute_sweep(plan, folder, resume=resume, reuse=[Path(path) for path in reuse], listener=heard)
+    return load_sweep(folder)
+
+
+def train(
+    source: str | Path | Architecture | Mapping[str, Any],
+    *,
+    space: str | SearchSpace | None = None,
+    pick: Sequence[str] = (),
+    out: str | Path | None = None,
+    resume: bool = False,
+    listener: TrainingListener | None = None,
+    **config: Any,
+) -> Training:
+    """Train an architecture on images.
+
+    Args:
+        source: A run folder, a file with one architecture, or an architecture as a value, JSON or text.
+        space: Of the source, where several spaces can read it; or a space of your own.
+        pick: Of a run folder, the member that meets these constraints, such as num_params<=30e6.
+        out: The training's folder; default runs/<space>-training-<date>-<time>.
+        resume: Continue the training in `out`.
+        listener: Hears of progress; default: shown on standard error. `raynas.training.run.TrainingListener()` is
+            silent.
+        config: Fields of `raynas.training.config.TrainConfig`, such as data="parquet:train.parquet", epochs=30.
+
+    Returns:
+        The finished training, with its metrics and its model.
+
+    Raises:
+        RaynasError: Bad input, before anything is started or written; or what fails later.
+    """
+    from raynas.source import read_source
+    from raynas.training.config import TrainConfig
+    from raynas.training.console import TrainingConsole
+    from raynas.training.folder import load_training
+    from raynas.training.plan import make_training_plan
+    from raynas.training.run import execute_training
+
+    text = json.dumps(dict(source)) if isinstance(source, Mapping) else str(source)
+    found = read_source(text, space=space, pick=pick)
+    values = {"space": found.space.name, "architecture": found.architecture.to_json(), "img_size": found.img_size}
+    plan = make_training_plan(TrainConfig.make({**values, **config}), space=found.space)
+    folder = Path(out) if out is not None else default_folder(f"{plan.space.name}-training")
+    with TrainingConsole() if listener is None else nullcontext(listener) as heard:
+        execute_training(plan, folder, resume=resume, listener=heard)
+    return load_training(folder)
 
 
 def load_run(folder: str | Path) -> Run:
@@ -166,3 +303,26 @@ def build(space: str | SearchSpace, architecture: Architecture | Mapping[str, An
 def default_folder(space: str) -> Path:
     """runs/<space>-<date>-<time>."""
     return Path("runs") / f"{space}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _named(given: Sequence[str | Proxy]) -> tuple[list[str], list[Proxy]]:
+    """Names of all, and those that are not registered."""
+    own = [entry for entry in given if not isinstance(entry, str)]
+    return [entry if isinstance(entry, str) else entry.name for entry in given], own
+
+
+def _executed(
+    command: str,
+    plan: Plan,
+    out: str | Path | None,
+    resume: bool,
+    reuse: Sequence[str | Path],
+    listener: Listener | None,
+) -> Run:
+    from raynas.console import ConsoleListener
+    from raynas.run import execute
+
+    folder = Path(out) if out is not None else default_folder(plan.space.name)
+    with ConsoleListener(command) if listener is None else nullcontext(listener) as heard:
+        execute(plan, folder, resume=resume, reuse=[Path(path) for path in reuse], listener=heard)
+    return load_run(folder)

@@ -7,17 +7,20 @@ import shlex
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from raynas.api import default_folder, load_run
 from raynas.config import RunConfig
-from raynas.console import ConsoleListener, print_rows, show_best, show_scores, show_summary, wide_console
+from raynas.console import ConsoleListener, print_rows, say, show_best, show_scores, show_summary
 from raynas.cost import COSTS
 from raynas.errors import ConfigError
 from raynas.run import Interrupted, execute
 from raynas.run_folder import read_description
+
+if TYPE_CHECKING:
+    from raynas.plan import Plan
 
 BUILT_IN_SEARCH: Mapping[str, Any] = {
     "space": "as-vit",
@@ -54,43 +57,84 @@ def run_command(
     Raises:
         RaynasError: Bad input, before anything is started; or what fails later.
     """
-    if resume and out is None:
-        raise ConfigError("--resume needs --out with the folder of the run to continue")
-    is_stored = resume and out is not None and (out / "run.yaml").exists()
-    base: dict[str, Any] = {}
-    if is_stored and out is not None:
-        base = read_description(out)["config"]
-    if config is not None:
-        base |= RunConfig.read(config)
+    base = stored_values(config, out, resume)
     given = {name: value for name, value in options.items() if value is not None}
-    if resume and not is_stored and "space" not in {**base, **given}:
-        raise ConfigError(f"{out} holds no run to resume; name a space to start one there")
-    if command == "search" and "space" not in {**base, **given}:
-        base = {**BUILT_IN_SEARCH, **base}
-    values = {**base, **given, "settings": _merged(base.get("settings", {}), settings)}
+    if "space" not in {**base, **given}:
+        if resume:
+            raise ConfigError(f"{out} holds no run to resume; name a space to start one there")
+        if command == "search":
+            base = {**BUILT_IN_SEARCH, **base}
+    values = {**base, **given, "settings": merged_settings(base.get("settings", {}), settings)}
     run_config = RunConfig.make(values)
 
     from raynas.plan import make_plan  # torch is behind it
 
     plan = make_plan(run_config)
-    folder = out or default_folder(plan.space.name)
-    try:
-        with ConsoleListener(command) as listener:
-            summary = execute(plan, folder, resume=resume, reuse=reuse, listener=listener)
+
+    def show(summary: Mapping[str, Any], folder: Path) -> None:
         show_summary(summary)
         if command == "score":
             show_scores(load_run(folder).table, plan.space)
         else:
             show_best(summary, [score.name for score in plan.scores])
-        _write_report(folder)
-        _say(f"run folder {folder}")
+
+    carry_out(command, plan, show, out=out, resume=resume, reuse=reuse)
+
+
+def stored_values(config: Path | None, out: Path | None, resume: bool) -> dict[str, Any]:
+    """Fields of RunConfig from the run that is resumed, if it is there, and from a file that overrides them.
+
+    Raises:
+        RaynasError: Nothing says what to resume, or a file cannot be read.
+    """
+    if resume and out is None:
+        raise ConfigError("--resume needs --out with the folder of the run to continue")
+    values: dict[str, Any] = {}
+    if resume and out is not None and (out / "run.yaml").exists():
+        values = read_description(out)["config"]
+    if config is not None:
+        values |= RunConfig.read(config)
+    return values
+
+
+def carry_out(
+    command: str,
+    plan: Plan,
+    show: Callable[[Mapping[str, Any], Path], None],
+    *,
+    out: Path | None,
+    resume: bool,
+    reuse: Sequence[Path],
+    again: Sequence[str] = (),
+) -> None:
+    """Execute a plan with its progress, its results, its report and, where it is interrupted, what resumes it.
+
+    Args:
+        command: What is running.
+        plan: What to do.
+        show: Prints the results, given the summary and the folder.
+        out: The run folder; None for a new one.
+        resume: Continue the run in it.
+        reuse: Run folders whose scores are taken.
+        again: Further arguments of the command that resumes.
+
+    Raises:
+        RaynasError: As `raynas.run.execute`.
+    """
+    folder = out or default_folder(plan.space.name)
+    try:
+        with ConsoleListener(command) as listener:
+            summary = execute(plan, folder, resume=resume, reuse=reuse, listener=listener)
+        show(summary, folder)
+        write_run_report(folder)
+        say(f"run folder {folder}")
     except (Interrupted, KeyboardInterrupt) as error:
         if (folder / "run.yaml").exists():
-            _write_report(folder)
-            again = ["raynas", command, "--resume", "--out", str(folder)]
+            write_run_report(folder)
+            arguments = ["raynas", command, "--resume", "--out", str(folder), *again]
             for path in reuse:
-                again += ["--reuse", str(path)]
-            _say(f"continue with: {shlex.join(again)}")
+                arguments += ["--reuse", str(path)]
+            say(f"continue with: {shlex.join(arguments)}")
         if isinstance(error, Interrupted):
             raise
         raise Interrupted(signal.SIGINT, folder) from None
@@ -133,7 +177,12 @@ def show_list(kind: str, *, as_json: bool) -> None:
     print_rows(rows)
 
 
-def _merged(settings: Mapping[str, Mapping[str, Any]], texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+def merged_settings(settings: Mapping[str, Mapping[str, Any]], texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Settings by proxy, or under searcher, overridden by texts of the form NAME.KEY=VALUE.
+
+    Raises:
+        ConfigError: A text has another form.
+    """
     merged = {name: dict(values) for name, values in settings.items()}
     for text in texts:
         target, dot, rest = text.partition(".")
@@ -144,14 +193,11 @@ def _merged(settings: Mapping[str, Mapping[str, Any]], texts: Sequence[str]) -> 
     return merged
 
 
-def _write_report(folder: Path) -> None:
+def write_run_report(folder: Path) -> None:
+    """Write report.html, and say where."""
     from raynas.report import write_report
 
-    _say(f"report {write_report(folder)}")
-
-
-def _say(line: str) -> None:
-    wide_console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
+    say(f"report {write_report(folder)}")
 
 
 def _list_spaces() -> list[dict[str, Any]]:

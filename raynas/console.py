@@ -10,13 +10,15 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from rich.table import Table
 
 from raynas.cost import COSTS
 from raynas.ranking import Ranking
 from raynas.results import Evaluation
 from raynas.run import Listener
+from raynas.searchers.base import Progress
 from raynas.space import Architecture, SearchSpace
 
 _LINE_EVERY_S = 10.0
@@ -41,12 +43,12 @@ class ConsoleListener(Listener):
     def __init__(self, command: str) -> None:
         self._console = wide_console(stderr=True)
         self._budget = 0
-        self._last_line = 0.0
-        self._last_told = 0
-        self._bar = Progress(
+        self._progress: Progress | None = None
+        self._last_line: tuple[float, float] | None = None  # when it was printed, and the share that it told
+        self._bar = Bar(
             TextColumn(command),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -55,7 +57,7 @@ class ConsoleListener(Listener):
             transient=True,
         )
         self._shown = self._bar if self._console.is_terminal else nullcontext()
-        self._task = self._bar.add_task(command, total=None, best="starting workers")
+        self._task = self._bar.add_task(command, total=None, count="", best="starting workers")
 
     def __enter__(self) -> ConsoleListener:
         self._shown.__enter__()
@@ -67,22 +69,28 @@ class ConsoleListener(Listener):
     def on_start(self, folder: Path, budget: int) -> None:
         """Say where the results go."""
         self._budget = budget
-        self._bar.update(self._task, total=budget)
+        self._bar.update(self._task, total=1.0)
         self.on_log(f"run folder {folder}")
+
+    def on_progress(self, progress: Progress) -> None:
+        """Show this instead of the share of the budget."""
+        self._progress = progress
 
     def on_tell(self, evaluation: Evaluation, told: int, ranking: Ranking) -> None:
         """Move the bar, or print a line if it is time."""
+        count, share = self._progress or (f"{told}/{self._budget}", told / self._budget)
+        best = self._best(ranking) if self._progress is None else ""
         if self._console.is_terminal:
-            self._bar.update(self._task, completed=told, best=self._best(ranking))
+            self._bar.update(self._task, completed=share, count=count, best=best)
             return
         now = time.monotonic()
-        if not self._last_told:
-            self._last_line, self._last_told = now, told  # starting the workers says nothing of the time left
-        elif now - self._last_line > _LINE_EVERY_S:
-            left = (now - self._last_line) / (told - self._last_told) * (self._budget - told)
-            self._last_line, self._last_told = now, told
-            line = f"{told}/{self._budget}, about {left:.0f} s left"
-            self._console.print(", ".join(filter(None, [line, self._best(ranking)])), highlight=False)
+        if self._last_line is None:
+            self._last_line = now, share  # starting the workers says nothing of the time left
+        elif now - self._last_line[0] > _LINE_EVERY_S:
+            seconds, gained = now - self._last_line[0], share - self._last_line[1]
+            self._last_line = now, share
+            left = f"about {seconds / gained * (1 - share):.0f} s left" if gained > 0 else ""
+            self._console.print(", ".join(filter(None, [count, left, best])), highlight=False)
 
     def on_log(self, line: str) -> None:
         """Print it above the bar."""
@@ -99,14 +107,20 @@ class ConsoleListener(Listener):
         return f"best {name} {best[0].scores[name]:.4g}"
 
 
-def show_summary(summary: Mapping[str, Any]) -> None:
-    """Counts and time, on standard output."""
+def say(line: str, *, stderr: bool = True) -> None:
+    """A line as it is, on standard error unless another is asked for."""
+    wide_console(stderr=stderr).print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def show_summary(summary: Mapping[str, Any], *, stderr: bool = False) -> None:
+    """Counts and time."""
     line = f"{summary['evaluations']} evaluations in {summary['seconds']:.0f} s, {summary['failed']} failed"
     if summary["reused"]:
         line += f", {summary['reused']} reused"
     if summary["status"] == "exhausted":
-        line += "; the space has no more architectures"
-    wide_console().print(line, highlight=False)
+        is_growth = summary.get("family") is not None
+        line += "; the last step left nothing to choose" if is_growth else "; the space has no more architectures"
+    wide_console(stderr=stderr).print(line, highlight=False)
 
 
 def show_best(summary: Mapping[str, Any], scores: Sequence[str]) -> None:
@@ -140,15 +154,36 @@ def show_scores(table: Any, space: SearchSpace) -> None:
         wide_console().print(f"and {len(table) - _SHOWN_SCORES} more in evaluations/", highlight=False)
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """A table of dictionaries with equal keys, on standard output."""
+def show_family(summary: Mapping[str, Any], space: SearchSpace, *, stderr: bool = False) -> None:
+    """The states of a growth, from the start on."""
+    growth = space.growth
+    assert growth is not None
+    names = list(dict.fromkeys(name for state in summary["family"] for name in state["scores"]))
+    rows = []
+    for state in summary["family"]:
+        architecture = Architecture(state["architecture"])
+        rows.append(
+            {
+                "step": state["step"],
+                "change": state["change"],
+                growth.depth: list(growth.depths(architecture)),
+                growth.width: growth.width_of(architecture),
+                **{name: state[name] for name in COSTS},
+                **{name: state["scores"].get(name) for name in names},
+            }
+        )
+    print_rows(rows, stderr=stderr)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], *, stderr: bool = False) -> None:
+    """A table of dictionaries with equal keys."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in rows[0] if rows else ():
         # What one copies or searches for stays in one piece.
         table.add_column(name, overflow="fold", no_wrap=name in ("name", "architecture"))
     for row in rows:
         table.add_row(*(escape(_shown(value)) for value in row.values()))
-    wide_console().print(table)
+    wide_console(stderr=stderr).print(table)
 
 
 def _whole(value: float | None) -> int | None:

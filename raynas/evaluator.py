@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from raynas.errors import NotApplicableError
+from raynas.growth import Growth
 from raynas.models.networks import Networks
 from raynas.proxies.probe import DTYPES, Probe, Proxy
 from raynas.results import Status
@@ -31,6 +32,7 @@ class EvaluationTask:
         builder: Of the space's models.
         settings: Its keywords, img_size and num_classes among them.
         proxies: With their settings.
+        growth: Of the space; for proxies that score narrower networks.
         score_seed: Of weights, curves and perturbations.
         images: One batch per repeat, (R, B, 3, img_size, img_size) float32; None if no proxy needs images.
         labels: (R, B) int64.
@@ -41,11 +43,16 @@ class EvaluationTask:
     builder: Callable[..., nn.Module]
     settings: Mapping[str, Any]
     proxies: tuple[Proxy, ...]
+    growth: Growth | None = None
     score_seed: int = 0
     images: np.ndarray | None = None
     labels: np.ndarray | None = None
     device: str = "cpu"
     threads: int = 1
+
+
+_Kind = tuple[str, bool, int]
+"""What proxies that share a network have in common: dtype, shared draws, width divisor."""
 
 
 class DeviceLostError(Exception):
@@ -71,7 +78,11 @@ class Evaluator:
 
     def __init__(self, task: EvaluationTask) -> None:
         self.task = task
-        self._networks = Networks(task.builder, task.settings, score_seed=task.score_seed, device=task.device)
+        # One for each divisor, since asking for a network overwrites the weights of the last one.
+        self._networks = {
+            divisor: Networks(task.builder, task.settings, score_seed=task.score_seed, device=task.device)
+            for divisor in {proxy.width_divisor for proxy in task.proxies}
+        }
         if task.device != "cpu":
             torch.set_float32_matmul_precision("highest")  # an environment may have asked for less
         self._inputs: dict[tuple[int, torch.dtype], tuple[torch.Tensor | None, torch.Tensor | None]] = {}
@@ -99,7 +110,7 @@ class Evaluator:
         proxies = [self.task.proxies[i] for i in wanted]
         progress = [_Progress() for _ in proxies]
         for repeat in range(max((proxy.repeats for proxy in proxies), default=0)):
-            probes: dict[tuple[str, bool], _TimedProbe] = {}
+            probes: dict[_Kind, _TimedProbe] = {}
             for proxy, state in zip(proxies, progress, strict=True):
                 if repeat < proxy.repeats and state.status is None:
                     self._visit(architecture, repeat, proxy, probes, state)
@@ -110,12 +121,12 @@ class Evaluator:
         architecture: Architecture,
         repeat: int,
         proxy: Proxy,
-        probes: dict[tuple[str, bool], _TimedProbe],
+        probes: dict[_Kind, _TimedProbe],
         state: _Progress,
     ) -> None:
         """One repeat of one proxy; on lack of memory the batch is halved down to one sample."""
         started = perf_counter()
-        kind = (proxy.dtype, proxy.shared_draws)
+        kind = (proxy.dtype, proxy.shared_draws, proxy.width_divisor)
         try:
             probe = probes.get(kind) or probes.setdefault(kind, self._probe(architecture, repeat, proxy))
             build_before = probe.build_seconds
@@ -161,10 +172,15 @@ class Evaluator:
         self, architecture: Architecture, repeat: int, proxy: Proxy, max_batch: int | None = None
     ) -> _TimedProbe:
         dtype = DTYPES[proxy.dtype]
+        if proxy.width_divisor != 1:
+            if self.task.growth is None:
+                raise NotApplicableError("needs a space that says which field is the width")
+            architecture = self.task.growth.narrowed(architecture, proxy.width_divisor)
         images, labels = self._input(repeat, dtype)
 
         def network() -> nn.Module:
-            return self._networks.network(architecture, repeat, dtype, shared_draws=proxy.shared_draws)
+            networks = self._networks[proxy.width_divisor]
+            return networks.network(architecture, repeat, dtype, shared_draws=proxy.shared_draws)
 
         return _TimedProbe(
             architecture,

@@ -95,6 +95,7 @@ class Plan:
             builder(self.space),
             {"img_size": self.config.img_size, "num_classes": self.config.num_classes, **self.space.scoring},
             self.proxies,
+            growth=self.space.growth,
             score_seed=self.config.score_seed,
             images=self.images,
             labels=self.labels,
@@ -146,6 +147,7 @@ def make_plan(config: RunConfig, *, space: SearchSpace | None = None, own_proxie
     wanted_objectives = space.objectives if config.objectives is None else config.objectives
     constraints = tuple(Constraint.parse(text) for text in config.constraints)
     chosen = _chosen_proxies(config, wanted_objectives, constraints, own_proxies)
+    _check_divisors(space, chosen, architectures)
     dataset = open_dataset(config.data or "random")
     num_classes = config.num_classes or dataset.num_classes
     images, labels = _batches(chosen, dataset, config, img_size)
@@ -165,8 +167,11 @@ def make_plan(config: RunConfig, *, space: SearchSpace | None = None, own_proxie
         data=config.data or "random",
     )
     plan = Plan(config, space, chosen, scores, objectives, constraints, images, labels, architectures)
-    plan.searcher()  # its settings are checked by its constructor
-    _check_admission(plan)
+    start = getattr(plan.searcher(), "start", None)  # its settings are checked by its constructor
+    if start is None:
+        _check_admission(plan)
+    else:
+        _check_start(plan, start)
     return plan
 
 
@@ -211,7 +216,38 @@ def _chosen_proxies(
         if name != "searcher" and normalised(name) not in map(normalised, chosen):
             find(name)
             raise ConfigError(f"settings for {name!r}, which is not among the proxies: {', '.join(chosen) or 'none'}")
-    return tuple(proxy.configured(**settings.get(normalised(proxy.name), {})) for proxy in chosen.values())
+    common = {} if config.width_divisor is None else {"width_divisor": config.width_divisor}
+    return tuple(
+        proxy.configured(**{**common, **settings.get(normalised(proxy.name), {})}) for proxy in chosen.values()
+    )
+
+
+def _check_divisors(space: SearchSpace, chosen: Sequence[Proxy], architectures: Sequence[Architecture] | None) -> None:
+    """Refuse to score narrower networks where they are not known to exist."""
+    for proxy in chosen:
+        divisor = proxy.width_divisor
+        if divisor == 1:
+            continue
+        if space.growth is None:
+            raise ConfigError(
+                f"{proxy.name}.width_divisor is {divisor}, but space {space.name!r} does not say how it grows, "
+                "and so not which field is its width"
+            )
+        for architecture in architectures or ():
+            check_narrowed(space, architecture, divisor)
+
+
+def check_narrowed(space: SearchSpace, architecture: Architecture, divisor: int) -> None:
+    """Refuse an architecture that cannot be built with its width divided.
+
+    Raises:
+        SpaceError: Naming the architecture and the divisor.
+    """
+    assert space.growth is not None
+    try:
+        space.validate(space.growth.narrowed(architecture, divisor))
+    except SpaceError as error:
+        raise SpaceError(f"{space.text(architecture)} cannot be scored at its width / {divisor}: {error}") from None
 
 
 def _batches(
@@ -248,6 +284,9 @@ def _scores(
     for number, proxy in enumerate(chosen):
         if taken := COSTS.keys() & set(proxy.outputs):
             raise ConfigError(f"proxy {proxy.name!r} has the name of a cost: {', '.join(taken)}")
+        # Scores at the architecture's own width keep the keys that they had before there were others.
+        narrower = {"width_divisor": proxy.width_divisor} if proxy.width_divisor != 1 else {}
+        settings = {**proxy.settings, **narrower}
         needs_input = proxy.needs_images or proxy.needs_labels
         hashed = ""
         if needs_input and images is not None and labels is not None:
@@ -257,7 +296,7 @@ def _scores(
                 **common,
                 proxy=output,
                 proxy_version=proxy.version,
-                settings=json.dumps(proxy.settings, sort_keys=True, separators=(",", ":")),
+                settings=json.dumps(settings, sort_keys=True, separators=(",", ":")),
                 repeats=proxy.repeats,
                 init=", ".join([INIT_SCHEME, *(["shared draws"] if proxy.shared_draws else []), *scoring]),
                 dtype=proxy.dtype,
@@ -326,3 +365,15 @@ def _check_admission(plan: Plan) -> None:
                 f"{constraint.name} is from {min(values):,.0f} to {max(values):,.0f}"
             )
     raise ConfigError(f"no architecture of {len(found)} meets all of {', '.join(map(str, bounds))} at once")
+
+
+def _check_start(plan: Plan, start: Architecture) -> None:
+    """Refuse a start that violates constraints on costs, or that cannot be scored at the width that is asked for."""
+    costs = plan.costs(start)
+    for constraint in plan.constraints:
+        if constraint.name in COSTS and constraint.violation(costs):
+            raise ConfigError(
+                f"the start {plan.space.text(start)} violates {constraint}: "
+                f"its {constraint.name} is {costs[constraint.name]:,.0f}"
+            )
+    _check_divisors(plan.space, plan.proxies, [start])

@@ -15,6 +15,7 @@ from typing import Any
 
 from raynas.book import ScoreBook
 from raynas.cluster import connect, default_workers
+from raynas.cost import COSTS
 from raynas.errors import ConfigError, RaynasError, StoreError
 from raynas.plan import Plan
 from raynas.pool import EvaluatorPool, SerialPool
@@ -22,7 +23,7 @@ from raynas.ranking import Ranking
 from raynas.ray_pool import RayPool
 from raynas.results import Candidate, Evaluation
 from raynas.run_folder import check_folder, description, seconds_of_earlier_sessions
-from raynas.searchers.base import Searcher
+from raynas.searchers.base import Progress
 from raynas.store import Outcome, ResultStore, read_evaluations, write_json, write_text
 
 _POLL_S = 0.5
@@ -51,6 +52,9 @@ class Listener:
 
     def on_tell(self, evaluation: Evaluation, told: int, ranking: Ranking) -> None:
         """An evaluation was told."""
+
+    def on_progress(self, progress: Progress) -> None:
+        """How far the search has come, before each `on_tell`, from a searcher that knows it better than the budget."""
 
     def on_log(self, line: str) -> None:
         """Something that a person wants to know."""
@@ -99,7 +103,7 @@ def execute(
     check(resume=resume)
     tables = [read_evaluations(path) for path in reuse]
     with ExitStack() as stack:
-        signals = _StopSignals()
+        signals = StopSignals()
         signals.install()
         stack.callback(signals.restore)
         pool, workers = start_pool(plan, stack, listener.on_log)
@@ -137,6 +141,7 @@ class _Run:
         self.failed = 0
         self.workers = 0
         self.recommended: dict[str, Any] | None = None
+        self.searcher = plan.searcher()
         self._seconds_before = seconds_of_earlier_sessions(folder)
         self._started = perf_counter()
         self._summary_written = 0.0
@@ -147,10 +152,9 @@ class _Run:
         self.listener.on_start(self.folder, self.plan.config.budget)
         self._write_summary("running")
         try:
-            searcher = self.plan.searcher()
-            status = self._search(searcher)
+            status = self._search()
             if status != "interrupted":
-                self._evaluate_recommendation(searcher)
+                self._evaluate_recommendation()
             self.book.flush()
         except KeyboardInterrupt:
             status = "interrupted"
@@ -166,13 +170,14 @@ class _Run:
             raise Interrupted(self.stop[0], self.folder)
         return summary
 
-    def _search(self, searcher: Searcher) -> str:
+    def _search(self) -> str:
         """Ask, have scored, tell; returns the status with which it ended.
 
         Candidate k is asked when exactly max(0, k - window + 1) have been told, and evaluations are told one at a time
         in the order of the candidates: so the searcher's course depends on no clock and no worker.
         """
-        budget, window = self.plan.config.budget, self.plan.window
+        budget, window, searcher = self.plan.config.budget, self.plan.window, self.searcher
+        progress = getattr(searcher, "progress", None)
         waiting: deque[Candidate] = deque()
         now = perf_counter()
         while self.told < budget:
@@ -184,7 +189,7 @@ class _Run:
             waiting.extend(asked)
             now = self.clock.add("dispatch", now)
             if not waiting:
-                return "exhausted"
+                return "completed" if getattr(searcher, "is_complete", False) else "exhausted"
             while (evaluation := self.book.answer(waiting[0])) is None:
                 now = self.clock.add("store", now)
                 results = self.pool.poll(_POLL_S)
@@ -200,6 +205,8 @@ class _Run:
             self.failed += not evaluation.is_ok
             self.ranking.add(evaluation)
             now = self.clock.add("tell", now)
+            if progress is not None:
+                self.listener.on_progress(progress())
             self.listener.on_tell(evaluation, self.told, self.ranking)
             if now - self._summary_written > _SUMMARY_EVERY_S:
                 self._write_summary("running")
@@ -209,9 +216,9 @@ class _Run:
                 return "interrupted"
         return "completed"
 
-    def _evaluate_recommendation(self, searcher: Searcher) -> None:
+    def _evaluate_recommendation(self) -> None:
         """Score what the searcher would choose, which it need not have asked for; told in the summary alone."""
-        recommendation = getattr(searcher, "recommendation", None)
+        recommendation = getattr(self.searcher, "recommendation", None)
         architecture = recommendation() if recommendation is not None and self.told else None
         if architecture is None:
             return
@@ -225,7 +232,7 @@ class _Run:
             self.recommended = self._described(self.book.evaluation_aside(architecture, outcomes or []))
 
     def _described(self, evaluation: Evaluation) -> dict[str, Any]:
-        costs = {name: int(value) for name, value in self.plan.costs(evaluation.architecture).items()}
+        costs = {name: int(evaluation.scores[name]) for name in COSTS}
         scores = {name: value for name, value in evaluation.scores.items() if name not in costs}
         return {
             "architecture": dict(evaluation.architecture),
@@ -236,6 +243,16 @@ class _Run:
             "is_feasible": evaluation.is_feasible,
             "text": self.plan.space.text(evaluation.architecture),
         }
+
+    def _family(self) -> list[dict[str, Any]] | None:
+        """The states that the searcher went through, if it keeps them."""
+        family = getattr(self.searcher, "family", None)
+        if family is None:
+            return None
+        return [
+            {"step": state.step, "change": state.change, "asked": state.asked, **self._described(state.evaluation)}
+            for state in family()
+        ]
 
     def _write_summary(self, status: str, error: str | None = None) -> dict[str, Any]:
         seconds = self._seconds_before + perf_counter() - self._started
@@ -249,6 +266,7 @@ class _Run:
             "evaluations_per_s": self.told / seconds,
             "best": [self._described(evaluation) for evaluation in self.ranking.best()],
             "recommended": self.recommended,
+            "family": self._family(),
             "driver_seconds": dict(self.clock.seconds),
             "error": error,
         }
@@ -288,7 +306,7 @@ def start_pool(plan: Plan, stack: ExitStack, log: Callable[[str], None]) -> tupl
     return pool, workers
 
 
-class _StopSignals:
+class StopSignals:
     """Collects SIGINT and SIGTERM for the loop to look at; a second one interrupts at once."""
 
     def __init__(self) -> None:

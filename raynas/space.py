@@ -201,6 +201,11 @@ class SearchSpace:
             if isinstance(entry, PerLayer) and entry.depth not in seen:
                 raise SpaceError(f"space {self.name!r}: field {name!r} needs {entry.depth!r} before it")
             seen.add(name)
+        if self.growth is not None:
+            unit = self.growth.unit
+            for name in (self.growth.depth, self.growth.width, *([unit] if isinstance(unit, str) else [])):
+                if name not in self.fields:
+                    raise SpaceError(f"space {self.name!r}: its growth names {name!r}, which is no field of it")
 
     # -- the decisions, as a flat vector of option numbers --------------------------------------------------------
 

@@ -16,8 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import psutil
 import ray
 from ray import tune
+
+from raynas.errors import PoolError
 
 FOLDER = "tune"
 """Of Tune's own state, in the folder of the results."""
@@ -65,12 +68,16 @@ def fit(trainable: type, names: Sequence[str], folder: Path, watch: Watch, **set
         settings: Of `ray.tune.TuneConfig`.
 
     Raises:
+        PoolError: The Ray that this process started has ended, as it does when a signal reaches all its processes.
         KeyboardInterrupt: A signal whose handler raises it.
     """
     state = folder.resolve() / FOLDER
     with _quiet(), _relayed_to(watch):
         tuner = _restored(trainable, names, state) or _new(trainable, names, state, settings)
-        tuner.fit()
+        try:
+            tuner.fit()
+        except _RayHasEnded:
+            raise PoolError("the Ray that this process started has ended before its trials") from None
 
 
 def trial_resources(own: Mapping[str, float], workers: int, each: Mapping[str, float]) -> tune.PlacementGroupFactory:
@@ -129,14 +136,21 @@ def _name(trial: Any) -> str:
 
 
 _watches: list[Watch] = []
+_daemons: list[list[psutil.Process]] = []
+
+
+class _RayHasEnded(BaseException):
+    """Tune would wait for it, and the process would end then; no Exception, after which Tune would clean up."""
 
 
 class _Relay(tune.Callback):  # type: ignore[misc]
     """Passes on to the watch of this process: Tune pickles its callbacks, and restores them in another process."""
 
     def on_step_begin(self, iteration: int, trials: Sequence[Any], **info: Any) -> None:
-        running = [_name(trial) for trial in trials if trial.status == "RUNNING"]
-        if _watches[-1].on_step(running):
+        is_over = _watches[-1].on_step([_name(trial) for trial in trials if trial.status == "RUNNING"])
+        if any(not one.is_running() or one.status() == psutil.STATUS_ZOMBIE for one in _daemons[-1]):
+            raise _RayHasEnded
+        if is_over:
             signal.raise_signal(signal.SIGUSR1)  # for Tune's own handler, which saves its state and ends the trials
 
     def on_trial_result(
@@ -157,10 +171,12 @@ def _relayed_to(watch: Watch) -> Iterator[None]:
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGUSR1)
     _watches.append(watch)
+    _daemons.append([one for one in psutil.Process().children() if one.name() in ("gcs_server", "raylet")])
     try:
         yield
     finally:
         _watches.pop()
+        _daemons.pop()
         if is_main:
             signal.signal(signal.SIGUSR1, before)
 

@@ -14,13 +14,11 @@ from typing import Any
 
 from ray import tune
 
-from raynas.errors import StoreError
 from raynas.plan import Plan
 from raynas.registry import searchers
 from raynas.run import Interrupted, Listener, execute
 from raynas.searchers.base import SearcherClass
-from raynas.store import locked
-from raynas.sweeps import LOGS, STOP_FILE, is_finished
+from raynas.sweeps import LOGS, STOP_FILE, is_finished, is_in_use
 
 _LOOK_S = 0.5
 _PREDECESSOR_S = 60.0
@@ -107,15 +105,8 @@ def run_search(job: SearchJob, name: str) -> dict[str, Any]:
 def wait_for_predecessor(folder: Path) -> None:
     """Let the folder be left: trials outlive a driver that was killed by some seconds."""
     deadline = monotonic() + _PREDECESSOR_S
-    while folder.is_dir():
-        try:
-            locked(folder / ".lock").close()
-        except StoreError:
-            if monotonic() > deadline:
-                raise
-            sleep(_LOOK_S)
-        else:
-            return
+    while is_in_use(folder) and monotonic() < deadline:
+        sleep(_LOOK_S)
 
 
 class _TrialListener(Listener):

@@ -15,14 +15,19 @@ SAYS = {
     "build_share": ["length_distortion: ", "of it building"],
     "loop_throughput": ["2,000 evaluations: ", "load_run of 6,000 rows", "resume to the first new evaluation"],
     "scoring_workers": ["two actors are faster by"],
+    "retokenization": ["multiply-adds saved: ", "time saved: "],
+    "data_waiting": ["light: ", "of a step waiting for data"],
+    "as_vit_search": ["search: 6 evaluations", "growth: ", "building ", "total "],
+    "as_vit_scores": ["5 topologies", "partial_tau", "length_distortion + ntk_condition"],
+    "growth_workers": ["1 steps, 16 candidates", "two actors are faster by"],
 }
-STARTS_RAY = ("loop_throughput", "scoring_workers")
+STARTS_RAY = ("loop_throughput", "scoring_workers", "growth_workers")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in STARTS_RAY else ()) for n in SAYS])
-def test_a_benchmark_runs_and_says_its_figures(name: str) -> None:
+def test_a_benchmark_runs_and_says_its_figures(name: str, tmp_path: Path) -> None:
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--quick"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for text in SAYS[name]:
         assert text in done.stdout

@@ -19,6 +19,7 @@ LIGHT = [
     "raynas.report",
     "raynas.results",
     "raynas.searchers",
+    "raynas.source",
     "raynas.space",
     "raynas.store",
     "searchspaces.as_vit",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from raynas.growth import Growth
 from raynas.results import Candidate, Constraint, Evaluation, Objective, Status, violations
 from raynas.searchers.base import Searcher
 from raynas.space import Architecture, Choice, PerLayer, SearchSpace
@@ -56,7 +57,39 @@ two_depths = SearchSpace(
     model="none",
 )
 
-all_spaces = (single_decision, two_architectures, one_architecture, stages, layers, two_depths)
+# Two stages that grow one by one, and layers that grow with their values.
+growing_stages = SearchSpace(
+    "toy-growing-stages",
+    {
+        "activation": Choice("gelu", "relu"),
+        "depth": (Choice(*range(1, 13)),) * 2,
+        "embed_dim": Choice(*range(8, 200)),
+    },
+    model="none",
+    growth=Growth(),
+)
+growing_layers = SearchSpace(
+    "toy-growing-layers",
+    {
+        "activation": Choice("gelu", "relu"),
+        "depth": Choice(*range(1, 9)),
+        "width": Choice(*range(3, 100, 3)),
+        "mlp_ratio": PerLayer(Choice(2, 3.5, 4)),
+    },
+    model="none",
+    growth=Growth(width="width", unit=3),
+)
+
+all_spaces = (
+    single_decision,
+    two_architectures,
+    one_architecture,
+    stages,
+    layers,
+    two_depths,
+    growing_stages,
+    growing_layers,
+)
 
 Score = Callable[[Architecture], dict[str, float]]
 

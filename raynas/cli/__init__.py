@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from raynas.cli import reading, score, search
+from raynas.cli import export, reading, scale, score, search, train
 from raynas.errors import RaynasError
 
 app = typer.Typer(
@@ -39,6 +39,9 @@ def _common(
 for _function, _name, _epilog in (
     (search.search, "search", search.EXAMPLES),
     (score.score, "score", score.EXAMPLES),
+    (scale.scale, "scale", scale.EXAMPLES),
+    (train.train, "train", train.EXAMPLES),
+    (export.export, "export", export.EXAMPLES),
     (reading.report, "report", reading.REPORT_EXAMPLES),
     (reading.list_, "list", reading.LIST_EXAMPLES),
 ):

@@ -2,4 +2,5 @@
 
 from raynas.cli import main
 
-main()
+if __name__ == "__main__":  # a process that multiprocessing starts imports this module too
+    main()

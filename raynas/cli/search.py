@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,6 +40,8 @@ Examples:
     raynas search as-vit -c "num_params<=1.8e6" --budget 100 --out runs/a
 
     raynas search --resume --out runs/a --budget 200
+
+    raynas search as-vit --searcher reinforce --searcher regularized_evolution --repeat 5
 """
 
 
@@ -51,7 +53,17 @@ def search(
     proxy: ProxyOption = None,
     constraint: ConstraintOption = None,
     searcher: Annotated[
-        str | None, typer.Option(help="Default: reinforce for one objective, nsga2 for several.")
+        list[str] | None,
+        typer.Option(help="Default: reinforce for one objective, nsga2 for several. Repeatable: they are compared."),
+    ] = None,
+    repeat: Annotated[
+        int | None,
+        typer.Option(
+            help="Searches of each searcher, with seed, seed + 1, ..., to compare. Default 5 for several searchers."
+        ),
+    ] = None,
+    level: Annotated[
+        float | None, typer.Option(help="Of a comparison: tell the calls it takes to reach this value.")
     ] = None,
     budget: Annotated[int | None, typer.Option(help="Candidates to evaluate. Default 500.")] = None,
     window: Annotated[int | None, typer.Option(help="Candidates in flight. Default: the searcher's own.")] = None,
@@ -73,8 +85,16 @@ def search(
     reuse: ReuseOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Find architectures."""
+    """Find architectures, or compare searchers with --repeat or several --searcher."""
     options = run_settings(locals())
+    searchers = options.pop("searcher") or []
+    del options["repeat"], options["level"]
     from raynas.commands import run_command
+    from raynas.commands_sweep import is_sweep, sweep_command
 
-    run_command("search", options, set_ or [], config=config, out=out, resume=resume, reuse=reuse or [])
+    run: dict[str, Any] = {"config": config, "out": out, "resume": resume}
+    if is_sweep(searchers, repeat, level, **run):
+        sweep_command(options, set_ or [], searchers=searchers, repeat=repeat, level=level, reuse=reuse or [], **run)
+        return
+    options["searcher"] = searchers[0] if searchers else None
+    run_command("search", options, set_ or [], reuse=reuse or [], **run)

@@ -135,6 +135,8 @@ class Proxy:
         settings: Keyword arguments of the function, with their defaults.
         repeats: Weight draws over which values are averaged.
         dtype: Of the network and the images, "float32" or "float64".
+        width_divisor: The network that is scored has the architecture's width divided by it, and the weights of the
+            architecture with that width; for spaces that say how they grow.
         needs_images, needs_labels: What the probe must hold.
         shared_draws: Weights are the same numbers for all candidates, instead of a draw for each.
         check: Called with the settings as keywords whenever they are set; raises ConfigError for what is not allowed.
@@ -149,6 +151,7 @@ class Proxy:
     settings: Mapping[str, Any] = field(default_factory=dict)
     repeats: int = 1
     dtype: str = "float32"
+    width_divisor: int = 1
     needs_images: bool = False
     needs_labels: bool = False
     shared_draws: bool = False
@@ -171,14 +174,14 @@ class Proxy:
         return {name: float(value) for name, value in named.items()}
 
     def configured(self, **settings: Any) -> Proxy:
-        """A copy with other settings; `repeats` and `dtype` are settings of every proxy.
+        """A copy with other settings; `repeats`, `dtype` and `width_divisor` are settings of every proxy.
 
         Raises:
             UnknownNameError: The proxy has no such setting; the message lists those it has.
             ConfigError: A value is of another type than the default, or not allowed.
         """
         own = dict(self.settings)
-        common: dict[str, Any] = {"repeats": self.repeats, "dtype": self.dtype}
+        common: dict[str, Any] = {name: getattr(self, name) for name in ("repeats", "dtype", "width_divisor")}
         for name, value in settings.items():
             target = common if name in common else own
             if name not in target:
@@ -187,8 +190,9 @@ class Proxy:
             target[name] = _converted(f"{self.name}.{name}", value, target[name])
         if common["dtype"] not in DTYPES:
             raise ConfigError(f"{self.name}.dtype is one of {', '.join(DTYPES)}, not {common['dtype']!r}")
-        if common["repeats"] < 1:
-            raise ConfigError(f"{self.name}.repeats is at least 1, not {common['repeats']}")
+        for name in ("repeats", "width_divisor"):
+            if common[name] < 1:
+                raise ConfigError(f"{self.name}.{name} is at least 1, not {common[name]}")
         return replace(self, settings=own, **common)
 
 

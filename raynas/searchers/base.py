@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,11 +15,23 @@ from raynas.results import Candidate, Constraint, Evaluation, Objective
 from raynas.space import Architecture, SearchSpace
 
 
+class Progress(NamedTuple):
+    """How far a search has come, where its budget does not say it."""
+
+    text: str
+    share: float  # of the way to its end, from 0 to 1
+
+
 class Searcher(Protocol):
     """Decides which architectures to evaluate; sees no Ray, torch, file or clock.
 
     Equal constructor arguments and equal sequences of calls give equal candidates. Asking for n at once and n times for
     one are the same.
+
+    A searcher may have more to say, and is asked where it has these attributes: `recommendation()`, the architecture
+    that it would choose; `family()`, states that its summary lists, as `growth` has them; `progress()`; `is_complete`,
+    whether it has ended as it should and not for want of candidates; `start`, the architecture that all others grow out
+    of, which then has to meet the constraints on costs in place of the space's draws.
     """
 
     def ask(self, n: int) -> list[Candidate]:

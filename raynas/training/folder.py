@@ -140,5 +140,8 @@ def load_training(folder: str | Path) -> Training:
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read {folder / 'summary.json'}: {error}") from None
     metrics = folder / "metrics.parquet"
-    table = pq.read_table(metrics) if metrics.exists() else METRICS.empty_table()
+    try:
+        table = pq.read_table(metrics, schema=METRICS) if metrics.exists() else METRICS.empty_table()
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{metrics} is damaged: {error}") from error
     return Training(folder, description, summary, table)

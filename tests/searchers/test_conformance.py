@@ -1,4 +1,7 @@
-"""What every registered searcher does on every kind of space."""
+"""What every registered searcher does on every kind of space.
+
+Most draw from the space. One that grows an architecture starts from one, on spaces that grow.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from toy_spaces import (
     best_score,
     evaluated,
     evenly_spaced,
+    growing_stages,
     layers,
     maximize_score,
     num_at_last_option,
@@ -32,19 +36,52 @@ from toy_spaces import (
 from raynas.errors import ConfigError
 from raynas.registry import searchers
 from raynas.results import Candidate, Constraint, Evaluation, Objective, Status
-from raynas.searchers.base import Searcher
+from raynas.searchers.base import Searcher, own_settings
 from raynas.space import Architecture, SearchSpace
 
-pytestmark = pytest.mark.parametrize("name", searchers.names())
-on_every_space = pytest.mark.parametrize("space", all_spaces, ids=lambda space: space.name)
+GROWING = [name for name in searchers if "start" in own_settings(searchers.get(name))]
+every_searcher = pytest.mark.parametrize("name", searchers.names())
+every_one_that_draws = pytest.mark.parametrize("name", [name for name in searchers if name not in GROWING])
+on_every_space = pytest.mark.parametrize(
+    ("name", "space"),
+    [
+        pytest.param(name, space, id=f"{name}-{space.name}")
+        for name in searchers
+        for space in all_spaces
+        if name not in GROWING or space.growth is not None
+    ],
+)
 
 FAILURES = [status for status in Status if status is not Status.OK]
 TWO = (Objective("score"), Objective("cost", maximize=False))
 BOUND = Constraint("score", "<=", 3)
 
 
-def made(name: str, space: SearchSpace, seed: int = 0, **keywords: object) -> Searcher:
-    return searchers.get(name)(space, maximize_score, seed=seed, **keywords)
+def home(name: str) -> SearchSpace:
+    """A large space for the searcher."""
+    return growing_stages if name in GROWING else stages
+
+
+def made(
+    name: str,
+    space: SearchSpace,
+    seed: int = 0,
+    objectives: tuple[Objective, ...] = maximize_score,
+    constraints: tuple[Constraint, ...] = (),
+    **settings: object,
+) -> Searcher:
+    if name in GROWING:
+        # The last option of the first decision, which some tests admit alone; then the first of all.
+        first = [len(space.decisions[0].options) - 1] + [0] * (len(space.decisions) - 1)
+        settings["start"] = space.decode(first).to_json()
+    return searchers.get(name)(space, objectives, constraints, seed=seed, **settings)
+
+
+def asked_four(name: str) -> tuple[Searcher, list[Candidate]]:
+    """A searcher that has been told one result and asked for four more candidates."""
+    searcher = made(name, home(name))
+    searched(searcher, num_at_last_option(home(name)), 1)
+    return searcher, searcher.ask(4)
 
 
 def score_and_cost(space: SearchSpace, architecture: Architecture) -> dict[str, float]:
@@ -92,21 +129,25 @@ def test_equal_seeds_and_messages_give_equal_candidates(name: str, space: Search
     assert first == again
 
 
+@every_one_that_draws
 def test_other_seeds_give_other_candidates(name: str) -> None:
     asked = {tuple(candidate.architecture for candidate in made(name, stages, seed).ask(5)) for seed in range(5)}
     assert len(asked) == 5
 
 
+@every_searcher
 @pytest.mark.parametrize("seed", [0, 2**32, 2**62 + 1])
 def test_any_seed_is_taken(name: str, seed: int) -> None:
-    assert made(name, stages, seed).ask(2) == made(name, stages, seed).ask(2)
+    assert made(name, home(name), seed).ask(2) == made(name, home(name), seed).ask(2)
 
 
+@every_searcher
 def test_candidates_do_not_depend_on_hash_randomisation(name: str) -> None:
     code = (
         f"import sys; sys.path.insert(0, 'tests/searchers'); sys.path.insert(0, 'tests')\n"
-        f"from test_conformance import messages, made, layers\n"
-        f"print([one.architecture.key for one in messages(made({name!r}, layers), layers, 30)])"
+        f"from test_conformance import home, messages, made\n"
+        f"space = home({name!r})\n"
+        f"print([one.architecture.key for one in messages(made({name!r}, space), space, 30)])"
     )
     outputs = set()
     for hash_seed in ("1", "2"):
@@ -131,10 +172,11 @@ def test_asking_for_several_is_asking_for_each(name: str, space: SearchSpace, fi
     assert at_once.ask(70) == list(itertools.chain(*(one_by_one.ask(1) for _ in range(70))))
 
 
+@every_searcher
 def test_asking_for_none_changes_nothing(name: str) -> None:
-    one, other = made(name, stages), made(name, stages)
+    one, other = made(name, home(name)), made(name, home(name))
     assert one.ask(0) == []
-    assert one.ask(3) == other.ask(3)
+    assert one.ask(3) == other.ask(3) != []
 
 
 @on_every_space
@@ -147,35 +189,37 @@ def test_results_are_taken_in_any_order_and_any_subset(name: str, space: SearchS
         assert all(candidate.architecture in space for candidate in searcher.ask(3))
 
 
+@every_searcher
 @pytest.mark.parametrize("is_fresh", [True, False])
 def test_unknown_ids_are_refused(name: str, is_fresh: bool) -> None:
-    searcher = made(name, stages)
-    if not is_fresh:
-        searcher.ask(3)
-    for wrong in (3, 99, -1):
+    searcher = made(name, home(name)) if is_fresh else asked_four(name)[0]
+    for wrong in (0 if is_fresh else 5, 99, -1):
         with pytest.raises(ValueError, match=f"id {wrong} was never asked"):
-            searcher.tell([Evaluation(wrong, stages.sample(np.random.default_rng(0)))])
+            searcher.tell([Evaluation(wrong, home(name).sample(np.random.default_rng(0)))])
 
 
+@every_searcher
 def test_ids_told_twice_are_refused(name: str) -> None:
-    searcher = made(name, stages)
-    results = [evaluated(candidate, num_at_last_option(stages)) for candidate in searcher.ask(3)]
+    searcher, asked = asked_four(name)
+    results = [evaluated(candidate, num_at_last_option(home(name))) for candidate in asked]
     searcher.tell(results[:1])
     with pytest.raises(ValueError, match="id 0 was told before"):
-        searcher.tell(results[:1])
+        searcher.tell([Evaluation(0, asked[0].architecture)])
     with pytest.raises(ValueError, match="id 1 was told before"):
+        searcher.tell(results[:1])
+    with pytest.raises(ValueError, match="id 2 was told before"):
         searcher.tell([results[1], results[1]])
 
 
+@every_searcher
 def test_refused_results_change_nothing(name: str) -> None:
-    one, other = made(name, stages), made(name, stages)
-    results = [evaluated(candidate, num_at_last_option(stages)) for candidate in one.ask(4)]
-    other.ask(4)
+    (one, asked), (other, _) = asked_four(name), asked_four(name)
+    results = [evaluated(candidate, num_at_last_option(home(name))) for candidate in asked]
     with pytest.raises(ValueError, match="never asked"):
         one.tell([*results, Evaluation(77, results[0].architecture)])
     one.tell(results)
     other.tell(results)
-    assert one.ask(4) == other.ask(4)
+    assert one.ask(4) == other.ask(4) != []
 
 
 @on_every_space
@@ -188,14 +232,15 @@ def test_a_search_of_failures_goes_on(name: str, space: SearchSpace, status: Sta
         assert all(one.architecture in space for one in asked)
 
 
+@every_searcher
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e308, -1e308, 5e-324])
 def test_extreme_values_do_no_harm(name: str, value: float) -> None:
-    searcher = made(name, stages)
+    searcher = made(name, home(name))
     for step in range(30):
         asked = searcher.ask(4)
         scores = [{"score": value if (one.id + step) % 2 else 1.0} for one in asked]
         searcher.tell([Evaluation(one.id, one.architecture, scores=s) for one, s in zip(asked, scores, strict=True)])
-    assert all(one.architecture in stages for one in searcher.ask(10))
+    assert all(one.architecture in home(name) for one in searcher.ask(10))
 
 
 def half_fails(candidate: Candidate) -> Evaluation:
@@ -215,6 +260,7 @@ def half_is_infeasible(candidate: Candidate) -> Evaluation:
     )
 
 
+@every_one_that_draws
 @pytest.mark.parametrize("judge", [half_fails, half_is_infeasible])
 def test_what_fails_or_is_infeasible_is_never_preferred(name: str, judge: Callable[[Candidate], Evaluation]) -> None:
     """A third of random architectures is bad; searchers that learn come to ask fewer, and none asks more."""
@@ -256,6 +302,7 @@ def test_nothing_admitted_ends_or_is_told_infeasible(name: str, space: SearchSpa
         assert all(one.architecture in space for one in asked)
 
 
+@every_one_that_draws
 @pytest.mark.parametrize(
     "space", [single_decision, two_architectures, one_architecture, layers, two_depths], ids=lambda space: space.name
 )
@@ -271,40 +318,48 @@ def test_a_small_space_is_searched_to_its_end(name: str, space: SearchSpace) -> 
         assert searcher.ask(3) == [] == searcher.ask(1)
 
 
+@every_searcher
 def test_several_objectives_are_taken_or_refused(name: str) -> None:
-    kind = searchers.get(name)
-    if not kind.is_multi_objective:
+    space = home(name) if name in GROWING else layers
+    if not searchers.get(name).is_multi_objective:
         with pytest.raises(ConfigError, match=r"score:max, cost:min\); searchers for several: .*nsga2"):
-            kind(layers, TWO)
+            made(name, space, objectives=TWO)
         return
-    searcher = kind(layers, TWO, (Constraint("cost", "<=", 8),), seed=1)
-    told = searched(searcher, lambda one: score_and_cost(layers, one), 80, 8, (Constraint("cost", "<=", 8),))
-    assert len(told) == 80 and any(one.is_feasible for one in told)
+    bounds = (Constraint("cost", "<=", 8),)
+    searcher = made(name, space, seed=1, objectives=TWO, constraints=bounds)
+    told = searched(searcher, lambda one: score_and_cost(space, one), 80, 8, bounds)
+    assert any(one.is_feasible for one in told)
+    assert len(told) == 80 or name in GROWING
 
 
+@every_searcher
 def test_no_objective_is_refused_by_those_that_learn(name: str) -> None:
     if name == "random":
-        assert len(searchers.get(name)(stages, ()).ask(3)) == 3
+        assert len(made(name, stages, objectives=()).ask(3)) == 3
         return
     with pytest.raises(ConfigError, match="at least one objective"):
-        searchers.get(name)(stages, ())
+        made(name, home(name), objectives=())
 
 
+@every_searcher
 def test_minimising_is_maximising_the_negative(name: str) -> None:
     asked = []
     for objective, sign in ((Objective("score", maximize=True), 1.0), (Objective("score", maximize=False), -1.0)):
-        searcher = searchers.get(name)(stages, (objective,), seed=2)
-        score = lambda one, sign=sign: {"score": sign * num_at_last_option(stages)(one)["score"]}  # noqa: E731
+        space = home(name)
+        searcher = made(name, space, seed=2, objectives=(objective,))
+        score = lambda one, sign=sign, space=space: {"score": sign * sum(space.encode(one))}  # noqa: E731
         asked.append([one.architecture for one in searched(searcher, score, 150, 4)])
     assert asked[0] == asked[1]
 
 
+@every_searcher
 def test_the_class_says_what_the_engine_needs(name: str) -> None:
     kind = searchers.get(name)
     assert kind.default_window >= 1 and kind.is_multi_objective in (True, False) and kind.__doc__
     assert kind.advised_budget is None or kind.advised_budget >= 1
 
 
+@every_searcher
 def test_nothing_is_printed_logged_or_warned_of(
     name: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,11 +367,12 @@ def test_nothing_is_printed_logged_or_warned_of(
     level = logging.getLogger("optuna").level
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        messages(made(name, layers), layers, 20)
+        messages(made(name, home(name)), home(name), 20)
     assert capfd.readouterr() == ("", "")
     assert logging.getLogger("optuna").level == level
 
 
+@every_one_that_draws
 def test_searching_beats_drawing_one(name: str) -> None:
     """Every searcher finds a better architecture in 300 evaluations than a random one is on average (6 of 12)."""
     told = searched(made(name, stages), evenly_spaced(stages), 300)

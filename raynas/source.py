@@ -1,0 +1,183 @@
+"""What commands take as SOURCE: an architecture, as text, in a file, or in the folder of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raynas.errors import ConfigError, SpaceError, StoreError
+from raynas.registry import spaces
+from raynas.results import Constraint
+from raynas.run_folder import kind_of, read_description
+from raynas.space import Architecture, SearchSpace
+
+
+@dataclass(frozen=True)
+class Source:
+    """An architecture and where it came from.
+
+    Args:
+        space: That it belongs to.
+        architecture: As a value.
+        kind: "text", "file", "search" (any run of ask/tell: search, score, scale), "training" or "finalists".
+        folder: The run folder it was taken from; None for text and files.
+        img_size, num_classes: Of that run.
+    """
+
+    space: SearchSpace
+    architecture: Architecture
+    kind: str
+    folder: Path | None = None
+    img_size: int | None = None
+    num_classes: int | None = None
+
+
+def read_source(text: str, *, space: str | SearchSpace | None = None, pick: Sequence[str] = ()) -> Source:
+    """Read an architecture.
+
+    Args:
+        text: A run folder, a file with one architecture, JSON, a space's own text, or a published name.
+        space: Needed only where several registered spaces can read the text; a space that is not registered can be
+            given itself.
+        pick: Constraints such as num_params<=30e6: of a growth, the last member of the family that meets all of them
+            is taken in place of the last one; of another search, the best-ranked that does.
+
+    Raises:
+        SpaceError: No space reads the text.
+        StoreError: The folder holds no run, or one without an architecture to take.
+        ConfigError: Several spaces read the text, nothing meets what is picked by, or there is nothing to pick from.
+        UnknownNameError: The space is not registered.
+    """
+    bounds = tuple(Constraint.parse(one) for one in pick)
+    given = spaces.get(space) if isinstance(space, str) else space
+    path = existing_path(text)
+    if path is not None and path.is_dir():
+        return _from_folder(path, given, bounds)
+    if bounds:
+        raise ConfigError(f"picking by {bounds[0]} takes a run folder to pick from, not {text!r}")
+    if path is not None and path.is_file():
+        return _from_text(_content(path), given, "file", f"file {text}")
+    return _from_text(text, given, "text", repr(text))
+
+
+def picked(entries: Sequence[Mapping[str, Any]], bounds: Sequence[Constraint], where: str) -> Mapping[str, Any]:
+    """The first entry of a summary's list whose scores and costs meet all bounds.
+
+    Args:
+        entries: With `scores` and costs.
+        bounds: On them.
+        where: What the entries are, for messages.
+
+    Raises:
+        ConfigError: None does; the message says what values there are.
+    """
+    values = [{**entry, **(entry.get("scores") or {})} for entry in entries]
+    for bound in bounds:
+        known = [value[bound.name] for value in values if isinstance(value.get(bound.name), int | float)]
+        if not known:
+            numbers = sorted({name for value in values for name, number in value.items() if isinstance(number, float)})
+            raise ConfigError(
+                f"{where} has no {bound.name!r} to pick by; it has num_params, macs, {', '.join(numbers)}"
+            )
+        if not any(bound.violation({bound.name: value}) == 0 for value in known):
+            raise ConfigError(
+                f"nothing in {where} meets {bound}: {bound.name} is from {_shown(min(known))} to {_shown(max(known))}"
+            )
+    for entry, value in zip(entries, values, strict=True):
+        if all(bound.name in value and bound.violation(value) == 0 for bound in bounds):
+            return entry
+    raise ConfigError(f"nothing in {where} meets all of {', '.join(map(str, bounds))} at once")
+
+
+def existing_path(text: str) -> Path | None:
+    """The text as a path, where one is there."""
+    try:
+        return path if (path := Path(text).expanduser()).exists() else None
+    except (OSError, ValueError):  # too long for a name, or with characters that no name has
+        return None
+
+
+def _content(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpaceError(f"cannot read an architecture from {path}: {error}") from None
+    if not text:
+        raise SpaceError(f"{path} is empty; a file holds one architecture")
+    return text
+
+
+def _from_text(text: str, space: SearchSpace | None, kind: str, where: str) -> Source:
+    candidates = [space] if space is not None else [spaces.get(name) for name in spaces]
+    found: list[Source] = []
+    refusals: list[str] = []
+    for candidate in candidates:
+        try:
+            found.append(Source(candidate, candidate.read(text), kind))
+        except SpaceError as error:
+            refusals.append(str(error))
+    if len(found) > 1:
+        names = ", ".join(source.space.name for source in found)
+        raise ConfigError(f"several spaces can read {where}: {names}; say which with --space")
+    if not found:
+        what = f"{where} is no run folder, no file" if kind == "text" else where
+        raise SpaceError(f"{what} and no architecture that can be read: {'; '.join(refusals)}")
+    return found[0]
+
+
+def _from_folder(folder: Path, space: SearchSpace | None, bounds: tuple[Constraint, ...]) -> Source:
+    description = read_description(folder)
+    kind = kind_of(description)
+    if kind == "training":
+        if bounds:
+            raise ConfigError(f"{folder} holds one trained model; there is nothing to pick from")
+        settings = description.get("model") or {}
+        fields = settings.get("architecture")
+    elif kind in ("search", "finalists"):
+        settings = description["config"]
+        fields = _of_summary(folder, kind, bounds)
+    else:
+        raise StoreError(f"{folder} holds a {kind}, which has no architecture of its own; name one of its runs")
+    if not isinstance(fields, Mapping) or "space" not in settings:
+        raise StoreError(f"{folder} does not say which architecture of which space it holds")
+    of_run = space or spaces.get(settings["space"])
+    architecture = of_run.read(fields)
+    return Source(of_run, architecture, kind, folder, settings.get("img_size"), settings.get("num_classes"))
+
+
+def _of_summary(folder: Path, kind: str, bounds: tuple[Constraint, ...]) -> Any:
+    summary = read_summary(folder)
+    family, best = summary.get("family"), list(summary.get("best") or [])
+    chosen = summary.get("recommended") or {}
+    if family:
+        return picked(family[::-1], bounds, f"the family in {folder}")["architecture"]
+    if kind == "search" and not bounds and chosen.get("is_feasible"):
+        return chosen["architecture"]
+    if not best:
+        raise StoreError(f"{folder} holds no architecture yet that could be taken: its summary lists none as best")
+    return picked(best, bounds, f"the best of {folder}")["architecture"]
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """summary.json of a run folder.
+
+    Raises:
+        StoreError: It is missing or damaged.
+    """
+    path = folder / "summary.json"
+    try:
+        summary = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise StoreError(f"{folder} has no summary.json: its run ended before it wrote one; resume it") from None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot read {path}: {error}") from None
+    if not isinstance(summary, dict):
+        raise StoreError(f"{path} is not the summary of a run")
+    return summary
+
+
+def _shown(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
