@@ -71,6 +71,7 @@ def training_folder(
             "architecture": {name: architecture[name] for name in architecture},
             "text": space.text(architecture),
             "label_names": LABELS,
+            "settings": dict(size),
             **size,
         },
     }

@@ -309,7 +309,7 @@ def test_without_a_searcher_the_default_is_repeated(objectives: list[str], searc
             ["--searcher", "reinforce", "--searcher", "random", "--set", "searcher.history=9"],
             "searcher 'random' has no setting 'history'",
         ),
-        (["--repeat", "2", "--set", "searcher.history=1"], "searcher 'reinforce': history is an integer of at least 2"),
+        (["--repeat", "2", "--set", "searcher.history=1"], "history is an integer of at least 2, not 1"),
         (["--repeat", "2", "--constraint", "macs<=10"], "raynas: no architecture of"),
         (["--repeat", "2", "--address", "ray://localhost:1"], "a sweep is started on a node of its cluster"),
         (["--repeat", "2", "--workers", "0", "--gpus-per-worker", "1"], "workers=0 scores in the searches' own"),
