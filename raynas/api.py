@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.config import RunConfig
-from raynas.errors import StoreError
 from raynas.registry import spaces
 from raynas.space import Architecture, SearchSpace
 
@@ -269,18 +268,11 @@ def load_run(folder: str | Path) -> Run:
     Raises:
         StoreError: It holds no run.
     """
-    from raynas.run_folder import read_description
+    from raynas.run_folder import read_description, read_summary
     from raynas.store import read_evaluations
 
     folder = Path(folder)
-    description = read_description(folder)
-    try:
-        summary = json.loads((folder / "summary.json").read_text())
-    except FileNotFoundError:
-        summary = {}
-    except (OSError, ValueError) as error:
-        raise StoreError(f"cannot read {folder / 'summary.json'}: {error}") from None
-    return Run(folder, description, summary, read_evaluations(folder))
+    return Run(folder, read_description(folder), read_summary(folder), read_evaluations(folder))
 
 
 def build(space: str | SearchSpace, architecture: Architecture | Mapping[str, Any] | str, **settings: Any) -> nn.Module:

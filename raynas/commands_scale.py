@@ -10,8 +10,8 @@ from raynas.commands import carry_out, merged_settings, stored_values
 from raynas.console import say, show_family, show_summary
 from raynas.errors import ConfigError, StoreError
 from raynas.results import Constraint
-from raynas.run_folder import kind_of, read_description
-from raynas.source import existing_path, picked, read_source, read_summary
+from raynas.run_folder import kind_of, read_description, read_summary
+from raynas.source import existing_path, picked, read_source
 from raynas.space import Architecture, SearchSpace
 
 
@@ -89,10 +89,9 @@ def _growth_in(folder: Path) -> dict[str, Any] | None:
     if description["identity"].get("searcher") != "growth":
         return None
     summary = read_summary(folder)
-    if summary["status"] not in ("completed", "exhausted"):
-        raise StoreError(
-            f"the growth in {folder} is {summary['status']}; continue it with raynas scale --resume --out {folder}"
-        )
+    status = summary.get("status", "not over")
+    if status not in ("completed", "exhausted"):
+        raise StoreError(f"the growth in {folder} is {status}; continue it with raynas scale --resume --out {folder}")
     return summary
 
 

@@ -14,8 +14,7 @@ from raynas.report_models import has_report, model_points
 from raynas.report_points import kendall_tau
 from raynas.report_text import Rows, compact, duration, machine_rows, percent, plural, resume_line, setting_text
 from raynas.report_training import counted_top1
-from raynas.run_folder import read_description
-from raynas.sweep_courses import read_summary
+from raynas.run_folder import read_description, read_summary
 
 if TYPE_CHECKING:
     from raynas.training.folder import Training

@@ -102,11 +102,29 @@ def read_description(folder: Path) -> dict[str, Any]:
     return content
 
 
+def read_summary(folder: Path) -> dict[str, Any]:
+    """summary.json of a run folder; empty if the run was killed before it wrote one.
+
+    Raises:
+        StoreError: It is damaged.
+    """
+    path = folder / "summary.json"
+    try:
+        summary = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot read {path}: {error}") from None
+    if not isinstance(summary, dict):
+        raise StoreError(f"{path} is not the summary of a run")
+    return summary
+
+
 def seconds_of_earlier_sessions(folder: Path) -> float:
     """How long the run in a folder took before it was resumed; 0 for a new one."""
     try:
-        return float(json.loads((folder / "summary.json").read_text())["seconds"])
-    except (OSError, ValueError, KeyError):
+        return float(read_summary(folder).get("seconds", 0.0))
+    except StoreError:
         return 0.0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from raynas.errors import ConfigError, SpaceError, StoreError
 from raynas.registry import spaces
 from raynas.results import Constraint
-from raynas.run_folder import kind_of, read_description
+from raynas.run_folder import kind_of, read_description, read_summary
 from raynas.space import Architecture, SearchSpace
 
 
@@ -150,6 +149,8 @@ def _from_folder(folder: Path, space: SearchSpace | None, bounds: tuple[Constrai
 
 def _of_summary(folder: Path, kind: str, bounds: tuple[Constraint, ...]) -> Any:
     summary = read_summary(folder)
+    if not summary:
+        raise StoreError(f"{folder} has no summary.json: its run ended before it wrote one; resume it")
     family, best = summary.get("family"), list(summary.get("best") or [])
     chosen = summary.get("recommended") or {}
     if family:
@@ -159,24 +160,6 @@ def _of_summary(folder: Path, kind: str, bounds: tuple[Constraint, ...]) -> Any:
     if not best:
         raise StoreError(f"{folder} holds no architecture yet that could be taken: its summary lists none as best")
     return picked(best, bounds, f"the best of {folder}")["architecture"]
-
-
-def read_summary(folder: Path) -> dict[str, Any]:
-    """summary.json of a run folder.
-
-    Raises:
-        StoreError: It is missing or damaged.
-    """
-    path = folder / "summary.json"
-    try:
-        summary = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise StoreError(f"{folder} has no summary.json: its run ended before it wrote one; resume it") from None
-    except (OSError, ValueError) as error:
-        raise StoreError(f"cannot read {path}: {error}") from None
-    if not isinstance(summary, dict):
-        raise StoreError(f"{path} is not the summary of a run")
-    return summary
 
 
 def _shown(value: float) -> str:

@@ -121,11 +121,7 @@ class ResultStore:
         self.identities = tuple(identities)
         self.set_aside: list[str] = []
         self._parts_folder = folder / "evaluations"
-        try:
-            self._parts_folder.mkdir(parents=True, exist_ok=True)
-            self._lock = locked(folder / ".lock")
-        except OSError as error:
-            raise StoreError(f"run folder {folder} cannot be written: {error}") from error
+        self._lock = held(folder, self._parts_folder)
         try:
             check()
             self._parts, loaded = self._take_stock()
@@ -363,6 +359,24 @@ def _uncovered(parts: Sequence[Part]) -> list[Part]:
 
 def _plain(type_: pa.DataType) -> pa.DataType:
     return type_.value_type if pa.types.is_dictionary(type_) else type_
+
+
+def held(folder: Path, *inner: Path) -> IO[str]:
+    """Make a run folder, unless it exists, and keep other processes out of it until what is returned is closed.
+
+    Args:
+        folder: Of the run.
+        inner: Folders in it that are made too.
+
+    Raises:
+        StoreError: Another process holds it, or it cannot be written.
+    """
+    try:
+        for path in (folder, *inner):
+            path.mkdir(parents=True, exist_ok=True)
+        return locked(folder / ".lock")
+    except OSError as error:
+        raise StoreError(f"run folder {folder} cannot be written: {error}") from error
 
 
 def locked(path: Path) -> IO[str]:

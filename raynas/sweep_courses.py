@@ -6,7 +6,6 @@ makes another call. Neither torch nor Ray is imported here.
 
 from __future__ import annotations
 
-import json
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ import numpy as np
 from raynas.report_embedding import spread
 from raynas.report_points import Points, State, best_so_far, pareto_front
 from raynas.results import Constraint, Objective
-from raynas.run_folder import read_description
+from raynas.run_folder import read_description, read_summary
 from raynas.store import read_evaluations
 
 _SAME = 1e-12  # relative; hypervolumes of one front differ by rounding with the order in which it was found
@@ -124,15 +123,6 @@ def read_courses(folder: Path, names: Sequence[SearchName]) -> tuple[Measure, li
             )
         )
     return measure, courses
-
-
-def read_summary(folder: Path) -> dict[str, Any]:
-    """summary.json of a run folder; empty if there is none to be read."""
-    try:
-        found = json.loads((folder / "summary.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def hypervolume_course(points: np.ndarray) -> list[tuple[int, float]]:

@@ -17,7 +17,7 @@ from raynas.errors import PoolError, StoreError
 from raynas.registry import searchers
 from raynas.run import Interrupted, StopSignals
 from raynas.run_folder import check_folder, described, read_description, seconds_of_earlier_sessions
-from raynas.store import locked, write_json, write_text
+from raynas.store import held, write_json, write_text
 from raynas.sweep_plan import SweepPlan
 from raynas.sweeps import KIND, LOGS, STOP_FILE, SweepConfig, compared, entries, is_finished, is_in_use
 
@@ -83,11 +83,7 @@ def execute_sweep(
         if _unfinished(plan.config, folder):
             _connect(plan.config, stack)
             signals.install()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(folder / ".lock"))
-        except OSError as error:
-            raise StoreError(f"run folder {folder} cannot be written: {error}") from error
+        stack.enter_context(held(folder))
         check_sweep_folder(folder, plan, resume=resume)
         return _Session(plan, folder, reuse, signals.received, listener).carry_out()
 

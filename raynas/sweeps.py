@@ -14,9 +14,9 @@ from pydantic import Field
 
 from raynas.config import RunConfig
 from raynas.errors import StoreError
-from raynas.run_folder import kind_of, read_description
+from raynas.run_folder import kind_of, read_description, read_summary
 from raynas.store import locked
-from raynas.sweep_courses import SearchName, comparison, curves, read_courses, read_summary
+from raynas.sweep_courses import SearchName, comparison, curves, read_courses
 
 if TYPE_CHECKING:
     from raynas.api import Run

@@ -17,11 +17,17 @@ LIGHT = [
     "raynas.ranking",
     "raynas.registry",
     "raynas.report",
+    "raynas.report_finalists",
+    "raynas.report_growth",
+    "raynas.report_sweep",
+    "raynas.report_training",
     "raynas.results",
+    "raynas.retokenization",
     "raynas.searchers",
     "raynas.source",
     "raynas.space",
     "raynas.store",
+    "raynas.sweeps",
     "searchspaces.as_vit",
 ]
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic, perf_counter
@@ -16,8 +15,8 @@ from typing import Any
 from raynas.cluster import connect
 from raynas.errors import ConfigError, StoreError
 from raynas.run import Interrupted, StopSignals
-from raynas.run_folder import check_folder, described, seconds_of_earlier_sessions
-from raynas.store import locked, write_json, write_text
+from raynas.run_folder import check_folder, described, read_summary, seconds_of_earlier_sessions
+from raynas.store import held, write_json, write_text
 from raynas.training.config import TrainConfig
 from raynas.training.finalists import KIND, STOP_FILE, Finalist, FinalistsConfig, finalists
 from raynas.training.folder import counted_top1, load_training
@@ -132,11 +131,7 @@ def execute_finalists(
         threads = training.threads or 1
         stack.callback(connect(plan.config.training.get("address"), min_cpus=threads, min_gpus=gpus))
         signals.install()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(closing(locked(folder / ".lock")))
-        except OSError as error:
-            raise StoreError(f"cannot write to {folder}: {error}") from error
+        stack.enter_context(held(folder))
         check_folder(folder, plan.identity(), resume=resume, kind=KIND)
         write_text(folder / "run.yaml", described(KIND, plan.config.model_dump(), plan.identity()))
         return _Session(plan, folder, signals.received, listener).carry_out(gpus, threads)
@@ -295,11 +290,8 @@ class _Session:
 
 def _ended_before(folder: Path) -> dict[str, str]:
     """Trials that ended in earlier sessions, with their statuses; those that failed are tried again."""
-    try:
-        trials = json.loads((folder / "summary.json").read_text())["trials"]
-        return {trial["name"]: trial["status"] for trial in trials if trial["status"] in ("completed", "stopped")}
-    except (OSError, ValueError, KeyError):
-        return {}
+    trials = read_summary(folder).get("trials", ())
+    return {trial["name"]: trial["status"] for trial in trials if trial["status"] in ("completed", "stopped")}
 
 
 def _processes(plan: TrainingPlan) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 from raynas.errors import ConfigError, StoreError
 from raynas.registry import spaces
 from raynas.retokenization import Phase, phase_at
-from raynas.run_folder import kind_of, read_description
+from raynas.run_folder import kind_of, read_description, read_summary
 from raynas.space import Architecture, SearchSpace
 
 if TYPE_CHECKING:
@@ -133,15 +132,9 @@ def load_training(folder: str | Path) -> Training:
     description = read_description(folder)
     if kind_of(description) != "training":
         raise StoreError(f"{folder} holds a run of the kind {kind_of(description)}, not a training")
-    try:
-        summary = json.loads((folder / "summary.json").read_text())
-    except FileNotFoundError:
-        summary = {}
-    except (OSError, ValueError) as error:
-        raise StoreError(f"cannot read {folder / 'summary.json'}: {error}") from None
     metrics = folder / "metrics.parquet"
     try:
         table = pq.read_table(metrics, schema=METRICS) if metrics.exists() else METRICS.empty_table()
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{metrics} is damaged: {error}") from error
-    return Training(folder, description, summary, table)
+    return Training(folder, description, read_summary(folder), table)

@@ -18,7 +18,7 @@ from raynas.cluster import connect
 from raynas.errors import ConfigError, StoreError
 from raynas.run import Interrupted, StopSignals
 from raynas.run_folder import check_folder, described, seconds_of_earlier_sessions
-from raynas.store import locked, write_json, write_text
+from raynas.store import held, write_json, write_text
 from raynas.training.checkpoints import LAST, checkpoint_folder, history_of
 from raynas.training.folder import counted_top1
 from raynas.training.loop import Place, Progress, Row, train
@@ -79,11 +79,7 @@ def execute_training(
         stack.callback(signals.restore)
         run = _TrainingRun(plan, folder, listener or TrainingListener(), stack)
         signals.install()  # Ray has taken them
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(closing(locked(folder / ".lock")))
-        except OSError as error:
-            raise StoreError(f"cannot write to {folder}: {error}") from error
+        stack.enter_context(held(folder))
         check_folder(folder, plan.identity(), resume=resume, kind=KIND)
         write_text(folder / "run.yaml", described(KIND, plan.config.model_dump(), plan.identity(), model=plan.model()))
         return run.carry_out(lambda: bool(signals.received) or is_stopped(), signals.received)

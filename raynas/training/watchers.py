@@ -38,6 +38,9 @@ class MetricsWatcher(Watcher):
         config: What they say of the training beside its metrics.
         steps: Of an epoch.
         history: Epochs that were finished before.
+
+    Raises:
+        ConfigError: A logger cannot start, such as one whose server does not answer.
     """
 
     def __init__(
@@ -46,7 +49,7 @@ class MetricsWatcher(Watcher):
         self.folder = folder
         self._steps = steps
         self._rows = list(history)
-        self._loggers = [_LOGGERS[name](folder, config, len(self._rows) * steps) for name in names]
+        self._loggers = [_make_logger(name, folder, config, len(self._rows) * steps) for name in names]
 
     def on_progress(self, progress: Progress) -> None:
         """Log the loss."""
@@ -129,6 +132,13 @@ _LOGGERS: dict[str, Callable[[Path, Mapping[str, Any], int], Logger]] = {
     "wandb": _WandB,
 }
 _PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
+
+
+def _make_logger(name: str, folder: Path, config: Mapping[str, Any], step: int) -> Logger:
+    try:
+        return _LOGGERS[name](folder, config, step)
+    except Exception as error:  # each package has errors of its own
+        raise ConfigError(f"logger {name!r} cannot start: {error}") from error
 
 
 def check_loggers(names: Sequence[str]) -> None:
