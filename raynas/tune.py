@@ -25,11 +25,12 @@ from raynas.errors import PoolError
 FOLDER = "tune"
 """Of Tune's own state, in the folder of the results."""
 
-_QUIET = {
+_SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",  # only the old output heeds verbose=0
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the signals are ours
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that is interrupted may have no metric yet
 }
 _MAX_PROCESS_LOSSES = 3
 
@@ -72,7 +73,7 @@ def fit(trainable: type, names: Sequence[str], folder: Path, watch: Watch, **set
         KeyboardInterrupt: A signal whose handler raises it.
     """
     state = folder.resolve() / FOLDER
-    with _quiet(), _relayed_to(watch):
+    with _as_we_need_it(), _relayed_to(watch):
         tuner = _restored(trainable, names, state) or _new(trainable, names, state, settings)
         try:
             tuner.fit()
@@ -182,12 +183,12 @@ def _relayed_to(watch: Watch) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Tune prints and logs nothing."""
-    before = {name: os.environ.get(name) for name in _QUIET}
+def _as_we_need_it() -> Iterator[None]:
+    """Tune prints and logs nothing, and leaves signals and results alone."""
+    before = {name: os.environ.get(name) for name in _SETTINGS}
     loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.air", "ray.train")]
     levels = [logger.level for logger in loggers]
-    os.environ.update(_QUIET)
+    os.environ.update(_SETTINGS)
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     try:

@@ -211,7 +211,7 @@ def test_a_search_that_fails_and_one_whose_process_is_killed_leave_the_others_al
 @pytest.mark.slow
 def test_a_driver_killed_at_several_moments_ends_with_the_same_tables(tmp_path: Path) -> None:
     folder, log = tmp_path / "sweep", tmp_path / "log"
-    for moment in (25, 80):
+    for moment in (25, 60):
         driver = start(folder, log, workers=1)
         wait_for_lines(log, moment, driver)
         os.killpg(driver.pid, signal.SIGKILL)

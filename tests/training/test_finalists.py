@@ -8,20 +8,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from toy_trainings import largest_difference, trained, weights
 
 import raynas
 from raynas.cluster import connect
 from raynas.errors import ConfigError, StoreError
+from raynas.run import Interrupted
 from raynas.training.finalists import FinalistsConfig, finalists
-from raynas.training.finalists_run import execute_finalists, make_finalists_plan
+from raynas.training.finalists_run import FinalistsListener, execute_finalists, make_finalists_plan
 from raynas.training.folder import load_training
 
 TRAINING = {
@@ -131,41 +131,60 @@ def test_the_worst_are_stopped_early_and_the_others_are_trained_as_if_alone(
         execute_finalists(make_finalists_plan(config(searched, grace=2)), tmp_path / "run", resume=True)
 
 
+class Interrupts(FinalistsListener):
+    """Sends this process a signal once some epochs are done."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+        self.is_sent = False
+
+    def on_progress(self, trials: Sequence[Mapping[str, Any]]) -> None:
+        if not self.is_sent and sum(trial["epochs_done"] for trial in trials) >= self.after:
+            self.is_sent = True
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def check_resumed(folder: Path, made: FinalistsConfig, alone: Path) -> None:
+    """Going on comes to the same weights as a training alone."""
+    summary = execute_finalists(make_finalists_plan(made), folder, resume=True)
+    assert summary["status"] == "completed"
+    best = summary["best"][0]
+    assert best["epochs_done"] == made.training["epochs"]
+    settings = {**made.training, "architecture": json.dumps(best["architecture"]), "img_size": 32}
+    assert largest_difference(weights(folder / best["folder"]), trained(alone, **settings)) == 0
+
+
+def epochs_done(folder: Path) -> int:
+    try:
+        return sum(trial["epochs_done"] for trial in json.loads((folder / "summary.json").read_text())["trials"])
+    except (OSError, ValueError):
+        return 0
+
+
+def test_interrupted_finalists_write_checkpoints_and_go_on(searched: Path, tmp_path: Path, joined: None) -> None:
+    folder, made = tmp_path / "run", config(searched, top=2, training={**TRAINING, "epochs": 12})
+    with pytest.raises(Interrupted):
+        execute_finalists(make_finalists_plan(made), folder, listener=Interrupts(after=5))
+    assert json.loads((folder / "summary.json").read_text())["status"] == "interrupted"
+    assert 5 <= epochs_done(folder) < 24
+    check_resumed(folder, made, tmp_path / "alone")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
-def test_finalists_go_on_after_their_driver_was_ended(searched: Path, tmp_path: Path, signum: int) -> None:
-    folder = tmp_path / "run"
-    training = {**TRAINING, "epochs": 12}
-    made = config(searched, training=training).model_dump()
+def test_finalists_go_on_after_their_driver_was_killed(searched: Path, tmp_path: Path, joined: None) -> None:
+    folder, made = tmp_path / "run", config(searched, top=2, training={**TRAINING, "epochs": 12})
     code = (
         "from pathlib import Path; from raynas.training.finalists import FinalistsConfig;"
         "from raynas.training.finalists_run import execute_finalists, make_finalists_plan;"
-        f"execute_finalists(make_finalists_plan(FinalistsConfig.make({made!r})), Path({str(folder)!r}))"
+        f"execute_finalists(make_finalists_plan(FinalistsConfig.make({made.model_dump()!r})), Path({str(folder)!r}))"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_ADDRESS")}
     process = subprocess.Popen([sys.executable, "-c", code], env=environment)
     deadline = time.monotonic() + 240
-
-    def epochs_done() -> int:
-        try:
-            return sum(trial["epochs_done"] for trial in json.loads((folder / "summary.json").read_text())["trials"])
-        except (OSError, ValueError):
-            return 0
-
-    while epochs_done() < 5 and process.poll() is None and time.monotonic() < deadline:
+    while epochs_done(folder) < 5 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
     assert process.poll() is None
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signum)
-    process.wait(180)
-    psutil.wait_procs(children, timeout=60)
-    before = epochs_done()
-    assert 0 < before < 48
-    disconnect = connect(None, min_cpus=2)
-    summary = execute_finalists(make_finalists_plan(config(searched, training=training)), folder, resume=True)
-    disconnect()
-    assert summary["status"] == "completed"
-    best = summary["best"][0]
-    assert best["epochs_done"] == 12
-    settings = {**training, "architecture": json.dumps(best["architecture"]), "img_size": 32}
-    assert largest_difference(weights(folder / best["folder"]), trained(tmp_path / "alone", **settings)) == 0
+    process.kill()
+    process.wait()
+    assert 0 < epochs_done(folder) < 24
+    check_resumed(folder, made, tmp_path / "alone")  # at once, while processes of the killed one are ending

@@ -23,7 +23,7 @@ from raynas.training.folder import load_training
 from raynas.training.run import execute_training
 
 VARIED = {"augment": "strong", "drop_path_rate": 0.0, "ema_decay": 0.9}
-LONG = {**VARIED, "epochs": 12, "max_images": 440, "retokenize": "0:16,2:8,4:4"}
+LONG = {**VARIED, "epochs": 8, "max_images": 440, "retokenize": "0:16,2:8,4:4"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,20 +55,17 @@ def test_a_lost_worker_restarts_from_the_last_checkpoint(tmp_path: Path) -> None
     class Killer(StepCounter):
         def on_epoch(self, row: dict[str, object]) -> None:
             super().on_epoch(row)
-            if row["epoch"] in (1, 5) and len(killed) < 2:
-                workers = [
-                    process
-                    for process in psutil.Process().children(recursive=True)
-                    if "RayTrainWorker" in " ".join(process.cmdline())
-                ]
-                killed.append(workers[len(killed)].pid)
-                workers[len(killed) - 1].kill()
+            if row["epoch"] == 3 and not killed:
+                children = psutil.Process().children(recursive=True)
+                worker = next(child for child in children if "RayTrainWorker" in " ".join(child.cmdline()))
+                killed.append(worker.pid)
+                worker.kill()
 
     listener = Killer()
     summary = execute_training(plan(workers=2, **LONG), tmp_path / "run", listener=listener)
     assert summary["status"] == "completed"
-    assert len(set(killed)) == 2
-    assert [row["epoch"] for row in load_training(tmp_path / "run").metrics.to_pylist()] == list(range(12))
+    assert killed
+    assert [row["epoch"] for row in load_training(tmp_path / "run").metrics.to_pylist()] == list(range(8))
     assert largest_difference(weights(tmp_path / "run"), expected) < 1e-3
 
 
@@ -79,7 +76,7 @@ def test_workers_stop_when_asked_and_go_on_later(tmp_path: Path) -> None:
         plan(workers=2, **LONG), tmp_path / "run", listener=listener, is_stopped=lambda: len(listener.epochs) > 2
     )
     assert stopped["status"] == "interrupted"
-    assert 2 < stopped["epochs_done"] < 12
+    assert 2 < stopped["epochs_done"] < 8
     # What is left is done by one worker: how many there are is not what a training is.
     assert largest_difference(trained(tmp_path / "run", **LONG), expected) < 1e-3
 
