@@ -67,6 +67,9 @@ def scale_command(
     found = None if source is None else read_source(source, space=space or values.get("space"))
     plan = growth_plan(values, found, stop=stop, rates=rates or None)
     check_pick(plan, bounds)
+    if found is not None:
+        of_run = "" if found.folder is None else f" of {found.folder}"
+        say(f"grows {plan.space.text(found.architecture)}{of_run}, scored on the images {plan.config.data}")
 
     def show(summary: Mapping[str, Any], folder: Path) -> None:
         show_summary(summary, stderr=bool(bounds))

@@ -68,8 +68,9 @@ def train_command(
         raise ConfigError("--architecture and --pick need a SOURCE: a space, or a run")
     values = {**base, **given, **_read_settings(settings)}
     if "space" not in values:
+        nothing = f"there is no training in {out} to continue; " if resume else ""
         raise ConfigError(
-            "say what to train: a space with --architecture, a genotype, an architecture's JSON, or a run"
+            f"{nothing}say what to train: a space with --architecture, a genotype, an architecture's JSON, or a run"
         )
     train_config = TrainConfig.make(values)
 

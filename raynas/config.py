@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,7 +37,9 @@ class Config(BaseModel):
             lines = [_explained(detail) for detail in error.errors() if detail["type"] != "extra_forbidden"]
             unknown = [str(detail["loc"][0]) for detail in error.errors() if detail["type"] == "extra_forbidden"]
             if unknown:
-                lines.append(f"unknown key {', '.join(map(repr, unknown))}. Known keys: {', '.join(cls.model_fields)}")
+                near = [name for key in unknown for name in get_close_matches(key, cls.model_fields, n=1)]
+                hint = f"Did you mean {', '.join(near)}?" if near else f"Known keys: {', '.join(cls.model_fields)}"
+                lines.append(f"unknown key {', '.join(map(repr, unknown))}. {hint}")
             raise ConfigError("; ".join(lines)) from None
 
     @classmethod

@@ -120,6 +120,9 @@ def readme_text(config: Mapping[str, Any], packages: Iterable[str]) -> str:
         "With timm: `import timm, timm_model`, then",
         f'`timm.create_model("{config["name"]}", pretrained=True)`; `num_classes=` gives it another head.',
     ]
+    if config["tokens"]:
+        stride, dilation = config["tokens"]["stride"], config["tokens"]["dilation"]
+        lines += ["", f"Its tokens have stride {stride} and dilation {dilation}, as it was trained with last."]
     if config["onnx"]:
         opset = config["onnx"]["opset"]
         lines += ["", f"`model.onnx` (opset {opset}) takes `images` and gives `logits`, for any number of images."]

@@ -204,6 +204,7 @@ def _config(source: Source, found: _Found, code: PlainCode, *, onnx: bool) -> di
         "interpolation": "bicubic",
         "num_params": cost(space, architecture, "num_params", **size),
         "macs": macs,
+        "tokens": None if found.phase is None else {"stride": found.phase.stride, "dilation": found.phase.dilation},
         "top1": found.top1,
         "weights": found.weights,
         "dtype": "float32",

@@ -390,7 +390,7 @@ class RayPool:
         has = ", ".join(f"{total.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in ("CPU", "GPU"))
         nodes = sum(node["Alive"] for node in self._ray.nodes())
         which = f"{missing} of {self._workers} workers"
-        self._log(f"waiting for {which} with {needs} each; the cluster has {nodes} nodes with {has}")
+        self._log(f"waiting for {which} with {needs} each; the cluster has {nodes} node{'s' * (nodes != 1)} with {has}")
 
 
 def _on_one_line(error: Exception) -> str:

@@ -30,7 +30,7 @@ def growth_plan(
 
     Args:
         values: Fields of RunConfig. What is absent has the space's own default: the objectives, the divisor of scored
-            widths, and the stop together with its constraints.
+            widths, and the stop together with its constraints; images and their size are those of the source's run.
         source: Where to start; None: the values say it, as those of a stored run do.
         stop, rates: Settings of the searcher, over those in the values.
         own_proxies: Proxies that are not registered.
@@ -41,7 +41,7 @@ def growth_plan(
     values = dict(values)
     searcher = dict(values.get("settings", {}).get("searcher", {}))
     if source is not None:
-        values["space"] = source.space.name
+        values = {**_of_run(source, values.get("data")), **values, "space": source.space.name}
         searcher["start"] = source.architecture.to_json()
     if stop is not None:
         searcher["stop"] = stop
@@ -63,6 +63,14 @@ def growth_plan(
     _check_divisors(plan)
     _check_stop(plan)
     return plan
+
+
+def _of_run(source: Source, data: str | None) -> dict[str, Any]:
+    """Images as the run scored on them that the source is from; other images have classes of their own."""
+    found: dict[str, Any] = {"img_size": source.img_size}
+    if data in (None, source.data):
+        found |= {"data": source.data, "num_classes": source.num_classes}
+    return {name: value for name, value in found.items() if value is not None and source.kind == "search"}
 
 
 def check_pick(plan: Plan, bounds: Sequence[Constraint]) -> None:

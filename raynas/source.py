@@ -23,7 +23,7 @@ class Source:
         architecture: As a value.
         kind: "text", "file", "search" (any run of ask/tell: search, score, scale), "training" or "finalists".
         folder: The run folder it was taken from; None for text and files.
-        img_size, num_classes: Of that run.
+        img_size, num_classes, data: Of that run; `data` of one that scored.
     """
 
     space: SearchSpace
@@ -32,6 +32,7 @@ class Source:
     folder: Path | None = None
     img_size: int | None = None
     num_classes: int | None = None
+    data: str | None = None
 
 
 def read_source(text: str, *, space: str | SearchSpace | None = None, pick: Sequence[str] = ()) -> Source:
@@ -144,7 +145,8 @@ def _from_folder(folder: Path, space: SearchSpace | None, bounds: tuple[Constrai
         raise StoreError(f"{folder} does not say which architecture of which space it holds")
     of_run = space or spaces.get(settings["space"])
     architecture = of_run.read(fields)
-    return Source(of_run, architecture, kind, folder, settings.get("img_size"), settings.get("num_classes"))
+    data = settings.get("data") if kind == "search" else None
+    return Source(of_run, architecture, kind, folder, settings.get("img_size"), settings.get("num_classes"), data)
 
 
 def _of_summary(folder: Path, kind: str, bounds: tuple[Constraint, ...]) -> Any:

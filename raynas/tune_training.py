@@ -30,10 +30,12 @@ class TrainingJob:
     Args:
         folder: In which every training has its own, absolute.
         plans: By name.
+        unfinished: Names of those that are to go on; Tune's state may lag behind what had ended.
     """
 
     folder: Path
     plans: Mapping[str, TrainingPlan]
+    unfinished: frozenset[str]
 
 
 class TrainingTrial(tune.Trainable):  # type: ignore[misc]
@@ -44,6 +46,7 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any], job: TrainingJob) -> None:
         """Get ready for the training that the config names."""
+        self._has_ended = config["trial"] not in job.unfinished
         self._plan, self._folder = job.plans[config["trial"]], job.folder / config["trial"]
         self._stop_file = job.folder / STOP_FILE
         self._rows: Queue[Row | BaseException | None] = Queue()
@@ -52,6 +55,8 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """The next epoch."""
+        if self._has_ended:
+            return {"status": "stopped", "done": True}
         if self._thread is None and not self._is_stopped():
             self._thread = threading.Thread(target=self._train, daemon=True)
             self._thread.start()

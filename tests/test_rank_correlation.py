@@ -36,6 +36,15 @@ def test_what_a_third_order_explains_is_left_out() -> None:
     assert math.isnan(partial_tau(score, accuracy, accuracy))
 
 
+def test_a_partial_tau_by_hand() -> None:
+    # Of the six pairs, 4, 3 and 5 agree.
+    first, second, given = [1, 2, 3, 4], [2, 3, 1, 4], [2, 4, 1, 3]
+    assert kendall_tau(first, second) == pytest.approx(1 / 3)
+    assert kendall_tau(first, given) == pytest.approx(0)
+    assert kendall_tau(second, given) == pytest.approx(2 / 3)
+    assert partial_tau(first, second, given) == pytest.approx(1 / math.sqrt(5))  # 1/3 over the root of 1 - 4/9
+
+
 def test_an_interval_covers_the_value_as_often_as_it_says() -> None:
     rng = np.random.default_rng(2)
     covered = 0

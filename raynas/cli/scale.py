@@ -44,8 +44,8 @@ def scale(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="A run folder (its best; of a growth, its last), a file with one architecture, JSON, "
-            "a space's own text, or a published name."
+            help="A run folder (what its search recommends; of a growth, the last member), a file with one "
+            "architecture, JSON, a space's own text, or a published name."
         ),
     ] = None,
     space: Annotated[

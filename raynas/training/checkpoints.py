@@ -59,11 +59,13 @@ def read_checkpoint(path: Path) -> State:
     return state
 
 
-def history_of(folder: Path) -> list[dict[str, Any]]:
-    """The finished epochs of a training folder, as its last checkpoint has them; none if there is none."""
+def reached_in(folder: Path) -> tuple[list[dict[str, Any]], int]:
+    """How far the last checkpoint of a training folder is: the finished epochs, and steps of the one under way."""
     path = checkpoint_folder(folder) / LAST
-    history: list[dict[str, Any]] = read_checkpoint(path)["history"] if path.exists() else []
-    return history
+    if not path.exists():
+        return [], 0
+    state = read_checkpoint(path)
+    return state["history"], state["step"]
 
 
 def trained_weights(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:

@@ -114,7 +114,7 @@ WITHOUT_EFFECT = (
     "loader_processes",
     "checkpoint_every_s",
     "loggers",
-    "data",  # by its content, not by its path
+    "data",  # by its labels, not by its path
     "val_data",
     "weights",
     "accumulation",

@@ -20,7 +20,7 @@ from typing import Any
 
 from raynas.errors import PoolError, RaynasError, StoreError, TrainingError
 from raynas.store import write_json
-from raynas.training.checkpoints import history_of
+from raynas.training.checkpoints import reached_in
 from raynas.training.loop import Place, Progress, TrainingTask, Watcher, train
 from raynas.training.watchers import MetricsWatcher
 
@@ -167,8 +167,8 @@ def _work(config: dict[str, Any]) -> None:
         if rank:
             train(task, folder, place, Watcher())
             return
-        history = history_of(folder)
-        with closing(_FolderWatcher(folder, config["loggers"], config["described"], task.steps, history)) as watcher:
+        watcher = _FolderWatcher(folder, config["loggers"], config["described"], task.steps, *reached_in(folder))
+        with closing(watcher):
             is_done = train(task, folder, place, watcher)
         write_json(folder / _OUTCOME, {"is_done": is_done})
     except RaynasError as error:

@@ -15,7 +15,7 @@ from typing import Any
 from raynas.cluster import connect
 from raynas.errors import ConfigError, StoreError
 from raynas.run import Interrupted, StopSignals
-from raynas.run_folder import check_folder, described, read_summary, seconds_of_earlier_sessions
+from raynas.run_folder import check_folder, described, read_description, read_summary, seconds_of_earlier_sessions
 from raynas.store import held, write_json, write_text
 from raynas.training.config import TrainConfig
 from raynas.training.finalists import KIND, STOP_FILE, Finalist, FinalistsConfig, finalists
@@ -93,8 +93,6 @@ def make_finalists_plan(config: FinalistsConfig) -> FinalistsPlan:
 
 def load_space(source: Path) -> dict[str, Any]:
     """Space and image side of a search."""
-    from raynas.run_folder import read_description
-
     identity = read_description(source)["identity"]
     return {"space": identity["space"], "img_size": identity["img_size"]}
 
@@ -187,7 +185,7 @@ class _Session:
             name: replace(plan, config=plan.config.resolved(threads=threads, loader_processes=_processes(plan)))
             for name, plan in self.plan.plans.items()
         }
-        job = TrainingJob(self.folder.resolve(), plans)
+        job = TrainingJob(self.folder.resolve(), plans, frozenset(names))
         scheduler = ASHAScheduler(
             time_attr="epochs_done",
             max_t=self.plan.epochs,
@@ -226,11 +224,14 @@ class _Session:
 
     def on_result(self, name: str, result: Mapping[str, Any]) -> None:
         """See `raynas.tune.Watch`."""
-        if result["status"] == "interrupted":
+        status = str(result["status"])
+        if status == "interrupted":
             self._at_rest.add(name)
-        elif result["status"] != "running":
-            self._ended[name] = str(result["status"])
-            if result["status"] == "failed":
+        elif result.get("done"):
+            # The scheduler stops a trial between its epochs; written at once, before Tune can be killed knowing it.
+            self._ended.setdefault(name, "stopped" if status == "running" else status)
+            self._write_summary("running")
+            if status == "failed":
                 self.errors[name] = str(result["error"])
                 self.listener.on_log(f"{name} failed: {result['error']}")
 

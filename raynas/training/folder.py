@@ -49,7 +49,7 @@ class Training:
         folder: Where it is.
         description: run.yaml: `config`, `identity`, `model`, `versions`, `machine`.
         summary: summary.json; empty if the training was killed before it wrote one.
-        metrics: One row per finished epoch, with the columns of `raynas.training.watchers.METRICS`.
+        metrics: One row per finished epoch, with the columns of `METRICS`.
     """
 
     folder: Path

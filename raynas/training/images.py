@@ -9,6 +9,7 @@ that prepare images, nor workers, nor a resumed run change it.
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -182,7 +183,7 @@ def train_loader(
         collate_fn=_collated,
         pin_memory=pin_memory,
         prefetch_factor=4 if processes else None,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_helping,
     )
 
 
@@ -210,7 +211,7 @@ def eval_loader(
         collate_fn=_collated,
         pin_memory=pin_memory,
         persistent_workers=processes > 0,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_helping,
     )
 
 
@@ -219,5 +220,8 @@ def _collated(samples: Sequence[tuple[torch.Tensor, int]]) -> Images:
     return Images(torch.stack(images), torch.tensor(labels))
 
 
-def _one_thread(process: int) -> None:
+def _helping(process: int) -> None:
+    """Called in a process that prepares images."""
     torch.set_num_threads(1)
+    # A signal to all processes of a training is for the one that trains, which needs its images for a last checkpoint.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

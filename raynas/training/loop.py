@@ -43,7 +43,7 @@ Row = dict[str, Any]
 """What is known of a finished epoch; the columns of metrics.parquet."""
 
 _PROGRESS_EVERY_S = 0.5
-_STOP_ASKED_EVERY = 10  # steps, with several workers
+_ASKED_EVERY = 10  # steps, with several workers
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Progress:
         epochs, steps: How many there are.
         images_per_s: Since the start of this session.
         loss: Of a late step; NaN before the first.
-        left_s: Estimated time left, by the MACs that are left; NaN before it is known.
+        left_s: Estimated time left; NaN before the first step.
         history: Finished epochs.
     """
 
@@ -208,7 +208,7 @@ class _Training:
         self._seconds_before += self.sums.seconds
         self._started = perf_counter()
         self._images = 0
-        self._macs_done = 0.0
+        self._pace: dict[int, _Pace] = {}
         self._loss = torch.full((), math.nan)
         self._progress_told = -math.inf
         self._saved = time()
@@ -254,11 +254,12 @@ class _Training:
                 self._step(epoch, step, stream)
                 self.reached = (epoch, step + 1)
                 self._tell(epoch, step + 1)
-                if self._is_stopped(step) and not (epoch == task.epochs - 1 and step == task.steps - 1):
-                    self._save(LAST)
+                is_stopped, is_due = self._asked(step)
+                if is_stopped and not (epoch == task.epochs - 1 and step == task.steps - 1):
+                    self._save_within(epoch)
                     return False
-                if time() - self._saved > task.checkpoint_every_s:
-                    self._save(LAST)
+                if is_due:
+                    self._save_within(epoch)
             self._finish_epoch(epoch, evaluation)
         return True
 
@@ -298,17 +299,12 @@ class _Training:
         self._loss = total
         self.sums.add(total, waited, perf_counter() - started)
         self._images += task.batch_size
-        self._macs_done += self._macs(epoch)
+        self._pace.setdefault(self._macs(epoch), _Pace()).add(perf_counter() - started)
 
     def _finish_epoch(self, epoch: int, evaluation: Any) -> None:
         sums, task = self.sums, self.task
         started = perf_counter()
-        loss = _mean_over_workers(sums.loss / max(sums.steps, 1), self.place)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss} in epoch {epoch}: a lower lr than {task.optimizer['lr']:g}, clip_grad or more "
-                "warmup_epochs may help"
-            )
+        loss = self._shared_loss(epoch) / max(sums.steps, 1)
         train_s = sums.seconds
         val_loss, val_top1 = self._evaluated(self.model, evaluation)
         ema_loss, ema_top1 = (None, None) if self.ema is None else self._evaluated(self.ema.module, evaluation)
@@ -334,11 +330,26 @@ class _Training:
         self.history.append(row)
         self.reached = (epoch + 1, 0)
         self.sums = _Sums()
-        self._save(LAST, *([BEST] if counted_top1(row) > best else []))
+        # The last one comes last, so that a kill between the two trains this epoch again.
+        self._save(*([BEST] if counted_top1(row) > best else []), LAST)
         if self.place.rank == 0:
             self.watcher.on_epoch(row)
             self._progress_told = -math.inf
         self._tell(epoch + 1, 0)
+
+    def _shared_loss(self, epoch: int) -> float:
+        """The sum of the steps' losses, averaged over the workers.
+
+        Raises:
+            TrainingError: It is not finite, so neither are the weights.
+        """
+        loss = _mean_over_workers(self.sums.loss, self.place)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss} in epoch {epoch}: a lower lr than {self.task.optimizer['lr']:g}, clip_grad or "
+                "more warmup_epochs may help"
+            )
+        return loss
 
     @torch.no_grad()
     def _evaluated(self, model: nn.Module, evaluation: Any) -> tuple[float, float]:
@@ -378,6 +389,11 @@ class _Training:
         self.sums = _Sums(**state["sums"])
         self.scheduler.step_update(self.first_epoch * self.task.steps + self.first_step)
 
+    def _save_within(self, epoch: int) -> None:
+        """Save in the middle of an epoch, with the loss of all workers; all of them come here after the same step."""
+        self.sums.loss = self._shared_loss(epoch)
+        self._save(LAST)
+
     def _save(self, *names: str) -> None:
         self._saved = time()
         if self.place.rank:
@@ -398,14 +414,18 @@ class _Training:
 
     # -- small things --------------------------------------------------------------------------------------------
 
-    def _is_stopped(self, step: int) -> bool:
-        if self.place.world == 1:
-            return self.watcher.is_stopped()
-        if step % _STOP_ASKED_EVERY:
-            return False
-        asked = torch.tensor(float(self.place.rank == 0 and self.watcher.is_stopped()), device=self.place.device)
-        dist.broadcast(asked, 0)
-        return bool(asked)
+    def _asked(self, step: int) -> tuple[bool, bool]:
+        """Whether to stop, and whether a checkpoint is due; the first worker decides for all."""
+        if self.place.world > 1 and step % _ASKED_EVERY:
+            return False, False
+        asked = [False, False]
+        if self.place.rank == 0:
+            asked = [self.watcher.is_stopped(), time() - self._saved > self.task.checkpoint_every_s]
+        if self.place.world > 1:
+            shared = torch.tensor(asked, dtype=torch.uint8, device=self.place.device)
+            dist.broadcast(shared, 0)
+            asked = [bool(value) for value in shared]
+        return asked[0], asked[1]
 
     def _tell(self, epoch: int, step: int) -> None:
         now = perf_counter()
@@ -413,8 +433,9 @@ class _Training:
             return
         self._progress_told = now
         passed = now - self._started
-        left = sum(self._macs(later) for later in range(epoch, self.task.epochs)) * self.task.steps
-        left -= step * self._macs(min(epoch, self.task.epochs - 1)) if step else 0
+        left = sum(self._step_s(self._macs(later)) for later in range(epoch, self.task.epochs)) * self.task.steps
+        left -= step * self._step_s(self._macs(epoch)) if step else 0
+        left += (self.task.epochs - epoch) * self.history[-1]["eval_s"] if self.history else 0
         self.watcher.on_progress(
             Progress(
                 epoch,
@@ -423,10 +444,26 @@ class _Training:
                 self.task.steps,
                 self._images / passed,
                 float(self._loss),
-                passed / self._macs_done * left if self._macs_done else math.nan,
+                left,
                 self.history,
             )
         )
+
+    def _step_s(self, macs: int) -> float:
+        """Seconds that a step of so many multiply-adds takes, as measured in this session; else estimated.
+
+        From several kinds of steps by a straight line; from one, as if half of its time were for what does not grow.
+        """
+        if not self._pace:
+            return math.nan
+        if macs in self._pace:
+            return self._pace[macs].mean
+        known = {macs: pace.mean for macs, pace in self._pace.items()}
+        if len(known) == 1:
+            ((other, seconds),) = known.items()
+            return seconds * (0.5 + 0.5 * macs / other)
+        slope, start = np.polyfit(list(known), list(known.values()), 1)
+        return max(min(known.values()) / 2, float(start + slope * macs))
 
     def _phase(self, epoch: int) -> tuple[int, int | None, int | None, int]:
         return [phase for phase in self.task.phases if phase[0] <= epoch][-1]
@@ -445,6 +482,22 @@ class _Training:
             return nullcontext()
         context: AbstractContextManager[Any] = self.parallel.no_sync()  # type: ignore[operator]
         return context
+
+
+@dataclass
+class _Pace:
+    """How long steps of one kind take; the first one, which sets much up, counts until there is another."""
+
+    steps: int = 0
+    seconds: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.seconds = self.seconds * (self.steps > 1) + seconds if self.steps else seconds
+        self.steps += 1
+
+    @property
+    def mean(self) -> float:
+        return self.seconds / max(1, self.steps - 1)
 
 
 @dataclass

@@ -19,11 +19,11 @@ from raynas.errors import ConfigError, StoreError
 from raynas.run import Interrupted, StopSignals
 from raynas.run_folder import check_folder, described, seconds_of_earlier_sessions
 from raynas.store import held, write_json, write_text
-from raynas.training.checkpoints import LAST, checkpoint_folder, history_of
+from raynas.training.checkpoints import LAST, checkpoint_folder, reached_in
 from raynas.training.folder import counted_top1
 from raynas.training.loop import Place, Progress, Row, train
 from raynas.training.plan import TrainingPlan
-from raynas.training.watchers import MetricsWatcher, check_loggers
+from raynas.training.watchers import MetricsWatcher, check_loggers, write_metrics
 
 KIND = "training"
 
@@ -98,7 +98,9 @@ class _TrainingRun:
     def carry_out(self, is_stopped: Callable[[], bool], signals: list[int]) -> dict[str, Any]:
         """Train, keeping summary.json up to date, also when it ends badly."""
         status, error = "failed", None
-        self.history = history_of(self.folder)
+        self.history, self._step = reached_in(self.folder)
+        if self.history:  # a kill after the checkpoint may have cost the last row
+            write_metrics(self.folder, self.history)
         self.listener.on_start(self.folder, self.plan, self.history)
         self._write_summary("running")
         try:
@@ -165,7 +167,7 @@ class _TrainingRun:
                 is_stopped=is_stopped,
                 log=self.listener.on_log,
             )
-        watcher = _Watcher(self.folder, config.loggers, described_config, task.steps, self.history)
+        watcher = _Watcher(self.folder, config.loggers, described_config, task.steps, self.history, self._step)
         watcher.connect(self._on_progress, is_stopped)
         with closing(watcher), _process_state():
             return train(task, self.folder, Place(device=torch.device(device)), watcher)
@@ -182,7 +184,7 @@ class _TrainingRun:
     def _write_summary(self, status: str, error: str | None = None) -> dict[str, Any]:
         plan, history = self.plan, self.history
         if status != "running" and (checkpoint_folder(self.folder) / LAST).exists():
-            history = history_of(self.folder)
+            history, _ = reached_in(self.folder)
         best = max(history, key=counted_top1, default=None)
         full, done = (plan.training_macs(epochs=len(history), full=is_full) for is_full in (True, False))
         summary = {

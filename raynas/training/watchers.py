@@ -29,6 +29,16 @@ class Logger(Protocol):
         ...
 
 
+def write_metrics(folder: Path, rows: Sequence[Row]) -> None:
+    """metrics.parquet, a row for each finished epoch.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
+    with write_atomically(folder / "metrics.parquet") as file:
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=METRICS), file)
+
+
 class MetricsWatcher(Watcher):
     """Keeps metrics.parquet and the loggers up to date.
 
@@ -38,18 +48,20 @@ class MetricsWatcher(Watcher):
         config: What they say of the training beside its metrics.
         steps: Of an epoch.
         history: Epochs that were finished before.
+        step: Steps of the epoch under way that were done before.
 
     Raises:
         ConfigError: A logger cannot start, such as one whose server does not answer.
     """
 
     def __init__(
-        self, folder: Path, names: Sequence[str], config: Mapping[str, Any], steps: int, history: Sequence[Row] = ()
-    ) -> None:
+        self, folder: Path, names: Sequence[str], config: Mapping[str, Any], steps: int, history: Sequence[Row] = (),
+        step: int = 0,
+    ) -> None:  # fmt: skip
         self.folder = folder
         self._steps = steps
         self._rows = list(history)
-        self._loggers = [_make_logger(name, folder, config, len(self._rows) * steps) for name in names]
+        self._loggers = [_make_logger(name, folder, config, len(self._rows) * steps + step) for name in names]
 
     def on_progress(self, progress: Progress) -> None:
         """Log the loss."""
@@ -60,8 +72,7 @@ class MetricsWatcher(Watcher):
     def on_epoch(self, row: Row) -> None:
         """Write the table anew, and log the row."""
         self._rows.append(row)
-        with write_atomically(self.folder / "metrics.parquet") as file:
-            pq.write_table(pa.Table.from_pylist(self._rows, schema=METRICS), file)
+        write_metrics(self.folder, self._rows)
         self._log(
             {f"epoch/{name}": value for name, value in row.items() if value is not None}, len(self._rows) * self._steps
         )
@@ -80,8 +91,10 @@ class _TensorBoard:
     def __init__(self, folder: Path, config: Mapping[str, Any], step: int) -> None:
         from tensorboardX import SummaryWriter
 
-        # What a killed training logged beyond its checkpoint is hidden.
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step or None)
+        # What a killed training logged beyond its checkpoint is hidden; sessions of one second have files of their own.
+        self._writer = SummaryWriter(
+            str(folder / "tensorboard"), purge_step=step + 1 if step else None, filename_suffix=f".{step}"
+        )
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         for name, value in values.items():

@@ -132,22 +132,27 @@ def test_the_worst_are_stopped_early_and_the_others_are_trained_as_if_alone(
 
 
 class Interrupts(FinalistsListener):
-    """Sends this process a signal once some epochs are done."""
+    """Sends this process a signal once a trial was stopped early."""
 
-    def __init__(self, after: int) -> None:
-        self.after = after
-        self.is_sent = False
+    def __init__(self) -> None:
+        self.ended: dict[str, tuple[str, int]] = {}
 
     def on_progress(self, trials: Sequence[Mapping[str, Any]]) -> None:
-        if not self.is_sent and sum(trial["epochs_done"] for trial in trials) >= self.after:
-            self.is_sent = True
+        if not self.ended and any(trial["status"] == "stopped" for trial in trials):
+            self.ended = ended(trials)
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def check_resumed(folder: Path, made: FinalistsConfig, alone: Path) -> None:
-    """Going on comes to the same weights as a training alone."""
+def ended(trials: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, int]]:
+    """Status and epochs of the trials that are over."""
+    return {t["name"]: (t["status"], t["epochs_done"]) for t in trials if t["status"] in ("completed", "stopped")}
+
+
+def check_resumed(folder: Path, made: FinalistsConfig, alone: Path, before: dict[str, tuple[str, int]]) -> None:
+    """Going on keeps what has ended, and comes to the same weights as a training alone."""
     summary = execute_finalists(make_finalists_plan(made), folder, resume=True)
     assert summary["status"] == "completed"
+    assert before.items() <= ended(summary["trials"]).items()
     best = summary["best"][0]
     assert best["epochs_done"] == made.training["epochs"]
     settings = {**made.training, "architecture": json.dumps(best["architecture"]), "img_size": 32}
@@ -162,12 +167,16 @@ def epochs_done(folder: Path) -> int:
 
 
 def test_interrupted_finalists_write_checkpoints_and_go_on(searched: Path, tmp_path: Path, joined: None) -> None:
-    folder, made = tmp_path / "run", config(searched, top=2, training={**TRAINING, "epochs": 12})
+    folder, made = tmp_path / "run", config(searched, training={**TRAINING, "epochs": 40})
+    listener = Interrupts()
     with pytest.raises(Interrupted):
-        execute_finalists(make_finalists_plan(made), folder, listener=Interrupts(after=5))
-    assert json.loads((folder / "summary.json").read_text())["status"] == "interrupted"
-    assert 5 <= epochs_done(folder) < 24
-    check_resumed(folder, made, tmp_path / "alone")
+        execute_finalists(make_finalists_plan(made), folder, listener=listener)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["status"] == "interrupted"
+    assert listener.ended.items() <= ended(summary["trials"]).items()
+    assert epochs_done(folder) < 160
+    check_resumed(folder, made, tmp_path / "alone", listener.ended)
+    assert len(list((folder / "tune").glob("experiment_state-*.json"))) == 2  # of the first and the restored Tuner
 
 
 @pytest.mark.slow
@@ -187,4 +196,5 @@ def test_finalists_go_on_after_their_driver_was_killed(searched: Path, tmp_path:
     process.kill()
     process.wait()
     assert 0 < epochs_done(folder) < 24
-    check_resumed(folder, made, tmp_path / "alone")  # at once, while processes of the killed one are ending
+    before = ended(json.loads((folder / "summary.json").read_text())["trials"])
+    check_resumed(folder, made, tmp_path / "alone", before)  # at once, while processes of the killed one are ending

@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 from toy_trainings import StepCounter, plan
 
 from raynas.errors import ConfigError
@@ -45,9 +45,11 @@ def wandb_records(path: Path) -> list[bytes]:
 
 
 def logged(folder: Path) -> dict[str, dict[int, float]]:
-    """TensorBoard's values by name and step."""
+    """What TensorBoard shows, by name and step: a session that starts hides all from its step on."""
     found: dict[str, dict[int, float]] = {}
     for event in events(folder / "tensorboard"):
+        if event.session_log.status == SessionLog.START:
+            found = {tag: {at: value for at, value in one.items() if at < event.step} for tag, one in found.items()}
         for value in event.summary.value:
             found.setdefault(value.tag, {})[event.step] = value.simple_value
     return found
@@ -67,7 +69,9 @@ def test_tensorboard_has_the_table_of_the_epochs(tmp_path: Path) -> None:
 
 def test_a_resumed_training_goes_on_where_its_curves_ended(tmp_path: Path) -> None:
     stopped = plan(loggers=["tensorboard"], epochs=3)
-    execute_training(stopped, tmp_path, listener=StepCounter(stop_after=stopped.steps + 2))
+    counter = StepCounter(stop_after=stopped.steps + 2)
+    summary = execute_training(stopped, tmp_path, is_stopped=counter.is_stopped)
+    assert (summary["status"], summary["epochs_done"]) == ("interrupted", 1)
     execute_training(stopped, tmp_path, resume=True)
     assert sorted(logged(tmp_path)["epoch/lr"]) == [stopped.steps, 2 * stopped.steps, 3 * stopped.steps]
 

@@ -31,8 +31,10 @@ VARIED = {"augment": "strong", "drop_path_rate": 0.3, "ema_decay": 0.9, "clip_gr
 PLAIN = {"augment": "none", "drop_path_rate": 0.0}
 
 
-def by_hand(epochs: int, batch_size: int, lr: float, *, ema_decay: float = 0.0) -> dict[str, torch.Tensor]:
-    """AdamW with a cosine schedule, label smoothing, no augmentation, written out."""
+def by_hand(
+    epochs: int, batch_size: int, lr: float, *, ema_decay: float, warmup_epochs: int
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """AdamW with a cosine schedule, label smoothing, no augmentation, and the moving average, written out."""
     made = plan(epochs=epochs, batch_size=batch_size, **PLAIN)
     dataset = open_dataset("digits")
     images, labels = dataset.read(made.rows.tolist())
@@ -44,24 +46,34 @@ def by_hand(epochs: int, batch_size: int, lr: float, *, ema_decay: float = 0.0) 
     others = [p for name, p in model.named_parameters() if not (p.ndim > 1 and "pos_embed" not in name)]
     optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}])
     steps = len(inputs) // batch_size
+    average: dict[str, torch.Tensor] = {}
     for epoch in range(epochs):
         order = np.random.default_rng(seed_from(0, "order", epoch)).permutation(len(inputs))
         for step in range(steps):
             rows = order[step * batch_size : (step + 1) * batch_size]
-            done = (epoch * steps + step) / (epochs * steps)
+            done, warm = (epoch * steps + step) / (epochs * steps), warmup_epochs / epochs
+            share = done / warm if done < warm else 0.5 * (1 + math.cos(math.pi * done))
             for group in optimizer.param_groups:
-                group["lr"] = 1e-6 + 0.5 * (lr - 1e-6) * (1 + math.cos(math.pi * done))
+                group["lr"] = 1e-6 + share * (lr - 1e-6)
             optimizer.zero_grad()
             loss = torch.nn.functional.cross_entropy(model(inputs[rows]), targets[rows], label_smoothing=0.1)
             loss.backward()
             optimizer.step()
-    return model.state_dict()
+            updates = epoch * steps + step
+            # Grows towards its value as timm has it: 1 - (1 + updates) ** (-2 / 3); the first update is a copy.
+            kept = min(1 - (1 + updates) ** (-2 / 3), ema_decay)
+            for name, value in model.state_dict().items():
+                average[name] = kept * average.get(name, value) + (1 - kept) * value
+    return model.state_dict(), average
 
 
 def test_the_loop_equals_one_written_out(tmp_path: Path) -> None:
-    expected = by_hand(epochs=3, batch_size=32, lr=1e-3)
-    found = trained(tmp_path, epochs=3, **PLAIN)
-    assert largest_difference(found, expected) < 2e-5
+    settings = {"epochs": 3, "batch_size": 32, "lr": 1e-3, "ema_decay": 0.8, "warmup_epochs": 1}
+    expected, average = by_hand(**settings)
+    assert largest_difference(trained(tmp_path, **settings, **PLAIN), expected) < 2e-5
+    state = read_checkpoint(checkpoint_folder(tmp_path) / LAST)
+    assert largest_difference(state["ema"], average) < 2e-5
+    assert largest_difference(expected, average) > 1e-4
 
 
 def test_passes_of_a_step_add_up_to_it(tmp_path: Path) -> None:
@@ -242,3 +254,58 @@ def test_progress_tells_the_time_left(tmp_path: Path) -> None:
     assert (last.epoch, last.step) == (3, 0)
     assert last.left_s == 0
     assert all(0 <= one.left_s < 20 * took for one in listener.progress)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process at some place."""
+
+
+def test_a_kill_between_the_files_of_an_epoch_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    expected = trained(whole)
+
+    def cut_off(*arguments: Any) -> None:
+        raise Killed
+
+    for where in ("raynas.training.loop.write_checkpoint", "raynas.training.watchers.write_metrics"):
+        with monkeypatch.context() as patch:
+            if where.endswith("write_checkpoint"):  # the best one is written, the last one is not
+                patch.setattr(
+                    where, lambda path, state: cut_off() if path.name == LAST else write_checkpoint(path, state)
+                )
+            else:  # the last one is written, the table is not
+                patch.setattr(where, cut_off)
+            with pytest.raises(Killed):
+                execute_training(plan(), cut, resume=True)
+    assert largest_difference(trained(cut), expected) == 0
+    names = [path.name for path in sorted(checkpoint_folder(cut).glob("*.pt"))]
+    assert names == [path.name for path in sorted(checkpoint_folder(whole).glob("*.pt"))] == [BEST, LAST]
+    tables = [load_training(folder).metrics.select(["epoch", "val_loss", "val_top1"]) for folder in (cut, whole)]
+    assert tables[0].equals(tables[1])
+    best = [read_checkpoint(checkpoint_folder(folder) / BEST)["epoch"] for folder in (cut, whole)]
+    assert best[0] == best[1]
+
+
+def test_weights_that_are_not_finite_replace_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="the loss is nan in epoch 0"):
+        execute_training(plan(lr=1e30), tmp_path, is_stopped=StepCounter(stop_after=4).is_stopped)
+    assert not (checkpoint_folder(tmp_path) / LAST).exists()
+
+
+def test_a_signal_to_all_processes_stores_what_is_done(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    settings = {"epochs": 200, "loader_processes": 1}
+    code = f"from toy_trainings import *; execute_training(plan(**{settings!r}), Path({str(folder)!r}))"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1], start_new_session=True)
+    table = folder / "metrics.parquet"
+    while not table.exists() and process.poll() is None:
+        time.sleep(0.05)
+    children = psutil.Process(process.pid).children()
+    assert children
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait(60)
+    assert not psutil.wait_procs(children, timeout=30)[1]
+    training = load_training(folder)
+    assert training.summary["status"] == "interrupted"
+    state = read_checkpoint(checkpoint_folder(folder) / LAST)
+    assert state["epoch"] == training.summary["epochs_done"] >= 1
