@@ -11,6 +11,7 @@ from raynas.errors import ConfigError
 from raynas.models import as_vit_network
 from raynas.models.as_vit_network import PATCH_SIZE, AsViTNetwork
 from raynas.models.plain_code import PlainCode
+from raynas.models.roles import Roles, block_roles, linear_layers
 from raynas.models.weights import Constant, Init, Normal, Uniform
 from raynas.registry import models
 from raynas.retokenization import default_dilation
@@ -88,6 +89,18 @@ class AsViT(AsViTNetwork):
     def no_weight_decay(self) -> set[str]:
         """Parameters that optimizers do not shrink, beside biases and norms, which timm finds by itself."""
         return {"pos_embed"}
+
+    def roles(self) -> Roles:
+        """Its parts by role."""
+        stages: Any = self.stages
+        blocks = [block for stage in stages for block in stage.blocks]
+        return Roles(
+            attention=linear_layers(block.attn for block in blocks),
+            mlp=linear_layers(block.mlp for block in blocks),
+            head=(self.head,),
+            final_norms=(self.norm,),
+            blocks=tuple(block_roles(block) for block in blocks),
+        )
 
     def pooled_features(self, images: torch.Tensor) -> torch.Tensor:
         """Mean over the tokens of stage 4, before the final norm: (B, 3, img_size, img_size) to (B, C)."""
