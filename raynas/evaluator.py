@@ -51,8 +51,8 @@ class EvaluationTask:
     threads: int = 1
 
 
-_Kind = tuple[str, bool, int]
-"""What proxies that share a network have in common: dtype, shared draws, width divisor."""
+_Kind = tuple[str, bool, int, str]
+"""What proxies that share a network have in common: dtype, shared draws, width divisor, init scheme."""
 
 
 class DeviceLostError(Exception):
@@ -126,7 +126,7 @@ class Evaluator:
     ) -> None:
         """One repeat of one proxy; on lack of memory the batch is halved down to one sample."""
         started = perf_counter()
-        kind = (proxy.dtype, proxy.shared_draws, proxy.width_divisor)
+        kind = (proxy.dtype, proxy.shared_draws, proxy.width_divisor, proxy.init)
         try:
             probe = probes.get(kind) or probes.setdefault(kind, self._probe(architecture, repeat, proxy))
             build_before = probe.build_seconds
@@ -180,7 +180,7 @@ class Evaluator:
 
         def network() -> nn.Module:
             networks = self._networks[proxy.width_divisor]
-            return networks.network(architecture, repeat, dtype, shared_draws=proxy.shared_draws)
+            return networks.network(architecture, repeat, dtype, shared_draws=proxy.shared_draws, init=proxy.init)
 
         return _TimedProbe(
             architecture,

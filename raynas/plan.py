@@ -15,7 +15,6 @@ from raynas.data import input_hash, load_batch, open_dataset
 from raynas.errors import ConfigError, SpaceError, UnknownNameError
 from raynas.evaluator import EvaluationTask
 from raynas.models.build import builder
-from raynas.models.networks import INIT_SCHEME
 from raynas.proxies.probe import Proxy
 from raynas.registry import normalised, proxies, searchers, spaces
 from raynas.results import Constraint, Objective
@@ -298,7 +297,7 @@ def _scores(
                 proxy_version=proxy.version,
                 settings=json.dumps(settings, sort_keys=True, separators=(",", ":")),
                 repeats=proxy.repeats,
-                init=", ".join([INIT_SCHEME, *(["shared draws"] if proxy.shared_draws else []), *scoring]),
+                init=", ".join([proxy.init, *(["shared draws"] if proxy.shared_draws else []), *scoring]),
                 dtype=proxy.dtype,
                 score_seed=score_seed,
                 input_hash=hashed,

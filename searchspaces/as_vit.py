@@ -185,6 +185,7 @@ as_vit = SearchSpace(
         "embed_dim": Choice(_WIDTH),
     },
     model="as-vit",
+    model_version=2,
     scoring={"pos_embed": False},
     training={"fused_attn": True},
     num_params=num_params,

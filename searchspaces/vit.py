@@ -114,6 +114,7 @@ vit = SearchSpace(
         "mlp_ratio": Choice(2, 3, 4),
     },
     model="vit",
+    model_version=2,
     training={"fused_attn": True},
     num_params=num_params,
     macs=macs,

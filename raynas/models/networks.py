@@ -1,13 +1,14 @@
 """Candidates' networks with weights drawn from seeds, fast enough that building is a small part of a score.
 
 Weights follow from hash(score seed, architecture key, repeat, init scheme) alone. A model that says how its parameters
-are distributed (`init_table`) is built without memory and filled from a bank of normal numbers: the hash gives the
+are distributed (`init_table`) is built without memory and filled from banks of random numbers: the hash gives the
 place where its numbers start, and every layer takes the next ones, so that within one network no number is used twice
-and its weights are independent normal draws. Any other model is built under torch's generator, seeded with the hash.
+and its weights are independent draws. Any other model is built under torch's generator, seeded with the hash.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,24 +20,35 @@ from raynas.models.weights import Constant, Init, Normal, Uniform
 from raynas.seeds import input_seed, seed_from, weight_seed
 from raynas.space import Architecture
 
-INIT_SCHEME = "model"
-"""Initial distributions are those of the model family."""
+INIT_SCHEMES = {
+    "model": "as the model family's own",
+    "normal": "weights of linear layers and convolutions from N(0, 1), their biases 0",
+    "trunc02": "weights of linear layers from a normal of std 0.02, their biases 0",
+    "default": "linear layers and convolutions uniform within 1 / sqrt(fan_in), as torch has them",
+}
+"""Initial distributions that a proxy can ask for; those not named by a scheme are the model family's."""
 
 _BLOCK = 1 << 20
 
-_Kind = tuple[torch.dtype, bool]  # dtype, shared draws
+_Kind = tuple[torch.dtype, bool, str]  # dtype, shared draws, init scheme
 
 
 class WeightBank:
-    """Standard normal numbers that all networks of a run take theirs from; it grows to the largest network seen.
+    """Random numbers of one distribution that all networks of a run take theirs from.
 
-    Its first numbers do not depend on its length, which is a power of two that depends on the network alone: so neither
-    does a network's draw depend on which others were seen.
+    It grows to the largest network seen. Its first numbers do not depend on its length, which is a power of two that
+    depends on the network alone: so neither does a network's draw depend on which others were seen.
+
+    Args:
+        score_seed: What the numbers follow from.
+        device: Where they are.
+        uniform: Uniform in [-1, 1) instead of standard normal.
     """
 
-    def __init__(self, score_seed: int, device: torch.device) -> None:
+    def __init__(self, score_seed: int, device: torch.device, *, uniform: bool = False) -> None:
         self._seed = score_seed
         self._device = device
+        self._uniform = uniform
         self._numbers: torch.Tensor | None = None  # a run whose proxies build nothing never touches the device
 
     def parts(self, start: int, n: int, total: int) -> list[torch.Tensor]:
@@ -53,25 +65,28 @@ class WeightBank:
         have = len(self._numbers)
         if have >= length:
             return self._numbers
-        blocks = [
-            np.random.default_rng(seed_from(self._seed, "bank", block)).standard_normal(_BLOCK, dtype=np.float32)
-            for block in range(have // _BLOCK, length // _BLOCK)
-        ]
-        self._numbers = torch.cat([self._numbers, torch.from_numpy(np.concatenate(blocks)).to(self._device)])
+        blocks = np.concatenate([self._drawn(block) for block in range(have // _BLOCK, length // _BLOCK)])
+        self._numbers = torch.cat([self._numbers, torch.from_numpy(blocks).to(self._device)])
         return self._numbers
+
+    def _drawn(self, block: int) -> np.ndarray:
+        if self._uniform:
+            rng = np.random.default_rng(seed_from(self._seed, "uniform bank", block))
+            return 2 * rng.random(_BLOCK, dtype=np.float32) - 1
+        return np.random.default_rng(seed_from(self._seed, "bank", block)).standard_normal(_BLOCK, dtype=np.float32)
 
 
 class _Network:
-    """A model whose parameters can be drawn again and again; the normal ones are views of one buffer.
+    """A model whose parameters can be drawn again and again; the random ones are views of one buffer.
 
     Args:
         model: Built on the meta device.
-        make_buffer: Gives memory for this many normal numbers, and maybe more.
+        table: How its parameters are drawn, by name.
+        make_buffer: Gives memory for this many numbers, and maybe more.
     """
 
-    def __init__(self, model: nn.Module, make_buffer: Callable[[int], torch.Tensor]) -> None:
+    def __init__(self, model: nn.Module, table: Mapping[str, Init], make_buffer: Callable[[int], torch.Tensor]) -> None:
         self.model = model.eval()
-        table: Mapping[str, Init] = model.init_table()  # type: ignore[operator]
         owners = {
             f"{path}.{name}" if path else name: (module, name, parameter)
             for path, module in model.named_modules()
@@ -81,45 +96,59 @@ class _Network:
         if owners.keys() != table.keys():
             odd = sorted(owners.keys() ^ table.keys())
             raise RuntimeError(f"init_table of {type(model).__name__} and its parameters differ in {odd}")
-        self._num_normal = sum(owners[name][2].numel() for name, init in table.items() if isinstance(init, Normal))
-        buffer = make_buffer(self._num_normal)
+        totals = {
+            kind: sum(owners[name][2].numel() for name, init in table.items() if isinstance(init, kind))
+            for kind in (Normal, Uniform)
+        }
+        buffer = make_buffer(sum(totals.values()))
         # Parameters of one distribution lie side by side, so that each distribution is drawn at once.
-        self._normal: list[tuple[float, torch.Tensor]] = []
-        self._uniform: list[tuple[float, torch.Tensor]] = []
+        self._drawn: list[tuple[bool, int, float, torch.Tensor]] = []  # uniform?, total of its kind, scale, values
         end = 0
-        for std in sorted({init.std for init in table.values() if isinstance(init, Normal)}):
-            start = end
-            for name in (name for name, init in table.items() if init == Normal(std)):
-                module, own_name, parameter = owners[name]
-                values = buffer[end : end + parameter.numel()].view(parameter.shape)
-                module._parameters[own_name] = nn.Parameter(values, requires_grad=False)
-                end += parameter.numel()
-            self._normal.append((std, buffer[start:end]))
+        for kind, total in totals.items():
+            for scale in sorted({_scale(init) for init in table.values() if isinstance(init, kind)}):
+                start = end
+                for name in (name for name, init in table.items() if isinstance(init, kind) and _scale(init) == scale):
+                    module, own_name, parameter = owners[name]
+                    values = buffer[end : end + parameter.numel()].view(parameter.shape)
+                    module._parameters[own_name] = nn.Parameter(values, requires_grad=False)
+                    end += parameter.numel()
+                self._drawn.append((kind is Uniform, total, scale, buffer[start:end]))
         for name, init in table.items():
-            module, own_name, parameter = owners[name]
             if isinstance(init, Constant):
+                module, own_name, parameter = owners[name]
                 values = torch.full(parameter.shape, init.value, dtype=buffer.dtype, device=buffer.device)
-            elif isinstance(init, Uniform):
-                values = torch.empty(parameter.shape, dtype=buffer.dtype, device=buffer.device)
-                self._uniform.append((init.bound, values))
-            else:
-                continue
-            module._parameters[own_name] = nn.Parameter(values, requires_grad=False)
+                module._parameters[own_name] = nn.Parameter(values, requires_grad=False)
 
-    def draw(self, bank: WeightBank, seed: int) -> nn.Module:
+    def draw(self, normal: WeightBank, uniform: WeightBank, seed: int) -> nn.Module:
         """The model with the weights of a seed."""
-        position = seed
-        for std, values in self._normal:
+        positions = {False: seed, True: seed}
+        for is_uniform, total, scale, values in self._drawn:
             start = 0
-            for part in bank.parts(position, len(values), self._num_normal):
-                torch.mul(part, std, out=values[start : start + len(part)])
+            bank = uniform if is_uniform else normal
+            for part in bank.parts(positions[is_uniform], len(values), total):
+                torch.mul(part, scale, out=values[start : start + len(part)])
                 start += len(part)
-            position += len(values)
-        rng = np.random.default_rng(seed)
-        for bound, values in self._uniform:
-            numbers = (2 * rng.random(values.numel(), dtype=np.float32) - 1) * np.float32(bound)
-            values.copy_(torch.from_numpy(numbers).view(values.shape))
+            positions[is_uniform] += len(values)
         return self.model
+
+
+def _scale(init: Init) -> float:
+    return init.std if isinstance(init, Normal) else init.bound if isinstance(init, Uniform) else init.value
+
+
+def _by_scheme(model: nn.Module, scheme: str) -> dict[str, Init]:
+    """What a scheme says of a model's parameters, by name; nothing of those that it leaves to the model family."""
+    table: dict[str, Init] = {}
+    for path, module in model.named_modules():
+        if not isinstance(module, nn.Linear | nn.Conv2d) or (scheme == "trunc02" and isinstance(module, nn.Conv2d)):
+            continue
+        weight, bias = f"{path}.weight", f"{path}.bias"
+        if scheme == "default":
+            table[weight] = table[bias] = Uniform(1 / math.sqrt(module.weight[0].numel()))
+        elif scheme in ("normal", "trunc02"):
+            table[weight], table[bias] = Normal(1.0 if scheme == "normal" else 0.02), Constant(0.0)
+    known = {name for name, _ in model.named_parameters()}
+    return {name: init for name, init in table.items() if name in known}
 
 
 class Networks:
@@ -139,12 +168,19 @@ class Networks:
         self._settings = dict(settings)
         self._score_seed = score_seed
         self._device = torch.device(device)
-        self._bank = WeightBank(score_seed, self._device)
+        self._normal = WeightBank(score_seed, self._device)
+        self._uniform = WeightBank(score_seed, self._device, uniform=True)
         self._buffers: dict[_Kind, torch.Tensor] = {}
         self._last: dict[_Kind, tuple[str, _Network]] = {}
 
     def network(
-        self, architecture: Architecture, repeat: int, dtype: torch.dtype = torch.float32, *, shared_draws: bool = False
+        self,
+        architecture: Architecture,
+        repeat: int,
+        dtype: torch.dtype = torch.float32,
+        *,
+        shared_draws: bool = False,
+        init: str = "model",
     ) -> nn.Module:
         """The architecture's network in eval mode with frozen parameters, with the weights of this repeat.
 
@@ -153,19 +189,21 @@ class Networks:
             repeat: Which draw of the weights.
             dtype: Of all parameters; draws are float32 numbers in either case.
             shared_draws: Start at the same numbers for all architectures.
+            init: One of `INIT_SCHEMES`.
         """
         if shared_draws:
             seed = input_seed(self._score_seed, repeat)
         else:
-            seed = weight_seed(self._score_seed, architecture.key, repeat, INIT_SCHEME)
+            seed = weight_seed(self._score_seed, architecture.key, repeat, init)
         if not hasattr(self._builder, "init_table"):
-            return self._built_by_torch(architecture, seed, dtype)
-        return self._prepared(architecture, (dtype, shared_draws)).draw(self._bank, seed)
+            return self._built_by_torch(architecture, seed, dtype, init)
+        return self._prepared(architecture, (dtype, shared_draws, init)).draw(self._normal, self._uniform, seed)
 
-    def _built_by_torch(self, architecture: Architecture, seed: int, dtype: torch.dtype) -> nn.Module:
+    def _built_by_torch(self, architecture: Architecture, seed: int, dtype: torch.dtype, init: str) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = self._builder(architecture, **self._settings)
+            redraw(model, init)
         return model.to(self._device, dtype).eval().requires_grad_(False)
 
     def _prepared(self, architecture: Architecture, kind: _Kind) -> _Network:
@@ -173,7 +211,8 @@ class Networks:
         if kind in self._last and self._last[kind][0] == architecture.key:
             return self._last[kind][1]
         model = self._builder(architecture, **self._settings, device="meta")
-        network = _Network(model, lambda n: self._buffer(kind, n))
+        table: dict[str, Init] = {**model.init_table(), **_by_scheme(model, kind[2])}  # type: ignore[operator]
+        network = _Network(model, table, lambda n: self._buffer(kind, n))
         self._last[kind] = architecture.key, network
         return network
 
@@ -182,3 +221,16 @@ class Networks:
         if kind not in self._buffers or len(self._buffers[kind]) < n:
             self._buffers[kind] = torch.empty(n, dtype=kind[0], device=self._device)
         return self._buffers[kind]
+
+
+@torch.no_grad()
+def redraw(model: nn.Module, scheme: str) -> None:
+    """Draw a model's parameters anew by a scheme, from torch's generator; those that it does not name stay."""
+    parameters = dict(model.named_parameters())
+    for name, init in _by_scheme(model, scheme).items():
+        if isinstance(init, Normal):
+            parameters[name].normal_(0, init.std)
+        elif isinstance(init, Uniform):
+            parameters[name].uniform_(-init.bound, init.bound)
+        else:
+            parameters[name].fill_(init.value)

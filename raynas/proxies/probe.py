@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from raynas.errors import ConfigError, NotApplicableError, UnknownNameError
+from raynas.models.networks import INIT_SCHEMES
 from raynas.registry import proxies
 from raynas.seeds import input_seed
 from raynas.space import Architecture
@@ -135,6 +136,8 @@ class Proxy:
         settings: Keyword arguments of the function, with their defaults.
         repeats: Weight draws over which values are averaged.
         dtype: Of the network and the images, "float32" or "float64".
+        init: How the weights are drawn, one of `raynas.models.networks.INIT_SCHEMES`; values of different ones do not
+            compare.
         width_divisor: The network that is scored has the architecture's width divided by it, and the weights of the
             architecture with that width; for spaces that say how they grow.
         needs_images, needs_labels: What the probe must hold.
@@ -151,6 +154,7 @@ class Proxy:
     settings: Mapping[str, Any] = field(default_factory=dict)
     repeats: int = 1
     dtype: str = "float32"
+    init: str = "model"
     width_divisor: int = 1
     needs_images: bool = False
     needs_labels: bool = False
@@ -174,22 +178,23 @@ class Proxy:
         return {name: float(value) for name, value in named.items()}
 
     def configured(self, **settings: Any) -> Proxy:
-        """A copy with other settings; `repeats`, `dtype` and `width_divisor` are settings of every proxy.
+        """A copy with other settings; `repeats`, `dtype`, `init` and `width_divisor` are settings of every proxy.
 
         Raises:
             UnknownNameError: The proxy has no such setting; the message lists those it has.
             ConfigError: A value is of another type than the default, or not allowed.
         """
         own = dict(self.settings)
-        common: dict[str, Any] = {name: getattr(self, name) for name in ("repeats", "dtype", "width_divisor")}
+        common: dict[str, Any] = {name: getattr(self, name) for name in ("repeats", "dtype", "init", "width_divisor")}
         for name, value in settings.items():
             target = common if name in common else own
             if name not in target:
                 known = ", ".join([*own, *common])
                 raise UnknownNameError(f"proxy {self.name!r} has no setting {name!r}. Known settings: {known}")
             target[name] = _converted(f"{self.name}.{name}", value, target[name])
-        if common["dtype"] not in DTYPES:
-            raise ConfigError(f"{self.name}.dtype is one of {', '.join(DTYPES)}, not {common['dtype']!r}")
+        for name, known_values in (("dtype", DTYPES), ("init", INIT_SCHEMES)):
+            if common[name] not in known_values:
+                raise ConfigError(f"{self.name}.{name} is one of {', '.join(known_values)}, not {common[name]!r}")
         for name in ("repeats", "width_divisor"):
             if common[name] < 1:
                 raise ConfigError(f"{self.name}.{name} is at least 1, not {common[name]}")

@@ -1,0 +1,287 @@
+"""Passes through a network that several proxies share, and what they are made of.
+
+Gradients are those of the weights (not the biases) of all linear layers and convolutions, the classifier's included:
+the weight set of the zero-cost proxies (Abdelfattah 2021, arXiv 2101.08134).
+
+Letters: B images, N tokens, C channels, O and I outputs and inputs of a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from raynas.errors import NotApplicableError
+from raynas.models.roles import Roles, roles_of
+from raynas.proxies.probe import Probe
+
+Layer = nn.Linear | nn.Conv2d
+
+
+def weight_layers(model: nn.Module) -> list[Any]:
+    """All linear layers and convolutions, each weight once, in the order of the modules."""
+    found = {id(m.weight): m for m in reversed(list(model.modules())) if isinstance(m, nn.Linear | nn.Conv2d)}
+    return list(reversed(found.values()))
+
+
+def roles(probe: Probe) -> Roles:
+    """The roles of the network's parts."""
+    return roles_of(probe.model)
+
+
+@contextmanager
+def requiring_gradients(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Within it frozen parameters have gradients."""
+    frozen = [parameter for parameter in parameters if not parameter.requires_grad]
+    try:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        with torch.enable_grad():
+            yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+
+
+@contextmanager
+def hooked(modules: Sequence[nn.Module], hook: Callable[[Any, Any, Any], None]) -> Iterator[None]:
+    """Within it a forward hook is on some modules."""
+    handles = [module.register_forward_hook(hook) for module in modules]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def passed_on(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Within it some modules return their input."""
+    before = [vars(module).get("forward") for module in modules]
+    try:
+        for module in modules:
+            vars(module)["forward"] = _identity
+        yield
+    finally:
+        for module, forward in zip(modules, before, strict=True):
+            del vars(module)["forward"]
+            if forward is not None:
+                vars(module)["forward"] = forward
+
+
+def _identity(x: Tensor, *_: Any, **__: Any) -> Tensor:
+    return x
+
+
+@contextmanager
+def without_inplace(model: nn.Module) -> Iterator[None]:
+    """Within it activations leave the tensors that they are given as they are."""
+    modules: list[Any] = [module for module in model.modules() if getattr(module, "inplace", False) is True]
+    try:
+        for module in modules:
+            module.inplace = False
+        yield
+    finally:
+        for module in modules:
+            module.inplace = True
+
+
+# -- first-order saliencies --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LabelledGradients:
+    """What one forward and backward pass of the mean cross-entropy leaves behind.
+
+    Args:
+        layers: All that have a weight.
+        gradients: Of the weights, in their order; zeros where a weight has no effect.
+        fisher: Summed over layers and channels: half the mean over images of (sum over tokens of a * dL/da)^2, of a
+            layer's output a.
+        fisher_compat: As the code of the source: the sum is over all axes from the third on, which for tokens are the
+            channels, and each value counts as often as an output channel has weights.
+    """
+
+    layers: Sequence[Any]
+    gradients: Sequence[Tensor]
+    fisher: float
+    fisher_compat: float
+
+
+def labelled_gradients(probe: Probe) -> LabelledGradients:
+    """One forward and backward pass of the batch; a batch that must be split gives the same gradients."""
+    layers = weight_layers(probe.model)
+    images, labels = probe.images, probe.labels
+    n = len(images)
+    total = [torch.zeros_like(layer.weight) for layer in layers]
+    fisher = _Fisher(layers, n)
+    weights = [layer.weight for layer in layers]
+    with requiring_gradients(weights), without_inplace(probe.model), fisher.watching():
+        for part in probe.slices(n):
+            loss = F.cross_entropy(logits(probe.model, images[part]), labels[part], reduction="sum") / n
+            found = torch.autograd.grad(loss, weights, allow_unused=True)
+            for sum_, gradient in zip(total, found, strict=True):
+                if gradient is not None:
+                    sum_ += gradient
+    return LabelledGradients(layers, total, fisher.fisher, fisher.compat)
+
+
+class _Fisher:
+    """Sums up activations times their gradients as these pass by, so that none is kept."""
+
+    def __init__(self, layers: Sequence[Any], images: int) -> None:
+        self._layers = layers
+        self._images = images
+        self.fisher = 0.0
+        self.compat = 0.0
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        with hooked(self._layers, self._watch):
+            yield
+
+    def _watch(self, layer: Any, args: Any, output: Tensor) -> None:
+        if not output.requires_grad:
+            return
+        activation = output.detach()
+
+        def add(gradient: Tensor) -> None:
+            product = activation * gradient
+            by_channel = from_third = product.flatten(2).sum(2) if product.ndim > 2 else product
+            if isinstance(layer, nn.Linear) and product.ndim > 2:
+                by_channel = product.flatten(1, -2).sum(1)
+            scale = 0.5 / self._images
+            self.fisher += float(by_channel.double().square().sum()) * scale
+            self.compat += float(from_third.double().square().sum()) * scale * layer.weight[0].numel()
+
+        output.register_hook(add)  # type: ignore[no-untyped-call]
+
+
+def logits(model: nn.Module, images: Tensor) -> Tensor:
+    """(B, num_classes).
+
+    Raises:
+        NotApplicableError: The network returns something else.
+    """
+    output = model(images)
+    if not isinstance(output, Tensor) or output.ndim != 2:
+        raise NotApplicableError(f"needs logits (B, num_classes), which {type(model).__name__} does not return")
+    return output
+
+
+# -- passes without data -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AbsoluteGradients:
+    """What a pass of ones through the network with absolute weights leaves behind.
+
+    Args:
+        layers: All that have a weight.
+        weights: Their absolute values.
+        gradients: Of the sum of the outputs.
+    """
+
+    layers: Sequence[Any]
+    weights: Sequence[Tensor]
+    gradients: Sequence[Tensor]
+
+
+def absolute_gradients(probe: Probe) -> AbsoluteGradients:
+    """A pass of ones through the network with the absolute values of all its state, and its sum's gradients."""
+    model = probe.model
+    layers = weight_layers(model)
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    ones = torch.ones(1, 3, probe.img_size, probe.img_size, dtype=probe.dtype, device=probe.device)
+    with absolute_state(model), passed_on(norms), requiring_gradients([layer.weight for layer in layers]):
+        weights = [layer.weight for layer in layers]
+        values = [weight.detach() for weight in weights]
+        found = torch.autograd.grad(logits(model, ones).sum(), weights, allow_unused=True)
+    gradients = [torch.zeros_like(v) if g is None else g for g, v in zip(found, values, strict=True)]
+    return AbsoluteGradients(layers, values, gradients)
+
+
+@contextmanager
+def absolute_state(model: nn.Module) -> Iterator[None]:
+    """Within it all parameters and floating buffers have their absolute values."""
+    state = [t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()]
+    before = [tensor.data for tensor in state]
+    try:
+        for tensor in state:
+            tensor.data = tensor.data.abs()
+        yield
+    finally:
+        for tensor, values in zip(state, before, strict=True):
+            tensor.data = values
+
+
+# -- inputs and features -----------------------------------------------------------------------------------------------
+
+
+class InputGradients(NamedTuple):
+    """Gradients of the sum of the logits by the images, (B, 3 * img_size * img_size), and how many logits there are."""
+
+    rows: Tensor
+    num_classes: int
+
+
+def input_gradients(probe: Probe) -> InputGradients:
+    """One forward and backward pass of the images."""
+    rows = []
+    with torch.enable_grad():
+        for part in probe.slices(len(probe.images)):
+            images = probe.images[part].clone().requires_grad_(True)
+            outputs = logits(probe.model, images)
+            rows.append(torch.autograd.grad(outputs.sum(), images)[0].flatten(1))
+    return InputGradients(torch.cat(rows), outputs.shape[1])
+
+
+def noise(probe: Probe, batch_size: int) -> Tensor:
+    """Standard normal images, (batch_size, 3, img_size, img_size), equal for all candidates of a repeat."""
+    shape = (batch_size, 3, probe.img_size, probe.img_size)
+    return torch.as_tensor(probe.rng().standard_normal(shape)).to(probe.device, probe.dtype)
+
+
+def head_inputs(probe: Probe, images: Tensor) -> Tensor:
+    """What the classifier is given, (B, C).
+
+    Raises:
+        NotApplicableError: Which layer gives out logits is not known.
+    """
+    heads = roles(probe).head
+    if not heads:
+        raise NotApplicableError(f"needs to know the head, which {type(probe.model).__name__} does not tell")
+    found: list[Tensor] = []
+    handle = heads[0].register_forward_pre_hook(lambda _, args: found.append(args[0]))
+    try:
+        probe.model(images)
+    finally:
+        handle.remove()
+    return found[0].flatten(1)
+
+
+def block_outputs(probe: Probe, images: Tensor) -> list[Tensor]:
+    """Outputs of the blocks, in order, as (B, N, C); without gradients.
+
+    Raises:
+        NotApplicableError: The network has no blocks that are known.
+    """
+    blocks = roles(probe).blocks
+    if not blocks:
+        raise NotApplicableError(f"needs blocks, and those of {type(probe.model).__name__} are not known")
+    found: dict[int, Tensor] = {}
+    by_module = {id(block.module): block for block in blocks}
+
+    def keep(module: nn.Module, args: Any, output: Tensor) -> None:
+        found[id(module)] = by_module[id(module)].tokens(output.detach())
+
+    with ExitStack() as stack, torch.no_grad():
+        stack.enter_context(hooked([block.module for block in blocks], keep))
+        probe.model(images)
+    return [found[id(block.module)] for block in blocks]

@@ -1,0 +1,272 @@
+"""Saliencies of weights: sums over a network's weights of what a gradient says of each.
+
+Those of the mean cross-entropy share one forward and one backward pass; those without data share the pass of ones
+through absolute weights (`raynas.proxies.passes`). The weight set is that of Abdelfattah (2021, arXiv 2101.08134):
+weights, not biases, of all linear layers and convolutions, the classifier's included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from raynas.errors import NotApplicableError
+from raynas.proxies.passes import (
+    AbsoluteGradients,
+    absolute_gradients,
+    labelled_gradients,
+    logits,
+    requiring_gradients,
+    roles,
+    weight_layers,
+)
+from raynas.proxies.probe import Probe, proxy
+
+ZERO_COST = "arXiv 2101.08134"
+
+
+@proxy("grad_norm", needs_images=True, needs_labels=True, paper=ZERO_COST)
+def grad_norm(probe: Probe) -> float:
+    """Sum over layers of the norm of the gradient of the loss; higher is better."""
+    found = probe.once(labelled_gradients)
+    return float(sum(gradient.double().norm() for gradient in found.gradients))
+
+
+@proxy("snip", needs_images=True, needs_labels=True, paper="arXiv 1810.02340, arXiv 2101.08134")
+def snip(probe: Probe) -> float:
+    """Sum over weights of |w * dL/dw| (Lee 2019); higher is better.
+
+    The source has the gradient by a mask of ones, which is the same number.
+    """
+    found = probe.once(labelled_gradients)
+    pairs = zip(found.layers, found.gradients, strict=True)
+    return float(sum((layer.weight.detach() * g).abs().double().sum() for layer, g in pairs))
+
+
+@proxy("plain", needs_images=True, needs_labels=True, paper=ZERO_COST)
+def plain(probe: Probe) -> float:
+    """Sum over weights of w * dL/dw, with its sign; higher is better."""
+    found = probe.once(labelled_gradients)
+    pairs = zip(found.layers, found.gradients, strict=True)
+    return float(sum((layer.weight.detach().double() * g.double()).sum() for layer, g in pairs))
+
+
+@proxy("fisher", needs_images=True, needs_labels=True, paper="arXiv 1801.05787, arXiv 2101.08134")
+def fisher(probe: Probe) -> float:
+    """Sum over channels of half the mean square of activation times gradient (Theis 2018); higher is better.
+
+    Activations are the outputs of linear layers and convolutions; the products are summed over tokens or pixels before
+    they are squared. The code of the second source sums over the channels of tokens instead; that is `fisher_compat`.
+    """
+    return probe.once(labelled_gradients).fisher
+
+
+@proxy("fisher_compat", needs_images=True, needs_labels=True, paper=ZERO_COST)
+def fisher_compat(probe: Probe) -> float:
+    """`fisher` as the source's code has it, which takes tokens for channels; higher is better.
+
+    Products are summed over all axes from the third on, so a value is a token's where the layer works on tokens; and
+    each value counts as often as an output channel has weights.
+    """
+    return probe.once(labelled_gradients).fisher_compat
+
+
+@proxy("l2_norm", paper=ZERO_COST)
+def l2_norm(probe: Probe) -> float:
+    """Sum over layers of the norm of the weight; higher is better.
+
+    At initialisation nearly a function of the layers' sizes. TVT's student capability is the same number.
+    """
+    return sum_of_norms([layer.weight for layer in weight_layers(probe.model)])
+
+
+def sum_of_norms(tensors: Sequence[Tensor]) -> float:
+    """Sum of the Frobenius norms."""
+    return float(sum(torch.linalg.vector_norm(tensor.detach(), dtype=torch.float64) for tensor in tensors))
+
+
+@proxy("grasp", needs_images=True, needs_labels=True, paper="arXiv 2002.07376, arXiv 2101.08134")
+def grasp(probe: Probe) -> float:
+    """Minus the sum over weights of w * (H dL/dw), H the Hessian of the loss (Wang 2020); higher is better.
+
+    With the sign of the second source's code, which also takes one image of each class; here it is the batch.
+    """
+    found = probe.once(labelled_gradients)
+    weights = [layer.weight for layer in found.layers]
+    n = len(probe.images)
+    total = 0.0
+    with requiring_gradients(weights):
+        for part in probe.slices(n):
+            loss = F.cross_entropy(logits(probe.model, probe.images[part]), probe.labels[part], reduction="sum") / n
+            gradients = torch.autograd.grad(loss, weights, create_graph=True, allow_unused=True)
+            product = sum(
+                (g * whole).sum() for g, whole in zip(gradients, found.gradients, strict=True) if g is not None
+            )
+            if not isinstance(product, Tensor):
+                raise NotApplicableError("needs a loss that depends on the weights")
+            curved = torch.autograd.grad(product, weights, allow_unused=True)
+            pairs = zip(weights, curved, strict=True)
+            total -= sum(float((w.detach().double() * h.double()).sum()) for w, h in pairs if h is not None)
+    return total
+
+
+@proxy("zico", needs_images=True, needs_labels=True, paper="arXiv 2301.11300")
+def zico(probe: Probe, *, batches: int = 2) -> float:
+    """Sum over layers of the log of the sum over weights of mean |g| over std g, across batches; higher is better.
+
+    Li (2023). Weights whose gradient is the same in all batches are left out.
+
+    Args:
+        probe: With at least as many images as batches.
+        batches: Into how many parts the batch is cut, at least 2.
+    """
+    images = probe.images
+    if batches < 2 or len(images) < batches:
+        raise NotApplicableError(f"needs at least 2 batches and as many images, got {batches} of {len(images)} images")
+    weights = [layer.weight for layer in weight_layers(probe.model)]
+    sums = [[torch.zeros_like(w) for w in weights] for _ in range(3)]  # of g, |g|, and g^2 around the first batch's
+    first: list[Tensor] = []
+    edges = [len(images) * i // batches for i in range(batches + 1)]
+    with requiring_gradients(weights):
+        for start, end in pairwise(edges):
+            gradients = _mean_gradients(probe, slice(start, end), weights)
+            first = first or gradients
+            for i, g in enumerate(gradients):
+                shifted = g - first[i]
+                sums[0][i] += shifted
+                sums[1][i] += g.abs()
+                sums[2][i] += shifted * shifted
+    logs = []
+    for shifted, absolute, squares in zip(*sums, strict=True):
+        variance = (squares - shifted * shifted / batches) / batches
+        varies = variance > 0
+        total = (absolute[varies].double() / batches / variance[varies].double().sqrt()).sum()
+        if total > 0:
+            logs.append(float(total.log()))
+    return sum(logs)
+
+
+def _mean_gradients(probe: Probe, rows: slice, weights: Sequence[Tensor]) -> list[Tensor]:
+    images, labels = probe.images[rows], probe.labels[rows]
+    total = [torch.zeros_like(w) for w in weights]
+    for part in probe.slices(len(images)):
+        loss = F.cross_entropy(logits(probe.model, images[part]), labels[part], reduction="sum") / len(images)
+        for sum_, g in zip(total, torch.autograd.grad(loss, weights, allow_unused=True), strict=True):
+            if g is not None:
+                sum_ += g
+    return total
+
+
+@proxy("zico_layerwise", needs_images=True, needs_labels=True, paper="arXiv 2312.09059")
+def zico_layerwise(probe: Probe) -> float:
+    """Log of the sum over layers of |mean g| over std g, moments over a layer's weights; higher is better.
+
+    What the code of Auto-Prox (Wei 2024) has under the name of ZiCo.
+    """
+    gradients = [g.double() for g in probe.once(labelled_gradients).gradients]
+    ratios = [g.mean().abs() / (g.std() + 1e-9) for g in gradients if g.numel() > 1]
+    return float(torch.stack(ratios).sum().log())
+
+
+# -- without data ------------------------------------------------------------------------------------------------------
+
+
+@proxy("synflow", dtype="float64", paper="arXiv 2006.05467, arXiv 2101.08134")
+def synflow(probe: Probe) -> float:
+    """Sum over weights of |w * dR/dw|, R the sum of the outputs for ones and absolute weights; higher is better.
+
+    Tanaka (2020). As in the second source, all parameters and buffers get their absolute values, biases and norms
+    too, and BatchNorms pass their input on.
+    """
+    found = probe.once(absolute_gradients)
+    return float(sum((w * g).abs().sum() for w, g in zip(found.weights, found.gradients, strict=True)))
+
+
+@proxy("logsynflow", dtype="float64", paper="arXiv 2207.05135")
+def logsynflow(probe: Probe) -> float:
+    """Sum over weights of |w| * |log |dR/dw||, in the pass of `synflow`; higher is better.
+
+    Our choice: the gradient's absolute value plus 1e-30 in the logarithm, and weights without any gradient left out.
+    """
+    found = probe.once(absolute_gradients)
+    total = 0.0
+    for weight, gradient in zip(found.weights, found.gradients, strict=True):
+        logs = torch.where(gradient == 0, 0, (gradient.abs() + 1e-30).log().abs())
+        total += float((weight * logs).sum())
+    return total
+
+
+@proxy("dss", dtype="float64", paper="arXiv 2203.12217")
+def dss(probe: Probe) -> float:
+    """Diversity of attention plus saliency of MLPs and head, in the pass of `synflow`; higher is better.
+
+    Zhou (2022): of each weight W of an attention layer, the nuclear norms of dR/dW and of |W| multiplied; of each
+    weight of an MLP and of the head, the sum of |W * dR/dW|. Which is which is told by the layer's role, where the code
+    looks for square layers; queries, keys and values are one matrix where they are one layer. Float64, where the code
+    has float32.
+
+    Raises:
+        NotApplicableError: No attention, no MLP or no head is known.
+    """
+    found = probe.once(absolute_gradients)
+    by_id = {id(layer): i for i, layer in enumerate(found.layers)}
+    known = roles(probe)
+    attention = [by_id[id(layer)] for layer in known.attention]
+    others = [by_id[id(layer)] for layer in (*known.mlp, *known.head)]
+    if not known.attention or not known.mlp or not known.head:
+        raise NotApplicableError(_missing(probe))
+    matrices = [t[i].flatten(1) for i in attention for t in (found.gradients, found.weights)]
+    norms = nuclear_norms(matrices)
+    diversity = sum(a * b for a, b in zip(norms[::2], norms[1::2], strict=True))
+    return diversity + sum(float((found.weights[i] * found.gradients[i]).abs().sum()) for i in others)
+
+
+@proxy("autoprox_a", dtype="float64", paper="arXiv 2312.09059, arXiv 2501.03782")
+def autoprox_a(probe: Probe) -> float:
+    """Absolute gradients of attention plus mean sigmoid of those of MLPs and head, in the pass of `synflow`.
+
+    The proxy that Wei (2024) found, as the code of Ho (2024) has it; whether it is the same one is not certain. Higher
+    is better.
+
+    Raises:
+        NotApplicableError: No attention, no MLP or no head is known.
+    """
+    found: AbsoluteGradients = probe.once(absolute_gradients)
+    known = roles(probe)
+    if not known.attention or not known.mlp or not known.head:
+        raise NotApplicableError(_missing(probe))
+    by_id = {id(layer): g for layer, g in zip(found.layers, found.gradients, strict=True)}
+    attention = sum(float(by_id[id(layer)].abs().sum()) for layer in known.attention)
+    return attention + sum(float(by_id[id(layer)].sigmoid().mean()) for layer in (*known.mlp, *known.head))
+
+
+def _missing(probe: Probe) -> str:
+    known = roles(probe)
+    lacking = [name for name in ("attention", "mlp", "head") if not getattr(known, name)]
+    return f"needs the roles {', '.join(lacking)}, of which {type(probe.model).__name__} has none that are known"
+
+
+def nuclear_norms(matrices: Sequence[Tensor]) -> list[float]:
+    """Sums of the singular values of matrices, by the eigenvalues of the smaller Gram matrix, equal sizes at once.
+
+    In float64 they agree with a singular value decomposition to 1e-6 of the norm.
+    """
+    by_size: dict[int, list[int]] = {}
+    for i, matrix in enumerate(matrices):
+        by_size.setdefault(min(matrix.shape), []).append(i)
+    norms = [0.0] * len(matrices)
+    for numbers in by_size.values():
+        grams = torch.stack([_smaller_gram(matrices[i].double()) for i in numbers])
+        values = torch.linalg.eigvalsh(grams).clamp(min=0).sqrt().sum(1)
+        for i, value in zip(numbers, values.tolist(), strict=True):
+            norms[i] = value
+    return norms
+
+
+def _smaller_gram(matrix: Tensor) -> Tensor:
+    rows, columns = matrix.shape
+    return matrix @ matrix.T if rows <= columns else matrix.T @ matrix
