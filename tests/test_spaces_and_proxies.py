@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import pickle
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from torch import nn
 from raynas import Architecture, SearchSpace
 from raynas.cost import COSTS, cost
 from raynas.data import load_batch, open_dataset
+from raynas.errors import NotApplicableError
 from raynas.evaluator import EvaluationTask, Evaluator
 from raynas.models.build import build, builder, counted
 from raynas.models.networks import Networks
@@ -26,6 +29,12 @@ from raynas.store import Outcome
 IMG_SIZE = 32
 NUM_CLASSES = 10
 PAIRS = [(space, proxy) for space in spaces for proxy in proxies]
+
+
+def allowed(space: str, proxy: str) -> set[str]:
+    """Any model of timm may lack what a proxy needs; our own spaces lack nothing."""
+    no_value = {"non_finite"} if proxy == "zico_layerwise" else set()  # a fresh transformer may have none
+    return {"ok"} | no_value | ({"not_applicable", "non_finite"} if space == "timm" else set())
 
 
 @pytest.fixture(scope="module")
@@ -104,38 +113,51 @@ class TestSpace:
 def test_a_proxy_says_what_it_is(name: str) -> None:
     proxy = proxies.get(name)
     assert proxy.summary
-    assert proxy.paper
+    assert proxy.paper or proxy.summary.endswith("A baseline.")
     assert proxy.outputs
     assert proxy.version >= 1
 
 
+@pytest.fixture(scope="module")
+def everything(
+    batch: tuple[np.ndarray, np.ndarray],
+) -> Callable[[str], list[list[tuple[float | None, str, str | None]]]]:
+    """Of a space: the outcomes of all proxies on two architectures, scored in one visit each, proxy by proxy."""
+    known: dict[str, list[list[Any]]] = {}
+
+    def outcomes_of(space: str) -> list[list[Any]]:
+        if space not in known:
+            found = spaces.get(space)
+            evaluate = Evaluator(task(found, list(proxies), batch))
+            known[space] = [values(evaluate(a, range(len(list(proxies))))) for a in sampled(found, 2)]
+        return known[space]
+
+    return outcomes_of
+
+
+def outcomes_of_proxy(all_outcomes: list[Any], proxy: str) -> list[Any]:
+    names = list(proxies)
+    start = sum(len(proxies.get(name).outputs) for name in names[: names.index(proxy)])
+    return all_outcomes[start : start + len(proxies.get(proxy).outputs)]
+
+
 @pytest.mark.parametrize(("space", "proxy"), PAIRS)
 class TestProxy:
-    def test_values_are_finite_and_equal_when_scored_again(
-        self, space: str, proxy: str, batch: tuple[np.ndarray, np.ndarray]
+    def test_values_are_finite_or_not_applicable_and_do_not_change_with_company(
+        self, space: str, proxy: str, batch: tuple[np.ndarray, np.ndarray], everything: Any
     ) -> None:
         found = spaces.get(space)
-        first = Evaluator(task(found, [proxy], batch))
-        second = Evaluator(task(found, [proxy], batch))
-        architectures = sampled(found, 3)
-        expected = [values(first(a, [0])) for a in architectures]
-        assert [values(second(a, [0])) for a in reversed(architectures)] == expected[::-1]
-        for outcomes in expected:
-            for value, status, _ in outcomes:
-                assert status == "ok"
-                assert value is not None
-                assert math.isfinite(value)
-
-    def test_company_does_not_change_a_value(
-        self, space: str, proxy: str, batch: tuple[np.ndarray, np.ndarray]
-    ) -> None:
-        found = spaces.get(space)
-        names = list(proxies)
-        (architecture,) = sampled(found, 1)
-        alone = Evaluator(task(found, [proxy], batch))(architecture, [0])
-        together = Evaluator(task(found, names, batch))(architecture, range(len(names)))
-        start = sum(len(proxies.get(name).outputs) for name in names[: names.index(proxy)])
-        assert values(together[start : start + len(alone)]) == values(alone)
+        architectures = sampled(found, 2)
+        together = [outcomes_of_proxy(outcomes, proxy) for outcomes in everything(space)]
+        travelled = cloudpickle.loads(cloudpickle.dumps(task(found, [proxy], batch)))
+        alone = Evaluator(travelled)
+        assert [values(alone(a, [0])) for a in reversed(architectures)] == together[::-1]
+        for outcomes in together:
+            for value, status, error in outcomes:
+                assert status in allowed(space, proxy), error
+                if status == "ok":
+                    assert value is not None
+                    assert math.isfinite(value)
 
     def test_the_network_is_left_as_it_was(self, space: str, proxy: str, batch: tuple[np.ndarray, np.ndarray]) -> None:
         found, chosen = spaces.get(space), proxies.get(proxy)
@@ -143,13 +165,15 @@ class TestProxy:
         networks = Networks(
             builder(found), {"img_size": IMG_SIZE, "num_classes": NUM_CLASSES, **found.scoring}, score_seed=0
         )
-        model = networks.network(sampled(found, 1)[0], 0, dtype)
+        architecture = sampled(found, 1)[0]
+        model = networks.network(architecture, 0, dtype)
         probe = Probe(
-            sampled(found, 1)[0], model, img_size=IMG_SIZE, images=torch.tensor(batch[0][0]).to(dtype),
+            architecture, model, img_size=IMG_SIZE, images=torch.tensor(batch[0][0]).to(dtype),
             labels=torch.tensor(batch[1][0]),
         )  # fmt: skip
         before = fingerprint(model)
-        chosen(probe)
+        with suppress(NotApplicableError):
+            chosen(probe)
         assert fingerprint(model) == before
 
     def test_a_split_batch_gives_the_same_value(
@@ -165,14 +189,9 @@ class TestProxy:
         )
         split = Evaluator(task(found, [proxy], batch, dtype="float64"))(architecture, [0])
         for one, other in zip(whole, split, strict=True):
-            assert other.value == pytest.approx(one.value, rel=1e-6)
-
-    def test_a_task_travels(self, space: str, proxy: str, batch: tuple[np.ndarray, np.ndarray]) -> None:
-        found = spaces.get(space)
-        made = task(found, [proxy], batch)
-        travelled = cloudpickle.loads(cloudpickle.dumps(made))
-        (architecture,) = sampled(found, 1)
-        assert values(Evaluator(travelled)(architecture, [0])) == values(Evaluator(made)(architecture, [0]))
+            assert other.status == one.status
+            if one.value is not None:
+                assert other.value == pytest.approx(one.value, rel=1e-6)
 
 
 def fingerprint(model: nn.Module) -> Any:

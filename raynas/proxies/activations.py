@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from raynas.errors import NotApplicableError
-from raynas.proxies.passes import block_outputs, head_inputs, hooked, noise, roles, weight_layers, without_inplace
+from raynas.models.features import without_inplace
+from raynas.proxies.passes import block_outputs, head_inputs, hooked, noise, roles, weight_layers
 from raynas.proxies.probe import Probe, proxy
 
 ACTIVATIONS: tuple[type[nn.Module], ...] = (

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from raynas.errors import ConfigError, NotApplicableError
+from raynas.models.features import features_of, left_out, without_inplace
 from raynas.proxies.jets import Jet, NoRuleError, jet
 from raynas.proxies.probe import Probe, proxy
 
@@ -58,7 +59,7 @@ def length_distortion(
     """Mean speed along the curve of features that a circle of images becomes; higher is better.
 
     Args:
-        probe: A network with a method `pooled_features`; needs no images.
+        probe: A network whose pooled features are known; needs no images.
         points: T, at equal angles, at least 2.
         radius: Of the circle in image space. The paper's text has the square root of the number of inputs, the authors'
             code 1.
@@ -71,7 +72,7 @@ def length_distortion(
         `length_distortion`, dimensionless for the mean and radius 1.
 
     Raises:
-        NotApplicableError: The network has no `pooled_features`.
+        NotApplicableError: The network's pooled features are not known.
     """
     (v,) = probe.once(derivatives, order=1, points=points, radius=radius, endpoint=endpoint or repo_compat, norms=norms)
     return reduced(speeds(v), "sum" if repo_compat else reduction)
@@ -187,15 +188,13 @@ def derivatives(
     """Velocity and, for order 2, acceleration of the features along the circle, each (T, C) in float64 on the CPU.
 
     Raises:
-        NotApplicableError: The network has no `pooled_features`, or changes tensors in place.
+        NotApplicableError: The network's pooled features are not known, or it changes tensors in place.
     """
-    features = getattr(probe.model, "pooled_features", None)
-    if features is None:
-        raise NotApplicableError(f"needs a method pooled_features, which {type(probe.model).__name__} lacks")
+    features = features_of(probe.model)
     x, dx = circle(probe, points=points, radius=radius, endpoint=endpoint)
     terms = (x, dx, -x)[: order + 1]
     parts: list[tuple[Tensor, ...]] = []
-    with measured(probe.model, norms=norms), torch.no_grad():
+    with measured(probe.model, norms=norms), without_inplace(probe.model), torch.no_grad():
         for part in probe.slices(points):
             try:
                 result = features(jet(*(term[part] for term in terms)))
@@ -210,24 +209,13 @@ def derivatives(
 @contextmanager
 def measured(model: nn.Module, *, norms: bool) -> Iterator[None]:
     """Within it a network is in eval mode, and its LayerNorms pass their input on unless `norms`; restored after."""
-    modules = list(model.modules())
-    training = [module for module in modules if module.training]
-    replaced = [] if norms else [module for module in modules if isinstance(module, nn.LayerNorm)]
-    before = [vars(module).get("forward") for module in replaced]
+    training = [module for module in model.modules() if module.training]
+    replaced = [] if norms else [module for module in model.modules() if isinstance(module, nn.LayerNorm)]
     try:
         for module in training:
             module.training = False
-        for module in replaced:
-            vars(module)["forward"] = _identity
-        yield
+        with left_out(replaced):
+            yield
     finally:
-        for module, forward in zip(replaced, before, strict=True):
-            del vars(module)["forward"]
-            if forward is not None:
-                vars(module)["forward"] = forward
         for module in training:
             module.training = True
-
-
-def _identity(x: Tensor) -> Tensor:
-    return x

@@ -9,8 +9,9 @@ Letters: B images, T positions at which a layer applies its weight, I and O inpu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raynas.errors import NotApplicableError
+from raynas.models.features import features_of
 from raynas.proxies.curve import measured
+from raynas.proxies.passes import logits, noise, requiring_gradients
 from raynas.proxies.probe import Probe, proxy
 
 
@@ -31,7 +34,7 @@ def ntk_condition(probe: Probe) -> float:
     condition number counts as -1, here it has no value.
 
     Args:
-        probe: A network with a method `pooled_features` that treats images one by one, and images (B, 3, img_size,
+        probe: A network whose pooled features are known, which treats images one by one, and images (B, 3, img_size,
             img_size), B >= 2.
 
     Returns:
@@ -39,9 +42,29 @@ def ntk_condition(probe: Probe) -> float:
         is at most eps times the largest, with the eps of the network's dtype.
 
     Raises:
-        NotApplicableError: There are no images, or one only, or the network has no `pooled_features`.
+        NotApplicableError: There are no images, or one only, or the network's pooled features are not known.
     """
     return condition_number(probe.once(kernel), torch.finfo(probe.dtype).eps)
+
+
+@proxy("ntk_condition_logits", higher_is_better=False, paper="arXiv 2102.11535")
+def ntk_condition_logits(probe: Probe, *, batch_size: int = 16) -> float:
+    """Condition number of the neural tangent kernel of the logits, for noise; lower is better.
+
+    As TE-NAS (Chen 2021) has it: one gradient per image, of the sum of its logits, for standard normal images.
+
+    Args:
+        probe: Needs no images.
+        batch_size: Of standard normal images, at least 2.
+
+    Returns:
+        `ntk_condition_logits`, as `ntk_condition`.
+
+    Raises:
+        NotApplicableError: There is one image only, or the network returns no logits.
+    """
+    gram = gram_of_gradients(probe, noise(probe, batch_size), partial(logits, probe.model))
+    return condition_number(gram, torch.finfo(probe.dtype).eps)
 
 
 def condition_number(gram: Tensor, eps: float) -> float:
@@ -54,22 +77,24 @@ def condition_number(gram: Tensor, eps: float) -> float:
 
 
 def kernel(probe: Probe) -> Tensor:
-    """Gram matrix of the images' gradients, (B, B), float64 on the CPU.
+    """Gram matrix of the gradients of the sum of the pooled features of each image, (B, B), float64 on the CPU."""
+    return gram_of_gradients(probe, probe.images, features_of(probe.model))
+
+
+def gram_of_gradients(probe: Probe, images: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """Gram matrix of the gradients of the sum of what a function makes of each image, (B, B), float64 on the CPU.
 
     A batch that must be split is passed once for every pair of slices, so that no more than two are held at a time.
     """
-    if not hasattr(probe.model, "pooled_features"):
-        raise NotApplicableError(f"needs a method pooled_features, which {type(probe.model).__name__} lacks")
-    images = probe.images
     if len(images) < 2:
         raise NotApplicableError(f"needs at least two images, got {len(images)}")
     slices = list(probe.slices(len(images)))
     gram = torch.zeros(len(images), len(images), dtype=torch.float64)
-    with measured(probe.model, norms=True), torch.enable_grad():
+    with measured(probe.model, norms=True):
         for i, rows in enumerate(slices):
-            first = _gradients(probe.model, images[rows])
+            first = _gradients(probe.model, function, images[rows])
             for columns in slices[i:]:
-                second = first if columns == rows else _gradients(probe.model, images[columns])
+                second = first if columns == rows else _gradients(probe.model, function, images[columns])
                 block = torch.stack([_gram(first[name], second[name]) for name in first]).sum(0).cpu()
                 gram[rows, columns] = block
                 gram[columns, rows] = block.T
@@ -129,21 +154,21 @@ class _Call(NamedTuple):
     versions: tuple[int, int]
 
 
-def _gradients(model: nn.Module, images: Tensor) -> dict[str, _Gradients]:
+def _gradients(model: nn.Module, function: Callable[[Tensor], Tensor], images: Tensor) -> dict[str, _Gradients]:
     """The images' gradients by every weight that they depend on, by the weight's name."""
     weights = {name: p for name, p in model.named_parameters() if "weight" in name}
     names = {id(p): name for name, p in weights.items()}
     layers = [m for m in model.modules() if isinstance(m, _LAYERS) and id(m._parameters.get("weight")) in names]
     calls: dict[str, list[_Call]] = {}
-    with _recorded(layers, names, calls), _requiring_gradients(list(weights.values())):
-        features: Tensor = model.pooled_features(images)  # type: ignore[operator]
+    with _recorded(layers, names, calls), requiring_gradients(list(weights.values())):
+        features = function(images)
         known = {name: made for name, made in calls.items() if all(_is_usual(call, len(images)) for call in made)}
         others = {name: p for name, p in weights.items() if name not in known}
         outputs = [call.output for made in known.values() for call in made]
         found = iter(torch.autograd.grad(features.sum(), [*outputs, *others.values()], allow_unused=True))
         of_calls = {name: [(call, next(found)) for call in made] for name, made in known.items()}
         used = {name: p for name, p in others.items() if next(found) is not None}
-        gradients: dict[str, _Gradients] = dict(_one_by_one(model, images, used))
+        gradients: dict[str, _Gradients] = dict(_one_by_one(function, images, used))
     for name, made in of_calls.items():
         parts = [_of_call(call, gradient) for call, gradient in made if gradient is not None]
         if parts:
@@ -168,18 +193,6 @@ def _recorded(layers: list[nn.Module], names: dict[int, str], calls: dict[str, l
             handle.remove()
 
 
-@contextmanager
-def _requiring_gradients(parameters: list[nn.Parameter]) -> Iterator[None]:
-    frozen = [parameter for parameter in parameters if not parameter.requires_grad]
-    try:
-        for parameter in frozen:
-            parameter.requires_grad_(True)
-        yield
-    finally:
-        for parameter in frozen:
-            parameter.requires_grad_(False)
-
-
 def _is_usual(call: _Call, batch: int) -> bool:
     """Whether the weight's gradient follows from the call's input and output in the way of its kind of layer."""
     module, x, y = call.module, call.input, call.output
@@ -191,7 +204,10 @@ def _is_usual(call: _Call, batch: int) -> bool:
     if type(module).forward is kind.forward and "forward" not in vars(module):
         return True
     with torch.no_grad():  # an own forward may still do the same
-        expected = kind.forward(module, x)
+        try:
+            expected = kind.forward(module, x)
+        except RuntimeError:  # not even on inputs of this shape
+            return False
         return expected.shape == y.shape and torch.allclose(expected, y, 1e-4, 1e-6)
 
 
@@ -219,10 +235,12 @@ def _together(parts: list[_Gradients]) -> _Gradients:
     return torch.stack([_explicit(part) for part in parts]).sum(0)
 
 
-def _one_by_one(model: Any, images: Tensor, weights: dict[str, nn.Parameter]) -> Iterator[tuple[str, Tensor]]:
+def _one_by_one(
+    function: Callable[[Tensor], Tensor], images: Tensor, weights: dict[str, nn.Parameter]
+) -> Iterator[tuple[str, Tensor]]:
     """Gradients by weights of which nothing is known, by one pass for each image."""
     if weights:
         parameters = list(weights.values())
-        rows = [torch.autograd.grad(model.pooled_features(image[None]).sum(), parameters) for image in images]
+        rows = [torch.autograd.grad(function(image[None]).sum(), parameters) for image in images]
         for name, column in zip(weights, zip(*rows, strict=True), strict=True):
             yield name, torch.stack([gradient.flatten() for gradient in column])

@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raynas.errors import NotApplicableError
+from raynas.models import features
+from raynas.models.features import left_out, without_inplace
 from raynas.models.roles import Roles, roles_of
 from raynas.proxies.probe import Probe
 
@@ -58,38 +60,6 @@ def hooked(modules: Sequence[nn.Module], hook: Callable[[Any, Any, Any], None]) 
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextmanager
-def passed_on(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Within it some modules return their input."""
-    before = [vars(module).get("forward") for module in modules]
-    try:
-        for module in modules:
-            vars(module)["forward"] = _identity
-        yield
-    finally:
-        for module, forward in zip(modules, before, strict=True):
-            del vars(module)["forward"]
-            if forward is not None:
-                vars(module)["forward"] = forward
-
-
-def _identity(x: Tensor, *_: Any, **__: Any) -> Tensor:
-    return x
-
-
-@contextmanager
-def without_inplace(model: nn.Module) -> Iterator[None]:
-    """Within it activations leave the tensors that they are given as they are."""
-    modules: list[Any] = [module for module in model.modules() if getattr(module, "inplace", False) is True]
-    try:
-        for module in modules:
-            module.inplace = False
-        yield
-    finally:
-        for module in modules:
-            module.inplace = True
 
 
 # -- first-order saliencies --------------------------------------------------------------------------------------------
@@ -199,7 +169,7 @@ def absolute_gradients(probe: Probe) -> AbsoluteGradients:
     layers = weight_layers(model)
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     ones = torch.ones(1, 3, probe.img_size, probe.img_size, dtype=probe.dtype, device=probe.device)
-    with absolute_state(model), passed_on(norms), requiring_gradients([layer.weight for layer in layers]):
+    with absolute_state(model), left_out(norms), requiring_gradients([layer.weight for layer in layers]):
         weights = [layer.weight for layer in layers]
         values = [weight.detach() for weight in weights]
         found = torch.autograd.grad(logits(model, ones).sum(), weights, allow_unused=True)
@@ -249,21 +219,15 @@ def noise(probe: Probe, batch_size: int) -> Tensor:
 
 
 def head_inputs(probe: Probe, images: Tensor) -> Tensor:
-    """What the classifier is given, (B, C).
+    """What the head is given, (B, C).
 
     Raises:
         NotApplicableError: Which layer gives out logits is not known.
     """
     heads = roles(probe).head
     if not heads:
-        raise NotApplicableError(f"needs to know the head, which {type(probe.model).__name__} does not tell")
-    found: list[Tensor] = []
-    handle = heads[0].register_forward_pre_hook(lambda _, args: found.append(args[0]))
-    try:
-        probe.model(images)
-    finally:
-        handle.remove()
-    return found[0].flatten(1)
+        raise NotApplicableError(f"needs a head that is known, which {type(probe.model).__name__} lacks")
+    return features.head_inputs(probe.model, heads[0], images)
 
 
 def block_outputs(probe: Probe, images: Tensor) -> list[Tensor]:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from raynas.errors import ConfigError, NotApplicableError, UnknownNameError
 from raynas.models.networks import INIT_SCHEMES
@@ -173,7 +174,9 @@ class Proxy:
 
     def __call__(self, probe: Probe) -> dict[str, float]:
         """The named values on this probe."""
-        values = self.function(probe, **self.settings)
+        # Torch's fused attention has no second derivatives.
+        with sdpa_kernel(SDPBackend.MATH):
+            values = self.function(probe, **self.settings)
         named = values if isinstance(values, Mapping) else {self.outputs[0]: values}
         return {name: float(value) for name, value in named.items()}
 

@@ -7,6 +7,7 @@ weights, not biases, of all linear layers and convolutions, the classifier's inc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -108,10 +109,19 @@ def grasp(probe: Probe) -> float:
             )
             if not isinstance(product, Tensor):
                 raise NotApplicableError("needs a loss that depends on the weights")
-            curved = torch.autograd.grad(product, weights, allow_unused=True)
+            curved = _differentiated(product, weights)
             pairs = zip(weights, curved, strict=True)
             total -= sum(float((w.detach().double() * h.double()).sum()) for w, h in pairs if h is not None)
     return total
+
+
+def _differentiated(product: Tensor, weights: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    try:
+        return torch.autograd.grad(product, weights, allow_unused=True)
+    except RuntimeError as error:
+        if "derivative for" not in str(error):
+            raise
+        raise NotApplicableError(f"needs second derivatives: {error}") from None
 
 
 @proxy("zico", needs_images=True, needs_labels=True, paper="arXiv 2301.11300")
@@ -165,11 +175,17 @@ def _mean_gradients(probe: Probe, rows: slice, weights: Sequence[Tensor]) -> lis
 def zico_layerwise(probe: Probe) -> float:
     """Log of the sum over layers of |mean g| over std g, moments over a layer's weights; higher is better.
 
-    What the code of Auto-Prox (Wei 2024) has under the name of ZiCo.
+    What the code of Auto-Prox (Wei 2024) has under the name of ZiCo. The mean of a layer's gradient is 0 where the
+    layer follows or precedes a LayerNorm without scale and shift, as all do in a fresh pre-norm transformer, and the
+    code's values are rounding errors there. Means within the rounding of their terms count as 0 here, and the score is
+    not finite where all are.
     """
-    gradients = [g.double() for g in probe.once(labelled_gradients).gradients]
-    ratios = [g.mean().abs() / (g.std() + 1e-9) for g in gradients if g.numel() > 1]
-    return float(torch.stack(ratios).sum().log())
+    gradients = [g.double() for g in probe.once(labelled_gradients).gradients if g.numel() > 1]
+    means = [g.mean().abs() for g in gradients]
+    eps = torch.finfo(probe.dtype).eps
+    pairs = zip(gradients, means, strict=True)
+    ratios = [mean / (g.std() + 1e-9) for g, mean in pairs if mean > eps * g.abs().mean()]
+    return float(torch.stack(ratios).sum().log()) if ratios else -math.inf
 
 
 # -- without data ------------------------------------------------------------------------------------------------------

@@ -387,7 +387,9 @@ def test_a_score_leaves_the_network_as_it_was_when_it_fails_midway(name):
 
 def test_networks_without_pooled_features_are_not_applicable():
     for name in NAMES:
-        with pytest.raises(NotApplicableError, match="pooled_features, which Linear lacks"):
+        with pytest.raises(
+            NotApplicableError, match="method pooled_features or a head that is known, and Linear has neither"
+        ):
             score(name, Probe(NONE, nn.Linear(3, 3), img_size=4))
 
 

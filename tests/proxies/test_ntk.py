@@ -190,7 +190,9 @@ def test_lower_is_better_and_images_are_needed():
         declared(as_vit_probe())
     with pytest.raises(NotApplicableError, match="at least two images, got 1"):
         declared(as_vit_probe(images=images_of(1)))
-    with pytest.raises(NotApplicableError, match="pooled_features, which Linear lacks"):
+    with pytest.raises(
+        NotApplicableError, match="method pooled_features or a head that is known, and Linear has neither"
+    ):
         declared(probe_of(nn.Linear(3, 3).double(), images_of(2)))
 
 

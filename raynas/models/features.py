@@ -1,0 +1,81 @@
+"""Pooled features of any model whose head is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from raynas.errors import NotApplicableError
+from raynas.models.roles import roles_of
+
+
+def features_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The map from images (B, 3, img_size, img_size) to pooled features before the final norm, (B, C).
+
+    The model's own method `pooled_features`; else what its head is given, with the norms between the last block and the
+    head left out.
+
+    Raises:
+        NotApplicableError: The model has no such method, and its head is not known.
+    """
+    own = getattr(model, "pooled_features", None)
+    if own is not None:
+        found: Callable[[Tensor], Tensor] = own
+        return found
+    known = roles_of(model)
+    if not known.head:
+        raise NotApplicableError(
+            f"needs a method pooled_features or a head that is known, and {type(model).__name__} has neither"
+        )
+
+    def pooled(images: Tensor) -> Tensor:
+        with left_out(known.final_norms):
+            return head_inputs(model, known.head[0], images)
+
+    return pooled
+
+
+def head_inputs(model: nn.Module, head: nn.Module, images: Tensor) -> Tensor:
+    """What the layer that gives out logits is given, (B, C)."""
+    found: list[Tensor] = []
+    handle = head.register_forward_pre_hook(lambda _, args: found.append(args[0]))
+    try:
+        model(images)
+    finally:
+        handle.remove()
+    return found[0].flatten(1)
+
+
+@contextmanager
+def left_out(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Within it some modules return their input as it is."""
+    before = [vars(module).get("forward") for module in modules]
+    try:
+        for module in modules:
+            vars(module)["forward"] = _identity
+        yield
+    finally:
+        for module, forward in zip(modules, before, strict=True):
+            del vars(module)["forward"]
+            if forward is not None:
+                vars(module)["forward"] = forward
+
+
+def _identity(x: Tensor, *_: Any, **__: Any) -> Tensor:
+    return x
+
+
+@contextmanager
+def without_inplace(model: nn.Module) -> Iterator[None]:
+    """Within it activations leave the tensors that they are given as they are."""
+    modules: list[Any] = [module for module in model.modules() if getattr(module, "inplace", False) is True]
+    try:
+        for module in modules:
+            module.inplace = False
+        yield
+    finally:
+        for module in modules:
+            module.inplace = True
