@@ -1,0 +1,83 @@
+"""Scores of one model that is at hand."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+from torch import nn
+
+from raynas.data import load_batch, open_dataset
+from raynas.errors import ConfigError
+from raynas.evaluator import EvaluationTask, Evaluator
+from raynas.proxies.probe import Proxy
+from raynas.registry import proxies as registered
+from raynas.seeds import input_seed
+from raynas.space import Architecture
+from raynas.store import Outcome
+
+
+def score_model(
+    model: nn.Module,
+    proxies: Sequence[str | Proxy] = (),
+    *,
+    img_size: int = 224,
+    data: str = "random",
+    batch_size: int = 16,
+    score_seed: int = 0,
+    device: str = "cpu",
+    threads: int = 1,
+) -> dict[str, Outcome]:
+    """Score a model as it is, in this process.
+
+    Its weights are those that the model has, except for proxies that draw their own, as `naswot` does. What a proxy
+    needs to know of the model's parts, the model tells by a method `roles()` or `pooled_features()`, or timm's classes
+    do; where something is missing, the status is not_applicable and the error says what.
+
+    Args:
+        model: Takes images (B, 3, img_size, img_size) to logits; left as it was.
+        proxies: Names, or proxies of your own; none: all that are registered.
+        img_size: Side of the images in pixels.
+        data: As for `raynas search`.
+        batch_size: Images of a proxy.
+        score_seed: Of batches, curves and perturbations, and of weights that a proxy draws.
+        device: "cpu" or "cuda".
+        threads: Of torch.
+
+    Returns:
+        An outcome for every value, by its name: value, status, error, seconds.
+
+    Raises:
+        RaynasError: A proxy or data set that does not exist, or images that cannot be read.
+    """
+    import torch
+
+    import raynas.proxies  # noqa: F401  (registers them)
+
+    chosen = tuple(registered.get(p) if isinstance(p, str) else p for p in (proxies or list(registered)))
+    if not chosen:
+        raise ConfigError("there are no proxies to score with")
+    repeats = max(proxy.repeats for proxy in chosen)
+    dataset = open_dataset(data)
+    batches = [
+        load_batch(dataset, batch_size=batch_size, img_size=img_size, seed=input_seed(score_seed, repeat))
+        for repeat in range(repeats)
+    ]
+    task = EvaluationTask(
+        lambda architecture, **settings: copy.deepcopy(model),
+        {"img_size": img_size},
+        chosen,
+        score_seed=score_seed,
+        images=np.stack([batch.images for batch in batches]),
+        labels=np.stack([batch.labels for batch in batches]),
+        device=device,
+        threads=threads,
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        outcomes = Evaluator(task)(Architecture({}), range(len(chosen)))
+    finally:
+        torch.set_num_threads(before)
+    return dict(zip([name for proxy in chosen for name in proxy.outputs], outcomes, strict=True))
