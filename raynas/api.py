@@ -254,7 +254,11 @@ def train(
 
     text = json.dumps(dict(source)) if isinstance(source, Mapping) else str(source)
     found = read_source(text, space=space, pick=pick)
-    values = {"space": found.space.name, "architecture": found.architecture.to_json(), "img_size": found.img_size}
+    values = {
+        "space": spaces.reference(found.space),
+        "architecture": found.architecture.to_json(),
+        "img_size": found.img_size,
+    }
     plan = make_training_plan(TrainConfig.make({**values, **config}), space=found.space)
     folder = Path(out) if out is not None else default_folder(f"{plan.space.name}-training")
     with TrainingConsole() if listener is None else nullcontext(listener) as heard:

@@ -14,7 +14,7 @@ from raynas.api import default_folder
 from raynas.commands import write_run_report
 from raynas.console import say
 from raynas.errors import ConfigError
-from raynas.registry import spaces
+from raynas.registry import is_in_file, spaces
 from raynas.run import Interrupted
 from raynas.run_folder import kind_of, read_description
 from raynas.source import read_source
@@ -156,7 +156,7 @@ def _say_how_to_go_on(folder: Path) -> None:
 
 def _what(source: str, space: str | None, architecture: str | None, pick: Sequence[str]) -> dict[str, Any]:
     """Space, architecture and, of a run, its image side."""
-    if source in spaces:
+    if is_in_file(source) or source in spaces:
         named = spaces.get(source).named
         if architecture is None:
             known = f", such as {', '.join(named)}" if named else ""
@@ -168,7 +168,7 @@ def _what(source: str, space: str | None, architecture: str | None, pick: Sequen
         raise ConfigError(f"--architecture goes with a space, not with {source!r}")
     found = read_source(source, space=space, pick=pick)
     size = {} if found.img_size is None else {"img_size": found.img_size}
-    return {"space": found.space.name, "architecture": found.architecture.to_json(), **size}
+    return {"space": spaces.reference(found.space), "architecture": found.architecture.to_json(), **size}
 
 
 def _read_settings(texts: Sequence[str]) -> dict[str, Any]:

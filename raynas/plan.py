@@ -16,7 +16,7 @@ from raynas.errors import ConfigError, SpaceError, UnknownNameError
 from raynas.evaluator import EvaluationTask
 from raynas.models.build import builder
 from raynas.proxies.probe import Proxy
-from raynas.registry import normalised, proxies, searchers, spaces
+from raynas.registry import is_in_file, normalised, proxies, searchers, spaces
 from raynas.results import Constraint, Objective
 from raynas.searchers.base import Searcher, own_settings
 from raynas.searchers.given import GivenArchitectures
@@ -145,6 +145,8 @@ def make_plan(config: RunConfig, *, space: SearchSpace | None = None, own_proxie
     architectures = _read_all(space, config.architectures) if config.architectures else None
     wanted_objectives = space.objectives if config.objectives is None else config.objectives
     constraints = tuple(Constraint.parse(text) for text in config.constraints)
+    in_files = [proxies.get(name) for name in config.proxies if is_in_file(name)]  # then they are known by name, too
+    references = {proxy.name: proxies.reference(proxy) for proxy in in_files}
     chosen = _chosen_proxies(config, wanted_objectives, constraints, own_proxies)
     _check_divisors(space, chosen, architectures)
     dataset = open_dataset(config.data or "random")
@@ -155,10 +157,10 @@ def make_plan(config: RunConfig, *, space: SearchSpace | None = None, own_proxie
     _check_names([c.name for c in constraints], scores)
     searcher = _check_searcher(config, objectives, architectures)
     config = config.resolved(
-        space=space.name,
+        space=spaces.reference(space),
         img_size=img_size,
         num_classes=num_classes,
-        proxies=tuple(proxy.name for proxy in chosen),
+        proxies=tuple(references.get(proxy.name, proxy.name) for proxy in chosen),
         objectives=tuple(str(objective) for objective in objectives),
         searcher=searcher,
         budget=len(architectures) if architectures else config.budget,

@@ -1,18 +1,24 @@
 """Names to objects: one mechanism for spaces, models, proxies and searchers.
 
 Built-in members register themselves when their package is imported, which the registry does on first use. Members of
-other wheels come in through entry points of the same group, so a third party's space needs no change here.
+other wheels come in through entry points of the same group, so a third party's space needs no change here; and those of
+a file of one's own by its path, FILE.py:NAME.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
+import sys
 from collections.abc import Callable, Iterator
+from hashlib import blake2b
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from raynas.errors import RaynasError, UnknownNameError
+from raynas.errors import ConfigError, RaynasError, UnknownNameError
 
 if TYPE_CHECKING:
     from raynas.proxies.probe import Proxy
@@ -25,6 +31,11 @@ T = TypeVar("T")
 def normalised(name: str) -> str:
     """The form in which names are compared: hyphens and underscores are the same."""
     return name.strip().lower().replace("-", "_")
+
+
+def is_in_file(name: str) -> bool:
+    """Whether a name is of the form FILE.py:NAME."""
+    return name.rpartition(":")[0].endswith(".py")
 
 
 class Registry(Generic[T]):
@@ -44,6 +55,7 @@ class Registry(Generic[T]):
         self._package = package
         self._is_loaded = False
         self._members: dict[str, tuple[str, T | EntryPoint]] = {}
+        self._files: dict[int, str] = {}  # by the identity of members that files of the user's brought
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator that files an object under a name.
@@ -61,10 +73,16 @@ class Registry(Generic[T]):
     def get(self, name: str) -> T:
         """The member of that name; hyphens and underscores are alike.
 
+        Args:
+            name: Or FILE.py:NAME, which imports the file: NAME is what it registers under that name, or calls so.
+
         Raises:
             UnknownNameError: There is none; the message lists the known names.
+            ConfigError: The file cannot be imported.
         """
         self._load()
+        if is_in_file(name):
+            return self._in_file(name)
         try:
             shown, member = self._members[normalised(name)]
         except KeyError:
@@ -91,6 +109,22 @@ class Registry(Generic[T]):
             raise RaynasError(f"two {self.plural} are named {name!r}")
         self._members[normalised(name)] = (name, member)
 
+    def _in_file(self, name: str) -> T:
+        file, _, own = name.rpartition(":")
+        module = _imported(Path(file).expanduser())
+        member: Any = getattr(module, own, None)
+        if normalised(own) in self._members:
+            member = self.get(own)
+        elif not hasattr(member, "name"):  # members have one; a function or a number that is called so has none
+            raise UnknownNameError(f"{file} has no {self.kind} {own!r}")
+        found: T = member
+        self._files[id(found)] = f"{Path(file).expanduser().absolute()}:{own}"
+        return found
+
+    def reference(self, member: T) -> str:
+        """What finds a member again, in another process too: its name, or FILE.py:NAME with the absolute path."""
+        return self._files.get(id(member)) or str(member.name)  # type: ignore[attr-defined]
+
     def _load(self) -> None:
         if self._is_loaded:
             return
@@ -104,6 +138,25 @@ class Registry(Generic[T]):
         close = difflib.get_close_matches(normalised(name), list(self._members), n=1)
         hint = f" Did you mean {self._members[close[0]][0]!r}?" if close else ""
         return UnknownNameError(f"unknown {self.kind} {name!r}.{hint} Known {self.plural}: {', '.join(self.names())}")
+
+
+def _imported(file: Path) -> ModuleType:
+    """The module of a file, imported once; workers get its code by value."""
+    path = file.absolute()
+    name = f"raynas_file_{path.stem}_{blake2b(str(path).encode(), digest_size=4).hexdigest()}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # it is the user's code
+        del sys.modules[name]
+        raise ConfigError(f"cannot import {file}: {type(error).__name__}: {error}") from error
+    return module
 
 
 spaces: Registry[SearchSpace] = Registry("space", "spaces", group="raynas.searchspaces")

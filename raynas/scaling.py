@@ -41,7 +41,7 @@ def growth_plan(
     values = dict(values)
     searcher = dict(values.get("settings", {}).get("searcher", {}))
     if source is not None:
-        values = {**_of_run(source, values.get("data")), **values, "space": source.space.name}
+        values = {**_of_run(source, values.get("data")), **values, "space": spaces.reference(source.space)}
         searcher["start"] = source.architecture.to_json()
     if stop is not None:
         searcher["stop"] = stop

@@ -161,7 +161,7 @@ class TrainingPlan:
     def model(self) -> dict[str, Any]:
         """What run.yaml says of the model."""
         return {
-            "space": self.space.name,
+            "space": spaces.reference(self.space),
             "architecture": {name: self.architecture[name] for name in self.architecture},
             "text": self.space.text(self.architecture),
             "num_params": self.num_params,
@@ -198,7 +198,7 @@ def make_training_plan(config: TrainConfig, *, space: SearchSpace | None = None)
     num_classes = _checked_classes(config, data, val_data, labels, val_labels)
     _check_batches(config, len(rows))
     config = config.resolved(
-        space=space.name,
+        space=spaces.reference(space),
         architecture=architecture.to_json(),
         img_size=img_size,
         num_classes=num_classes,

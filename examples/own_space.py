@@ -1,0 +1,30 @@
+"""A space of one's own: ConvNets of a width and a depth.
+
+raynas search examples/own_space.py:convnets --objective synflow --constraint "num_params<=1e5" --img-size 32
+raynas train examples/own_space.py:convnets -a '{"width": 32, "depth": 3, "kernel": [3, 5, 3]}' --data digits --img-size 32
+"""
+
+from torch import nn
+
+from raynas import Choice, PerLayer, SearchSpace
+
+
+def convnet(architecture, *, img_size, num_classes):
+    """Convolutions with BatchNorm and ReLU, then a linear layer: (B, 3, img_size, img_size) to (B, num_classes)."""
+    layers, channels = [], 3
+    for kernel in architecture["kernel"]:
+        layers += [
+            nn.Conv2d(channels, architecture["width"], kernel, 2, kernel // 2),
+            nn.BatchNorm2d(architecture["width"]),
+            nn.ReLU(),
+        ]
+        channels = architecture["width"]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
+
+
+convnets = SearchSpace(
+    name="convnets",
+    fields={"width": Choice(16, 32, 64), "depth": Choice(2, 3, 4), "kernel": PerLayer(Choice(3, 5))},
+    model=convnet,
+    search_img_size=32,
+)

@@ -1,0 +1,73 @@
+"""The examples run as they say, also where their files are not importable by name: on workers and in later processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import raynas
+from raynas.errors import ConfigError, UnknownNameError
+from raynas.registry import proxies, spaces
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+SMALL = ["--img-size", "32", "--data", "digits", "--budget", "6", "--searcher", "random"]
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "raynas.cli", *arguments], cwd=cwd, capture_output=True, text=True)
+
+
+def test_an_own_proxy_scores_an_own_space_on_workers_and_a_later_process_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    for name in ("own_proxy.py", "own_space.py"):
+        (tmp_path / "own" / name).write_text((EXAMPLES / name).read_text())
+    given = ["own/own_space.py:convnets", "--proxy", "own/own_proxy.py:feature_spread", "--objective", "synflow"]
+    first = run("search", *given, *SMALL, "--workers", "1", "--out", "run", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    found = raynas.load_run(tmp_path / "run").table.to_pylist()
+    assert len(found) == 6
+    assert all(row["synflow"] is not None for row in found)
+    assert run("search", "--resume", "--out", "run", "--budget", "8", "--workers", "0", cwd=tmp_path).returncode == 0
+    table = raynas.load_run(tmp_path / "run").table.to_pylist()
+    assert table[:6] == found
+    trained = run("train", "run", "--data", "digits", "--img-size", "32", "--epochs", "1", "--max-images", "100",
+                  "--batch-size", "32", "--out", "trained", cwd=tmp_path)  # fmt: skip
+    assert trained.returncode == 0, trained.stderr
+    assert raynas.load_training(tmp_path / "trained").summary["status"] == "completed"
+
+
+def test_an_own_proxy_is_what_it_says() -> None:
+    proxy = proxies.get(f"{EXAMPLES / 'own_proxy.py'}:feature_spread")
+    space = spaces.get("vit")
+    model: Any = raynas.build(space, "p8-w96-d4-h3-m2", img_size=32, num_classes=10).eval()
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    probe = raynas.Probe(space.read("p8-w96-d4-h3-m2"), model, img_size=32, images=images)
+    with torch.no_grad():
+        features = model.pooled_features(images).numpy()
+    pairs = [np.linalg.norm(a - b) for i, a in enumerate(features) for b in features[:i]]
+    expected = np.mean(pairs) / np.linalg.norm(features, axis=1).mean()
+    assert proxy(probe) == {"feature_spread": pytest.approx(expected, rel=1e-5)}
+
+
+def test_an_own_space_is_as_other_spaces() -> None:
+    space = spaces.get(f"{EXAMPLES / 'own_space.py'}:convnets")
+    assert space.size == 3 * (2**2 + 2**3 + 2**4)
+    architecture = space.sample(np.random.default_rng(0))
+    model = raynas.build(space, architecture, img_size=32, num_classes=5)
+    assert model(torch.randn(2, 3, 32, 32)).shape == (2, 5)
+
+
+def test_files_and_names_that_are_not_there_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="has no proxy 'other'"):
+        proxies.get(f"{EXAMPLES / 'own_proxy.py'}:other")
+    with pytest.raises(ConfigError, match="cannot import .*nowhere.py: FileNotFoundError"):
+        proxies.get(f"{tmp_path / 'nowhere.py'}:score")
+    (tmp_path / "broken.py").write_text("1 / 0")
+    with pytest.raises(ConfigError, match="ZeroDivisionError"):
+        spaces.get(f"{tmp_path / 'broken.py'}:space")
