@@ -1,6 +1,6 @@
 """A proxy of one's own: how far apart untrained features of two images are.
 
-raynas search vit --proxy examples/own_proxy.py:feature_spread --objective feature_spread --data digits --img-size 32
+raynas search vit --proxy examples/own_proxy.py:feature_spread --objective feature_spread --data digits
 raynas score as-vit --samples 20 --proxy examples/own_proxy.py:feature_spread --data digits
 """
 

@@ -1,7 +1,7 @@
 """A space of one's own: ConvNets of a width and a depth.
 
 raynas search examples/own_space.py:convnets --objective synflow --constraint "num_params<=1e5" --img-size 32
-raynas train examples/own_space.py:convnets -a '{"width": 32, "depth": 3, "kernel": [3, 5, 3]}' --data digits --img-size 32
+raynas train examples/own_space.py:convnets --architecture '{"width": 32, "depth": 2, "kernel": [3, 5]}' --data digits
 """
 
 from torch import nn
@@ -11,14 +11,10 @@ from raynas import Choice, PerLayer, SearchSpace
 
 def convnet(architecture, *, img_size, num_classes):
     """Convolutions with BatchNorm and ReLU, then a linear layer: (B, 3, img_size, img_size) to (B, num_classes)."""
-    layers, channels = [], 3
+    layers, channels, width = [], 3, architecture["width"]
     for kernel in architecture["kernel"]:
-        layers += [
-            nn.Conv2d(channels, architecture["width"], kernel, 2, kernel // 2),
-            nn.BatchNorm2d(architecture["width"]),
-            nn.ReLU(),
-        ]
-        channels = architecture["width"]
+        layers += [nn.Conv2d(channels, width, kernel, 2, kernel // 2), nn.BatchNorm2d(width), nn.ReLU()]
+        channels = width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
 
 

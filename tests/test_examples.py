@@ -1,4 +1,4 @@
-"""The examples run as they say, also where their files are not importable by name: on workers and in later processes."""
+"""The examples run as they say, also where their files cannot be imported by name: on workers, in later processes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_an_own_space_is_as_other_spaces() -> None:
 def test_files_and_names_that_are_not_there_are_told(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="has no proxy 'other'"):
         proxies.get(f"{EXAMPLES / 'own_proxy.py'}:other")
-    with pytest.raises(ConfigError, match="cannot import .*nowhere.py: FileNotFoundError"):
+    with pytest.raises(ConfigError, match=r"cannot import .*nowhere.py: FileNotFoundError"):
         proxies.get(f"{tmp_path / 'nowhere.py'}:score")
     (tmp_path / "broken.py").write_text("1 / 0")
     with pytest.raises(ConfigError, match="ZeroDivisionError"):
