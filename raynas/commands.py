@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shlex
 import signal
@@ -174,7 +175,7 @@ def show_list(kind: str, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    print_rows(rows)
+    print_rows([{name: value for name, value in row.items() if name not in _ONLY_IN_JSON} for row in rows])
 
 
 def merged_settings(settings: Mapping[str, Mapping[str, Any]], texts: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -232,7 +233,11 @@ def _list_proxies() -> list[dict[str, Any]]:
             "better": "lower",
             "repeats": 0,
             "needs": "nothing",
+            "init": "",
             "settings": {},
+            "outputs": [name],
+            "paper": "",
+            "description": COSTS[name],
             "summary": COSTS[name],
         }
         for name in COSTS
@@ -243,7 +248,11 @@ def _list_proxies() -> list[dict[str, Any]]:
             "better": "higher" if proxy.higher_is_better else "lower",
             "repeats": proxy.repeats,
             "needs": "labelled images" if proxy.needs_labels else "images" if proxy.needs_images else "nothing",
+            "init": proxy.init,
             "settings": dict(proxy.settings),
+            "outputs": list(proxy.outputs),
+            "paper": proxy.paper,
+            "description": inspect.getdoc(proxy.function) or "",
             "summary": proxy.summary,
         }
         for proxy in map(proxies.get, proxies)
@@ -271,6 +280,8 @@ def _list_datasets() -> list[dict[str, Any]]:
 
     return [{"form": form, "summary": summary} for form, summary in datasets().items()]
 
+
+_ONLY_IN_JSON = ("outputs", "description")
 
 _LISTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "spaces": _list_spaces,

@@ -140,7 +140,7 @@ def _noise_outputs(probe: Probe, batch_size: int) -> list[Tensor]:
     return [torch.cat(of_block) for of_block in zip(*pieces, strict=True)]
 
 
-@proxy("meco", paper="arXiv 2311.13466")
+@proxy("meco", paper="NeurIPS 2023, MeCo")
 def meco(probe: Probe) -> float:
     """Sum over blocks of the smallest eigenvalue of the correlation of channels, for noise; higher is better.
 
@@ -154,7 +154,7 @@ def meco(probe: Probe) -> float:
     return sum(_smallest_eigenvalue(rows) for rows in _channel_rows(probe))
 
 
-@proxy("meco_opt", paper="arXiv 2311.13466, arXiv 2501.03782")
+@proxy("meco_opt", paper="NeurIPS 2023, MeCo; arXiv 2501.03782")
 def meco_opt(probe: Probe, *, rows: int = 8) -> float:
     """`meco` with a few rows of every block, times the number of rows over those taken; higher is better.
 
