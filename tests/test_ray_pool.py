@@ -97,7 +97,8 @@ def test_scores_of_networks_are_bitwise_equal_in_process_and_on_workers(tmp_path
 def test_a_window_too_small_for_the_workers_is_pointed_out(tmp_path: Path) -> None:
     lines = Lines()
     toy_search(tmp_path / "run", window=3, budget=10, listener=lines)
-    assert lines.lines == ["the window of 3 is under twice the 2 workers: some will wait for others"]
+    said = [line for line in lines.lines if "waiting for" not in line]  # on a busy machine actors start late
+    assert said == ["the window of 3 is under twice the 2 workers: some will wait for others"]
 
 
 def test_uv_does_not_make_ray_build_environments() -> None:

@@ -132,13 +132,13 @@ def test_the_worst_are_stopped_early_and_the_others_are_trained_as_if_alone(
 
 
 class Interrupts(FinalistsListener):
-    """Sends this process a signal once a trial was stopped early."""
+    """Sends this process a signal once a trial has ended: stopped early, or completed."""
 
     def __init__(self) -> None:
         self.ended: dict[str, tuple[str, int]] = {}
 
     def on_progress(self, trials: Sequence[Mapping[str, Any]]) -> None:
-        if not self.ended and any(trial["status"] == "stopped" for trial in trials):
+        if not self.ended and ended(trials):  # others are still to start then, as two run at once
             self.ended = ended(trials)
             os.kill(os.getpid(), signal.SIGINT)
 
