@@ -7,6 +7,7 @@ import json
 import platform
 import shutil
 import tempfile
+import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -168,8 +169,9 @@ def _trained(source: Source, checkpoint: str, img_size: int | None, num_classes:
 def _write(folder: Path, source: Source, found: _Found, code: PlainCode, *, onnx: bool) -> None:
     config = _config(source, found, code, onnx=onnx)
     size = found.img_size
+    first = f"{config['name']}: {config['text']} of the space {config['space']}, exported by raynas {__version__}."
     title = (
-        f"{config['name']}: {config['text']} of the space {config['space']}, exported by raynas {__version__}.\n\n"
+        f"{textwrap.fill(first, 117, break_long_words=False, break_on_hyphens=False)}\n\n"
         f"{config['num_params']:,} parameters; {config['macs']:,} multiply-adds for an image of {size} x {size} pixels."
     )
     constants = {"MEAN": IMAGENET_MEAN, "STD": IMAGENET_STD}

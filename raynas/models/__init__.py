@@ -1,6 +1,7 @@
 """Architecture to nn.Module, one module per family; importing this package registers them.
 
-`vit` is an entry point, so that timm is imported only where one is asked for.
+`vit` and `pit` are entry points, so that timm is imported only where one is asked for.
 """
 
 from raynas.models import as_vit as as_vit
+from raynas.models import autoformer as autoformer

@@ -45,5 +45,6 @@ def counted(make: Callable[[], nn.Module], name: str, img_size: int, in_chans: i
             return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         counter = FlopCounterMode(display=False)
         with torch.no_grad(), counter:
-            model.eval()(torch.empty(1, in_chans, img_size, img_size))
+            # Frozen, since torch's counter fails on a view of a parameter, such as an expanded class token.
+            model.eval().requires_grad_(False)(torch.empty(1, in_chans, img_size, img_size))
     return int(counter.get_total_flops()) // 2

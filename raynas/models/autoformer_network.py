@@ -1,0 +1,294 @@
+"""AutoFormer (Chen 2021, arXiv 2107.00651): a vision transformer whose blocks have heads and MLP ratios of their own.
+
+Tensor letters: B batch, G patches a side, N = G * G + 1 tokens, the class token first, C channels, H heads, D head dim,
+K = 2 * (G + 1) rows and columns of the grid, the class token being in a row and a column of its own, which come first.
+Layers made on their own come without initial values; `AutoFormerNetwork` draws them all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+PATCH_SIZE = 16
+MAX_DISTANCE = 14
+
+
+class _Linear(nn.Linear):
+    def reset_parameters(self) -> None:
+        """Nothing: the model draws all parameters once, or its owner does; a default draw would be thrown away."""
+
+
+class _LayerNorm(nn.LayerNorm):
+    def reset_parameters(self) -> None:
+        """Nothing, as in _Linear."""
+
+
+class _Conv2d(nn.Conv2d):
+    def reset_parameters(self) -> None:
+        """Nothing, as in _Linear."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where tokens lie, alike for all blocks.
+
+    Args:
+        places: (N, K), ones at a token's row and at its column.
+        vectors: (G, G + 1), which vector of a table is for a patch's row (or column) as a query's and a key's row.
+    """
+
+    places: torch.Tensor
+    vectors: torch.Tensor
+
+
+def grid_of(side: int, like: torch.Tensor) -> Grid:
+    """The grid of `side` patches a side, on the device and in the dtype of another tensor."""
+    one_hot = torch.eye(side + 1, dtype=like.dtype, device=like.device)
+    rows = torch.cat([one_hot[:1], one_hot[1:].repeat_interleave(side, 0)])
+    columns = torch.cat([one_hot[:1], one_hot[1:].repeat(side, 1)])
+    at = torch.arange(side, device=like.device)
+    vectors = (at - at[:, None]).clamp(-MAX_DISTANCE, MAX_DISTANCE) + MAX_DISTANCE + 1
+    return Grid(torch.cat([rows, columns], 1), F.pad(vectors, (1, 0)))
+
+
+class RelativePosition(nn.Module):
+    """Vectors added to keys and to values, by the distance of a key from its query in rows and in columns.
+
+    Vector 0 of each table is for pairs with the class token, 1 to 29 are for distances from -14 to 14, where farther
+    ones are cut off. The vector of a pair is one of rows plus one of columns. So a query's product with it is a sum of
+    two, of which each is the same for a whole row or column of keys, and no tensor of N * N vectors is ever made.
+    """
+
+    def __init__(self, head_dim: int, **factory: Any) -> None:
+        super().__init__()
+        size = (2 * MAX_DISTANCE + 2, head_dim)
+        self.key_rows = nn.Parameter(torch.empty(size, **factory))
+        self.key_columns = nn.Parameter(torch.empty(size, **factory))
+        self.value_rows = nn.Parameter(torch.empty(size, **factory))
+        self.value_columns = nn.Parameter(torch.empty(size, **factory))
+
+    def of_queries(self, q: torch.Tensor, grid: Grid) -> torch.Tensor:
+        """What each row and column of keys adds to a query's products, (B, H, N, D) to (B, H, N, K).
+
+        The class token adds the same for all keys, which softmax does not see, so 0 stands there.
+        """
+        side = len(grid.vectors)
+        patches = q[:, :, 1:].reshape(*q.shape[:2], side, side, -1)
+        rows = patches @ self.key_rows[grid.vectors].mT
+        columns = (patches.transpose(2, 3) @ self.key_columns[grid.vectors].mT).transpose(2, 3)
+        return F.pad(torch.cat([rows, columns], -1).flatten(2, 3), (0, 0, 1, 0))
+
+    def of_values(self, attn: torch.Tensor, grid: Grid) -> torch.Tensor:
+        """What attention to each row and column of keys, (B, H, N, K), adds to values, (B, H, N, D).
+
+        All keys of the class token are at its own distance, and attention to all of them is 1.
+        """
+        side = len(grid.vectors)
+        rows, columns = attn[:, :, 1:].reshape(*attn.shape[:2], side, side, -1).chunk(2, -1)
+        patches = rows @ self.value_rows[grid.vectors]
+        patches = patches + (columns.transpose(2, 3) @ self.value_columns[grid.vectors]).transpose(2, 3)
+        first = (self.value_rows[0] + self.value_columns[0]).to(patches.dtype)
+        return torch.cat([first.expand(*patches.shape[:2], 1, -1), patches.flatten(2, 3)], 2)
+
+
+class Attention(nn.Module):
+    """Multi-head attention of all tokens.
+
+    Relative positions enter as further channels: a query brings what each row and column of keys adds to it, a key and
+    a value bring ones at their own row and column. So the same two products do all, fused or not.
+
+    Args:
+        dim: C.
+        num_heads: H.
+        head_dim: D; the heads together may be wider or narrower than dim.
+        rel_pos: Relative positions on keys and values.
+        fused_attn: Use torch's fused kernel, which is faster but not differentiable in forward mode.
+    """
+
+    def __init__(
+        self, dim: int, num_heads: int, head_dim: int, *, rel_pos: bool, fused_attn: bool, **factory: Any
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.head_dim = head_dim
+        self.scale = head_dim**-0.5
+        self.fused_attn = fused_attn
+        self.qkv = _Linear(dim, 3 * num_heads * head_dim, **factory)
+        self.rel_pos = RelativePosition(head_dim, **factory) if rel_pos else None
+        self.proj = _Linear(num_heads * head_dim, dim, **factory)
+
+    def forward(self, x: torch.Tensor, grid: Grid) -> torch.Tensor:
+        """(B, N, C) to the same."""
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)
+        q = q * self.scale
+        if self.rel_pos is not None:
+            places = grid.places.to(q.dtype).expand(*q.shape[:2], -1, -1)
+            q = torch.cat([q, self.rel_pos.of_queries(q, grid)], -1)
+            k, v = torch.cat([k, places], -1), torch.cat([v, places], -1)
+        if self.fused_attn:
+            x = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+        else:
+            x = (q @ k.transpose(-2, -1)).softmax(-1) @ v
+        if self.rel_pos is not None:
+            x = x[..., : self.head_dim] + self.rel_pos.of_values(x[..., self.head_dim :], grid)
+        return self.proj(x.transpose(1, 2).flatten(2))
+
+
+class Mlp(nn.Module):
+    """Two linear layers with exact GELU between them."""
+
+    def __init__(self, dim: int, hidden_dim: int, **factory: Any) -> None:
+        super().__init__()
+        self.fc1 = _Linear(dim, hidden_dim, **factory)
+        self.act = nn.GELU()
+        self.fc2 = _Linear(hidden_dim, dim, **factory)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., C) to the same."""
+        return self.fc2(self.act(self.fc1(x)))
+
+
+class Block(nn.Module):
+    """Pre-norm attention and MLP, each with a residual connection."""
+
+    def __init__(
+        self, dim: int, attn: Attention, mlp_ratio: float, norm_eps: float, drop_path: float, **factory: Any
+    ) -> None:
+        super().__init__()
+        self.norm1 = _LayerNorm(dim, norm_eps, **factory)
+        self.attn = attn
+        self.norm2 = _LayerNorm(dim, norm_eps, **factory)
+        self.mlp = Mlp(dim, int(mlp_ratio * dim), **factory)
+        self.drop_path = _drop_path(drop_path)
+
+    def forward(self, x: torch.Tensor, grid: Grid) -> torch.Tensor:
+        """(B, N, C) to the same."""
+        x = x + self.drop_path(self.attn(self.norm1(x), grid))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+def _drop_path(rate: float) -> nn.Module:
+    if rate == 0.0:
+        return nn.Identity()
+    from timm.layers import DropPath  # seconds to import, and only training needs it
+
+    layer: nn.Module = DropPath(rate)
+    return layer
+
+
+class AutoFormerNetwork(nn.Module):
+    """The network of one architecture; logits come from the mean over the tokens of patches.
+
+    Args:
+        embed_dim: C.
+        depth: Blocks.
+        mlp_ratio: Hidden over outer width of each block's MLP; a hidden width is rounded down.
+        num_heads: Of each block.
+        head_dim: Of all heads; None: embed_dim over a block's heads.
+        rel_pos: Relative positions in attention, beside the absolute position embedding.
+        norm_eps: Of the LayerNorms.
+        img_size: Side of the images in pixels, divisible by 16.
+        num_classes: Outputs of the head.
+        in_chans: Channels of the images.
+        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0. Needs timm unless 0.
+        fused_attn: Use torch's fused attention, which is faster but not differentiable in forward mode.
+        device, dtype: Of the parameters. On the meta device they get no values.
+    """
+
+    def __init__(
+        self,
+        *,
+        embed_dim: int,
+        depth: int,
+        mlp_ratio: Sequence[float],
+        num_heads: Sequence[int],
+        head_dim: int | None = 64,
+        rel_pos: bool = True,
+        norm_eps: float = 1e-5,
+        img_size: int = 224,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        drop_path_rate: float = 0.0,
+        fused_attn: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.side = img_size // PATCH_SIZE
+        self.num_classes = num_classes
+        self.patch_embed = _Conv2d(in_chans, embed_dim, PATCH_SIZE, PATCH_SIZE, **factory)
+        self.cls_token = nn.Parameter(torch.empty(1, 1, embed_dim, **factory))
+        self.pos_embed = nn.Parameter(torch.empty(1, self.side**2 + 1, embed_dim, **factory))
+        self.blocks = nn.ModuleList()
+        for i in range(depth):
+            width = head_dim or embed_dim // num_heads[i]
+            attn = Attention(embed_dim, num_heads[i], width, rel_pos=rel_pos, fused_attn=fused_attn, **factory)
+            rate = drop_path_rate * i / max(1, depth - 1)
+            self.blocks.append(Block(embed_dim, attn, mlp_ratio[i], norm_eps, rate, **factory))
+        self.norm = _LayerNorm(embed_dim, norm_eps, **factory)
+        self.head = _Linear(embed_dim, num_classes, **factory)
+        self.init_weights()
+
+    def initial_distributions(self) -> dict[str, tuple[str, float]]:
+        """How each parameter is drawn, by name: normal with a std, uniform within a bound, or a constant.
+
+        The authors' truncated normal of std 0.02 is cut at plus and minus 2, a hundred deviations out: a plain normal.
+        The patch convolution keeps torch's default.
+        """
+        bound = 1 / math.sqrt(self.patch_embed.weight[0].numel())
+        table: dict[str, tuple[str, float]] = {}
+        for name, parameter in self.named_parameters():
+            if name.startswith("patch_embed"):
+                table[name] = ("uniform", bound)
+            elif name.endswith("bias"):
+                table[name] = ("constant", 0.0)
+            elif parameter.ndim == 1:  # the scale of a LayerNorm
+                table[name] = ("constant", 1.0)
+            else:
+                table[name] = ("normal", 0.02)
+        return table
+
+    def init_weights(self) -> None:
+        """Draw all parameters anew from torch's generator; on the meta device nothing happens."""
+        if self.head.weight.is_meta:
+            return
+        table = self.initial_distributions()
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                kind, number = table[name]
+                if kind == "normal":
+                    parameter.normal_(0.0, number)
+                elif kind == "uniform":
+                    parameter.uniform_(-number, number)
+                else:
+                    parameter.fill_(number)
+
+    def _tokens(self, images: torch.Tensor) -> torch.Tensor:
+        """Output of the last block, (B, N, C), before the final norm."""
+        patches = self.patch_embed(images).flatten(2).transpose(1, 2)
+        x = torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], 1) + self.pos_embed
+        grid = grid_of(self.side, x)
+        for block in self.blocks:
+            x = block(x, grid)
+        return x
+
+    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
+        """Tokens after the final norm: (B, in_chans, img_size, img_size) to (B, N, C)."""
+        return self.norm(self._tokens(images))
+
+    def forward_head(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits of tokens: (B, N, C) to (B, num_classes)."""
+        return self.head(x[:, 1:].mean(1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits of images: (B, in_chans, img_size, img_size) to (B, num_classes)."""
+        return self.forward_head(self.forward_features(images))
