@@ -142,3 +142,45 @@ def test_a_table_that_misses_a_parameter_is_refused() -> None:
 
     with pytest.raises(RuntimeError, match=r"differ in \['parts.1', 'parts.2', 'parts.3'\]"):
         networks(Incomplete, img_size=1).network(Architecture({"width": 2}), 0)
+
+
+def by_torch(architecture: Architecture, **settings: Any) -> nn.Module:
+    """As AsViT, and without a table."""
+    return AsViT(architecture, **settings)
+
+
+@pytest.mark.parametrize("builder", [AsViT, by_torch])
+@pytest.mark.parametrize("scheme", ["normal", "trunc02", "default"])
+def test_schemes_draw_linear_layers_and_convolutions_and_leave_the_others(builder: Any, scheme: str) -> None:
+    made = networks(builder)
+    model = made.network(SMALL.replace(embed_dim=64), 0, init=scheme)
+    drawn = 0
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d) and not (scheme == "trunc02" and isinstance(module, nn.Conv2d)):
+            weight = module.weight.double().numpy().ravel()
+            bound = 1 / np.sqrt(weight.size / module.weight.shape[0])
+            expected = {
+                "normal": stats.norm(0, 1),
+                "trunc02": stats.norm(0, 0.02),
+                "default": stats.uniform(-bound, 2 * bound),
+            }
+            assert stats.kstest(weight, expected[scheme].cdf).pvalue > 1e-5, name
+            if module.bias is not None:
+                bias = module.bias.numpy()
+                assert (np.abs(bias).max() <= bound) if scheme == "default" else not bias.any(), name
+            drawn += 1
+        if isinstance(module, nn.LayerNorm):
+            assert (module.weight == 1).all(), name
+    assert drawn > 10
+    first = state(model)
+    assert_equal(state(made.network(SMALL.replace(embed_dim=64), 0, init=scheme)), first)
+    own = state(made.network(SMALL.replace(embed_dim=64), 0))
+    assert abs(np.corrcoef(own["head.weight"].ravel(), first["head.weight"].ravel())[0, 1]) < 0.1
+
+
+def test_uniform_numbers_are_independent_within_a_network() -> None:
+    model = networks().network(SMALL.replace(embed_dim=64), 0, init="default")
+    weights = [m.weight.numpy().ravel() for m in model.modules() if isinstance(m, nn.Linear)]
+    scaled = np.concatenate([w / np.abs(w).max() for w in weights])
+    assert abs(np.corrcoef(scaled[1:], scaled[:-1])[0, 1]) < 5 / np.sqrt(len(scaled))
+    assert len(np.unique(np.concatenate([w[:50] / w.max() for w in weights]))) > 0.99 * 50 * len(weights)
