@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -47,6 +48,9 @@ class Worker:
             )
         self._threads = task.threads
         self._evaluator = Evaluator(task)
+        # What has been imported stays: without going through it again and again, building is a third faster.
+        gc.collect()
+        gc.freeze()
         threading.Thread(target=self._watch_memory, args=(memory_limit_bytes,), daemon=True).start()
         return ray.get_runtime_context().get_node_id(), os.getpid()
 

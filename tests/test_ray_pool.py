@@ -78,7 +78,8 @@ def test_scores_of_networks_are_bitwise_equal_in_process_and_on_workers(tmp_path
             raynas.search(
                 "as-vit",
                 objectives=["length_distortion", "ntk_condition"],
-                settings={"length_distortion": {"repeats": 2}},
+                proxies=["snip", "dss", "naswot", "zico", "epe_nas", "az_nas"],
+                settings={"length_distortion": {"repeats": 2}, "az_nas": {"batch_size": 4}},
                 data="digits",
                 img_size=32,
                 budget=8,
@@ -89,7 +90,7 @@ def test_scores_of_networks_are_bitwise_equal_in_process_and_on_workers(tmp_path
         )
         for workers in (0, 1, 2)
     ]
-    assert tables[0]["status"].to_pylist() == ["ok"] * (4 * 8)
+    assert tables[0]["status"].to_pylist() == ["ok"] * (12 * 8)
     assert tables[1].equals(tables[0])
     assert tables[2].equals(tables[0])
 

@@ -77,7 +77,7 @@ class WeightBank:
 
 
 class _Network:
-    """A model whose parameters can be drawn again and again; the random ones are views of one buffer.
+    """A model whose parameters can be drawn again and again; they are views of one buffer.
 
     Args:
         model: Built on the meta device.
@@ -87,6 +87,7 @@ class _Network:
 
     def __init__(self, model: nn.Module, table: Mapping[str, Init], make_buffer: Callable[[int], torch.Tensor]) -> None:
         self.model = model.eval()
+        self._constant: list[tuple[float, torch.Tensor]] = []
         owners = {
             f"{path}.{name}" if path else name: (module, name, parameter)
             for path, module in model.named_modules()
@@ -96,31 +97,32 @@ class _Network:
         if owners.keys() != table.keys():
             odd = sorted(owners.keys() ^ table.keys())
             raise RuntimeError(f"init_table of {type(model).__name__} and its parameters differ in {odd}")
-        totals = {
-            kind: sum(owners[name][2].numel() for name, init in table.items() if isinstance(init, kind))
-            for kind in (Normal, Uniform)
-        }
-        buffer = make_buffer(sum(totals.values()))
-        # Parameters of one distribution lie side by side, so that each distribution is drawn at once.
+        # Parameters of one distribution lie side by side in the buffer, so that each distribution is drawn at once.
+        by_init: dict[tuple[int, float], list[str]] = {}
+        totals = [0, 0, 0]
+        for name, init in table.items():
+            kind = _KINDS.index(type(init))
+            by_init.setdefault((kind, _scale(init)), []).append(name)
+            totals[kind] += owners[name][2].numel()
+        buffer = make_buffer(sum(totals))
         self._drawn: list[tuple[bool, int, float, torch.Tensor]] = []  # uniform?, total of its kind, scale, values
         end = 0
-        for kind, total in totals.items():
-            for scale in sorted({_scale(init) for init in table.values() if isinstance(init, kind)}):
-                start = end
-                for name in (name for name, init in table.items() if isinstance(init, kind) and _scale(init) == scale):
-                    module, own_name, parameter = owners[name]
-                    values = buffer[end : end + parameter.numel()].view(parameter.shape)
-                    module._parameters[own_name] = nn.Parameter(values, requires_grad=False)
-                    end += parameter.numel()
-                self._drawn.append((kind is Uniform, total, scale, buffer[start:end]))
-        for name, init in table.items():
-            if isinstance(init, Constant):
+        for kind, scale in sorted(by_init):
+            start = end
+            for name in by_init[kind, scale]:
                 module, own_name, parameter = owners[name]
-                values = torch.full(parameter.shape, init.value, dtype=buffer.dtype, device=buffer.device)
+                values = buffer[end : end + parameter.numel()].view(parameter.shape)
                 module._parameters[own_name] = nn.Parameter(values, requires_grad=False)
+                end += parameter.numel()
+            if _KINDS[kind] is Constant:
+                self._constant.append((scale, buffer[start:end]))
+            else:
+                self._drawn.append((_KINDS[kind] is Uniform, totals[kind], scale, buffer[start:end]))
 
     def draw(self, normal: WeightBank, uniform: WeightBank, seed: int) -> nn.Module:
         """The model with the weights of a seed."""
+        for value, values in self._constant:
+            values.fill_(value)
         positions = {False: seed, True: seed}
         for is_uniform, total, scale, values in self._drawn:
             start = 0
@@ -132,6 +134,9 @@ class _Network:
         return self.model
 
 
+_KINDS = (Normal, Uniform, Constant)
+
+
 def _scale(init: Init) -> float:
     return init.std if isinstance(init, Normal) else init.bound if isinstance(init, Uniform) else init.value
 
@@ -139,6 +144,8 @@ def _scale(init: Init) -> float:
 def _by_scheme(model: nn.Module, scheme: str) -> dict[str, Init]:
     """What a scheme says of a model's parameters, by name; nothing of those that it leaves to the model family."""
     table: dict[str, Init] = {}
+    if scheme == "model":
+        return table
     for path, module in model.named_modules():
         if not isinstance(module, nn.Linear | nn.Conv2d) or (scheme == "trunc02" and isinstance(module, nn.Conv2d)):
             continue
