@@ -6,7 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from raynas.api import Run, build, load_run, scale, score, search, sweep, train
+    from raynas.api import Run, bench_proxies, build, load_run, scale, score, search, sweep, train
+    from raynas.bench import Bench, load_bench
     from raynas.errors import RaynasError
     from raynas.exporting import export
     from raynas.proxies.probe import Probe, proxy
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Architecture",
+    "Bench",
     "Choice",
     "PerLayer",
     "Probe",
@@ -24,8 +26,10 @@ __all__ = [
     "Run",
     "SearchSpace",
     "Training",
+    "bench_proxies",
     "build",
     "export",
+    "load_bench",
     "load_run",
     "load_training",
     "proxy",
@@ -40,6 +44,7 @@ __all__ = [
 # Imported on first use: behind some of these is torch, Ray or NumPy, and `raynas --help` should answer at once.
 _HOMES = {
     "Architecture": "raynas.space",
+    "Bench": "raynas.bench",
     "Choice": "raynas.space",
     "PerLayer": "raynas.space",
     "Probe": "raynas.proxies.probe",
@@ -47,8 +52,10 @@ _HOMES = {
     "Run": "raynas.api",
     "SearchSpace": "raynas.space",
     "Training": "raynas.training.folder",
+    "bench_proxies": "raynas.api",
     "build": "raynas.api",
     "export": "raynas.exporting",
+    "load_bench": "raynas.bench",
     "load_run": "raynas.api",
     "load_training": "raynas.training.folder",
     "proxy": "raynas.proxies.probe",

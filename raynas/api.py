@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from torch import nn
 
+    from raynas.bench import Bench
     from raynas.plan import Plan
     from raynas.proxies.probe import Proxy
     from raynas.run import Listener
@@ -215,6 +216,55 @@ def sweep(
     with SweepConsole() if listener is None else nullcontext(listener) as heard:
         execute_sweep(plan, folder, resume=resume, reuse=[Path(path) for path in reuse], listener=heard)
     return load_sweep(folder)
+
+
+def bench_proxies(
+    space: str | SearchSpace,
+    truth: str | Path | None = None,
+    *,
+    labels: Sequence[str] = (),
+    proxies: Sequence[str | Proxy] = (),
+    out: str | Path | None = None,
+    resume: bool = False,
+    reuse: Sequence[str | Path] = (),
+    listener: Listener | None = None,
+    **config: Any,
+) -> Bench:
+    """Hold proxies against what architectures reached once they were trained.
+
+    Args:
+        space: A registered name, or a space.
+        truth: A CSV file with a column for each field of an architecture, and labels; None: that of the run in `out`.
+        labels: Columns of it: NAME where higher is better, or NAME:min.
+        proxies: Names, "all", or proxies of your own; none: the objectives of the space. Counts of parameters, MACs,
+            depth and width always stand beside them.
+        out: The run folder; default runs/<space>-bench-<date>-<time>.
+        resume: Continue the run in `out`; where all is scored, only what follows from the scores is made again.
+        reuse, listener: As for `search`.
+        config: Fields of `raynas.bench_config.BenchConfig`, such as combine=["dss+tvt"], within=["embed_dim"],
+            rows=100, data="digits", workers=2.
+
+    Returns:
+        The benchmark: its `correlations` and `scores` are Arrow tables.
+
+    Raises:
+        RaynasError: Bad input, before anything is started or written; or a cluster or disk that fails later.
+    """
+    from raynas.bench_config import BenchConfig
+    from raynas.bench_run import execute_bench, make_bench_plan, stored_bench
+    from raynas.console import ConsoleListener
+
+    own_space = None if isinstance(space, str) else space
+    names, own_proxies = _named(proxies)
+    name = space if isinstance(space, str) else space.name
+    folder = Path(out) if out is not None else default_folder(f"{name}-bench")
+    given = {"labels": labels, "proxies": names, "truth": None if truth is None else str(truth)}
+    values = {**(stored_bench(folder) if resume else {}), **{key: value for key, value in given.items() if value}}
+    plan = make_bench_plan(
+        BenchConfig.make({**values, "space": name, **config}), folder=folder, space=own_space, own_proxies=own_proxies
+    )
+    with ConsoleListener("bench proxies") if listener is None else nullcontext(listener) as heard:
+        return execute_bench(plan, folder, resume=resume, reuse=[Path(path) for path in reuse], listener=heard)
 
 
 def train(

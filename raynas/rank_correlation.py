@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
+
+from raynas.resampling import Resampler, resampled_weights
 
 
 class Tau(NamedTuple):
@@ -31,9 +33,20 @@ def partial_tau(
     It is small, though not 0, where the two agree only through the third. NaN where the third order is one of the two,
     or a list is constant.
     """
-    t, a, b = kendall_tau(first, second), kendall_tau(first, given), kendall_tau(second, given)
+    return float(partial(kendall_tau(first, second), kendall_tau(first, given), kendall_tau(second, given)))
+
+
+def partial(tau: Any, with_first: Any, with_second: Any) -> np.ndarray:
+    """What is left of a correlation of two once a third is held fixed; NaN where the third is one of the two.
+
+    Args:
+        tau: Of the two; a number, or an array like the others.
+        with_first, with_second: Of the third with each.
+    """
+    t, a, b = (np.asarray(one, float) for one in (tau, with_first, with_second))
     rest = (1 - a * a) * (1 - b * b)
-    return (t - a * b) / math.sqrt(rest) if rest > 1e-12 else math.nan
+    is_known = rest > 1e-12
+    return np.where(is_known, (t - a * b) / np.sqrt(np.where(is_known, rest, 1.0)), np.nan)
 
 
 def bootstrapped(
@@ -55,22 +68,59 @@ def bootstrapped(
         seed: Of the resampling.
     """
     columns = [np.asarray(column, float) for column in (first, second, *([] if given is None else [given]))]
-    measure = kendall_tau if given is None else partial_tau
-    rng = np.random.default_rng(seed)
-    n = len(columns[0])
-    drawn = []
-    for _ in range(resamples):
-        rows = rng.integers(0, n, n)
-        drawn.append(measure(*(column[rows] for column in columns)))
-    known = [value for value in drawn if not math.isnan(value)]
-    value = measure(*columns)
-    if not known or math.isnan(value):
-        return Tau(value, math.nan, math.nan)
+    value = kendall_tau(*columns) if given is None else partial_tau(*columns)
+    sampled = Resampler([columns[0], *columns[2:]], columns[1:])
+    taus = np.concatenate([sampled.tau(weights) for weights in resampled_weights(len(columns[0]), resamples, seed)])
+    drawn = taus[:, 0, 0] if given is None else partial(taus[:, 0, 0], taus[:, 0, 1], taus[:, 1, 0])
+    return Tau(value, *interval(drawn if not math.isnan(value) else drawn[:0], level))
+
+
+def interval(drawn: np.ndarray, level: float) -> tuple[float, float]:
+    """Percentile interval of drawn values (R,), of which those that are NaN are left out; NaN if all are."""
+    known = drawn[~np.isnan(drawn)]
+    if not len(known):
+        return math.nan, math.nan
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
-    return Tau(value, float(low), float(high))
+    return float(low), float(high)
 
 
-def rank_sum(columns: Sequence[np.ndarray], maximize: Sequence[bool]) -> np.ndarray:
+def ranks(column: np.ndarray, *, maximize: bool = True) -> np.ndarray:
+    """Ranks of a score (N,) from 1, the worst, ties by their mean; NaN, a score that has no value, is the worst."""
+    oriented = np.asarray(column if maximize else -column, float)
+    return np.asarray(stats.rankdata(np.where(np.isnan(oriented), -np.inf, oriented)))
+
+
+def rank_sum(
+    columns: Sequence[np.ndarray], maximize: Sequence[bool], weights: Sequence[float] | None = None
+) -> np.ndarray:
     """Ranks of several scores added up, so that higher is better: (N,) from columns (N,), ties by their mean rank."""
-    ranked = [stats.rankdata(column if up else -column) for column, up in zip(columns, maximize, strict=True)]
-    return np.asarray(np.sum(ranked, axis=0))
+    return _added([ranks(column, maximize=up) for column, up in zip(columns, maximize, strict=True)], weights)
+
+
+def log_rank_sum(
+    columns: Sequence[np.ndarray], maximize: Sequence[bool], weights: Sequence[float] | None = None
+) -> np.ndarray:
+    """Logarithms of rank / N added up (AZ-NAS): a score in which a row is poor costs it much."""
+    ranked = [ranks(column, maximize=up) for column, up in zip(columns, maximize, strict=True)]
+    return _added([np.log(rank / len(rank)) for rank in ranked], weights)
+
+
+def min_max_sum(
+    columns: Sequence[np.ndarray], maximize: Sequence[bool], weights: Sequence[float] | None = None
+) -> np.ndarray:
+    """Scores on a scale from their worst value, 0, to their best one, 1, added up (TVT).
+
+    0 for what has no value, and for all rows of a score that is constant.
+    """
+    scaled = []
+    for column, up in zip(columns, maximize, strict=True):
+        oriented = np.asarray(column if up else -column, float)
+        known = oriented[np.isfinite(oriented)]
+        low, high = (known.min(), known.max()) if len(known) else (0.0, 0.0)
+        scaled.append(np.nan_to_num((oriented - low) / (high - low if high > low else 1.0)))
+    return _added(scaled, weights)
+
+
+def _added(columns: Sequence[np.ndarray], weights: Sequence[float] | None) -> np.ndarray:
+    parts = zip(columns, weights or [1.0] * len(columns), strict=True)
+    return np.asarray(np.sum([weight * column for column, weight in parts], axis=0))

@@ -28,6 +28,7 @@ class _Layout(NamedTuple):
     sections: tuple[str, ...]
     scripts: tuple[str, ...]
     styles: tuple[str, ...] = ("page.css", "lines.css")
+    markup: tuple[str, ...] = ("sections.html",)
 
 
 _SEARCH = ("best", "scatter", "progress", "policy", "failures", "correlation", "time", "setup")
@@ -42,6 +43,12 @@ _LAYOUTS = {
     ),
     "training": _Layout(("curves", "phases", "model", "epochs", "time", "setup"), (*_LINES, "training.js")),
     "sweep": _Layout(("courses", "levels", "searches", "setup"), (*_LINES, "sweep.js")),
+    "bench": _Layout(
+        ("ranking", "heat", "scatter", "among", "numbers", "strata", "failures", "time", "setup"),
+        (*_LINES, "scatter.js", "bench_heat.js", "bench_scatter.js", "bench_table.js", "bench.js"),
+        ("page.css", "lines.css", "bench.css"),
+        ("sections.html", "bench.html"),
+    ),
     "finalists": _Layout(
         ("finalists", "trials", "best", "scatter", "correlation", "setup"), (*_LINES, "scatter.js", "finalists.js")
     ),
@@ -57,7 +64,7 @@ def write_report(folder: Path) -> Path:
     The searches of a sweep and the trainings of finalists get theirs too, so that its links lead somewhere.
 
     Args:
-        folder: Of a search, a scoring run, a growth, a training, finalists or a sweep.
+        folder: Of a search, a scoring run, a benchmark of proxies, a growth, a training, finalists or a sweep.
 
     Returns:
         The page.
@@ -90,7 +97,7 @@ def page(data: Mapping[str, Any]) -> str:
         return "\n".join((source / name).read_text(encoding="utf-8") for name in names)
 
     layout = _LAYOUTS[data.get("layout", "search")]
-    sections = {match[1]: match[0] for match in _SECTION.finditer(read("sections.html"))}
+    sections = {match[1]: match[0] for match in _SECTION.finditer(read(*layout.markup))}
     parts = {
         "title": html.escape(str(data["title"])),
         "css": read(*layout.styles),
@@ -105,7 +112,12 @@ def page(data: Mapping[str, Any]) -> str:
 
 def _search(folder: Path) -> dict[str, Any]:
     from raynas.api import load_run
+    from raynas.bench import is_bench
 
+    if is_bench(folder):
+        from raynas.report_bench import bench_report_data
+
+        return bench_report_data(folder)
     return report_data(load_run(folder))
 
 

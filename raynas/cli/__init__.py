@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from raynas.cli import export, reading, scale, score, search, train
+from raynas.cli import bench, export, reading, scale, score, search, train
 from raynas.errors import RaynasError
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ for _function, _name, _epilog in (
     (reading.list_, "list", reading.LIST_EXAMPLES),
 ):
     app.command(_name, epilog=_epilog)(_function)
+app.add_typer(bench.app, name="bench")
 
 
 def main(arguments: list[str] | None = None) -> Any:
