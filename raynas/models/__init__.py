@@ -4,3 +4,4 @@
 """
 
 from raynas.models import as_vit as as_vit
+from raynas.models import resnet as resnet
