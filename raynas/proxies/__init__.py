@@ -2,3 +2,4 @@
 
 from raynas.proxies import curve as curve
 from raynas.proxies import ntk as ntk
+from raynas.proxies import tvt as tvt
