@@ -78,6 +78,8 @@ def test_scores_of_networks_are_bitwise_equal_in_process_and_on_workers(tmp_path
             raynas.search(
                 "as-vit",
                 objectives=["length_distortion", "ntk_condition"],
+                proxies=["tvt"],
+                teacher="random:resnet8",
                 settings={"length_distortion": {"repeats": 2}},
                 data="digits",
                 img_size=32,
@@ -89,7 +91,7 @@ def test_scores_of_networks_are_bitwise_equal_in_process_and_on_workers(tmp_path
         )
         for workers in (0, 1, 2)
     ]
-    assert tables[0]["status"].to_pylist() == ["ok"] * (4 * 8)
+    assert tables[0]["status"].to_pylist() == ["ok"] * (6 * 8)
     assert tables[1].equals(tables[0])
     assert tables[2].equals(tables[0])
 

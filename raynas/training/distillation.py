@@ -52,7 +52,12 @@ class Distillation:
         logit_weight: Of the teacher's logits, from 0 to 1; the task has the rest.
         temperature: By which logits are divided before they become soft targets.
         targets: "soft", the teacher's probabilities, or "hard", its most probable class.
+
+    Attributes:
+        teacher: At work, once there is a companion.
     """
+
+    teacher: FrozenTeacher
 
     def __init__(
         self,
@@ -76,7 +81,7 @@ class Distillation:
     def companion(self, model: nn.Module) -> nn.Module | None:
         """The adapters, one for each pair; also sets up the teacher on the model's device."""
         device = next(model.parameters()).device
-        self._teacher = FrozenTeacher(self._values, device)
+        self.teacher = FrozenTeacher(self._values, device)
         blocks = roles_of(model).blocks
         self._blocks = [blocks[one.pair[0]] for one in self._guidance]
         self._stages = [one.pair[1] for one in self._guidance]
@@ -90,7 +95,7 @@ class Distillation:
     def loss(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Loss:
         """See Recipe; terms are `task_loss`, `guidance_loss` (the sum over the pairs) and `logit_loss`."""
         images, targets = self._classification.mixed(images, labels)
-        teacher_logits, teacher_maps = self._teacher(images, self._stages)
+        teacher_logits, teacher_maps = self.teacher(images, self._stages)
         logits, maps = with_feature_maps(model, images, self._blocks)
         task = self._classification.cross_entropy(logits, targets)
         total = (1 - self._logit_weight) * task
