@@ -22,6 +22,7 @@ from raynas.run_folder import read_description
 
 if TYPE_CHECKING:
     from raynas.plan import Plan
+    from raynas.proxies.probe import Proxy
 
 BUILT_IN_SEARCH: Mapping[str, Any] = {
     "space": "as-vit",
@@ -247,7 +248,7 @@ def _list_proxies() -> list[dict[str, Any]]:
             "name": proxy.name,
             "better": "higher" if proxy.higher_is_better else "lower",
             "repeats": proxy.repeats,
-            "needs": "labelled images" if proxy.needs_labels else "images" if proxy.needs_images else "nothing",
+            "needs": _needs(proxy),
             "init": proxy.init,
             "settings": dict(proxy.settings),
             "outputs": list(proxy.outputs),
@@ -258,6 +259,11 @@ def _list_proxies() -> list[dict[str, Any]]:
         for proxy in map(proxies.get, proxies)
     ]
     return sorted(rows + costs, key=lambda row: str(row["name"]))
+
+
+def _needs(proxy: Proxy) -> str:
+    images = "labelled images" if proxy.needs_labels else "images" if proxy.needs_images else "nothing"
+    return f"{images} and a teacher" if proxy.needs_teacher else images
 
 
 def _list_searchers() -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What `raynas train` does: options to a plan, and its execution."""
+"""What `raynas train` and `raynas distill` do: options to a plan, and its execution."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ from raynas.training.config import TrainConfig
 from raynas.training.finalists import KIND as FINALISTS
 from raynas.training.finalists import FinalistsConfig
 
+DISTILLATION_DEFAULTS: Mapping[str, Any] = {"label_smoothing": 0.0, "mixup": 0.0, "cutmix": 0.0}
+"""In which locality guidance differs from other trainings (arXiv 2207.10026)."""
+
 
 def train_command(
     source: str | None,
@@ -34,6 +37,7 @@ def train_command(
     config: Path | None,
     out: Path | None,
     resume: bool,
+    defaults: Mapping[str, Any] | None = None,
 ) -> None:
     """Carry out `train`.
 
@@ -47,13 +51,14 @@ def train_command(
         config: A YAML file that the options override.
         out: The training's folder; None for a new one.
         resume: Continue the training in it.
+        defaults: Fields of TrainConfig in place of its own defaults.
 
     Raises:
         RaynasError: Bad input, before anything is started; or what fails later.
     """
     if resume and out is None:
         raise ConfigError("--resume needs --out with the folder of the training to continue")
-    base: dict[str, Any] = {}
+    base = dict(defaults or {})
     if resume and out is not None and (out / "run.yaml").exists():
         description = read_description(out)
         if kind_of(description) != "training":
@@ -91,6 +96,20 @@ def train_command(
         if isinstance(error, Interrupted):
             raise
         raise Interrupted(signal.SIGINT, folder) from None
+
+
+def distill_command(source: str | None, options: Mapping[str, Any], settings: Sequence[str], **more: Any) -> None:
+    """Carry out `distill`: a training with a teacher, whose defaults are those of locality guidance.
+
+    Arguments are those of `train_command`.
+
+    Raises:
+        RaynasError: Bad input, before anything is started; or what fails later.
+    """
+    is_stored = more["config"] is not None or more["resume"]
+    if options["teacher"] is None and not is_stored:
+        raise ConfigError("say whom to learn from with --teacher: a training's folder or checkpoint, or timm:NAME:FILE")
+    train_command(source, options, settings, **more, defaults=DISTILLATION_DEFAULTS)
 
 
 def finalists_command(

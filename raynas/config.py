@@ -83,6 +83,7 @@ class RunConfig(Config):
     seed: int = Field(0, ge=0, description="drives the searcher")
     score_seed: int = Field(0, ge=0, description="drives weights, batches and curves")
     data: str | None = None
+    teacher: str | None = Field(None, description="network that some scores compare with")
     batch_size: int = Field(16, ge=1, description="images that a proxy sees")
     width_divisor: int | None = Field(None, ge=1, description="of all proxies; default: each proxy's own, which is 1")
     workers: int | None = Field(None, ge=0, description="actors; 0: in this process")

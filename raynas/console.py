@@ -135,7 +135,8 @@ def show_best(summary: Mapping[str, Any], scores: Sequence[str]) -> None:
         wide_console().print(f"and {len(best) - _SHOWN_BEST} more in the report", highlight=False)
     if chosen := summary.get("recommended"):
         values = ", ".join(f"{name} {_shown(value)}" for name, value in chosen["scores"].items())
-        line = f"the searcher's own choice, what its final policy holds likeliest: {chosen['text']} ({values})"
+        reason = f", {chosen['reason']}" if chosen.get("reason") else ""
+        line = f"the searcher's own choice{reason}: {chosen['text']} ({values})"
         wide_console().print(line, highlight=False, markup=False)
 
 

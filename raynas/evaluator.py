@@ -7,6 +7,7 @@ import random
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -22,6 +23,7 @@ from raynas.results import Status
 from raynas.seeds import input_seed
 from raynas.space import Architecture
 from raynas.store import Outcome
+from raynas.teachers import FrozenTeacher, Teacher
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class EvaluationTask:
         score_seed: Of weights, curves and perturbations.
         images: One batch per repeat, (R, B, 3, img_size, img_size) float32; None if no proxy needs images.
         labels: (R, B) int64.
+        teacher: Of proxies that compare with one.
         device: "cpu" or "cuda".
         threads: Of torch, for one evaluation.
     """
@@ -47,6 +50,7 @@ class EvaluationTask:
     score_seed: int = 0
     images: np.ndarray | None = None
     labels: np.ndarray | None = None
+    teacher: Teacher | None = None
     device: str = "cpu"
     threads: int = 1
 
@@ -86,6 +90,8 @@ class Evaluator:
         if task.device != "cpu":
             torch.set_float32_matmul_precision("highest")  # an environment may have asked for less
         self._inputs: dict[tuple[int, torch.dtype], tuple[torch.Tensor | None, torch.Tensor | None]] = {}
+        self._teachers: dict[torch.dtype, FrozenTeacher] = {}
+        self._teacher_features: dict[tuple[int, torch.dtype, tuple[int, ...]], list[torch.Tensor]] = {}
 
     def __call__(self, architecture: Architecture, wanted: Sequence[int]) -> list[Outcome]:
         """Score one architecture.
@@ -191,7 +197,27 @@ class Evaluator:
             images=images,
             labels=labels,
             max_batch=max_batch,
+            teacher=None if self.task.teacher is None else partial(self._taught, repeat, dtype, max_batch),
         )
+
+    def _taught(
+        self, repeat: int, dtype: torch.dtype, max_batch: int | None, stages: tuple[int, ...]
+    ) -> list[torch.Tensor]:
+        """The teacher's feature maps of a repeat's images, computed once for all architectures."""
+        assert self.task.teacher is not None
+        key = repeat, dtype, stages
+        if key not in self._teacher_features:
+            images, _ = self._input(repeat, dtype)
+            if images is None:
+                raise NotApplicableError("needs images")
+            if dtype not in self._teachers:
+                self._teachers[dtype] = FrozenTeacher(self.task.teacher, images.device, dtype)
+            teacher = self._teachers[dtype]
+            if missing := [stage for stage in stages if not -teacher.num_stages <= stage < teacher.num_stages]:
+                raise NotApplicableError(f"needs stage {missing[0]} of the teacher, which has {teacher.num_stages}")
+            parts = [teacher(part, stages)[1] for part in torch.split(images, max_batch or len(images))]
+            self._teacher_features[key] = [torch.cat(maps) for maps in zip(*parts, strict=True)]
+        return self._teacher_features[key]
 
     def _input(self, repeat: int, dtype: torch.dtype) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         if self.task.images is None or self.task.labels is None or repeat >= len(self.task.images):

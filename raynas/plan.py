@@ -11,7 +11,7 @@ import numpy as np
 
 from raynas.config import RunConfig
 from raynas.cost import COSTS, admission, cost
-from raynas.data import input_hash, load_batch, open_dataset
+from raynas.data import ImageDataset, input_hash, load_batch, open_dataset
 from raynas.errors import ConfigError, SpaceError, UnknownNameError
 from raynas.evaluator import EvaluationTask
 from raynas.models.build import builder
@@ -23,6 +23,7 @@ from raynas.searchers.given import GivenArchitectures
 from raynas.seeds import input_seed, seed_from
 from raynas.space import Architecture, SearchSpace
 from raynas.store import ScoreIdentity
+from raynas.teachers import FORMS, Teacher, read_teacher
 
 _ADMISSION_TRIES = 2000
 
@@ -48,6 +49,7 @@ class Plan:
         scores: Outputs of the proxies in order, then the costs.
         objectives, constraints: On scores.
         images, labels: (R, B, 3, S, S) and (R, B), a batch for each repeat; None if no proxy needs them.
+        teacher: Of the proxies that compare with one.
         architectures: What to score; None if a searcher decides.
     """
 
@@ -59,6 +61,7 @@ class Plan:
     constraints: tuple[Constraint, ...]
     images: np.ndarray | None
     labels: np.ndarray | None
+    teacher: Teacher | None
     architectures: tuple[Architecture, ...] | None
 
     @property
@@ -98,6 +101,7 @@ class Plan:
             score_seed=self.config.score_seed,
             images=self.images,
             labels=self.labels,
+            teacher=self.teacher,
             device=device,
             threads=self.config.threads,
         )
@@ -152,8 +156,9 @@ def make_plan(config: RunConfig, *, space: SearchSpace | None = None, own_proxie
     dataset = open_dataset(config.data or "random")
     num_classes = config.num_classes or dataset.num_classes
     images, labels = _batches(chosen, dataset, config, img_size)
-    scores = _scores(space, chosen, config.score_seed, img_size, num_classes, images, labels)
-    objectives = tuple(_objective(text, scores) for text in wanted_objectives)
+    teacher = _teacher(config, chosen, wanted_objectives, constraints, dataset)
+    scores = _scores(space, chosen, config.score_seed, img_size, num_classes, images, labels, teacher)
+    objectives = tuple(_objective(text, scores) for text in _spread(wanted_objectives, chosen))
     _check_names([c.name for c in constraints], scores)
     searcher = _check_searcher(config, objectives, architectures)
     config = config.resolved(
@@ -167,7 +172,7 @@ def make_plan(config: RunConfig, *, space: SearchSpace | None = None, own_proxie
         window=config.window or (searchers.get(searcher).default_window if searcher else 64),
         data=config.data or "random",
     )
-    plan = Plan(config, space, chosen, scores, objectives, constraints, images, labels, architectures)
+    plan = Plan(config, space, chosen, scores, objectives, constraints, images, labels, teacher, architectures)
     start = getattr(plan.searcher(), "start", None)  # its settings are checked by its constructor
     if start is None:
         _check_admission(plan)
@@ -265,6 +270,27 @@ def _batches(
     return np.stack([batch.images for batch in batches]), np.stack([batch.labels for batch in batches])
 
 
+def _teacher(
+    config: RunConfig,
+    chosen: Sequence[Proxy],
+    objectives: Sequence[str],
+    constraints: Sequence[Constraint],
+    dataset: ImageDataset,
+) -> Teacher | None:
+    """The teacher, read; refuses one that nothing compares with, and a search that needs one without."""
+    pupils = [proxy for proxy in chosen if proxy.needs_teacher]
+    if config.teacher is None:
+        needed = {normalised(text.partition(":")[0]) for text in [*objectives, *(one.name for one in constraints)]}
+        for proxy in pupils:
+            if named := needed & {normalised(name) for name in (proxy.name, *proxy.outputs)}:
+                raise ConfigError(f"{', '.join(sorted(named))} needs a teacher: --teacher takes {FORMS}")
+        return None
+    if not pupils:
+        names = ", ".join(proxy.name for proxy in chosen) or "none"
+        raise ConfigError(f"teacher is {config.teacher!r}, but no proxy of this run needs one: {names}")
+    return read_teacher(config.teacher, num_classes=None if dataset.source == "random" else dataset.num_classes)
+
+
 def _scores(
     space: SearchSpace,
     chosen: Sequence[Proxy],
@@ -273,6 +299,7 @@ def _scores(
     num_classes: int,
     images: np.ndarray | None,
     labels: np.ndarray | None,
+    teacher: Teacher | None,
 ) -> tuple[Score, ...]:
     common: dict[str, Any] = {
         "space": space.name,
@@ -287,7 +314,8 @@ def _scores(
             raise ConfigError(f"proxy {proxy.name!r} has the name of a cost: {', '.join(taken)}")
         # Scores at the architecture's own width keep the keys that they had before there were others.
         narrower = {"width_divisor": proxy.width_divisor} if proxy.width_divisor != 1 else {}
-        settings = {**proxy.settings, **narrower}
+        compared = {"teacher": teacher and teacher.label} if proxy.needs_teacher else {}
+        settings = {**proxy.settings, **narrower, **compared}
         needs_input = proxy.needs_images or proxy.needs_labels
         hashed = ""
         if needs_input and images is not None and labels is not None:
@@ -306,6 +334,16 @@ def _scores(
             )
             scores.append(Score(output, identity, proxy.higher_is_better, number))
     return (*scores, *(Score(name, ScoreIdentity(**common, proxy=name), False, None) for name in COSTS))
+
+
+def _spread(objectives: Sequence[str], chosen: Sequence[Proxy]) -> list[str]:
+    """Objectives by the names of scores: a proxy that has several stands for all of them."""
+    several = {normalised(proxy.name): proxy.outputs for proxy in chosen if proxy.outputs != (proxy.name,)}
+    found = []
+    for text in objectives:
+        name, colon, direction = text.partition(":")
+        found += [f"{output}{colon}{direction}" for output in several.get(normalised(name), (name,))]
+    return found
 
 
 def _objective(text: str, scores: Sequence[Score]) -> Objective:

@@ -86,6 +86,7 @@ def report_data(run: Run) -> dict[str, Any]:
             ],
             "front_size": len(view.front),
             "recommended": None if recommended is None else place[recommended],
+            "recommended_reason": (summary.get("recommended") or {}).get("reason"),
             "courses": courses,
             "policy": view.policy(),
             "failures": groups,

@@ -12,6 +12,7 @@ import pyarrow as pa
 from raynas.report_embedding import finite, registered_space, short_number, spread
 from raynas.report_models import model_points
 from raynas.report_text import Rows, compact, duration, machine_rows, percent, plural, resume_line, setting_text, shown
+from raynas.training.config import DISTILLATION
 
 if TYPE_CHECKING:
     from raynas.training.folder import Training
@@ -69,7 +70,7 @@ def training_report_data(training: Training) -> dict[str, Any]:
             "layout": "training",
             "title": f"{model['space']} training",
             "headline": _headline(summary, model, rows, int(config["epochs"])),
-            "subline": _subline(summary, config, model),
+            "subline": _subline(summary, config, model, description.get("teacher")),
             "status": {
                 "name": status,
                 "error": summary.get("error"),
@@ -213,7 +214,9 @@ def _headline(
     return f"top-1 {percent(counted_top1(rows[-1]))} with {size}, after {len(rows):,}{of} epochs{lasted}"
 
 
-def _subline(summary: Mapping[str, Any], config: Mapping[str, Any], model: Mapping[str, Any]) -> str:
+def _subline(
+    summary: Mapping[str, Any], config: Mapping[str, Any], model: Mapping[str, Any], teacher: Mapping[str, Any] | None
+) -> str:
     images = summary.get("images") or {}
     parts = [
         f"{name} {images[key]:,} images"
@@ -221,7 +224,8 @@ def _subline(summary: Mapping[str, Any], config: Mapping[str, Any], model: Mappi
         if key in images
     ]
     parts.append(f"images of {model['img_size']} pixels, {plural(int(model['num_classes']), 'class', 'classes')}")
-    return " · ".join([*parts, f"batches of {config['batch_size']}", f"seed {config['seed']}"])
+    taught = [] if teacher is None else [f"teacher {teacher['name']}"]
+    return " · ".join([*parts, *taught, f"batches of {config['batch_size']}", f"seed {config['seed']}"])
 
 
 def _facts(
@@ -259,11 +263,21 @@ def _groups(
     for title, names in _SETTINGS.items():
         known = [(name, resolved[name]) for name in names if name in resolved]
         groups.append((title, [(name, _text(name, value)) for name, value in known if value is not None]))
+    if teacher := description.get("teacher"):
+        groups.insert(2, ("Distillation", _teacher_rows(config, teacher)))
     if phases:
         schedule = [f"{phase['start']}:{phase['stride']}:{phase['dilation']}" for phase in phases]
         groups.append(("Re-tokenization", [("schedule", f"{', '.join(schedule)} (epoch:stride:dilation)")]))
     groups.append(("Made with", machine_rows(description)))
     return [{"title": title, "rows": rows} for title, rows in groups if rows]
+
+
+def _teacher_rows(config: Mapping[str, Any], teacher: Mapping[str, Any]) -> Rows:
+    known = "" if teacher.get("top1") is None else f", top-1 {percent(teacher['top1'])} after its own training"
+    weights = "random, never trained" if teacher["is_random"] else f"{teacher['hash']}{known}"
+    rows = [("teacher", f"{teacher['name']}, images of {teacher['img_size']} pixels"), ("its weights", weights)]
+    rows += [("from", str(config["teacher"]))]
+    return [*rows, *((name, setting_text(config[name])) for name in DISTILLATION if config.get(name) is not None)]
 
 
 def _text(name: str, value: Any) -> str:

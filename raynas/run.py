@@ -229,7 +229,8 @@ class _Run:
             while outcomes is None and not self.stop:
                 outcomes = next((found for done, found in self.pool.poll(_POLL_S) if done is job), None)
         if job is None or outcomes is not None:
-            self.recommended = self._described(self.book.evaluation_aside(architecture, outcomes or []))
+            described = self._described(self.book.evaluation_aside(architecture, outcomes or []))
+            self.recommended = {**described, "reason": getattr(self.searcher, "reason", "")}
 
     def _described(self, evaluation: Evaluation) -> dict[str, Any]:
         costs = {name: int(evaluation.scores[name]) for name in COSTS}

@@ -78,7 +78,8 @@ def test_scores_of_networks_are_bitwise_equal_in_process_and_on_workers(tmp_path
             raynas.search(
                 "as-vit",
                 objectives=["length_distortion", "ntk_condition"],
-                proxies=["snip", "dss", "naswot", "zico", "epe_nas", "az_nas"],
+                proxies=["snip", "dss", "naswot", "zico", "epe_nas", "az_nas", "tvt"],
+                teacher="random:resnet8",
                 settings={"length_distortion": {"repeats": 2}, "az_nas": {"batch_size": 4}},
                 data="digits",
                 img_size=32,
@@ -90,7 +91,7 @@ def test_scores_of_networks_are_bitwise_equal_in_process_and_on_workers(tmp_path
         )
         for workers in (0, 1, 2)
     ]
-    assert tables[0]["status"].to_pylist() == ["ok"] * (12 * 8)
+    assert tables[0]["status"].to_pylist() == ["ok"] * (14 * 8)
     assert tables[1].equals(tables[0])
     assert tables[2].equals(tables[0])
 

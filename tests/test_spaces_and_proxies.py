@@ -25,9 +25,11 @@ from raynas.models.networks import Networks
 from raynas.proxies.probe import DTYPES, Probe
 from raynas.registry import proxies, spaces
 from raynas.store import Outcome
+from raynas.teachers import FrozenTeacher, read_teacher
 
 IMG_SIZE = 32
 NUM_CLASSES = 10
+TEACHER = read_teacher("random:resnet8")
 PAIRS = [(space, proxy) for space in spaces for proxy in proxies]
 
 
@@ -52,7 +54,8 @@ def task(space: SearchSpace, names: list[str], batch: tuple[np.ndarray, np.ndarr
     own = {"repeats": settings.pop("repeats", 1), **({"dtype": settings.pop("dtype")} if "dtype" in settings else {})}
     chosen = tuple(proxies.get(name).configured(**own) for name in names)
     keywords = {"img_size": IMG_SIZE, "num_classes": NUM_CLASSES, **space.scoring}
-    return EvaluationTask(builder(space), keywords, chosen, images=batch[0], labels=batch[1], **settings)
+    given = {"images": batch[0], "labels": batch[1], "teacher": TEACHER}
+    return EvaluationTask(builder(space), keywords, chosen, **given, **settings)
 
 
 def values(outcomes: list[Outcome]) -> list[tuple[float | None, str, str | None]]:
@@ -167,9 +170,11 @@ class TestProxy:
         )
         architecture = sampled(found, 1)[0]
         model = networks.network(architecture, 0, dtype)
+        images = torch.tensor(batch[0][0]).to(dtype)
+        teacher = FrozenTeacher(TEACHER, torch.device("cpu"), dtype)
         probe = Probe(
-            architecture, model, img_size=IMG_SIZE, images=torch.tensor(batch[0][0]).to(dtype),
-            labels=torch.tensor(batch[1][0]),
+            architecture, model, img_size=IMG_SIZE, images=images, labels=torch.tensor(batch[1][0]),
+            teacher=lambda stages: teacher(images, stages)[1],
         )  # fmt: skip
         before = fingerprint(model)
         with suppress(NotApplicableError):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from raynas.cli import bench, export, reading, scale, score, search, train
+from raynas.cli import bench, distill, export, reading, scale, score, search, train
 from raynas.errors import RaynasError
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ for _function, _name, _epilog in (
     (score.score, "score", score.EXAMPLES),
     (scale.scale, "scale", scale.EXAMPLES),
     (train.train, "train", train.EXAMPLES),
+    (distill.distill, "distill", distill.EXAMPLES),
     (export.export, "export", export.EXAMPLES),
     (reading.report, "report", reading.REPORT_EXAMPLES),
     (reading.list_, "list", reading.LIST_EXAMPLES),

@@ -30,6 +30,13 @@ DataOption = Annotated[
         help="Images: digits, folder:DIR, parquet:FILE, torchvision:NAME:ROOT or random (normal numbers, the default)."
     ),
 ]
+TeacherOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Trained network of scores that compare with one: a training's folder or checkpoint, timm:NAME:FILE, or "
+        "random:NAME."
+    ),
+]
 BatchSizeOption = Annotated[int | None, typer.Option(help="Images that a proxy sees. Default 16.")]
 ImgSizeOption = Annotated[int | None, typer.Option(help="Image side in pixels. Default: the space's own.")]
 NumClassesOption = Annotated[int | None, typer.Option(help="Default: those of the data, else 10.")]

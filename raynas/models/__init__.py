@@ -5,3 +5,4 @@
 
 from raynas.models import as_vit as as_vit
 from raynas.models import autoformer as autoformer
+from raynas.models import resnet as resnet

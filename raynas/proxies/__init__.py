@@ -6,3 +6,4 @@ from raynas.proxies import curve as curve
 from raynas.proxies import jacobian as jacobian
 from raynas.proxies import ntk as ntk
 from raynas.proxies import saliency as saliency
+from raynas.proxies import tvt as tvt

@@ -7,7 +7,7 @@ they are functions of the probe that it calls once and remembers; proxies are ar
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -40,6 +40,7 @@ class Probe:
         images: (B, 3, img_size, img_size), normalised; None where no proxy needs images.
         labels: (B,), class numbers; None where no proxy needs labels.
         max_batch: Most samples in one pass; None: all at once.
+        teacher: Gives the feature maps of some stages of a teacher on the images; None where there is none.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Probe:
         images: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         max_batch: int | None = None,
+        teacher: Callable[[tuple[int, ...]], Sequence[torch.Tensor]] | None = None,
     ) -> None:
         self.architecture = architecture
         self._model = model
@@ -62,6 +64,7 @@ class Probe:
         self.max_batch = max_batch
         self._images = images
         self._labels = labels
+        self._teacher = teacher
         self._passes: dict[Any, Any] = {}
 
     @property
@@ -103,6 +106,16 @@ class Probe:
             raise NotApplicableError("needs labels")
         return self._labels
 
+    def teacher_features(self, stages: Sequence[int]) -> Sequence[torch.Tensor]:
+        """Feature maps (B, C, h, w) of some stages of the teacher on the images; -1 is its last stage.
+
+        Raises:
+            NotApplicableError: There is no teacher, or it has no such stage.
+        """
+        if self._teacher is None:
+            raise NotApplicableError("needs a teacher, which --teacher names")
+        return self._teacher(tuple(stages))
+
     def rng(self) -> np.random.Generator:
         """For curves and perturbations: fresh at every call, equal for all candidates of one repeat."""
         return np.random.default_rng(input_seed(self.score_seed, self.repeat))
@@ -141,7 +154,7 @@ class Proxy:
             compare.
         width_divisor: The network that is scored has the architecture's width divided by it, and the weights of the
             architecture with that width; for spaces that say how they grow.
-        needs_images, needs_labels: What the probe must hold.
+        needs_images, needs_labels, needs_teacher: What the probe must hold.
         shared_draws: Weights are the same numbers for all candidates, instead of a draw for each.
         check: Called with the settings as keywords whenever they are set; raises ConfigError for what is not allowed.
         summary, paper: For people.
@@ -159,6 +172,7 @@ class Proxy:
     width_divisor: int = 1
     needs_images: bool = False
     needs_labels: bool = False
+    needs_teacher: bool = False
     shared_draws: bool = False
     check: Callable[..., None] | None = None
     summary: str = ""

@@ -279,7 +279,7 @@ function showArchitectures() {
     }
     const order = isFront ? `${plural(data.front_size, "architecture", "architectures")} that no other dominates, from the best ${data.objectives[0].name} on. ` : "";
     const cut = isFront && data.front_size > ranking.members.length ? `${whole(ranking.members.length)} of them are on this page. ` : "";
-    const recommended = isSplit ? "The recommendation is the most probable option of every decision in the searcher's final policy. " : "";
+    const recommended = isSplit && data.recommended_reason ? `The recommendation is the searcher's own choice: ${data.recommended_reason}. ` : "";
     note.textContent = `${order}${cut}${recommended}Marked cells differ from the first ranked one; ▴ and ▾ say whether they are larger or smaller.`;
   };
   select.addEventListener("change", () => {

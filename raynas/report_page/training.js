@@ -31,6 +31,7 @@ function showCurves() {
     if (known.length) byId("curves-plots").append(lineFigure({ title, lines: known, bands, x: "epochs", unit: "epoch", last: data.epochs, group, ...more }));
   };
   figure("loss", [line("training", curves.train_loss, 0), line("validation", curves.val_loss, 1), line("moving average", curves.ema_val_loss, 2)]);
+  figure("terms of the loss, before they are weighted", [line("labels", curves.task_loss, 0), line("teacher's feature maps", curves.guidance_loss, 1), line("teacher's logits", curves.logit_loss, 2)]);
   figure("top-1, %", [line("validation", curves.val_top1, 1, 100), line("moving average", curves.ema_val_top1, 2, 100)], { format: (value) => `${value.toFixed(2)} %` });
   figure("learning rate", [line("learning rate", curves.lr, 0)], { isLinear: true, format: (value) => number(value, 3) });
   figure("images a second", [line("images a second", curves.images_per_s, 0)], { isCount: true, low: 0, format: compact });
@@ -44,6 +45,9 @@ function showEpochs() {
   const columnsOf = [
     ["learning rate", "lr", (value) => number(value, 3)],
     ["training loss", "train_loss", number],
+    ["of labels", "task_loss", number],
+    ["of feature maps", "guidance_loss", number],
+    ["of logits", "logit_loss", number],
     ["validation loss", "val_loss", number],
     ["top-1", "val_top1", percentOf],
     ["loss of the average", "ema_val_loss", number],

@@ -29,9 +29,10 @@ class Searcher(Protocol):
     one are the same.
 
     A searcher may have more to say, and is asked where it has these attributes: `recommendation()`, the architecture
-    that it would choose; `family()`, states that its summary lists, as `growth` has them; `progress()`; `is_complete`,
-    whether it has ended as it should and not for want of candidates; `start`, the architecture that all others grow out
-    of, which then has to meet the constraints on costs in place of the space's draws.
+    that it would choose, with `reason`, words that say what this is; `family()`, states that its summary lists, as
+    `growth` has them; `progress()`; `is_complete`, whether it has ended as it should and not for want of candidates;
+    `start`, the architecture that all others grow out of, which then has to meet the constraints on costs in place of
+    the space's draws.
     """
 
     def ask(self, n: int) -> list[Candidate]:

@@ -1,21 +1,35 @@
-"""Random search without replacement (Bergstra and Bengio 2012, JMLR 13): the baseline of all others."""
+"""Random search without replacement (Bergstra and Bengio 2012, JMLR 13): the baseline of all others.
+
+With several objectives it ends with a choice, as training-free searches by two scores do (TVT, arXiv 2311.14337): the
+candidate with the largest weighted sum of the objectives, each normalised over all candidates.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import numpy as np
 
+from raynas.combination import NORMALISATIONS, combined
+from raynas.errors import ConfigError
 from raynas.registry import searchers
 from raynas.results import Candidate, Constraint, Evaluation, Objective
-from raynas.searchers.base import Ledger, Unseen
+from raynas.searchers.base import Ledger, Unseen, check_number, oriented_values
 from raynas.space import Architecture, SearchSpace
 
 
 @searchers.register("random")
 class RandomSearch:
-    """Draws every decision uniformly and never asks an architecture twice; learns nothing, so needs no objective."""
+    """Draws every decision uniformly and never asks an architecture twice; learns nothing, so needs no objective.
+
+    Args:
+        space, objectives, constraints, seed, admits: As for all searchers.
+        combine: How objectives are normalised for the final choice among several: "min_max" or "ranks", see
+            `raynas.combination.combined`.
+        weights: Of the objectives there, in their order; none: all are 1.
+    """
 
     default_window = 64
     is_multi_objective = True
@@ -29,9 +43,21 @@ class RandomSearch:
         *,
         seed: int = 0,
         admits: Callable[[Architecture], bool] | None = None,
+        combine: str = "min_max",
+        weights: tuple[float, ...] = (),
     ) -> None:
+        if combine not in NORMALISATIONS:
+            raise ConfigError(f"combine is {combine!r}; it is one of {', '.join(NORMALISATIONS)}")
+        for weight in weights:
+            check_number("weights", weight, 0.0, math.inf)
+        if weights and (len(weights) != len(objectives) or not any(weights)):
+            raise ConfigError(f"weights are {len(objectives)} numbers, one for each objective, not all 0: {weights!r}")
         self._ledger = Ledger()
         self._unseen = Unseen(space, np.random.default_rng(seed), admits)
+        self._objectives = objectives
+        self._combine = combine
+        self._weights = weights
+        self._pool: list[tuple[int, Architecture, list[float]]] = []
 
     def ask(self, n: int) -> list[Candidate]:
         """Up to n candidates that were not asked before; fewer when none are left."""
@@ -41,9 +67,32 @@ class RandomSearch:
         return candidates
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Check the ids.
+        """Check the ids; of several objectives, keep the values for the choice.
 
         Raises:
             ValueError: An id was never asked, or was told before.
         """
         self._ledger.told(evaluations)
+        if len(self._objectives) < 2:
+            return
+        for evaluation in evaluations:
+            values = oriented_values(self._objectives, evaluation)
+            if values is not None and evaluation.is_feasible:
+                self._pool.append((evaluation.id, evaluation.architecture, values))
+
+    @property
+    def reason(self) -> str:
+        """What the recommendation is."""
+        kind = "ranks" if self._combine == "ranks" else "values, from 0 to 1 over all candidates,"
+        names = " and ".join(objective.name for objective in self._objectives)
+        weights = f" with the weights {', '.join(f'{weight:g}' for weight in self._weights)}" if self._weights else ""
+        return f"the candidate whose {kind} in {names} have the largest sum{weights}"
+
+    def recommendation(self) -> Architecture | None:
+        """The candidate with the best combination of the objectives; None unless there are several with values."""
+        if not self._pool:
+            return None
+        pool = sorted(self._pool, key=lambda entry: entry[0])
+        columns = np.array([values for *_, values in pool]).T
+        best = int(np.argmax(combined(list(columns), weights=self._weights, how=self._combine)))
+        return pool[best][1]

@@ -16,7 +16,8 @@ LAST, BEST = "last.pt", "best.pt"
 CHECKPOINTS = {"last": LAST, "best": BEST}
 
 State = dict[str, Any]
-"""model, ema, optimizer, scaler (state dicts or None), epoch and step to go on with, history, identity, sums."""
+"""model, ema, companion, optimizer, scaler (state dicts or None), epoch and step to go on with, history, identity,
+sums."""
 
 
 def checkpoint_folder(folder: Path) -> Path:
@@ -75,7 +76,7 @@ def trained_weights(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Weights by name from a checkpoint, a plain state dict, or a safetensors file.
+    """Weights by name from a checkpoint, a state dict, plain or under that name, or a safetensors file.
 
     Raises:
         StoreError: The file cannot be read as one of them.
@@ -95,6 +96,8 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         raise StoreError(f"cannot read weights {path}: {' '.join(str(error).split())[:200]}") from error
     if isinstance(content, dict) and "model" in content:
         content = trained_weights(content)
+    elif isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise StoreError(f"{path} holds no weights by name")
     return content

@@ -88,6 +88,14 @@ class TrainConfig(Config):
         None, description="EPOCH:STRIDE[:DILATION],... or as-vit, the published schedule scaled to the epochs"
     )
     weights: str | None = Field(None, description="file of weights to start from; default: a fresh initialisation")
+
+    teacher: str | None = Field(None, description="network to learn from: a training, timm:NAME:FILE or random:NAME")
+    guidance_weight: float = Field(2.5, ge=0, description="of the difference of feature maps")
+    guidance_pairs: str | None = Field(None, description="BLOCK:STAGE,...; default: all stages, evenly spaced blocks")
+    logit_weight: float = Field(0.0, ge=0, le=1, description="of the teacher's logits; the task has the rest")
+    temperature: float = Field(1.0, gt=0, description="of the teacher's soft targets")
+    logit_targets: Literal["soft", "hard"] = Field("soft", description="the teacher's probabilities, or its classes")
+
     seed: int = Field(0, ge=0)
 
     workers: int | None = Field(None, ge=0, description="data-parallel processes; 0: this process")
@@ -105,6 +113,9 @@ class TrainConfig(Config):
         return {name: value if (own := getattr(self, name)) is None else own for name, value in preset.items()}
 
 
+DISTILLATION = ("guidance_weight", "guidance_pairs", "logit_weight", "temperature", "logit_targets")
+"""Settings that go with a teacher."""
+
 WITHOUT_EFFECT = (
     "workers",
     "min_workers",
@@ -114,9 +125,10 @@ WITHOUT_EFFECT = (
     "loader_processes",
     "checkpoint_every_s",
     "loggers",
-    "data",  # by its labels, not by its path
+    "data",  # by its labels, not by its path; likewise what follows
     "val_data",
     "weights",
+    "teacher",
     "accumulation",
 )
 """Settings that change no more than rounding, and may differ when a training is resumed."""

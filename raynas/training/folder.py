@@ -24,6 +24,9 @@ METRICS = pa.schema(
         ("epoch", pa.int32()),
         ("lr", pa.float64()),
         ("train_loss", pa.float64()),
+        ("task_loss", pa.float64()),
+        ("guidance_loss", pa.float64()),
+        ("logit_loss", pa.float64()),
         ("val_loss", pa.float64()),
         ("val_top1", pa.float64()),
         ("ema_val_loss", pa.float64()),
@@ -38,7 +41,8 @@ METRICS = pa.schema(
         ("seconds", pa.float64()),
     ]
 )
-"""Of metrics.parquet; top-1 are fractions, `macs` of a forward pass of one image, `seconds` since the start."""
+"""Of metrics.parquet; top-1 are fractions, `macs` of a forward pass of one image, `seconds` since the start. Terms of
+the loss of a distillation stand between `train_loss` and `val_loss`, before they are weighted; else they are null."""
 
 
 @dataclass(frozen=True, repr=False)

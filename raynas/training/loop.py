@@ -1,6 +1,7 @@
 """The one training loop: mixed precision, accumulation, moving averages, evaluation, checkpoints, several workers.
 
-A recipe supplies the loss and changes the model from epoch to epoch. A training is a function of its task: it can be
+A recipe supplies the loss and changes the model from epoch to epoch; it may bring a companion, modules that are trained
+beside the model and are no part of it. A training is a function of its task: it can be
 stopped after any step and goes on with the same images, learning rates and random draws, on any number of workers.
 
 Letters: B images of a step over all workers, W workers, A passes of a worker in a step.
@@ -37,7 +38,7 @@ from raynas.training.checkpoints import (
 )
 from raynas.training.folder import counted_top1
 from raynas.training.images import Images, eval_loader, eval_transform, seed_generators, train_loader, train_transform
-from raynas.training.recipe import Recipe
+from raynas.training.recipe import Loss, Recipe
 
 Row = dict[str, Any]
 """What is known of a finished epoch; the columns of metrics.parquet."""
@@ -190,7 +191,10 @@ class _Training:
         self.checkpoints = checkpoint_folder(folder)
         self.recipe = task.recipe()
         self.model = _built(task).to(place.device)
-        self.optimizer = create_optimizer_v2(self.model, **task.optimizer)
+        seed_generators(task.seed, "companion")
+        self.companion = self.recipe.companion(self.model)
+        self.objective = _Objective(self.model, self.companion, self.recipe)
+        self.optimizer = create_optimizer_v2(self.objective, **task.optimizer)
         self.scheduler, _ = create_scheduler_v2(
             self.optimizer, num_epochs=task.epochs, step_on_epochs=False, updates_per_epoch=task.steps, **task.schedule
         )
@@ -202,7 +206,8 @@ class _Training:
         self._restore()
         self.reached = (self.first_epoch, self.first_step)
         # Made after the weights are loaded, since it sends those of the first worker to the others.
-        self.parallel = _data_parallel(self.model, place)
+        self.parallel = _data_parallel(self.objective, place)
+        self.statistics = _running_statistics(self.model)
 
         self._seconds_before = self.history[-1]["seconds"] if self.history else 0.0
         self._seconds_before += self.sums.seconds
@@ -267,6 +272,7 @@ class _Training:
         task, place = self.task, self.place
         started = perf_counter()
         total = torch.zeros((), device=place.device)
+        terms: dict[str, Any] = {}
         waited = 0.0
         for number in range(task.accumulation):
             before = perf_counter()
@@ -280,24 +286,28 @@ class _Training:
             is_last = number == task.accumulation - 1
             with self._no_exchange(is_last):
                 with self._mixed_precision():
-                    loss = self.recipe.loss(self.parallel, images, labels)
+                    loss: Loss = self.parallel(images, labels)
                 # Workers' gradients are averaged, and pieces may differ by an image.
                 share = len(labels) * place.world / task.batch_size
-                self.scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
-            total += loss.detach().float() * share
+                self.scaler.scale(loss.total * share).backward()  # type: ignore[no-untyped-call]
+            total += loss.total.detach().float() * share
+            for name, term in loss.terms.items():
+                terms[name] = terms.get(name, 0.0) + term.detach().float() * share
         self.scaler.unscale_(self.optimizer)
         if task.clip_grad is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), task.clip_grad)
+            nn.utils.clip_grad_norm_(self.objective.parameters(), task.clip_grad)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.statistics and place.world > 1:
+            _average_over_workers(self.statistics, place)
         updates = epoch * task.steps + step + 1
         if self.ema is not None:
             self.ema.update(self.model, step=updates)
         self.sums.lr = self.optimizer.param_groups[0]["lr"]
         self.scheduler.step_update(updates)
         self._loss = total
-        self.sums.add(total, waited, perf_counter() - started)
+        self.sums.add(total, terms, waited, perf_counter() - started)
         self._images += task.batch_size
         self._pace.setdefault(self._macs(epoch), _Pace()).add(perf_counter() - started)
 
@@ -305,6 +315,7 @@ class _Training:
         sums, task = self.sums, self.task
         started = perf_counter()
         loss = self._shared_loss(epoch) / max(sums.steps, 1)
+        terms = {name: value / max(sums.steps, 1) for name, value in self._shared_terms().items()}
         train_s = sums.seconds
         val_loss, val_top1 = self._evaluated(self.model, evaluation)
         ema_loss, ema_top1 = (None, None) if self.ema is None else self._evaluated(self.ema.module, evaluation)
@@ -313,6 +324,7 @@ class _Training:
             "epoch": epoch,
             "lr": sums.lr,
             "train_loss": loss,
+            **terms,
             "val_loss": val_loss,
             "val_top1": val_top1,
             "ema_val_loss": ema_loss,
@@ -351,6 +363,10 @@ class _Training:
             )
         return loss
 
+    def _shared_terms(self) -> dict[str, float]:
+        """The sums of the terms of the steps' losses, averaged over the workers."""
+        return {name: _mean_over_workers(value, self.place) for name, value in self.sums.terms.items()}
+
     @torch.no_grad()
     def _evaluated(self, model: nn.Module, evaluation: Any) -> tuple[float, float]:
         """Mean cross-entropy and top-1 accuracy over all images."""
@@ -380,6 +396,8 @@ class _Training:
             raise TrainingError(f"{path} is of another training than this one")
         check_weights(self.model, state["model"], str(path))
         self.model.load_state_dict(state["model"])
+        if self.companion is not None:
+            self.companion.load_state_dict(state["companion"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
@@ -392,6 +410,7 @@ class _Training:
     def _save_within(self, epoch: int) -> None:
         """Save in the middle of an epoch, with the loss of all workers; all of them come here after the same step."""
         self.sums.loss = self._shared_loss(epoch)
+        self.sums.terms = dict(self._shared_terms())
         self._save(LAST)
 
     def _save(self, *names: str) -> None:
@@ -401,6 +420,7 @@ class _Training:
         state: State = {
             "model": self.model.state_dict(),
             "ema": None if self.ema is None else self.ema.module.state_dict(),
+            "companion": None if self.companion is None else self.companion.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "epoch": self.reached[0],
@@ -509,15 +529,40 @@ class _Sums:
     seconds: float = 0.0
     steps: int = 0
     lr: float = 0.0
+    terms: dict[str, Any] = field(default_factory=dict)
 
-    def add(self, loss: torch.Tensor, waited: float, seconds: float) -> None:
+    def add(self, loss: torch.Tensor, terms: Mapping[str, torch.Tensor], waited: float, seconds: float) -> None:
         self.loss = self.loss + loss.double()
+        for name, term in terms.items():
+            self.terms[name] = self.terms.get(name, 0.0) + term.double()
         self.waited += waited
         self.seconds += seconds
         self.steps += 1
 
     def plain(self) -> dict[str, Any]:
-        return {**vars(self), "loss": float(self.loss)}
+        return {
+            **vars(self),
+            "loss": float(self.loss),
+            "terms": {name: float(value) for name, value in self.terms.items()},
+        }
+
+
+class _Objective(nn.Module):
+    """The loss as a module: whatever is trained is in it, and gradients of several workers meet in its pass."""
+
+    def __init__(self, model: nn.Module, companion: nn.Module | None, recipe: Recipe) -> None:
+        super().__init__()
+        self.model = model
+        self.companion = companion
+        self.recipe = recipe
+
+    def forward(self, images: torch.Tensor, labels: torch.Tensor) -> Loss:
+        return self.recipe.loss(self.model, images, labels)
+
+    def no_weight_decay(self) -> set[str]:
+        """As the model says, for timm."""
+        own: Any = getattr(self.model, "no_weight_decay", set)
+        return {f"model.{name}" for name in own()}
 
 
 def _built(task: TrainingTask) -> nn.Module:
@@ -530,11 +575,26 @@ def _built(task: TrainingTask) -> nn.Module:
     return model
 
 
-def _data_parallel(model: nn.Module, place: Place) -> nn.Module:
+def _data_parallel(objective: nn.Module, place: Place) -> nn.Module:
     if place.world == 1:
-        return model
+        return objective
     devices = [place.device] if place.device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(model, device_ids=devices)
+    # Buffers are averaged after each step, where torch would take those of the first worker.
+    return nn.parallel.DistributedDataParallel(objective, device_ids=devices, broadcast_buffers=False)
+
+
+def _running_statistics(model: nn.Module) -> list[torch.Tensor]:
+    """Means and variances that BatchNorms keep of all batches."""
+    ends = ("running_mean", "running_var")
+    return [buffer for name, buffer in model.named_buffers() if name.rpartition(".")[2] in ends]
+
+
+def _average_over_workers(buffers: list[torch.Tensor], place: Place) -> None:
+    """So that all workers evaluate, average and store the same network, made from the images of all of them."""
+    joined = torch.cat([buffer.flatten() for buffer in buffers]) / place.world
+    dist.all_reduce(joined)
+    for buffer, values in zip(buffers, torch.split(joined, [one.numel() for one in buffers]), strict=True):
+        buffer.copy_(values.view_as(buffer))
 
 
 def _mean_over_workers(value: Any, place: Place) -> float:

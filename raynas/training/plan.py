@@ -19,12 +19,15 @@ from raynas.cost import cost
 from raynas.data import ImageDataset, open_dataset
 from raynas.errors import ConfigError, StoreError
 from raynas.models.build import builder
+from raynas.models.feature_maps import feature_widths
 from raynas.registry import spaces
 from raynas.retokenization import Phase, check_schedule, parse_schedule, phase_macs
 from raynas.seeds import seed_from
 from raynas.space import Architecture, SearchSpace
+from raynas.teachers import FrozenTeacher, Teacher, evenly_spaced_pairs, parse_pairs, read_teacher
 from raynas.training.checkpoints import check_weights, read_weights
-from raynas.training.config import BASE_BATCH_SIZE, BASE_LR, WITHOUT_EFFECT, TrainConfig
+from raynas.training.config import BASE_BATCH_SIZE, BASE_LR, DISTILLATION, WITHOUT_EFFECT, TrainConfig
+from raynas.training.distillation import Distillation, Guidance
 from raynas.training.images import train_transform
 from raynas.training.loop import TrainingTask
 from raynas.training.recipe import Classification, Recipe
@@ -46,6 +49,8 @@ class TrainingPlan:
         rows, val_rows: Of either.
         label_names: In label order; empty if unknown.
         data_hash: Of the labels of all rows, so that another set is noticed.
+        teacher: To learn from.
+        guidance: Blocks of the student and stages of the teacher whose feature maps are compared.
     """
 
     config: TrainConfig
@@ -60,6 +65,8 @@ class TrainingPlan:
     val_rows: np.ndarray
     label_names: tuple[str, ...]
     data_hash: str
+    teacher: Teacher | None = None
+    guidance: tuple[Guidance, ...] = ()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -89,13 +96,25 @@ class TrainingPlan:
         """Makes the recipe on a worker."""
         augmentation = self.config.augmentation()
         phases = [Phase(epoch, stride, dilation or 1) for epoch, stride, dilation, _ in self.phases if stride]
-        return partial(
+        classification = partial(
             Classification,
             self.config.num_classes or 0,
             label_smoothing=self.config.label_smoothing,
             mixup=augmentation["mixup"],
             cutmix=augmentation["cutmix"],
             phases=phases,
+        )
+        if self.teacher is None:
+            return classification
+        return partial(
+            Distillation,
+            classification,
+            self.teacher,
+            guidance=self.guidance,
+            guidance_weight=self.config.guidance_weight,
+            logit_weight=self.config.logit_weight,
+            temperature=self.config.temperature,
+            targets=self.config.logit_targets,
         )
 
     def task(self, device: str, *, threads: int | None, loader_processes: int) -> TrainingTask:
@@ -147,9 +166,12 @@ class TrainingPlan:
 
     def identity(self) -> dict[str, Any]:
         """What a resumed training must share with the stored one."""
-        settings = self.config.model_dump(exclude={*WITHOUT_EFFECT, "architecture", "augment", "retokenize"})
+        settings = self.config.model_dump(
+            exclude={*WITHOUT_EFFECT, *DISTILLATION, "architecture", "augment", "retokenize"}
+        )
         return {
             **settings,
+            **self._distillation(),
             **self.config.augmentation(),
             "architecture": self.architecture.to_json(),
             "model_version": self.space.model_version,
@@ -157,6 +179,13 @@ class TrainingPlan:
             "images": self.data_hash,
             "weights": self.config.weights and _file_hash(Path(self.config.weights)),
         }
+
+    def _distillation(self) -> dict[str, Any]:
+        """Nothing without a teacher, so that such trainings are what they were before there were teachers."""
+        if self.teacher is None:
+            return {}
+        settings = {name: getattr(self.config, name) for name in DISTILLATION}
+        return {"teacher": self.teacher.label, **settings}
 
     def model(self) -> dict[str, Any]:
         """What run.yaml says of the model."""
@@ -185,7 +214,7 @@ def make_training_plan(config: TrainConfig, *, space: SearchSpace | None = None)
         SpaceError: An architecture that cannot be built.
         ConfigError: Values that do not go together; classes of the data and of the head that differ.
         DataError: Images that cannot be opened.
-        StoreError: Weights to start from that are those of another architecture.
+        StoreError: Weights to start from, or of a teacher, that are those of another architecture.
     """
     space = space or spaces.get(config.space)
     architecture = space.read(config.architecture)
@@ -210,8 +239,12 @@ def make_training_plan(config: TrainConfig, *, space: SearchSpace | None = None)
     _check_optimizer(config.optimizer)
     train_transform(img_size, config.augmentation())
     phases, macs = _phases(config, space, architecture)
+    teacher, guidance = _teacher(config, space, architecture, None if data.source == "random" else num_classes)
     plan = TrainingPlan(
-        config=config.resolved(retokenize=tuple(phase[:3] for phase in phases if phase[1]) or None),
+        config=config.resolved(
+            retokenize=tuple(phase[:3] for phase in phases if phase[1]) or None,
+            guidance_pairs=",".join(f"{block}:{stage}" for block, stage in (one.pair for one in guidance)) or None,
+        ),
         space=space,
         architecture=architecture,
         num_params=cost(space, architecture, "num_params", img_size=img_size, num_classes=num_classes),
@@ -223,6 +256,8 @@ def make_training_plan(config: TrainConfig, *, space: SearchSpace | None = None)
         val_rows=val_rows,
         label_names=tuple(data.label_names),
         data_hash=blake2b(labels.tobytes() + val_labels.tobytes(), digest_size=8).hexdigest(),
+        teacher=teacher,
+        guidance=guidance,
     )
     if config.weights is not None:
         check_weights(_on_meta(plan), read_weights(Path(config.weights)), config.weights)
@@ -308,6 +343,48 @@ def _phases(
     schedule = check_schedule(schedule, img_size=config.img_size or 0, kernel=kernel, epochs=config.epochs)
     counts = phase_macs(space, architecture, schedule, **size)
     return tuple((p.epoch, p.stride, p.dilation, n) for p, n in zip(schedule, counts, strict=True)), macs
+
+
+def _teacher(
+    config: TrainConfig, space: SearchSpace, architecture: Architecture, num_classes: int | None
+) -> tuple[Teacher | None, tuple[Guidance, ...]]:
+    """The teacher, and the pairs of feature maps to compare."""
+    if config.teacher is None:
+        if given := [name for name in DISTILLATION if getattr(config, name) != TrainConfig.model_fields[name].default]:
+            raise ConfigError(f"{', '.join(given)} go with a teacher, and none is given")
+        return None, ()
+    if not (config.guidance_weight or config.logit_weight):
+        raise ConfigError("guidance_weight and logit_weight are both 0: nothing would be learned from the teacher")
+    teacher = read_teacher(config.teacher, num_classes=num_classes)
+    if config.logit_weight and teacher.num_classes != config.num_classes:
+        raise ConfigError(
+            f"logit_weight needs a teacher with the {config.num_classes} classes of the images, not "
+            f"{teacher.num_classes}"
+        )
+    if not config.guidance_weight:
+        return teacher, ()
+    with torch.device("meta"):
+        student = builder(space)(architecture, **_model_settings(space, config))
+        try:
+            blocks = feature_widths(student, config.img_size or 0)
+        except ValueError as error:
+            raise ConfigError(f"the student has no feature maps to guide: {error}") from None
+    # Not on the meta device, on which some of timm's models cannot be built.
+    stages = feature_widths(FrozenTeacher(teacher, torch.device("cpu")).model, teacher.img_size)
+    if not blocks:
+        raise ConfigError(f"models of the space {space.name!r} do not say where their blocks are: guidance_weight is 0")
+    if not stages:
+        raise ConfigError(f"teacher {teacher.name} has no stages with known feature maps: guidance_weight is 0")
+    pairs = (
+        parse_pairs(config.guidance_pairs) if config.guidance_pairs else evenly_spaced_pairs(len(blocks), len(stages))
+    )
+    for block, stage in pairs:
+        if block >= len(blocks) or stage >= len(stages):
+            raise ConfigError(
+                f"pair {block}:{stage} is beyond the {len(blocks)} blocks of the student or the {len(stages)} stages "
+                f"of the teacher {teacher.name}, counted from 0"
+            )
+    return teacher, tuple(Guidance((block, stage), (blocks[block], stages[stage])) for block, stage in pairs)
 
 
 def _model_settings(space: SearchSpace, config: TrainConfig) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,18 +12,42 @@ from torch import nn
 from raynas.retokenization import Phase, phase_at
 
 
+class Loss(NamedTuple):
+    """What is minimised, and the terms that a report shows of it.
+
+    Args:
+        total: A number, with its gradient.
+        terms: Numbers by name, without gradient and before they are weighted; the name of a column of metrics.parquet.
+    """
+
+    total: torch.Tensor
+    terms: Mapping[str, torch.Tensor] = {}
+
+
 class Recipe(Protocol):
     """Supplies the loss and its targets; made anew on every worker from plain values."""
+
+    def companion(self, model: nn.Module) -> nn.Module | None:
+        """What is trained beside the model and left behind with the training, such as adapters to a teacher.
+
+        Called once, before anything else. Its parameters are optimised and stored in checkpoints, and their gradients
+        are exchanged among workers, as those of the model are.
+
+        Args:
+            model: On its device; the one that every later call gets, save for `start_epoch`, which also gets the moving
+                average.
+        """
+        ...
 
     def start_epoch(self, model: nn.Module, epoch: int) -> None:
         """Change the model for an epoch (from 0); called before its first step, and again when a run is resumed."""
         ...
 
-    def loss(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def loss(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Loss:
         """The mean loss over a piece of a batch.
 
         Args:
-            model: To be called as it is; gradients of several workers meet in it.
+            model: To be called.
             images: (b, 3, img_size, img_size), normalised; may be overwritten.
             labels: (b,) class numbers.
         """
@@ -57,15 +81,28 @@ class Classification:
 
             self._mixup = Mixup(mixup, cutmix, label_smoothing=label_smoothing, num_classes=num_classes)
 
+    def companion(self, model: nn.Module) -> None:
+        """Nothing is trained beside the model."""
+
     def start_epoch(self, model: nn.Module, epoch: int) -> None:
         """Set the patch stride of the epoch."""
         if self._phases:
             phase = phase_at(self._phases, epoch)
             model.retokenize(phase.stride, phase.dilation)  # type: ignore[operator]
 
-    def loss(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def loss(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Loss:
         """See Recipe."""
+        images, targets = self.mixed(images, labels)
+        return Loss(self.cross_entropy(model(images), targets))
+
+    def mixed(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images after Mixup or CutMix, with shares of the classes (b, classes); or as they are, with class numbers."""
         if self._mixup is None:
-            return F.cross_entropy(model(images), labels, label_smoothing=self._label_smoothing)
-        images, targets = self._mixup(images, labels)
-        return F.cross_entropy(model(images), targets)
+            return images, labels
+        mixed: tuple[torch.Tensor, torch.Tensor] = self._mixup(images, labels)
+        return mixed
+
+    def cross_entropy(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The mean over a piece, with targets from `mixed`, in which Mixup has smoothed the labels already."""
+        smoothing = self._label_smoothing if self._mixup is None else 0.0
+        return F.cross_entropy(logits, targets, label_smoothing=smoothing)

@@ -81,7 +81,9 @@ def execute_training(
         signals.install()  # Ray has taken them
         stack.enter_context(held(folder))
         check_folder(folder, plan.identity(), resume=resume, kind=KIND)
-        write_text(folder / "run.yaml", described(KIND, plan.config.model_dump(), plan.identity(), model=plan.model()))
+        teacher = {} if plan.teacher is None else {"teacher": plan.teacher.described()}
+        description = described(KIND, plan.config.model_dump(), plan.identity(), model=plan.model(), **teacher)
+        write_text(folder / "run.yaml", description)
         return run.carry_out(lambda: bool(signals.received) or is_stopped(), signals.received)
 
 

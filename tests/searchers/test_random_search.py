@@ -7,8 +7,9 @@ import pytest
 from scipy.stats import chisquare
 from toy_spaces import grid, layers, maximize_score, single_decision, stages
 
+from raynas.errors import ConfigError
 from raynas.registry import searchers
-from raynas.results import Evaluation
+from raynas.results import Evaluation, Objective, Status
 from raynas.searchers import RandomSearch
 from raynas.searchers.base import Unseen
 
@@ -73,3 +74,50 @@ def test_results_change_nothing() -> None:
     first = told.ask(1)[0]
     told.tell([Evaluation(first.id, first.architecture, scores={"score": 5.0})])
     assert [first, *told.ask(5)] == untold.ask(6)
+
+
+TWO = (Objective("score"), Objective("cost", maximize=False))
+
+
+def recommended(rows: list[tuple[float, float]], **settings: object) -> int | None:
+    """Number of the candidate that is recommended after these scores and costs."""
+    searcher = RandomSearch(stages, TWO, **settings)  # type: ignore[arg-type]
+    candidates = searcher.ask(len(rows))
+    for candidate, (score, cost) in reversed(list(zip(candidates, rows, strict=True))):
+        status = Status.OK if score == score else Status.NON_FINITE
+        values = {"score": score, "cost": cost} if status is Status.OK else {"cost": cost}
+        searcher.tell([Evaluation(candidate.id, candidate.architecture, status, values)])
+    chosen = searcher.recommendation()
+    return None if chosen is None else [candidate.architecture for candidate in candidates].index(chosen)
+
+
+def test_several_objectives_end_in_a_choice_by_their_normalised_sum() -> None:
+    rows = [(0.0, 0.0), (10.0, 1e6), (9.0, 4e5), (float("nan"), -1e9)]
+    assert recommended(rows) == 2  # 0 + 1, 1 + 0, 0.9 + 0.6
+    assert recommended(rows, weights=(1.0, 3.0)) == 0
+    assert recommended(rows, weights=(5.0, 1.0)) == 2
+    assert recommended(rows, weights=(9.0, 1.0)) == 1
+    assert recommended([(0.0, 0.0), (1.0, 5.0), (100.0, 6.0), (2.0, 4.0)], combine="ranks") == 3
+    assert recommended([(1.0, 1.0), (1.0, 1.0)]) == 0
+    assert recommended([(float("nan"), 1.0)]) is None
+
+
+def test_one_objective_ends_in_no_choice_of_its_own() -> None:
+    searcher = RandomSearch(stages, maximize_score)
+    (candidate,) = searcher.ask(1)
+    searcher.tell([Evaluation(candidate.id, candidate.architecture, scores={"score": 1.0})])
+    assert searcher.recommendation() is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"combine": "product"}, "combine is 'product'; it is one of min_max, ranks"),
+        ({"weights": (1.0,)}, "weights are 2 numbers, one for each objective"),
+        ({"weights": (0.0, 0.0)}, "not all 0"),
+        ({"weights": (1.0, -1.0)}, "weights is a number from 0"),
+    ],
+)
+def test_settings_of_the_choice_are_checked(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        RandomSearch(stages, TWO, **settings)  # type: ignore[arg-type]

@@ -1,0 +1,73 @@
+"""Feature maps of a network's blocks, taken from a pass through it.
+
+Letters: B images, C channels, h and w sides of the grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from raynas.models.roles import Block, roles_of
+
+
+def with_feature_maps(
+    model: nn.Module, images: torch.Tensor, blocks: Sequence[Block]
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """The network's output, and the feature maps (B, C, h, w) of some of its blocks from the same pass.
+
+    Args:
+        model: Left without hooks.
+        images: What it takes.
+        blocks: Of its roles.
+
+    Raises:
+        ValueError: The tokens of a block form no square grid.
+    """
+    outputs: dict[int, torch.Tensor] = {}
+
+    def keep(number: int) -> Callable[[nn.Module, Any, torch.Tensor], None]:
+        def hook(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+            outputs[number] = output
+
+        return hook
+
+    handles = [block.module.register_forward_hook(keep(i)) for i, block in enumerate(blocks)]
+    try:
+        result: torch.Tensor = model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return result, [block.feature_map(outputs[i]) for i, block in enumerate(blocks)]
+
+
+def feature_widths(model: nn.Module, img_size: int) -> list[int]:
+    """Channels of the feature map of every block of a network, which may be on the meta device.
+
+    Raises:
+        ValueError: The tokens of a block form no square grid.
+    """
+    device = next(model.parameters()).device
+    is_training = model.training
+    with torch.no_grad():
+        images = torch.zeros(1, 3, img_size, img_size, device=device)
+        _, maps = with_feature_maps(model.eval(), images, roles_of(model).blocks)
+    model.train(is_training)
+    return [found.shape[1] for found in maps]
+
+
+def resized_to_larger(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two feature maps, each resized (bilinear) to the larger height and the larger width of both."""
+    size = max(first.shape[2], second.shape[2]), max(first.shape[3], second.shape[3])
+    return resized(first, size), resized(second, size)
+
+
+def resized(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """(B, C, h, w) to (B, C, *size), bilinear by the centres of pixels; the same tensor where it has that size."""
+    if tuple(maps.shape[2:]) == size:
+        return maps
+    return F.interpolate(maps, size, mode="bilinear", align_corners=False)

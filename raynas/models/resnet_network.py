@@ -1,0 +1,96 @@
+"""ResNets for small images (He 2015, arXiv 1512.03385, section 4.2): three stages of basic blocks.
+
+Where the width grows, shortcuts are the identity at every other pixel, with zeros for the new channels (the paper's
+option A), so that they have no parameters.
+
+Tensor letters: B images, C channels, S image side.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class BasicBlock(nn.Module):
+    """Two convolutions, each with its BatchNorm, and a shortcut around both.
+
+    Args:
+        before: Channels of the input.
+        width: Channels of the output, at least as many.
+        stride: Of the first convolution and the shortcut.
+    """
+
+    def __init__(self, before: int, width: int, stride: int, **factory: Any) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, width, 3, stride, padding=1, bias=False, **factory)
+        self.bn1 = nn.BatchNorm2d(width, **factory)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False, **factory)
+        self.bn2 = nn.BatchNorm2d(width, **factory)
+        self.stride = stride
+        self.new_channels = width - before
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, before, S, S) to (B, width, S / stride, S / stride), rounded up."""
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.stride > 1:
+            x = x[:, :, :: self.stride, :: self.stride]
+        if self.new_channels:
+            x = F.pad(x, (0, 0, 0, 0, 0, self.new_channels))
+        return F.relu(x + y)
+
+
+class ResNetNetwork(nn.Module):
+    """A ResNet for images of about 32 pixels, of any side; weights are He's normal ones, biases 0.
+
+    Args:
+        depth: Layers with weights, 6 n + 2 for n blocks a stage.
+        width: Channels of stage 1; stages 2 and 3 have twice and four times as many.
+        num_classes: Outputs of the head.
+        in_chans: Channels of the images.
+        device, dtype: Of the parameters. On the meta device they get no values.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        width: int,
+        *,
+        num_classes: int,
+        in_chans: int = 3,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        blocks = (depth - 2) // 6
+        self.conv1 = nn.Conv2d(in_chans, width, 3, padding=1, bias=False, **factory)
+        self.bn1 = nn.BatchNorm2d(width, **factory)
+        stages = []
+        before = width
+        for stage in range(3):
+            after, stride = width << stage, 1 if stage == 0 else 2
+            first = BasicBlock(before, after, stride, **factory)
+            stages.append(nn.Sequential(first, *(BasicBlock(after, after, 1, **factory) for _ in range(blocks - 1))))
+            before = after
+        self.stages = nn.Sequential(*stages)
+        self.fc = nn.Linear(before, num_classes, **factory)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        nn.init.kaiming_normal_(self.fc.weight, nonlinearity="linear")
+        nn.init.zeros_(self.fc.bias)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Mean over the pixels of stage 3, (B, in_chans, S, S) to (B, 4 width)."""
+        x = F.relu(self.bn1(self.conv1(images)))
+        pooled: torch.Tensor = self.stages(x).mean((2, 3))
+        return pooled
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits, (B, num_classes)."""
+        logits: torch.Tensor = self.fc(self.features(images))
+        return logits
