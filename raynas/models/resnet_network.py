@@ -30,17 +30,19 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(width, **factory)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False, **factory)
         self.bn2 = nn.BatchNorm2d(width, **factory)
+        self.act = nn.ReLU()
         self.stride = stride
         self.new_channels = width - before
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, before, S, S) to (B, width, S / stride, S / stride), rounded up."""
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        y = self.bn2(self.conv2(self.act(self.bn1(self.conv1(x)))))
         if self.stride > 1:
             x = x[:, :, :: self.stride, :: self.stride]
         if self.new_channels:
             x = F.pad(x, (0, 0, 0, 0, 0, self.new_channels))
-        return F.relu(x + y)
+        z: torch.Tensor = self.act(x + y)
+        return z
 
 
 class ResNetNetwork(nn.Module):
@@ -69,6 +71,7 @@ class ResNetNetwork(nn.Module):
         blocks = (depth - 2) // 6
         self.conv1 = nn.Conv2d(in_chans, width, 3, padding=1, bias=False, **factory)
         self.bn1 = nn.BatchNorm2d(width, **factory)
+        self.act = nn.ReLU()
         stages = []
         before = width
         for stage in range(3):
@@ -86,7 +89,7 @@ class ResNetNetwork(nn.Module):
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Mean over the pixels of stage 3, (B, in_chans, S, S) to (B, 4 width)."""
-        x = F.relu(self.bn1(self.conv1(images)))
+        x = self.act(self.bn1(self.conv1(images)))
         pooled: torch.Tensor = self.stages(x).mean((2, 3))
         return pooled
 

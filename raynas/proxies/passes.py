@@ -8,6 +8,7 @@ Letters: B images, N tokens, C channels, O and I outputs and inputs of a layer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,12 @@ def weight_layers(model: nn.Module) -> list[Any]:
     """All linear layers and convolutions, each weight once, in the order of the modules."""
     found = {id(m.weight): m for m in reversed(list(model.modules())) if isinstance(m, nn.Linear | nn.Conv2d)}
     return list(reversed(found.values()))
+
+
+def sum_of_weight_norms(model: nn.Module) -> float:
+    """Frobenius norms of the weights of all linear layers and convolutions added up."""
+    weights = [layer.weight.detach() for layer in weight_layers(model)]
+    return math.fsum(float(torch.linalg.vector_norm(weight, dtype=torch.float64)) for weight in weights)
 
 
 def roles(probe: Probe) -> Roles:

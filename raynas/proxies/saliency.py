@@ -23,6 +23,7 @@ from raynas.proxies.passes import (
     logits,
     requiring_gradients,
     roles,
+    sum_of_weight_norms,
     weight_layers,
 )
 from raynas.proxies.probe import Probe, proxy
@@ -82,12 +83,7 @@ def l2_norm(probe: Probe) -> float:
 
     At initialisation nearly a function of the layers' sizes. TVT's student capability is the same number.
     """
-    return sum_of_norms([layer.weight for layer in weight_layers(probe.model)])
-
-
-def sum_of_norms(tensors: Sequence[Tensor]) -> float:
-    """Sum of the Frobenius norms."""
-    return float(sum(torch.linalg.vector_norm(tensor.detach(), dtype=torch.float64) for tensor in tensors))
+    return sum_of_weight_norms(probe.model)
 
 
 @proxy("grasp", needs_images=True, needs_labels=True, paper="arXiv 2002.07376, arXiv 2101.08134")

@@ -12,15 +12,13 @@ Letters: B images, C channels, h and w sides of the grid.
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from raynas.errors import ConfigError, NotApplicableError
 from raynas.models.feature_maps import resized_to_larger, with_feature_maps
 from raynas.models.roles import roles_of
+from raynas.proxies.passes import sum_of_weight_norms
 from raynas.proxies.probe import Probe, proxy
 from raynas.teachers import Pair, parse_pairs
 
@@ -123,13 +121,3 @@ def attention_map(features: torch.Tensor) -> torch.Tensor:
     (B, C, h, w) to (B, h w), not negative.
     """
     return F.normalize(features.square().mean(1).flatten(1), dim=1, eps=_EPS)
-
-
-def sum_of_weight_norms(model: nn.Module) -> float:
-    """Frobenius norms of the weights of all convolutions and linear layers, the head's too, added up.
-
-    Biases, norms, tokens and position embeddings are left out.
-    """
-    weights = [module.weight for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    with torch.no_grad():
-        return math.fsum(float(torch.linalg.vector_norm(weight, dtype=torch.float64)) for weight in weights)
