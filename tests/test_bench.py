@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -239,3 +241,13 @@ def test_bad_input_is_refused_before_anything_is_written(
 def test_a_folder_without_a_benchmark_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"holds no benchmark of proxies: it has no bench\.yaml"):
         raynas.load_bench(tmp_path)
+
+
+@pytest.mark.parametrize("heavy", ["torch", "ray"])
+def test_reading_and_reporting_need_neither_torch_nor_ray(whole: raynas.Bench, heavy: str) -> None:
+    script = (
+        "import sys, raynas.report, raynas.bench\n"
+        f"raynas.report.write_report(__import__('pathlib').Path({str(whole.folder)!r}))\n"
+        f"assert {heavy!r} not in sys.modules, 'imported'"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -218,6 +218,17 @@ def test_pointing_at_a_cell_reads_its_interval_and_a_click_draws_the_pair(
     assert page.locator("#numbers").get_by_label("label").input_value() == "1"
 
 
+def test_arrow_keys_move_between_cells(opened: Any, bench: Path) -> None:
+    page = opened(bench)
+    names = [cell.inner_text() for cell in page.locator("#heat-table tbody th").all()]
+    page.locator('#heat-table td[data-row="0"]').first.focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowUp", "ArrowLeft", "ArrowRight"):
+        page.keyboard.press(key)
+    assert page.locator("#heat-reading").inner_text().startswith(f"{names[1]} and loss:")
+    page.keyboard.press("Enter")
+    assert page.locator("#scatter-note").inner_text().startswith(f"{names[1]} and loss")
+
+
 def test_marked_cells_are_above_size(opened: Any, bench: Path, correlations: list[dict[str, Any]]) -> None:
     page = opened(bench)
     names = [cell.inner_text() for cell in page.locator("#heat-table tbody th").all()]

@@ -37,8 +37,15 @@ function heatMap(spec) {
     event.preventDefault();
   };
   table.addEventListener("click", act);
+  // One cell is in the order of the tab key; arrow keys move on from it.
   table.addEventListener("keydown", (event) => {
     if (event.key === "Enter" || event.key === " ") act(event);
+    const step = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
+    const from = event.target.closest("td[data-row]");
+    if (!step || !from) return;
+    const to = table.querySelector(`td[data-row="${Number(from.dataset.row) + step[0]}"][data-column="${Number(from.dataset.column) + step[1]}"]`);
+    if (to) to.focus();
+    event.preventDefault();
   });
   read(null);
   return table;
@@ -47,7 +54,7 @@ function heatMap(spec) {
 function heatCell(spec, i, j) {
   const found = spec.cell(i, j);
   if (!found) return el("td", { class: "self", text: "·" });
-  const attributes = { "data-row": i, "data-column": j, title: found.hint, tabindex: spec.pick ? "0" : null, class: found.mark || null };
+  const attributes = { "data-row": i, "data-column": j, title: found.hint, tabindex: spec.pick ? (i || j ? "-1" : "0") : null, class: found.mark || null };
   if (found.value === null) return el("td", { ...attributes, text: spec.isCompact ? "" : "–" });
   const ends = found.ends ? el("span", { class: "ends", text: found.ends }) : null;
   return el("td", { ...attributes, style: heatStyle(found.value) }, spec.isCompact ? "" : found.text, ends);

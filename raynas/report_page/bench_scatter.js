@@ -213,7 +213,7 @@ function showPoint({ chosen: point, pinned }) {
   const ranked = (name, maximize) => {
     const ranks = ranksOf(columns.get(name).values, maximize);
     const count = ranks.filter((rank) => rank !== null).length;
-    return ranks[point] === null ? "" : ` · #${number(Math.ceil(ranks[point]))} of ${whole(count)}`;
+    return ranks[point] === null ? "" : ` · #${number(Math.ceil(ranks[point]))} of ${whole(count)}${size < data.total ? " drawn" : ""}`;
   };
   const entry = (name, maximize, isChosen) =>
     el(
