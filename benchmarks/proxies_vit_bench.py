@@ -113,9 +113,9 @@ def _say(rows: list[dict[str, Any]]) -> None:
     whole = [row for row in rows if row["within"] is None and row["tau"] is not None]
     for label in dict.fromkeys(row["label"] for row in whole):
         own = sorted((row for row in whole if row["label"] == label), key=lambda row: -row["tau"])
-        shown = [f"{row['proxy']} {row['kendall_tau']:.2f}" for row in own[:5]]
+        shown = [f"{row['proxy']} {row['tau']:.2f}" for row in own[:5]]
         (params,) = [row for row in own if row["proxy"] == "num_params"]
-        print(f"  {label}: {', '.join(shown)}; num_params {params['kendall_tau']:.2f}")
+        print(f"  {label}: {', '.join(shown)}; num_params {params['tau']:.2f}")
 
 
 def _keep(results: Path, name: str, found: Any) -> None:
