@@ -29,6 +29,7 @@ from timing import hardware
 
 import raynas
 from raynas.registry import spaces
+from raynas.report import write_report
 
 BENCH_LABELS = [f"{data}_{kind}_acc" for data in ("c100", "flower", "chaoyang") for kind in ("base", "kd")]
 TABLES: dict[str, dict[str, Any]] = {
@@ -120,7 +121,7 @@ def _say(rows: list[dict[str, Any]]) -> None:
 
 def _keep(results: Path, name: str, found: Any) -> None:
     results.mkdir(parents=True, exist_ok=True)
-    shutil.copy(found.folder / "report.html", results / f"proxies_{name}.html")
+    shutil.copy(write_report(found.folder), results / f"proxies_{name}.html")
     told = {
         "command": shlex.join(["python", *sys.argv]),
         "hardware": hardware(),
