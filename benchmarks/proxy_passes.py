@@ -5,15 +5,18 @@
 One architecture of the space, drawn by seed; medians of interleaved rounds. Expected: all first-order saliencies
 together at most 1.3 times the dearest of them alone; a dss score, building and nuclear norms included, at most 2 times
 a forward and backward pass of one image in the same precision; the AZ-NAS scores at batch 64 at most 1.5 times a
-forward and backward pass of the batch. On two cores of an AMD EPYC: 1.0, 1.6 and 0.95 times.
+forward and backward pass of the batch; TVT, with the teacher's features cached, at most 1.2 times a forward pass of the
+batch. On two cores of an AMD EPYC: 1.0, 1.6 and 0.95 times.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +63,14 @@ def main() -> None:
     _say(f"{', '.join(SALIENCIES)} together", times["together"], f"{dearest} alone", times[dearest], 1.3)
     of_image = times["forward and backward of an image"]
     _say("dss", times["dss"], "forward and backward of one image, float64", of_image, 2.0)
-    memory = _memory_of(bench.score("az_nas", batch_size=az_batch))
+    times = interleaved_medians(
+        {"tvt": bench.score("tvt"), "forward": bench.forward(arguments.batch_size)},
+        rounds,
+    )
+    _say("tvt, teacher's features cached", times["tvt"], "forward of the batch", times["forward"], 1.2)
+    settings = (az_batch, arguments.space, img_size, arguments.batch_size, threads)
+    with multiprocessing.get_context("spawn").Pool(1) as fresh:
+        memory = fresh.apply(_memory_of_az_nas, settings)
     times = interleaved_medians(
         {
             "az": bench.score("az_nas", batch_size=az_batch),
@@ -82,13 +92,13 @@ class _Bench:
         }  # fmt: skip
         plan = self._plan("snip")
         self._architecture: Architecture = plan.space.sample(np.random.default_rng(0))
-        task = plan.task("cpu")
-        self._networks = Networks(task.builder, task.settings, score_seed=0)
+        self._task = plan.task("cpu")
         self._img_size = img_size
 
     def _plan(self, *names: str, **settings: object):
         given = {name: dict(settings) for name in names} if settings else {}
-        return make_plan(RunConfig.make({**self._values, "proxies": list(names), "settings": given}))
+        values = {**self._values, "proxies": list(names), "settings": given}
+        return make_plan(RunConfig.make({**values, "teacher": "random:resnet20"} if "tvt" in names else values))
 
     def score(self, *names: str, **settings: object) -> Callable[[], object]:
         """Score with some proxies, building included."""
@@ -99,12 +109,24 @@ class _Bench:
         outcomes = evaluator(self._architecture, wanted)
         assert {outcome.status for outcome in outcomes} == {"ok"}, outcomes
 
+    def forward(self, n: int) -> Callable[[], object]:
+        """A plain forward pass of n images."""
+        model = self._network(torch.float32)
+        images = torch.randn(n, 3, self._img_size, self._img_size)
+
+        def passes() -> None:
+            with torch.no_grad():
+                model(images)
+
+        return passes
+
+    def _network(self, dtype: torch.dtype) -> torch.nn.Module:
+        networks = Networks(self._task.builder, self._task.settings, score_seed=0)
+        return networks.network(self._architecture, 0, dtype)
+
     def forward_and_backward(self, n: int, dtype: torch.dtype, step: int | None = None) -> Callable[[], object]:
         """Plain passes of n images through the network that is scored, step at once; gradients of all parameters."""
-        model = Networks(self._networks._builder, self._networks._settings, score_seed=0).network(
-            self._architecture, 0, dtype
-        )
-        model.requires_grad_(True)
+        model = self._network(dtype).requires_grad_(True)
         images = torch.randn(n, 3, self._img_size, self._img_size, dtype=dtype)
 
         def passes() -> None:
@@ -115,9 +137,9 @@ class _Bench:
         return passes
 
 
-def _memory_of(task: Callable[[], object]) -> float:
-    """MiB by which a task raises the resident memory of the process at its peak."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here on
+def _memory_of_az_nas(batch_size: int, *bench: Any) -> float:
+    """MiB by which the score raises the resident memory of a fresh process at its peak."""
+    task = _Bench(*bench).score("az_nas", batch_size=batch_size)
     before = _status("VmRSS")
     task()
     return (_status("VmHWM") - before) / 1024
