@@ -127,7 +127,7 @@ def _facts(bench: Bench) -> list[list[str | None]]:
         ["architectures", f"{len(bench.truth):,}"],
         ["scored so far", f"{scored:,}" if scored < len(bench.truth) else None],
         ["labels", f"{len(bench.labels)}"],
-        ["failed", f"{len(bench.points.failures):,}" if bench.points.failures else None],
+        ["without some score", f"{len(bench.points.failures):,}" if bench.points.failures else None],
         ["reused", f"{bench.points.reused:,}" if bench.points.reused else None],
         ["duration", duration(seconds) if seconds else None],
     ]
