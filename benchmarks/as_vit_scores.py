@@ -34,8 +34,9 @@ import torch
 from timing import hardware
 
 import raynas
+from raynas.combination import rank_sum
 from raynas.console import print_rows
-from raynas.rank_correlation import Tau, bootstrapped, rank_sum
+from raynas.rank_correlation import Tau, bootstrapped
 from raynas.run import Listener
 from raynas.training.config import TrainConfig
 from raynas.training.folder import load_training

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
+from raynas.combination import METHODS
 from raynas.config import Config, RunConfig
 from raynas.errors import ConfigError
-from raynas.rank_correlation import log_rank_sum, min_max_sum, rank_sum
 
 Method = Literal["log_rank", "rank_sum", "min_max"]
-
-METHODS: Mapping[str, Callable[..., np.ndarray]] = {
-    "log_rank": log_rank_sum,
-    "rank_sum": rank_sum,
-    "min_max": min_max_sum,
-}
-"""Ways to make one score of several, each (columns, maximize, weights) -> (N,)."""
 
 
 class BenchSettings(Config):

@@ -9,7 +9,7 @@ from typing import Any
 
 from raynas.bench import TRUTH, Bench, is_bench, load_bench, read_settings, write_inputs
 from raynas.bench_config import BenchConfig, BenchSettings, Combination, Label
-from raynas.bench_predictors import DEPTH_WIDTH, check_combinations, known_names
+from raynas.bench_predictors import check_combinations, known_names
 from raynas.cost import COSTS
 from raynas.errors import ConfigError
 from raynas.plan import Plan, make_plan
@@ -21,7 +21,7 @@ from raynas.run import Listener, execute
 from raynas.run_folder import read_description
 from raynas.searchers.base import Progress
 from raynas.space import SearchSpace
-from raynas.truth import DEPTH, MIN_ROWS, WIDTH, Truth, load_truth, read_truth, strata
+from raynas.truth import MIN_ROWS, Truth, load_truth, read_truth, strata
 
 ALL = "all"
 """Instead of a proxy's name: every one that is registered and has what it needs."""
@@ -81,7 +81,7 @@ def make_bench_plan(
             raise ConfigError(
                 f"no value of {field!r} is that of {MIN_ROWS} architectures, so nothing can be told within"
             )
-    names, left_out = _proxies(config, space, own_proxies)
+    names, left_out = _proxies(config, space, own_proxies, known_names((), truth))
     plan = make_plan(
         config.run(
             architectures=[architecture.to_json() for architecture in truth.architectures],
@@ -178,10 +178,11 @@ def _truth(
     return truth, str(path), {"file": path.name, "rows": rows, "architectures": truth.total, "seed": config.seed}
 
 
-def _proxies(config: BenchConfig, space: SearchSpace, own: Sequence[Proxy]) -> tuple[list[str], dict[str, str]]:
-    """Names of what is computed, and of what `all` leaves out, with the reason."""
-    registered = {normalised(name) for name in proxies} | {normalised(proxy.name) for proxy in own}
-    counts = [name for name in map(normalised, (DEPTH, WIDTH, DEPTH_WIDTH)) if name not in registered]
+def _proxies(
+    config: BenchConfig, space: SearchSpace, own: Sequence[Proxy], counted: Sequence[str]
+) -> tuple[list[str], dict[str, str]]:
+    """Names of what is computed, and of what `all` leaves out, with the reason; what fields tell is not computed."""
+    counts = set(map(normalised, counted))
     wanted = [name for name in config.proxies if normalised(name) not in counts]  # those are always there
     if not config.proxies:
         return [text.partition(":")[0] for text in space.objectives], {}
@@ -189,7 +190,7 @@ def _proxies(config: BenchConfig, space: SearchSpace, own: Sequence[Proxy]) -> t
         return wanted, {}
     left_out: dict[str, str] = {}
     names = [name for name in wanted if name != ALL]
-    for proxy in [*own, *(proxies.get(name) for name in proxies)]:
+    for proxy in [*own, *(proxies.get(name) for name in proxies if normalised(name) not in counts)]:
         lacks = [
             name.removeprefix("needs_")
             for name, is_needed in vars(proxy).items()

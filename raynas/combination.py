@@ -1,6 +1,7 @@
-"""Several scores of a pool of candidates made into one, for TVT and wherever scores have scales of their own.
+"""Several scores of a pool of candidates made into one, where scores have scales of their own.
 
-Values are oriented by the caller such that higher is better. Letters: N candidates of the pool.
+Letters: N candidates of the pool. A method takes columns (N,), for each whether higher is better, and weights, all 1
+unless given; higher is better in what it returns, (N,).
 """
 
 from __future__ import annotations
@@ -14,43 +15,58 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Of the first score's weight, in a sweep over the weights of two."""
 
 
-def combined(columns: Sequence[np.ndarray], *, weights: Sequence[float] = (), how: str = "min_max") -> np.ndarray:
-    """Weighted sum of scores, each normalised over the pool; higher is better.
-
-    TVT (arXiv 2311.14337) adds up two scores with weights. Neither these nor the normalisation are told in what could
-    be read of it; equal weights and the range of the pool are our choice. The raw values differ by orders of magnitude,
-    so that a sum of them would be the larger one alone.
-
-    Args:
-        columns: Each (N,), finite.
-        weights: Of the columns, not negative; none: all are 1.
-        how: "min_max" maps the range of a column to [0, 1], and a constant column to 0; "ranks" takes its ranks, from
-            0 to 1, ties by their mean.
-
-    Returns:
-        (N,).
-    """
-    factors = weights or [1.0] * len(columns)
-    parts = [factor * NORMALISATIONS[how](np.asarray(c, float)) for factor, c in zip(factors, columns, strict=True)]
-    return np.asarray(np.sum(parts, axis=0))
-
-
 def weight_sweep(
     first: np.ndarray, second: np.ndarray, *, shares: Sequence[float] = SHARES, how: str = "min_max"
 ) -> dict[float, np.ndarray]:
-    """The combination of two scores by the share of the weight that the first one has."""
-    return {share: combined([first, second], weights=[share, 1 - share], how=how) for share in shares}
+    """The combination of two scores, higher is better, by the share of the weight that the first one has."""
+    return {share: METHODS[how]([first, second], [True, True], [share, 1 - share]) for share in shares}
 
 
-def min_max(values: np.ndarray) -> np.ndarray:
-    """(N,) to [0, 1]; zeros where all values are equal."""
-    span = np.ptp(values) if len(values) else 0.0
-    return (values - values.min()) / span if span > 0 else np.zeros(len(values))
+def ranks(column: np.ndarray, *, maximize: bool = True) -> np.ndarray:
+    """Ranks of a score (N,) from 1, the worst, ties by their mean; NaN, a score that has no value, is the worst."""
+    oriented = np.asarray(column if maximize else -column, float)
+    return np.asarray(stats.rankdata(np.where(np.isnan(oriented), -np.inf, oriented)))
 
 
-def ranks(values: np.ndarray) -> np.ndarray:
-    """(N,) to ranks from 0 to 1, ties by their mean; zeros where all values are equal."""
-    return min_max(stats.rankdata(values)) if len(values) else values
+def rank_sum(
+    columns: Sequence[np.ndarray], maximize: Sequence[bool], weights: Sequence[float] | None = None
+) -> np.ndarray:
+    """Ranks of several scores added up, so that higher is better: (N,) from columns (N,), ties by their mean rank."""
+    return _added([ranks(column, maximize=up) for column, up in zip(columns, maximize, strict=True)], weights)
 
 
-NORMALISATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {"min_max": min_max, "ranks": ranks}
+def log_rank_sum(
+    columns: Sequence[np.ndarray], maximize: Sequence[bool], weights: Sequence[float] | None = None
+) -> np.ndarray:
+    """Logarithms of rank / N added up (AZ-NAS): a score in which a row is poor costs it much."""
+    ranked = [ranks(column, maximize=up) for column, up in zip(columns, maximize, strict=True)]
+    return _added([np.log(rank / len(rank)) for rank in ranked], weights)
+
+
+def min_max_sum(
+    columns: Sequence[np.ndarray], maximize: Sequence[bool], weights: Sequence[float] | None = None
+) -> np.ndarray:
+    """Scores on a scale from their worst value, 0, to their best one, 1, added up (TVT).
+
+    0 for what has no value, and for all rows of a score that is constant.
+    """
+    scaled = []
+    for column, up in zip(columns, maximize, strict=True):
+        oriented = np.asarray(column if up else -column, float)
+        known = oriented[np.isfinite(oriented)]
+        low, high = (known.min(), known.max()) if len(known) else (0.0, 0.0)
+        scaled.append(np.nan_to_num((oriented - low) / (high - low if high > low else 1.0)))
+    return _added(scaled, weights)
+
+
+def _added(columns: Sequence[np.ndarray], weights: Sequence[float] | None) -> np.ndarray:
+    parts = zip(columns, weights or [1.0] * len(columns), strict=True)
+    return np.asarray(np.sum([weight * column for column, weight in parts], axis=0))
+
+
+METHODS: Mapping[str, Callable[..., np.ndarray]] = {
+    "log_rank": log_rank_sum,
+    "rank_sum": rank_sum,
+    "min_max": min_max_sum,
+}
+"""Ways to make one score of several."""

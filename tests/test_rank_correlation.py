@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from raynas.rank_correlation import bootstrapped, kendall_tau, log_rank_sum, min_max_sum, partial_tau, rank_sum, ranks
+from raynas.rank_correlation import bootstrapped, kendall_tau, partial_tau
 
 
 def tau_by_pairs(first: list[float], second: list[float]) -> float:
@@ -61,42 +61,3 @@ def test_an_interval_covers_the_value_as_often_as_it_says() -> None:
 def test_a_constant_list_has_no_tau() -> None:
     found = bootstrapped([1.0] * 5, [1.0, 2.0, 3.0, 4.0, 5.0], resamples=10)
     assert all(math.isnan(value) for value in found)
-
-
-def test_ranks_add_up_in_their_directions() -> None:
-    up, down = np.array([1.0, 2.0, 3.0]), np.array([10.0, 30.0, 20.0])
-    assert rank_sum([up, down], [True, False]).tolist() == [1 + 3, 2 + 1, 3 + 2]
-
-
-def test_ranks_of_ties_are_averaged_and_what_has_no_value_is_the_worst() -> None:
-    column = np.array([5.0, math.nan, 7.0, 5.0, math.nan])
-    assert ranks(column).tolist() == [3.5, 1.5, 5, 3.5, 1.5]
-    assert ranks(column, maximize=False).tolist() == [4.5, 1.5, 3, 4.5, 1.5]
-
-
-def test_logarithms_of_ranks_add_up() -> None:
-    up, down = np.array([1.0, 2.0, 3.0, 3.0]), np.array([10.0, 30.0, math.nan, 20.0])
-    # Ranks 1, 2, 3.5, 3.5 and, downwards, 4, 2, 1, 3, of 4.
-    expected = [math.log(1 / 4) + math.log(1), 2 * math.log(2 / 4), math.log(3.5 / 4) + math.log(1 / 4)]
-    expected.append(math.log(3.5 / 4) + math.log(3 / 4))
-    assert log_rank_sum([up, down], [True, False]) == pytest.approx(expected)
-    doubled = log_rank_sum([up, down], [True, False], [2.0, 0.0])
-    assert doubled == pytest.approx([2 * math.log(rank / 4) for rank in (1, 2, 3.5, 3.5)])
-
-
-def test_only_the_order_of_a_score_enters_its_ranks() -> None:
-    rng = np.random.default_rng(3)
-    first, second = rng.standard_normal(30), rng.standard_normal(30)
-    for combined in (rank_sum, log_rank_sum):
-        assert (combined([first, second], [True, True]) == combined([np.exp(3 * first), second], [True, True])).all()
-        best = combined([np.append(first, 9.0), np.append(second, 9.0)], [True, True])
-        assert best.argmax() == 30
-
-
-def test_scores_between_their_worst_and_best_add_up() -> None:
-    up, down = np.array([0.0, 5.0, 10.0]), np.array([1.0, math.nan, 3.0])
-    assert min_max_sum([up, down], [True, False]).tolist() == [0 + 1, 0.5 + 0, 1 + 0]
-    assert min_max_sum([up, down], [True, False], [0.5, 2.0]).tolist() == [2, 0.25, 0.5]
-    # Neither a shift nor a factor of one score matters, and a constant one says nothing.
-    assert min_max_sum([7 * up - 3, down], [True, False]).tolist() == [1, 0.5, 1]
-    assert min_max_sum([up, np.full(3, 8.0)], [True, True]).tolist() == [0, 0.5, 1]

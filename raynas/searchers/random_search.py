@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from raynas.combination import NORMALISATIONS, combined
+from raynas.combination import METHODS
 from raynas.errors import ConfigError
 from raynas.registry import searchers
 from raynas.results import Candidate, Constraint, Evaluation, Objective
@@ -26,8 +26,8 @@ class RandomSearch:
 
     Args:
         space, objectives, constraints, seed, admits: As for all searchers.
-        combine: How objectives are normalised for the final choice among several: "min_max" or "ranks", see
-            `raynas.combination.combined`.
+        combine: How objectives become one for the final choice among several: "min_max", "rank_sum" or "log_rank", see
+            `raynas.combination`.
         weights: Of the objectives there, in their order; none: all are 1.
     """
 
@@ -46,8 +46,8 @@ class RandomSearch:
         combine: str = "min_max",
         weights: tuple[float, ...] = (),
     ) -> None:
-        if combine not in NORMALISATIONS:
-            raise ConfigError(f"combine is {combine!r}; it is one of {', '.join(NORMALISATIONS)}")
+        if combine not in METHODS:
+            raise ConfigError(f"combine is {combine!r}; it is one of {', '.join(METHODS)}")
         for weight in weights:
             check_number("weights", weight, 0.0, math.inf)
         if weights and (len(weights) != len(objectives) or not any(weights)):
@@ -83,7 +83,8 @@ class RandomSearch:
     @property
     def reason(self) -> str:
         """What the recommendation is."""
-        kind = "ranks" if self._combine == "ranks" else "values, from 0 to 1 over all candidates,"
+        kinds = {"rank_sum": "ranks", "log_rank": "logarithms of ranks"}
+        kind = kinds.get(self._combine, "values, from 0 to 1 over all candidates,")
         names = " and ".join(objective.name for objective in self._objectives)
         weights = f" with the weights {', '.join(f'{weight:g}' for weight in self._weights)}" if self._weights else ""
         return f"the candidate whose {kind} in {names} have the largest sum{weights}"
@@ -93,6 +94,6 @@ class RandomSearch:
         if not self._pool:
             return None
         pool = sorted(self._pool, key=lambda entry: entry[0])
-        columns = np.array([values for *_, values in pool]).T
-        best = int(np.argmax(combined(list(columns), weights=self._weights, how=self._combine)))
+        columns = list(np.array([values for *_, values in pool]).T)
+        best = int(np.argmax(METHODS[self._combine](columns, [True] * len(columns), self._weights or None)))
         return pool[best][1]

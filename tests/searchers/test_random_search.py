@@ -97,7 +97,7 @@ def test_several_objectives_end_in_a_choice_by_their_normalised_sum() -> None:
     assert recommended(rows, weights=(1.0, 3.0)) == 0
     assert recommended(rows, weights=(5.0, 1.0)) == 2
     assert recommended(rows, weights=(9.0, 1.0)) == 1
-    assert recommended([(0.0, 0.0), (1.0, 5.0), (100.0, 6.0), (2.0, 4.0)], combine="ranks") == 3
+    assert recommended([(0.0, 0.0), (1.0, 5.0), (100.0, 6.0), (2.0, 4.0)], combine="rank_sum") == 3
     assert recommended([(1.0, 1.0), (1.0, 1.0)]) == 0
     assert recommended([(float("nan"), 1.0)]) is None
 
@@ -112,7 +112,7 @@ def test_one_objective_ends_in_no_choice_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"combine": "product"}, "combine is 'product'; it is one of min_max, ranks"),
+        ({"combine": "product"}, "combine is 'product'; it is one of log_rank, rank_sum, min_max"),
         ({"weights": (1.0,)}, "weights are 2 numbers, one for each objective"),
         ({"weights": (0.0, 0.0)}, "not all 0"),
         ({"weights": (1.0, -1.0)}, "weights is a number from 0"),
