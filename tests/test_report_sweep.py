@@ -102,7 +102,7 @@ def test_head_and_setup(sweep):
     assert dict(data["facts"])["calls"] == "24"
     assert data["status"]["resume"] is None
     rows = dict(next(group["rows"] for group in data["groups"] if group["title"] == "Search"))
-    assert rows["random"] == "window 4"
+    assert rows["random"].startswith("window 4; combine min_max")
     assert rows["budget"] == "4 calls of each search"
 
 
