@@ -35,7 +35,8 @@ def test_a_model_of_timm_has_all_scores() -> None:
     torch.manual_seed(0)
     model = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=2, embed_dim=24, num_classes=10)
     found = raynas.score_model(model, img_size=32, data="digits", batch_size=12)
-    assert {name for name, outcome in found.items() if outcome.status != "ok"} <= {"zico_layerwise", "tvt_teacher", "tvt_capability"}
+    lacking = {name for name, outcome in found.items() if outcome.status != "ok"}
+    assert lacking - {"zico_layerwise"} == {"tvt_teacher", "tvt_capability"}  # there is no teacher
     assert found["depth"].value == 2
     assert found["width"].value == 24
 

@@ -49,11 +49,11 @@ from raynas.cli.training_options import (
 EXAMPLES = """
 Examples:
 
-    raynas train resnet56 --data folder:train --optimizer sgd --lr 0.1 --weight-decay 5e-4 --augment light --out runs/a
-
     raynas distill deit-tiny --teacher runs/a --data folder:train --val-data folder:val --epochs 300
 
     raynas distill runs/search --teacher timm:resnet50:resnet50.safetensors --data folder:train --logit-weight 0.5
+
+    raynas train resnet56 --data folder:train --optimizer sgd --lr 0.1 --weight-decay 5e-4 --augment light --out runs/a
 
     raynas distill --resume --out runs/distilled
 """

@@ -40,6 +40,8 @@ Examples:
 
     raynas search as-vit -c "num_params<=1.8e6" --budget 100 --out runs/a
 
+    raynas search vit -o tvt --searcher random --teacher runs/teacher --data folder:train --batch-size 128
+
     raynas search --resume --out runs/a --budget 200
 
     raynas search as-vit --searcher reinforce --searcher regularized_evolution --repeat 5

@@ -10,13 +10,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import pytest
 import ray
+import torch
 from toy_trainings import StepCounter, largest_difference, plan, trained, weights
 
+import raynas
 from raynas.cluster import connect
+from raynas.data import normalised, open_dataset
 from raynas.errors import StoreError, TrainingError
 from raynas.training.checkpoints import LAST, checkpoint_folder, read_checkpoint
 from raynas.training.folder import load_training
@@ -46,6 +50,36 @@ def test_two_workers_equal_one_with_the_same_global_batch(tmp_path: Path) -> Non
             assert second[name] == pytest.approx(first[name], rel=1e-4)
         assert second["val_top1"] == first["val_top1"]
     assert load_training(tmp_path / "two").summary["workers"] == 2
+
+
+def test_two_workers_distil_as_one(tmp_path: Path) -> None:
+    settings = {**VARIED, "teacher": "random:resnet8", "logit_weight": 0.3}
+    trained(tmp_path / "one", **settings)
+    trained(tmp_path / "two", workers=2, accumulation=2, **settings)
+    states = [read_checkpoint(checkpoint_folder(tmp_path / name) / LAST) for name in ("one", "two")]
+    for part in ("model", "ema", "companion"):
+        assert largest_difference(states[0][part], states[1][part]) < 1e-4
+    names = ["train_loss", "task_loss", "guidance_loss", "logit_loss", "ema_val_loss"]
+    rows = [load_training(tmp_path / name).metrics.select(names).to_pylist() for name in ("one", "two")]
+    for first, second in zip(*rows, strict=True):
+        assert second == pytest.approx(first, rel=1e-4)
+
+
+def test_workers_share_the_statistics_of_batch_norms(tmp_path: Path) -> None:
+    """What each evaluated, on its part of the images, is the network that the checkpoint holds."""
+    recipe = {"optimizer": "sgd", "lr": 0.05, "augment": "none", "label_smoothing": 0.0, "ema_decay": 0.8}
+    made = plan(space="resnet", architecture="resnet8", workers=2, batch_size=64, **recipe)
+    execute_training(made, tmp_path)
+    images, labels = open_dataset("digits").read(made.val_rows.tolist())
+    batch = torch.from_numpy(np.stack([normalised(image, 32) for image in images]))
+    (*_, row) = load_training(tmp_path).metrics.to_pylist()
+    state = read_checkpoint(checkpoint_folder(tmp_path) / LAST)
+    model = raynas.build("resnet", "resnet8", img_size=32, num_classes=10).eval()
+    for part, column in (("model", "val_loss"), ("ema", "ema_val_loss")):
+        model.load_state_dict(state[part])
+        with torch.no_grad():
+            loss = torch.nn.functional.cross_entropy(model(batch), torch.from_numpy(labels))
+        assert row[column] == pytest.approx(loss.item(), rel=1e-4)
 
 
 def test_a_lost_worker_restarts_from_the_last_checkpoint(tmp_path: Path) -> None:
