@@ -83,11 +83,10 @@ class RandomSearch:
     @property
     def reason(self) -> str:
         """What the recommendation is."""
-        kinds = {"rank_sum": "ranks", "log_rank": "logarithms of ranks"}
-        kind = kinds.get(self._combine, "values, from 0 to 1 over all candidates,")
         names = " and ".join(objective.name for objective in self._objectives)
-        weights = f" with the weights {', '.join(f'{weight:g}' for weight in self._weights)}" if self._weights else ""
-        return f"the candidate whose {kind} in {names} have the largest sum{weights}"
+        scale = "scaled to the range" if self._combine == "min_max" else "ranked"
+        weights = f", with the weights {', '.join(f'{weight:g}' for weight in self._weights)}" if self._weights else ""
+        return f"the candidate with the largest sum of {names}, each {scale} over all candidates{weights}"
 
     def recommendation(self) -> Architecture | None:
         """The candidate with the best combination of the objectives; None unless there are several with values."""
