@@ -7,14 +7,15 @@ raynas score as-vit --samples 20 --proxy examples/own_proxy.py:feature_spread --
 import torch
 
 from raynas import Probe, proxy
+from raynas.models.features import features_of
 
 
 @proxy("feature_spread", needs_images=True)
 def feature_spread(probe: Probe, *, power: float = 1.0) -> float:
     """Mean distance of two images' pooled features, relative to their length; higher is better."""
+    features_of_images = features_of(probe.model)
     with torch.no_grad():
-        features = torch.cat(
-            [probe.model.pooled_features(probe.images[part]) for part in probe.slices(len(probe.images))]
-        )
+        parts = [features_of_images(probe.images[part]) for part in probe.slices(len(probe.images))]
+    features = torch.cat(parts)
     distances = torch.nn.functional.pdist(features) / features.norm(dim=1).mean()
     return float((distances**power).mean())

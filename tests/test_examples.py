@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,19 @@ from raynas.registry import proxies, spaces
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SMALL = ["--img-size", "32", "--data", "digits", "--budget", "6", "--searcher", "random"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_before() -> Iterator[None]:
+    """What files of one's own bring into the registries is not there for tests after these."""
+    assert list(proxies)  # they are loaded on first use
+    assert list(spaces)
+    before = [(registry, dict(registry._members)) for registry in (proxies, spaces)]
+    yield
+    for registry, members in before:
+        registry._members = members
+    for name in [name for name in sys.modules if name.startswith("raynas_file_")]:
+        del sys.modules[name]
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
