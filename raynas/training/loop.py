@@ -38,6 +38,13 @@ from raynas.training.checkpoints import (
 )
 from raynas.training.folder import counted_top1
 from raynas.training.images import Images, eval_loader, eval_transform, seed_generators, train_loader, train_transform
+from raynas.training.objective import (
+    Objective,
+    average_over_workers,
+    data_parallel,
+    mean_over_workers,
+    running_statistics,
+)
 from raynas.training.recipe import Loss, Recipe
 
 Row = dict[str, Any]
@@ -193,7 +200,7 @@ class _Training:
         self.model = _built(task).to(place.device)
         seed_generators(task.seed, "companion")
         self.companion = self.recipe.companion(self.model)
-        self.objective = _Objective(self.model, self.companion, self.recipe)
+        self.objective = Objective(self.model, self.companion, self.recipe)
         self.optimizer = create_optimizer_v2(self.objective, **task.optimizer)
         self.scheduler, _ = create_scheduler_v2(
             self.optimizer, num_epochs=task.epochs, step_on_epochs=False, updates_per_epoch=task.steps, **task.schedule
@@ -206,8 +213,8 @@ class _Training:
         self._restore()
         self.reached = (self.first_epoch, self.first_step)
         # Made after the weights are loaded, since it sends those of the first worker to the others.
-        self.parallel = _data_parallel(self.objective, place)
-        self.statistics = _running_statistics(self.model)
+        self.parallel = data_parallel(self.objective, place.world, place.device)
+        self.statistics = running_statistics(self.model)
 
         self._seconds_before = self.history[-1]["seconds"] if self.history else 0.0
         self._seconds_before += self.sums.seconds
@@ -300,7 +307,7 @@ class _Training:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if self.statistics and place.world > 1:
-            _average_over_workers(self.statistics, place)
+            average_over_workers(self.statistics, place.world)
         updates = epoch * task.steps + step + 1
         if self.ema is not None:
             self.ema.update(self.model, step=updates)
@@ -355,7 +362,7 @@ class _Training:
         Raises:
             TrainingError: It is not finite, so neither are the weights.
         """
-        loss = _mean_over_workers(self.sums.loss, self.place)
+        loss = mean_over_workers(self.sums.loss, self.place.world, self.place.device)
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss} in epoch {epoch}: a lower lr than {self.task.optimizer['lr']:g}, clip_grad or "
@@ -365,7 +372,10 @@ class _Training:
 
     def _shared_terms(self) -> dict[str, float]:
         """The sums of the terms of the steps' losses, averaged over the workers."""
-        return {name: _mean_over_workers(value, self.place) for name, value in self.sums.terms.items()}
+        return {
+            name: mean_over_workers(value, self.place.world, self.place.device)
+            for name, value in self.sums.terms.items()
+        }
 
     @torch.no_grad()
     def _evaluated(self, model: nn.Module, evaluation: Any) -> tuple[float, float]:
@@ -547,24 +557,6 @@ class _Sums:
         }
 
 
-class _Objective(nn.Module):
-    """The loss as a module: whatever is trained is in it, and gradients of several workers meet in its pass."""
-
-    def __init__(self, model: nn.Module, companion: nn.Module | None, recipe: Recipe) -> None:
-        super().__init__()
-        self.model = model
-        self.companion = companion
-        self.recipe = recipe
-
-    def forward(self, images: torch.Tensor, labels: torch.Tensor) -> Loss:
-        return self.recipe.loss(self.model, images, labels)
-
-    def no_weight_decay(self) -> set[str]:
-        """As the model says, for timm."""
-        own: Any = getattr(self.model, "no_weight_decay", set)
-        return {f"model.{name}" for name in own()}
-
-
 def _built(task: TrainingTask) -> nn.Module:
     seed_generators(task.seed, "weights")
     model = task.builder(task.architecture, **task.settings)
@@ -573,33 +565,3 @@ def _built(task: TrainingTask) -> nn.Module:
         check_weights(model, weights, task.weights)
         model.load_state_dict(weights)
     return model
-
-
-def _data_parallel(objective: nn.Module, place: Place) -> nn.Module:
-    if place.world == 1:
-        return objective
-    devices = [place.device] if place.device.type == "cuda" else None
-    # Buffers are averaged after each step, where torch would take those of the first worker.
-    return nn.parallel.DistributedDataParallel(objective, device_ids=devices, broadcast_buffers=False)
-
-
-def _running_statistics(model: nn.Module) -> list[torch.Tensor]:
-    """Means and variances that BatchNorms keep of all batches."""
-    ends = ("running_mean", "running_var")
-    return [buffer for name, buffer in model.named_buffers() if name.rpartition(".")[2] in ends]
-
-
-def _average_over_workers(buffers: list[torch.Tensor], place: Place) -> None:
-    """So that all workers evaluate, average and store the same network, made from the images of all of them."""
-    joined = torch.cat([buffer.flatten() for buffer in buffers]) / place.world
-    dist.all_reduce(joined)
-    for buffer, values in zip(buffers, torch.split(joined, [one.numel() for one in buffers]), strict=True):
-        buffer.copy_(values.view_as(buffer))
-
-
-def _mean_over_workers(value: Any, place: Place) -> float:
-    if place.world == 1:
-        return float(value)
-    mean = torch.as_tensor(value, device=place.device, dtype=torch.float64) / place.world
-    dist.all_reduce(mean)
-    return float(mean)

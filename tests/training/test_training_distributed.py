@@ -53,7 +53,7 @@ def test_two_workers_equal_one_with_the_same_global_batch(tmp_path: Path) -> Non
 
 
 def test_two_workers_distil_as_one(tmp_path: Path) -> None:
-    settings = {**VARIED, "teacher": "random:resnet8", "logit_weight": 0.3}
+    settings = {**VARIED, "epochs": 1, "teacher": "random:resnet8", "logit_weight": 0.3}
     trained(tmp_path / "one", **settings)
     trained(tmp_path / "two", workers=2, accumulation=2, **settings)
     states = [read_checkpoint(checkpoint_folder(tmp_path / name) / LAST) for name in ("one", "two")]
@@ -68,7 +68,7 @@ def test_two_workers_distil_as_one(tmp_path: Path) -> None:
 def test_workers_share_the_statistics_of_batch_norms(tmp_path: Path) -> None:
     """What each evaluated, on its part of the images, is the network that the checkpoint holds."""
     recipe = {"optimizer": "sgd", "lr": 0.05, "augment": "none", "label_smoothing": 0.0, "ema_decay": 0.8}
-    made = plan(space="resnet", architecture="resnet8", workers=2, batch_size=64, **recipe)
+    made = plan(space="resnet", architecture="resnet8", epochs=1, workers=2, **recipe)
     execute_training(made, tmp_path)
     images, labels = open_dataset("digits").read(made.val_rows.tolist())
     batch = torch.from_numpy(np.stack([normalised(image, 32) for image in images]))
