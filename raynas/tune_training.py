@@ -14,9 +14,9 @@ from ray import tune
 
 from raynas.training.finalists import STOP_FILE
 from raynas.training.folder import counted_top1
-from raynas.training.loop import Row
 from raynas.training.plan import TrainingPlan
 from raynas.training.run import TrainingListener, execute_training
+from raynas.training.task import Row
 from raynas.tune_search import wait_for_predecessor
 
 _LOOK_S = 0.5

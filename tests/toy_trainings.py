@@ -9,9 +9,9 @@ import torch
 
 from raynas.training.checkpoints import LAST, checkpoint_folder, read_checkpoint
 from raynas.training.config import TrainConfig
-from raynas.training.loop import Progress
 from raynas.training.plan import TrainingPlan, make_training_plan
 from raynas.training.run import TrainingListener, execute_training
+from raynas.training.task import Progress
 
 SMALL = "4,2,2|2,1,2|2,1,2|2,1,2|8,8"
 """An As-ViT of 30,000 parameters."""

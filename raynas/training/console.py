@@ -16,9 +16,9 @@ from raynas.console import print_rows, wide_console
 from raynas.cost import COSTS
 from raynas.report_text import duration
 from raynas.training.finalists_run import FinalistsListener
-from raynas.training.loop import Progress, Row
 from raynas.training.plan import TrainingPlan
 from raynas.training.run import TrainingListener
+from raynas.training.task import Progress, Row
 
 _LINE_EVERY_S = 20.0
 

@@ -21,7 +21,8 @@ from typing import Any
 from raynas.errors import PoolError, RaynasError, StoreError, TrainingError
 from raynas.store import write_json
 from raynas.training.checkpoints import reached_in
-from raynas.training.loop import Place, Progress, TrainingTask, Watcher, train
+from raynas.training.loop import train
+from raynas.training.task import Place, Progress, TrainingTask, Watcher
 from raynas.training.watchers import MetricsWatcher
 
 _POLL_S = 0.3

@@ -10,7 +10,7 @@ Letters: B images of a step over all workers, W workers, A passes of a worker in
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,6 @@ from torch import nn
 from raynas.data import open_dataset
 from raynas.errors import TrainingError
 from raynas.seeds import seed_from
-from raynas.space import Architecture
 from raynas.training.checkpoints import (
     BEST,
     LAST,
@@ -45,122 +44,12 @@ from raynas.training.objective import (
     mean_over_workers,
     running_statistics,
 )
-from raynas.training.recipe import Loss, Recipe
-
-Row = dict[str, Any]
-"""What is known of a finished epoch; the columns of metrics.parquet."""
+from raynas.training.pace import Pace
+from raynas.training.recipe import Loss
+from raynas.training.task import Place, Progress, Row, TrainingTask, Watcher
 
 _PROGRESS_EVERY_S = 0.5
 _ASKED_EVERY = 10  # steps, with several workers
-
-
-@dataclass(frozen=True)
-class TrainingTask:
-    """All that a worker needs, in values that travel.
-
-    Args:
-        builder, architecture, settings: Of the model.
-        recipe: Makes the recipe.
-        data, val_data: What `open_dataset` reads.
-        rows, val_rows: Of either.
-        img_size: Image side in pixels.
-        augmentation: As from `TrainConfig.augmentation`.
-        epochs, batch_size, accumulation: Batch sizes are over all workers; accumulation divides a worker's part.
-        optimizer: Keywords of timm's create_optimizer_v2.
-        schedule: Keywords of timm's create_scheduler_v2.
-        clip_grad: Largest norm of the gradient; None: not clipped.
-        ema_decay: 0 keeps no moving average.
-        precision: "float32", "bfloat16" or "float16".
-        weights: File to start from; None: drawn from the seed.
-        seed: Of weights, orders, variations and drops.
-        identity: A text that a checkpoint must share.
-        checkpoint_every_s: Beside the one at the end of every epoch.
-        phases: (first epoch, stride, dilation, MACs of an image); one entry without stride where nothing changes.
-        threads: Of torch in a worker; None: as they are.
-        loader_processes: That prepare images, for each worker.
-    """
-
-    builder: Callable[..., nn.Module]
-    architecture: Architecture
-    settings: Mapping[str, Any]
-    recipe: Callable[[], Recipe]
-    data: str
-    val_data: str
-    rows: np.ndarray
-    val_rows: np.ndarray
-    img_size: int
-    augmentation: Mapping[str, Any]
-    epochs: int
-    batch_size: int
-    accumulation: int
-    optimizer: Mapping[str, Any]
-    schedule: Mapping[str, Any]
-    clip_grad: float | None
-    ema_decay: float
-    precision: str
-    weights: str | None
-    seed: int
-    identity: str
-    checkpoint_every_s: float
-    phases: tuple[tuple[int, int | None, int | None, int], ...]
-    threads: int | None
-    loader_processes: int
-
-    @property
-    def steps(self) -> int:
-        """Of an epoch."""
-        return len(self.rows) // self.batch_size
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a worker stands.
-
-    Args:
-        rank, world: Its number, and how many there are; more than one are joined by torch.distributed.
-        device: Where it computes.
-    """
-
-    rank: int = 0
-    world: int = 1
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a training is.
-
-    Args:
-        epoch, step: Finished epochs, and steps of the one under way.
-        epochs, steps: How many there are.
-        images_per_s: Since the start of this session.
-        loss: Of a late step; NaN before the first.
-        left_s: Estimated time left; NaN before the first step.
-        history: Finished epochs.
-    """
-
-    epoch: int
-    step: int
-    epochs: int
-    steps: int
-    images_per_s: float
-    loss: float
-    left_s: float
-    history: list[Row]
-
-
-class Watcher:
-    """Hears of a training on its first worker, and may stop it; the base class does neither."""
-
-    def on_progress(self, progress: Progress) -> None:
-        """Some steps were done."""
-
-    def on_epoch(self, row: Row) -> None:
-        """An epoch was finished, and its checkpoint written."""
-
-    def is_stopped(self) -> bool:
-        """Whether to stop after this step, with a checkpoint."""
-        return False
 
 
 def train(task: TrainingTask, folder: Path, place: Place, watcher: Watcher) -> bool:
@@ -220,7 +109,7 @@ class _Training:
         self._seconds_before += self.sums.seconds
         self._started = perf_counter()
         self._images = 0
-        self._pace: dict[int, _Pace] = {}
+        self._pace = Pace()
         self._loss = torch.full((), math.nan)
         self._progress_told = -math.inf
         self._saved = time()
@@ -316,7 +205,7 @@ class _Training:
         self._loss = total
         self.sums.add(total, terms, waited, perf_counter() - started)
         self._images += task.batch_size
-        self._pace.setdefault(self._macs(epoch), _Pace()).add(perf_counter() - started)
+        self._pace.add(self._macs(epoch), perf_counter() - started)
 
     def _finish_epoch(self, epoch: int, evaluation: Any) -> None:
         sums, task = self.sums, self.task
@@ -463,8 +352,8 @@ class _Training:
             return
         self._progress_told = now
         passed = now - self._started
-        left = sum(self._step_s(self._macs(later)) for later in range(epoch, self.task.epochs)) * self.task.steps
-        left -= step * self._step_s(self._macs(epoch)) if step else 0
+        left = sum(self._pace.step_s(self._macs(later)) for later in range(epoch, self.task.epochs)) * self.task.steps
+        left -= step * self._pace.step_s(self._macs(epoch)) if step else 0
         left += (self.task.epochs - epoch) * self.history[-1]["eval_s"] if self.history else 0
         self.watcher.on_progress(
             Progress(
@@ -478,22 +367,6 @@ class _Training:
                 self.history,
             )
         )
-
-    def _step_s(self, macs: int) -> float:
-        """Seconds that a step of so many multiply-adds takes, as measured in this session; else estimated.
-
-        From several kinds of steps by a straight line; from one, as if half of its time were for what does not grow.
-        """
-        if not self._pace:
-            return math.nan
-        if macs in self._pace:
-            return self._pace[macs].mean
-        known = {macs: pace.mean for macs, pace in self._pace.items()}
-        if len(known) == 1:
-            ((other, seconds),) = known.items()
-            return seconds * (0.5 + 0.5 * macs / other)
-        slope, start = np.polyfit(list(known), list(known.values()), 1)
-        return max(min(known.values()) / 2, float(start + slope * macs))
 
     def _phase(self, epoch: int) -> tuple[int, int | None, int | None, int]:
         return [phase for phase in self.task.phases if phase[0] <= epoch][-1]
@@ -512,22 +385,6 @@ class _Training:
             return nullcontext()
         context: AbstractContextManager[Any] = self.parallel.no_sync()  # type: ignore[operator]
         return context
-
-
-@dataclass
-class _Pace:
-    """How long steps of one kind take; the first one, which sets much up, counts until there is another."""
-
-    steps: int = 0
-    seconds: float = 0.0
-
-    def add(self, seconds: float) -> None:
-        self.seconds = self.seconds * (self.steps > 1) + seconds if self.steps else seconds
-        self.steps += 1
-
-    @property
-    def mean(self) -> float:
-        return self.seconds / max(1, self.steps - 1)
 
 
 @dataclass

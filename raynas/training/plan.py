@@ -29,8 +29,8 @@ from raynas.training.checkpoints import check_weights, read_weights
 from raynas.training.config import BASE_BATCH_SIZE, BASE_LR, DISTILLATION, WITHOUT_EFFECT, TrainConfig
 from raynas.training.distillation import Distillation, Guidance
 from raynas.training.images import train_transform
-from raynas.training.loop import TrainingTask
 from raynas.training.recipe import Classification, Recipe
+from raynas.training.task import TrainingTask
 
 _RANDOM_IMAGES = 10_000
 _WITH_PATH = ("parquet", "folder")

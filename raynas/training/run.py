@@ -21,8 +21,9 @@ from raynas.run_folder import check_folder, described, seconds_of_earlier_sessio
 from raynas.store import held, write_json, write_text
 from raynas.training.checkpoints import LAST, checkpoint_folder, reached_in
 from raynas.training.folder import counted_top1
-from raynas.training.loop import Place, Progress, Row, train
+from raynas.training.loop import train
 from raynas.training.plan import TrainingPlan
+from raynas.training.task import Place, Progress, Row
 from raynas.training.watchers import MetricsWatcher, check_loggers, write_metrics
 
 KIND = "training"

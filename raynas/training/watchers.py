@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from raynas.errors import ConfigError
 from raynas.store import write_atomically
 from raynas.training.folder import METRICS
-from raynas.training.loop import Progress, Row, Watcher
+from raynas.training.task import Progress, Row, Watcher
 
 
 class Logger(Protocol):
