@@ -106,24 +106,24 @@ def slow_vit(probe, batch_size):
 
 
 def test_states_of_a_transformer_are_those_after_attention_and_mlp(monkeypatch):
-    drawn_signs = {}
+    drawn_signs = []
     original = _State._random_signs
 
     def kept(state, like):
-        drawn_signs[id(state)] = original(state, like)
-        return drawn_signs[id(state)]
+        drawn_signs.append(original(state, like))
+        return drawn_signs[-1]
 
     monkeypatch.setattr(_State, "_random_signs", kept)
     probe = vit_probe()
     entropies, parts, states = slow_vit(probe, 16)
     found, singular = _statistics(probe, batch_size=16)
     np.testing.assert_allclose(found.numpy(), entropies, rtol=1e-9)
+    signs_of_last_first = list(drawn_signs)
     values = scores(probe, batch_size=16)
     assert values["az_expressivity"] == pytest.approx(sum(entropies), rel=1e-9)
     assert values["az_progressivity"] == pytest.approx(min(np.diff(entropies)), rel=1e-6)
     expected = []
-    signs_of_last_first = list(drawn_signs.values())
-    for part, state, signs in zip(parts[1:], states, signs_of_last_first[::-1], strict=False):
+    for part, state, signs in zip(parts[1:], states[:-1], signs_of_last_first[::-1], strict=True):
         _, pull = torch.func.vjp(part, state)
         product = pull(signs)[0].reshape(-1, 12).T @ signs.reshape(-1, 12) / (16 * states[0].shape[1])
         expected.append(float(torch.linalg.svdvals(product)[0]))
