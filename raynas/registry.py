@@ -56,6 +56,7 @@ class Registry(Generic[T]):
         self._is_loaded = False
         self._members: dict[str, tuple[str, T | EntryPoint]] = {}
         self._files: dict[int, str] = {}  # by the identity of members that files of the user's brought
+        self._registered_in: dict[str, str] = {}  # by normalised name, the module of the user's file that did it
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator that files an object under a name.
@@ -108,12 +109,14 @@ class Registry(Generic[T]):
         if normalised(name) in self._members:
             raise RaynasError(f"two {self.plural} are named {name!r}")
         self._members[normalised(name)] = (name, member)
+        if _being_imported:
+            self._registered_in[normalised(name)] = _being_imported[-1]
 
     def _in_file(self, name: str) -> T:
         file, _, own = name.rpartition(":")
         module = _imported(Path(file).expanduser())
         member: Any = getattr(module, own, None)
-        if normalised(own) in self._members:
+        if self._registered_in.get(normalised(own)) == module.__name__:
             member = self.get(own)
         elif not hasattr(member, "name"):  # members have one; a function or a number that is called so has none
             raise UnknownNameError(f"{file} has no {self.kind} {own!r}")
@@ -140,6 +143,10 @@ class Registry(Generic[T]):
         return UnknownNameError(f"unknown {self.kind} {name!r}.{hint} Known {self.plural}: {', '.join(self.names())}")
 
 
+_being_imported: list[str] = []
+"""Modules of the user's files whose code is running; the last one is the innermost."""
+
+
 def _imported(file: Path) -> ModuleType:
     """The module of a file, imported once; workers get its code by value."""
     path = file.absolute()
@@ -151,11 +158,14 @@ def _imported(file: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    _being_imported.append(name)
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # it is the user's code
         del sys.modules[name]
         raise ConfigError(f"cannot import {file}: {type(error).__name__}: {error}") from error
+    finally:
+        _being_imported.pop()
     return module
 
 

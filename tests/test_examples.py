@@ -80,8 +80,18 @@ def test_an_own_space_is_as_other_spaces() -> None:
 def test_files_and_names_that_are_not_there_are_told(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="has no proxy 'other'"):
         proxies.get(f"{EXAMPLES / 'own_proxy.py'}:other")
+    with pytest.raises(UnknownNameError, match="has no proxy 'synflow'"):  # that one is built in
+        proxies.get(f"{EXAMPLES / 'own_proxy.py'}:synflow")
     with pytest.raises(ConfigError, match=r"cannot import .*nowhere.py: FileNotFoundError"):
         proxies.get(f"{tmp_path / 'nowhere.py'}:score")
     (tmp_path / "broken.py").write_text("1 / 0")
     with pytest.raises(ConfigError, match="ZeroDivisionError"):
         spaces.get(f"{tmp_path / 'broken.py'}:space")
+
+
+def test_a_proxy_of_a_file_goes_by_the_name_that_it_is_registered_under(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text('from raynas import proxy\n\n@proxy("own_zero")\ndef nothing(probe):\n    return 0.0\n')
+    assert proxies.get(f"{file}:own-zero").name == "own_zero"
+    with pytest.raises(UnknownNameError, match="has no proxy 'nothing'"):
+        proxies.get(f"{file}:nothing")
