@@ -11,16 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from scipy import stats
 
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Of the first score's weight, in a sweep over the weights of two."""
-
-
-def weight_sweep(
-    first: np.ndarray, second: np.ndarray, *, shares: Sequence[float] = SHARES, how: str = "min_max"
-) -> dict[float, np.ndarray]:
-    """The combination of two scores, higher is better, by the share of the weight that the first one has."""
-    return {share: METHODS[how]([first, second], [True, True], [share, 1 - share]) for share in shares}
-
 
 def ranks(column: np.ndarray, *, maximize: bool = True) -> np.ndarray:
     """Ranks of a score (N,) from 1, the worst, ties by their mean; NaN, a score that has no value, is the worst."""
