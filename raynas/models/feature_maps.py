@@ -5,20 +5,41 @@ Letters: B images, C channels, h and w sides of the grid.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from raynas.models.features import hooked
 from raynas.models.roles import Block, roles_of
+
+
+def with_outputs(
+    model: nn.Module, images: torch.Tensor, blocks: Sequence[Block]
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """The network's output, and those of some of its blocks, as they are, from the same pass.
+
+    Args:
+        model: Left without hooks.
+        images: What it takes.
+        blocks: Of its roles.
+    """
+    found: dict[int, torch.Tensor] = {}
+
+    def keep(module: Any, inputs: Any, output: torch.Tensor) -> None:
+        found[id(module)] = output
+
+    with hooked([block.module for block in blocks], keep):
+        result: torch.Tensor = model(images)
+    return result, [found[id(block.module)] for block in blocks]
 
 
 def with_feature_maps(
     model: nn.Module, images: torch.Tensor, blocks: Sequence[Block]
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """The network's output, and the feature maps (B, C, h, w) of some of its blocks from the same pass.
+    """`with_outputs`, with the outputs of the blocks as feature maps (B, C, h, w).
 
     Args:
         model: Left without hooks.
@@ -28,21 +49,8 @@ def with_feature_maps(
     Raises:
         ValueError: The tokens of a block form no square grid.
     """
-    outputs: dict[int, torch.Tensor] = {}
-
-    def keep(number: int) -> Callable[[nn.Module, Any, torch.Tensor], None]:
-        def hook(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
-            outputs[number] = output
-
-        return hook
-
-    handles = [block.module.register_forward_hook(keep(i)) for i, block in enumerate(blocks)]
-    try:
-        result: torch.Tensor = model(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return result, [block.feature_map(outputs[i]) for i, block in enumerate(blocks)]
+    result, outputs = with_outputs(model, images, blocks)
+    return result, [block.feature_map(output) for block, output in zip(blocks, outputs, strict=True)]
 
 
 def feature_widths(model: nn.Module, img_size: int) -> list[int]:

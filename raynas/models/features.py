@@ -50,6 +50,17 @@ def head_inputs(model: nn.Module, head: nn.Module, images: Tensor) -> Tensor:
 
 
 @contextmanager
+def hooked(modules: Sequence[nn.Module], hook: Callable[[Any, Any, Any], None]) -> Iterator[None]:
+    """Within it a forward hook, which is given module, inputs and output, is on some modules."""
+    handles = [module.register_forward_hook(hook) for module in modules]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
 def left_out(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Within it some modules return their input as it is."""
     before = [vars(module).get("forward") for module in modules]

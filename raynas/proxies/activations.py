@@ -5,7 +5,8 @@ Letters: B images, N tokens, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from raynas.errors import NotApplicableError
-from raynas.models.features import without_inplace
-from raynas.proxies.passes import block_outputs, head_inputs, hooked, noise, roles, weight_layers
+from raynas.models.features import hooked, without_inplace
+from raynas.proxies.passes import block_outputs, head_inputs, noise, roles, weight_layers
 from raynas.proxies.probe import Probe, proxy
 
 ACTIVATIONS: tuple[type[nn.Module], ...] = (
@@ -216,29 +217,24 @@ def zen(probe: Probe, *, batch_size: int = 16, mixing: float = 0.01) -> float:
     return float(delta.log()) + sum(0.5 * float(v.double().mean().log()) for v in variances_of_x)
 
 
-class _batch_statistics:
+@contextmanager
+def _batch_statistics(model: nn.Module) -> Iterator[list[Tensor]]:
     """Within it BatchNorms normalise by the batch without keeping averages; gives the variances, in order of calls."""
+    norms: list[Any] = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    averages = [(norm.running_mean, norm.running_var) for norm in norms]
+    variances: list[Tensor] = []
 
-    def __init__(self, model: nn.Module) -> None:
-        self._norms: list[Any] = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    def note(module: Any, args: Any, output: Any) -> None:
+        axes = [axis for axis in range(args[0].ndim) if axis != 1]
+        variances.append(args[0].var(axes, unbiased=False))
 
-    def __enter__(self) -> list[Tensor]:
-        variances: list[Tensor] = []
-
-        def note(module: Any, args: Any, output: Any) -> None:
-            axes = [axis for axis in range(args[0].ndim) if axis != 1]
-            variances.append(args[0].var(axes, unbiased=False))
-
-        self._handles = [norm.register_forward_hook(note) for norm in self._norms]
-        self._before = [(norm.running_mean, norm.running_var, norm.track_running_stats) for norm in self._norms]
-        for norm in self._norms:
+    try:
+        for norm in norms:
             norm.running_mean = norm.running_var = None  # then the batch's are taken in eval mode too
-        return variances
-
-    def __exit__(self, *_: Any) -> None:
-        for handle in self._handles:
-            handle.remove()
-        for norm, (mean, variance, _) in zip(self._norms, self._before, strict=True):
+        with hooked(norms, note):
+            yield variances
+    finally:
+        for norm, (mean, variance) in zip(norms, averages, strict=True):
             norm.running_mean, norm.running_var = mean, variance
 
 

@@ -10,7 +10,6 @@ Letters: B images, T positions at which a layer applies its weight, I and O inpu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raynas.errors import NotApplicableError
-from raynas.models.features import features_of
+from raynas.models.features import features_of, hooked
 from raynas.proxies.curve import measured
 from raynas.proxies.passes import logits, noise, requiring_gradients
 from raynas.proxies.probe import Probe, proxy
@@ -160,7 +159,13 @@ def _gradients(model: nn.Module, function: Callable[[Tensor], Tensor], images: T
     names = {id(p): name for name, p in weights.items()}
     layers = [m for m in model.modules() if isinstance(m, _LAYERS) and id(m._parameters.get("weight")) in names]
     calls: dict[str, list[_Call]] = {}
-    with _recorded(layers, names, calls), requiring_gradients(list(weights.values())):
+
+    def record(module: Any, args: tuple[Any, ...], output: Tensor) -> None:
+        input = args[0] if args else torch.empty(0)
+        call = _Call(module, input.detach(), output, (input._version, output._version))
+        calls.setdefault(names[id(module.weight)], []).append(call)
+
+    with hooked(layers, record), requiring_gradients(list(weights.values())):
         features = function(images)
         known = {name: made for name, made in calls.items() if all(_is_usual(call, len(images)) for call in made)}
         others = {name: p for name, p in weights.items() if name not in known}
@@ -174,23 +179,6 @@ def _gradients(model: nn.Module, function: Callable[[Tensor], Tensor], images: T
         if parts:
             gradients[name] = _together(parts)
     return gradients
-
-
-@contextmanager
-def _recorded(layers: list[nn.Module], names: dict[int, str], calls: dict[str, list[_Call]]) -> Iterator[None]:
-    """Within it the calls of layers are noted under the name of their weight."""
-
-    def note(module: Any, args: tuple[Any, ...], output: Tensor) -> None:
-        input = args[0] if args else torch.empty(0)
-        call = _Call(module, input.detach(), output, (input._version, output._version))
-        calls.setdefault(names[id(module.weight)], []).append(call)
-
-    handles = [layer.register_forward_hook(note) for layer in layers]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _is_usual(call: _Call, batch: int) -> bool:

@@ -9,8 +9,8 @@ Letters: B images, N tokens, C channels, O and I outputs and inputs of a layer.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from raynas.errors import NotApplicableError
 from raynas.models import features
-from raynas.models.features import left_out, without_inplace
+from raynas.models.feature_maps import with_outputs
+from raynas.models.features import hooked, left_out, without_inplace
 from raynas.models.roles import Roles, roles_of
 from raynas.proxies.probe import Probe
 
@@ -58,17 +59,6 @@ def requiring_gradients(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
             parameter.requires_grad_(False)
 
 
-@contextmanager
-def hooked(modules: Sequence[nn.Module], hook: Callable[[Any, Any, Any], None]) -> Iterator[None]:
-    """Within it a forward hook is on some modules."""
-    handles = [module.register_forward_hook(hook) for module in modules]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 # -- first-order saliencies --------------------------------------------------------------------------------------------
 
 
@@ -94,19 +84,24 @@ class LabelledGradients:
 def labelled_gradients(probe: Probe) -> LabelledGradients:
     """One forward and backward pass of the batch; a batch that must be split gives the same gradients."""
     layers = weight_layers(probe.model)
-    images, labels = probe.images, probe.labels
-    n = len(images)
-    total = [torch.zeros_like(layer.weight) for layer in layers]
-    fisher = _Fisher(layers, n)
-    weights = [layer.weight for layer in layers]
-    with requiring_gradients(weights), without_inplace(probe.model), fisher.watching():
-        for part in probe.slices(n):
-            loss = F.cross_entropy(logits(probe.model, images[part]), labels[part], reduction="sum") / n
+    fisher = _Fisher(layers, len(probe.images))
+    with without_inplace(probe.model), fisher.watching():
+        gradients = loss_gradients(probe, [layer.weight for layer in layers], slice(None))
+    return LabelledGradients(layers, gradients, fisher.fisher, fisher.compat)
+
+
+def loss_gradients(probe: Probe, weights: Sequence[nn.Parameter], rows: slice) -> list[Tensor]:
+    """Gradients of the mean cross-entropy of some of the images by weights; zeros where a weight has no effect."""
+    images, labels = probe.images[rows], probe.labels[rows]
+    total = [torch.zeros_like(weight) for weight in weights]
+    with requiring_gradients(weights):
+        for part in probe.slices(len(images)):
+            loss = F.cross_entropy(logits(probe.model, images[part]), labels[part], reduction="sum") / len(images)
             found = torch.autograd.grad(loss, weights, allow_unused=True)
             for sum_, gradient in zip(total, found, strict=True):
                 if gradient is not None:
                     sum_ += gradient
-    return LabelledGradients(layers, total, fisher.fisher, fisher.compat)
+    return total
 
 
 class _Fisher:
@@ -246,13 +241,6 @@ def block_outputs(probe: Probe, images: Tensor) -> list[Tensor]:
     blocks = roles(probe).blocks
     if not blocks:
         raise NotApplicableError(f"needs blocks, and those of {type(probe.model).__name__} are not known")
-    found: dict[int, Tensor] = {}
-    by_module = {id(block.module): block for block in blocks}
-
-    def keep(module: nn.Module, args: Any, output: Tensor) -> None:
-        found[id(module)] = by_module[id(module)].tokens(output.detach())
-
-    with ExitStack() as stack, torch.no_grad():
-        stack.enter_context(hooked([block.module for block in blocks], keep))
-        probe.model(images)
-    return [found[id(block.module)] for block in blocks]
+    with torch.no_grad():
+        _, outputs = with_outputs(probe.model, images, blocks)
+    return [block.tokens(output) for block, output in zip(blocks, outputs, strict=True)]

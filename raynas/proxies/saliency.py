@@ -16,11 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from raynas.errors import NotApplicableError
+from raynas.models.roles import Roles
 from raynas.proxies.passes import (
     AbsoluteGradients,
     absolute_gradients,
     labelled_gradients,
     logits,
+    loss_gradients,
     requiring_gradients,
     roles,
     sum_of_weight_norms,
@@ -137,15 +139,14 @@ def zico(probe: Probe, *, batches: int = 2) -> float:
     sums = [[torch.zeros_like(w) for w in weights] for _ in range(3)]  # of g, |g|, and g^2 around the first batch's
     first: list[Tensor] = []
     edges = [len(images) * i // batches for i in range(batches + 1)]
-    with requiring_gradients(weights):
-        for start, end in pairwise(edges):
-            gradients = _mean_gradients(probe, slice(start, end), weights)
-            first = first or gradients
-            for i, g in enumerate(gradients):
-                shifted = g - first[i]
-                sums[0][i] += shifted
-                sums[1][i] += g.abs()
-                sums[2][i] += shifted * shifted
+    for start, end in pairwise(edges):
+        gradients = loss_gradients(probe, weights, slice(start, end))
+        first = first or gradients
+        for i, g in enumerate(gradients):
+            shifted = g - first[i]
+            sums[0][i] += shifted
+            sums[1][i] += g.abs()
+            sums[2][i] += shifted * shifted
     logs = []
     for shifted, absolute, squares in zip(*sums, strict=True):
         variance = (squares - shifted * shifted / batches) / batches
@@ -154,17 +155,6 @@ def zico(probe: Probe, *, batches: int = 2) -> float:
         if total > 0:
             logs.append(float(total.log()))
     return sum(logs)
-
-
-def _mean_gradients(probe: Probe, rows: slice, weights: Sequence[Tensor]) -> list[Tensor]:
-    images, labels = probe.images[rows], probe.labels[rows]
-    total = [torch.zeros_like(w) for w in weights]
-    for part in probe.slices(len(images)):
-        loss = F.cross_entropy(logits(probe.model, images[part]), labels[part], reduction="sum") / len(images)
-        for sum_, g in zip(total, torch.autograd.grad(loss, weights, allow_unused=True), strict=True):
-            if g is not None:
-                sum_ += g
-    return total
 
 
 @proxy("zico_layerwise", needs_images=True, needs_labels=True, paper="arXiv 2312.09059")
@@ -226,11 +216,9 @@ def dss(probe: Probe) -> float:
     """
     found = probe.once(absolute_gradients)
     by_id = {id(layer): i for i, layer in enumerate(found.layers)}
-    known = roles(probe)
+    known = _whole_roles(probe)
     attention = [by_id[id(layer)] for layer in known.attention]
     others = [by_id[id(layer)] for layer in (*known.mlp, *known.head)]
-    if not known.attention or not known.mlp or not known.head:
-        raise NotApplicableError(_missing(probe))
     matrices = [t[i].flatten(1) for i in attention for t in (found.gradients, found.weights)]
     norms = nuclear_norms(matrices)
     diversity = sum(a * b for a, b in zip(norms[::2], norms[1::2], strict=True))
@@ -248,18 +236,20 @@ def autoprox_a(probe: Probe) -> float:
         NotApplicableError: No attention, no MLP or no head is known.
     """
     found: AbsoluteGradients = probe.once(absolute_gradients)
-    known = roles(probe)
-    if not known.attention or not known.mlp or not known.head:
-        raise NotApplicableError(_missing(probe))
+    known = _whole_roles(probe)
     by_id = {id(layer): g for layer, g in zip(found.layers, found.gradients, strict=True)}
     attention = sum(float(by_id[id(layer)].abs().sum()) for layer in known.attention)
     return attention + sum(float(by_id[id(layer)].sigmoid().mean()) for layer in (*known.mlp, *known.head))
 
 
-def _missing(probe: Probe) -> str:
+def _whole_roles(probe: Probe) -> Roles:
     known = roles(probe)
     lacking = [name for name in ("attention", "mlp", "head") if not getattr(known, name)]
-    return f"needs the roles {', '.join(lacking)}, of which {type(probe.model).__name__} has none that are known"
+    if lacking:
+        raise NotApplicableError(
+            f"needs the roles {', '.join(lacking)}, of which {type(probe.model).__name__} has none that are known"
+        )
+    return known
 
 
 def nuclear_norms(matrices: Sequence[Tensor]) -> list[float]:
