@@ -23,7 +23,7 @@ def connect(address: str | None, *, min_cpus: int, min_gpus: float = 0.0) -> Cal
         min_gpus: A local one must have as many; a cluster may still grow.
 
     Raises:
-        PoolError: There is no cluster at the address, or it does not let us in.
+        PoolError: There is no cluster at the address, it does not let us in, or Ray does not start here.
     """
     # Read when Ray is imported: else `uv run` makes it build a new environment on every worker.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
@@ -46,7 +46,9 @@ def connect(address: str | None, *, min_cpus: int, min_gpus: float = 0.0) -> Cal
         settings |= {"num_cpus": max(min_cpus, os.cpu_count() or 1), "include_dashboard": False}
     try:
         ray.init(address=address or "local", **settings)
-    except (ConnectionError, RuntimeError, ValueError, PermissionError) as error:
+    except Exception as error:  # Ray raises what is no more than an Exception where a node does not start in time
+        if address is None:
+            raise PoolError(f"cannot start Ray on this machine: {error}") from error
         raise PoolError(
             f"cannot join the Ray cluster at {address!r}: {error}. On clusters with token authentication, set "
             "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as on the head node"

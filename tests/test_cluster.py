@@ -100,6 +100,33 @@ def test_an_address_without_a_cluster_is_an_error_and_leaves_nothing(tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_ray_that_does_not_start_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    command = [
+        sys.executable,
+        "-m",
+        "raynas.cli",
+        "search",
+        "vit",
+        "-o",
+        "synflow",
+        "--budget",
+        "2",
+        "--img-size",
+        "32",
+    ]
+    done = subprocess.run(
+        [*command, "--workers", "1", "--out", str(tmp_path / "run")],
+        env={**os.environ, "RAY_TMPDIR": str(tmp_path / "file")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "cannot start Ray on this machine: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 class Loses(Listener):
     """Replaces a node of the cluster by another after some evaluations."""
 
