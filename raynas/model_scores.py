@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import nn
 
 from raynas.data import load_batch, open_dataset
@@ -49,15 +50,15 @@ def score_model(
         An outcome for every value, by its name: value, status, error, seconds.
 
     Raises:
-        RaynasError: A proxy or data set that does not exist, or images that cannot be read.
+        RaynasError: A proxy or data set that does not exist, images that cannot be read, or a model that does not take
+            such images.
     """
-    import torch
-
     import raynas.proxies  # noqa: F401  (registers them)
 
     chosen = tuple(registered.get(p) if isinstance(p, str) else p for p in (proxies or list(registered)))
     if not chosen:
         raise ConfigError("there are no proxies to score with")
+    _check_takes_images(model, img_size)
     repeats = max(proxy.repeats for proxy in chosen)
     dataset = open_dataset(data)
     batches = [
@@ -81,3 +82,15 @@ def score_model(
     finally:
         torch.set_num_threads(before)
     return dict(zip([name for proxy in chosen for name in proxy.outputs], outcomes, strict=True))
+
+
+def _check_takes_images(model: nn.Module, img_size: int) -> None:
+    """One pass, since otherwise each proxy would fail for itself."""
+    trial = copy.deepcopy(model).cpu().eval()
+    try:
+        with torch.no_grad():
+            trial(torch.zeros(1, 3, img_size, img_size, dtype=next(trial.parameters(), torch.empty(0)).dtype))
+    except Exception as error:  # it is the user's code
+        raise ConfigError(
+            f"the model does not take images (1, 3, {img_size}, {img_size}): {type(error).__name__}: {error}"
+        ) from error

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import raynas
+from raynas.errors import ConfigError
 from raynas.registry import proxies
 
 
@@ -66,3 +67,13 @@ def test_a_proxy_that_does_not_exist_is_named() -> None:
     with pytest.raises(raynas.RaynasError, match="snap"):
         raynas.score_model(own_model(), ["snap"], img_size=16)
     assert "snip" in proxies
+
+
+def test_a_model_that_takes_other_images_is_refused() -> None:
+    grey = nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
+    with pytest.raises(ConfigError, match=r"does not take images \(1, 3, 16, 16\): .* to have 1 channels, but got 3"):
+        raynas.score_model(grey, ["synflow"], img_size=16)
+    fixed = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 10)).double()
+    with pytest.raises(ConfigError, match=r"does not take images \(1, 3, 16, 16\)"):
+        raynas.score_model(fixed, ["synflow"], img_size=16)
+    assert raynas.score_model(fixed, ["synflow"], img_size=8)["synflow"].status == "ok"

@@ -154,6 +154,12 @@ def test_what_cannot_be_a_teacher_is_named(file: Path, spec: str, error: type[Ra
         read_teacher(spec.format(file=file, parent=file.parent), num_classes=10)
 
 
+def test_a_teacher_of_grey_images_is_refused(tmp_path: Path) -> None:
+    save_file(timm.create_model("resnet10t", num_classes=10, in_chans=1).state_dict(), tmp_path / "grey.safetensors")
+    with pytest.raises(StoreError, match=r"another architecture: conv1\.0\.weight"):
+        read_teacher(f"timm:resnet10t:{tmp_path / 'grey.safetensors'}", num_classes=10)
+
+
 def test_a_checkpoint_of_another_architecture_is_refused(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(folder, other)
