@@ -16,14 +16,9 @@ short trainings: read the intervals.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import multiprocessing
-import platform
-import shlex
-import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from timing import hardware
+from timing import hardware, provenance
 
 import raynas
 from raynas.combination import rank_sum
@@ -176,12 +171,7 @@ def correlated(rows: list[dict[str, Any]], seconds: dict[str, float], *, seed: i
 
 def write_results(folder: Path, rows: list[dict[str, Any]], correlations: list[dict[str, Any]]) -> None:
     """Two tables, with what they were made with."""
-    packages = {name: version(name) for name in ("raynas", "torch", "timm", "numpy", "scipy")}
-    about = {
-        "command": shlex.join(["python", *sys.argv]),
-        "hardware": hardware() + (f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""),
-        "versions": json.dumps({"python": platform.python_version(), **packages}),
-    }
+    about = provenance()
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in (("as_vit_scores", rows), ("as_vit_scores_correlations", correlations)):
         made = pa.Table.from_pylist(table).replace_schema_metadata(about)

@@ -15,17 +15,13 @@ On two cores, at 64 px and batch 16 with one draw of weights: some 20 minutes.
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
 import shutil
-import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from timing import hardware
+from timing import provenance
 
 import raynas
 from raynas.registry import spaces
@@ -122,12 +118,8 @@ def _say(rows: list[dict[str, Any]]) -> None:
 def _keep(results: Path, name: str, found: Any) -> None:
     results.mkdir(parents=True, exist_ok=True)
     shutil.copy(write_report(found.folder), results / f"proxies_{name}.html")
-    told = {
-        "command": shlex.join(["python", *sys.argv]),
-        "hardware": hardware(),
-        "versions": json.dumps({package: version(package) for package in ("raynas", "torch", "timm", "ray", "scipy")}),
-    }
-    table = found.correlations.replace_schema_metadata({**(found.correlations.schema.metadata or {}), **told})
+    metadata = {**(found.correlations.schema.metadata or {}), **provenance()}
+    table = found.correlations.replace_schema_metadata(metadata)
     pq.write_table(table, results / f"proxies_{name}.parquet")
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import platform
+import shlex
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -27,12 +31,28 @@ def interleaved_medians(tasks: Mapping[str, Callable[[], object]], rounds: int) 
 
 
 def hardware() -> str:
-    """Processor, threads and torch version."""
+    """Processor, threads, GPU and torch version."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {torch.get_num_threads()} thread(s), torch {torch.__version__}"
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{name}, {torch.get_num_threads()} thread(s){gpu}, torch {torch.__version__}"
+
+
+def provenance() -> dict[str, str]:
+    """For the metadata of what is kept: command, hardware and versions."""
+    versions = {"python": platform.python_version()}
+    for package in ("raynas", "torch", "timm", "ray", "numpy", "scipy"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue  # a machine without Ray can still score in one process
+    return {
+        "command": shlex.join(["python", *sys.argv]),
+        "hardware": hardware(),
+        "versions": json.dumps(versions),
+    }
 
 
 def verdict(ratio: float, expected: float) -> str:

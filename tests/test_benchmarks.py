@@ -14,6 +14,7 @@ SAYS = {
     "ntk_condition": ["equal to 1e-5", "ratio"],
     "build_share": ["length_distortion: ", "of it building"],
     "proxy_passes": ["together: ", "dss: ", "features cached: ", "az_nas at batch 4: ", "MiB"],
+    "proxy_rates": ["autoformer-tiny, 32 px", "synflow ", "of peak", "best pool against the loop"],
     "proxies_vit_bench": ["autoformer_tiny_plain: ", "c100_kd_acc: ", "imagenet_top1_supernet: ", "num_params "],
     "loop_throughput": ["2,000 evaluations: ", "load_run of 6,000 rows", "resume to the first new evaluation"],
     "scoring_workers": ["two actors are faster by"],
