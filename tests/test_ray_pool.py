@@ -158,7 +158,7 @@ def test_harmful_architectures_carry_their_status_and_no_others(tmp_path: Path) 
         workers=2,
         time_limit_s=6,
         worker_memory_gib=2,
-        window=64,
+        window=32,
         out=tmp_path / "run",
         listener=lines,
     )

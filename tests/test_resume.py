@@ -186,11 +186,12 @@ def start_driver(folder: Path, log: Path, workers: int) -> subprocess.Popen[byte
 
 
 def wait_for_lines(log: Path, n: int, driver: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline and driver.poll() is None:
         if log.exists() and log.read_text().count("\n") >= n:
             return
         time.sleep(0.02)
+    driver.kill()
     raise AssertionError(f"the driver ended with {driver.poll()} or did not score {n} in time")
 
 

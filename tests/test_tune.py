@@ -170,6 +170,7 @@ def wait_for_lines(log: Path, n: int, driver: subprocess.Popen[str]) -> None:
         if log.exists() and log.read_text().count("\n") >= n:
             return
         time.sleep(0.05)
+    os.killpg(driver.pid, signal.SIGKILL)
     raise AssertionError(f"the driver ended with {driver.poll()} or did not score {n} in time")
 
 

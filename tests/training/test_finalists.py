@@ -167,14 +167,14 @@ def epochs_done(folder: Path) -> int:
 
 
 def test_interrupted_finalists_write_checkpoints_and_go_on(searched: Path, tmp_path: Path, joined: None) -> None:
-    folder, made = tmp_path / "run", config(searched, training={**TRAINING, "epochs": 40})
+    folder, made = tmp_path / "run", config(searched, training={**TRAINING, "epochs": 16})
     listener = Interrupts()
     with pytest.raises(Interrupted):
         execute_finalists(make_finalists_plan(made), folder, listener=listener)
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["status"] == "interrupted"
     assert listener.ended.items() <= ended(summary["trials"]).items()
-    assert epochs_done(folder) < 160
+    assert epochs_done(folder) < 4 * 16
     check_resumed(folder, made, tmp_path / "alone", listener.ended)
     assert len(list((folder / "tune").glob("experiment_state-*.json"))) == 2  # of the first and the restored Tuner
 
