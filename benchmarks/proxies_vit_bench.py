@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from timing import provenance
 import raynas
 from raynas.registry import spaces
 from raynas.report import write_report
+from raynas.run import Interrupted
 
 BENCH_LABELS = [f"{data}_{kind}_acc" for data in ("c100", "flower", "chaoyang") for kind in ("base", "kd")]
 TABLES: dict[str, dict[str, Any]] = {
@@ -147,4 +149,8 @@ def _quick(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Interrupted as error:
+        print(f"{error}; the same command goes on")
+        sys.exit(128 + error.signum)
