@@ -40,7 +40,7 @@ def main() -> None:
 
     torch.set_num_threads(1)
     print(hardware())
-    for name in arguments.proxy or proxies:
+    for name in arguments.proxy or [name for name in proxies if not proxies.get(name).needs_teacher]:
         values = {
             "space": arguments.space, "objectives": [], "proxies": [name], "data": "digits", "img_size": img_size,
             "batch_size": arguments.batch_size, "searcher": "random",

@@ -7,6 +7,15 @@ raynas train examples/own_space.py:convnets --architecture '{"width": 32, "depth
 from torch import nn
 
 from raynas import Choice, PerLayer, SearchSpace
+from raynas.models.roles import Roles
+
+
+class ConvNet(nn.Sequential):
+    """Convolutions, then a linear layer."""
+
+    def roles(self):
+        """Which layer gives out logits, for proxies that ask for features."""
+        return Roles(head=(self[-1],))
 
 
 def convnet(architecture, *, img_size, num_classes):
@@ -15,7 +24,7 @@ def convnet(architecture, *, img_size, num_classes):
     for kernel in architecture["kernel"]:
         layers += [nn.Conv2d(channels, width, kernel, 2, kernel // 2), nn.BatchNorm2d(width), nn.ReLU()]
         channels = width
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
+    return ConvNet(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes))
 
 
 convnets = SearchSpace(

@@ -14,7 +14,7 @@ import yaml
 
 from raynas.api import default_folder, load_run
 from raynas.config import RunConfig
-from raynas.console import ConsoleListener, print_rows, say, show_best, show_scores, show_summary
+from raynas.console import ConsoleListener, print_rows, say, show_best, show_failures, show_scores, show_summary
 from raynas.cost import COSTS
 from raynas.errors import ConfigError
 from raynas.run import Interrupted, execute
@@ -128,6 +128,7 @@ def carry_out(
         with ConsoleListener(command) as listener:
             summary = execute(plan, folder, resume=resume, reuse=reuse, listener=listener)
         show(summary, folder)
+        show_failures(load_run(folder).evaluations)
         write_run_report(folder)
         say(f"run folder {folder}")
     except (Interrupted, KeyboardInterrupt) as error:

@@ -22,6 +22,7 @@ from raynas.searchers.base import Progress
 from raynas.space import Architecture, SearchSpace
 
 _LINE_EVERY_S = 10.0
+_SHOWN_FAILURES = 4
 _SHOWN_BEST = 5
 _SHOWN_SCORES = 50
 _FILE_WIDTH = 400
@@ -121,6 +122,19 @@ def show_summary(summary: Mapping[str, Any], *, stderr: bool = False) -> None:
         is_growth = summary.get("family") is not None
         line += "; the last step left nothing to choose" if is_growth else "; the space has no more architectures"
     wide_console(stderr=stderr).print(line, highlight=False)
+
+
+def show_failures(evaluations: Any) -> None:
+    """Which scores have no value, and why the first of them has none, on standard error."""
+    import pyarrow.compute as pc
+
+    failed = evaluations.filter(pc.field("status") != "ok")
+    groups = failed.group_by(["proxy", "status"], use_threads=False).aggregate([([], "count_all"), ("error", "first")])
+    rows = sorted(groups.to_pylist(), key=lambda row: -row["count_all"])
+    for row in rows[:_SHOWN_FAILURES]:
+        say(f"{row['proxy']}: {row['status']} {row['count_all']} x, such as: {row['error_first']}")
+    if len(rows) > _SHOWN_FAILURES:
+        say(f"and {len(rows) - _SHOWN_FAILURES} more kinds of failure in the report")
 
 
 def show_best(summary: Mapping[str, Any], scores: Sequence[str]) -> None:

@@ -277,13 +277,13 @@ def _teacher(
     constraints: Sequence[Constraint],
     dataset: ImageDataset,
 ) -> Teacher | None:
-    """The teacher, read; refuses one that nothing compares with, and a search that needs one without."""
+    """The teacher, read; refuses one that nothing compares with, and proxies that need one without."""
     pupils = [proxy for proxy in chosen if proxy.needs_teacher]
     if config.teacher is None:
         needed = {normalised(text.partition(":")[0]) for text in [*objectives, *(one.name for one in constraints)]}
         for proxy in pupils:
-            if named := needed & {normalised(name) for name in (proxy.name, *proxy.outputs)}:
-                raise ConfigError(f"{', '.join(sorted(named))} needs a teacher: --teacher takes {FORMS}")
+            named = needed & {normalised(name) for name in (proxy.name, *proxy.outputs)} or {proxy.name}
+            raise ConfigError(f"{', '.join(sorted(named))} needs a teacher: --teacher takes {FORMS}")
         return None
     if not pupils:
         names = ", ".join(proxy.name for proxy in chosen) or "none"

@@ -118,6 +118,7 @@ def _facts(bench: Bench) -> list[list[str | None]]:
     everywhere = rivals.intersection(*useful) if useful else set()
     scored = sum(key in set(bench.points.keys) for key in (one.key for one in bench.truth.architectures))
     seconds = bench.run.summary.get("seconds")
+    lacking = len({failure.point for failure in bench.points.failures})
     has_size = any(row["lead"] is not None for row in rows)
     several = len(bench.labels) > 1
     return [
@@ -127,7 +128,7 @@ def _facts(bench: Bench) -> list[list[str | None]]:
         ["architectures", f"{len(bench.truth):,}"],
         ["scored so far", f"{scored:,}" if scored < len(bench.truth) else None],
         ["labels", f"{len(bench.labels)}"],
-        ["without some score", f"{len(bench.points.failures):,}" if bench.points.failures else None],
+        ["without some score", f"{lacking:,}" if lacking else None],
         ["reused", f"{bench.points.reused:,}" if bench.points.reused else None],
         ["duration", duration(seconds) if seconds else None],
     ]

@@ -130,6 +130,7 @@ def test_an_interrupted_benchmark_prints_the_command_that_resumes_it(table: Path
         (["--space", "vit", "--truth", "TABLE", "-l", "top1", "--within", "width"], "has no field 'width'"),
         (["--space", "vit", "--truth", "TABLE", "-l", "top1", "--combine", "macs+dss"], "'dss' is not computed"),
         (["--space", "vit", "--truth", "TABLE", "-l", "top1", "-p", "luck"], "unknown proxy 'luck'"),
+        (["--space", "vit", "--truth", "TABLE", "-l", "top1", "-p", "tvt"], "tvt needs a teacher: --teacher takes"),
         (["--space", "vit", "--truth", "TABLE", "-l", "top1", "--rows", "3"], "rows: "),
         (["--resume"], "--resume needs --out"),
         (["--resume", "--out", "none"], "none holds no run to resume; name a space"),

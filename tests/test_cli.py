@@ -54,6 +54,15 @@ def test_search_ends_with_a_report_and_says_where_it_is(tmp_path: Path, capsys: 
     assert set(loaded.table.column_names) >= {"length_distortion", "ntk_condition", "num_params", "macs"}
 
 
+def test_scores_without_a_value_say_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--img-size", "32", "--workers", "0", "--data", "digits"]
+    given = ["timm", "-a", "resnet10t", "-a", "resnet14t", "-p", "az_nas", "-p", "synflow", *small]
+    assert run("score", *given, "--out", str(tmp_path / "run")) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if " x, such as: " in line]
+    assert len(lines) == 3  # one for each of its outputs
+    assert all(re.fullmatch(r"az_\w+: not_applicable 2 x, such as: needs .*", line) for line in lines)
+
+
 def test_search_without_arguments_is_a_search_of_as_vit_on_digits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

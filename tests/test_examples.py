@@ -46,7 +46,7 @@ def test_an_own_proxy_scores_an_own_space_on_workers_and_a_later_process_goes_on
     assert first.returncode == 0, first.stderr
     found = raynas.load_run(tmp_path / "run").table.to_pylist()
     assert len(found) == 6
-    assert all(row["synflow"] is not None for row in found)
+    assert all(row["synflow"] is not None and row["feature_spread"] > 0 for row in found)
     assert run("search", "--resume", "--out", "run", "--budget", "8", "--workers", "0", cwd=tmp_path).returncode == 0
     table = raynas.load_run(tmp_path / "run").table.to_pylist()
     assert table[:6] == found
