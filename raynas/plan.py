@@ -280,11 +280,12 @@ def _teacher(
     """The teacher, read; refuses one that nothing compares with, and proxies that need one without."""
     pupils = [proxy for proxy in chosen if proxy.needs_teacher]
     if config.teacher is None:
-        needed = {normalised(text.partition(":")[0]) for text in [*objectives, *(one.name for one in constraints)]}
-        for proxy in pupils:
-            named = needed & {normalised(name) for name in (proxy.name, *proxy.outputs)} or {proxy.name}
-            raise ConfigError(f"{', '.join(sorted(named))} needs a teacher: --teacher takes {FORMS}")
-        return None
+        if not pupils:
+            return None
+        asked = {normalised(text.partition(":")[0]) for text in [*objectives, *(one.name for one in constraints)]}
+        names = {proxy.name for proxy in pupils}
+        named = asked & {normalised(name) for proxy in pupils for name in (proxy.name, *proxy.outputs)} or names
+        raise ConfigError(f"{', '.join(sorted(named))} needs a teacher: --teacher takes {FORMS}")
     if not pupils:
         names = ", ".join(proxy.name for proxy in chosen) or "none"
         raise ConfigError(f"teacher is {config.teacher!r}, but no proxy of this run needs one: {names}")

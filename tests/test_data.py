@@ -322,21 +322,26 @@ def test_a_table_with_wrong_columns_is_refused(
         open_dataset(write_table(tmp_path / "t.parquet", columns, names))
 
 
-def five_channels() -> bytes:
-    """A TIFF file of one pixel of five 8-bit channels, by the format's definition."""
+def tiff(channels: int) -> bytes:
+    """A TIFF file of one pixel of 3 or 5 channels of 8 bits, by the format's definition."""
     bits, pixel = 8 + 2 + 12 * 10 + 4, 8 + 2 + 12 * 10 + 4 + 10
     entries = [  # tag, type (3: 16 bits, 4: 32 bits), count, value or where it stands
-        (256, 3, 1, 1), (257, 3, 1, 1), (258, 3, 5, bits), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, pixel),
-        (277, 3, 1, 5), (278, 3, 1, 1), (279, 4, 1, 5), (284, 3, 1, 1),
+        (256, 3, 1, 1), (257, 3, 1, 1), (258, 3, channels, bits), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, pixel),
+        (277, 3, 1, channels), (278, 3, 1, 1), (279, 4, 1, channels), (284, 3, 1, 1),
     ]  # fmt: skip
     directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
     return b"II*\0" + struct.pack("<I", 8) + directory + bytes(4) + struct.pack("<5H", *[8] * 5) + bytes(5)
 
 
+def test_a_tiff_file_of_three_channels_can_be_read() -> None:
+    with Image.open(io.BytesIO(tiff(3))) as image:
+        assert (image.mode, image.getpixel((0, 0))) == ("RGB", (0, 0, 0))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (five_channels(), "row 2 cannot be read"),
+        (tiff(5), "row 2 cannot be read"),
         (b"no image", "row 2 cannot be read"),
         (None, "row 2 is null"),
         (b"", "row 2 is empty"),
