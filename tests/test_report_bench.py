@@ -99,6 +99,14 @@ def test_head_says_what_was_compared_and_at_which_setting(bench: Path, correlati
     assert setup["Benchmark"]["combination"] == "wide+shallow, logarithms of ranks added"
 
 
+def test_architectures_that_lack_several_scores_count_once(tmp_path: Path) -> None:
+    def never(probe: Probe) -> float:
+        raise ValueError
+
+    page = made(tmp_path / "failing", proxies=[*PROXIES, Proxy("never", never)])
+    assert dict(embedded(page.read_text())["facts"])["without some score"] == "60"
+
+
 def test_page_holds_the_statistics_of_the_table(bench: Path, correlations: list[dict[str, Any]]) -> None:
     found = embedded(bench.read_text())["bench"]
     names = [one["name"] for one in found["predictors"]]
