@@ -283,8 +283,8 @@ def _teacher(
         if not pupils:
             return None
         asked = {normalised(text.partition(":")[0]) for text in [*objectives, *(one.name for one in constraints)]}
-        names = {proxy.name for proxy in pupils}
-        named = asked & {normalised(name) for proxy in pupils for name in (proxy.name, *proxy.outputs)} or names
+        known = {normalised(name) for proxy in pupils for name in (proxy.name, *proxy.outputs)}
+        named = asked & known or {proxy.name for proxy in pupils}
         raise ConfigError(f"{', '.join(sorted(named))} needs a teacher: --teacher takes {FORMS}")
     if not pupils:
         names = ", ".join(proxy.name for proxy in chosen) or "none"
