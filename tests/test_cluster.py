@@ -128,37 +128,49 @@ def test_a_ray_that_does_not_start_is_one_line(tmp_path: Path) -> None:
 
 
 class Loses(Listener):
-    """Replaces a node of the cluster by another after some evaluations."""
+    """Replaces a node of the cluster by another once both of two workers have scored.
 
-    def __init__(self, cluster: Any, doomed: Any, after: int) -> None:
+    Args:
+        log: Where the proxy `toy` writes which process scored.
+    """
+
+    def __init__(self, cluster: Any, doomed: Any, log: Path) -> None:
         self.cluster = cluster
         self.doomed = doomed
-        self.after = after
+        self.log = log
         self.lines: list[str] = []
+        self.has_lost = False
 
     def on_log(self, line: str) -> None:
         self.lines.append(line)
 
     def on_tell(self, evaluation: Any, told: int, ranking: Any) -> None:
-        if told == self.after:
-            self.cluster.remove_node(self.doomed, allow_graceful=False)
-            self.cluster.add_node(num_cpus=1)
+        if self.has_lost:
+            return
+        if len({line.split()[1] for line in self.log.read_text().splitlines()}) < 2:
+            time.sleep(0.2)  # one worker alone must not come to the end before the other has started
+            return
+        self.cluster.remove_node(self.doomed, allow_graceful=False)
+        self.cluster.add_node(num_cpus=1)
+        self.has_lost = True
 
 
 def test_a_lost_node_blames_nobody_and_costs_no_result(tmp_path: Path) -> None:
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    loses = Loses(cluster, cluster.add_node(num_cpus=1), after=30)
+    loses = Loses(cluster, cluster.add_node(num_cpus=1), tmp_path / "log")
+    settings = {"toy": {"pause_s": 0.1, "log": str(loses.log)}}
     ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
     try:
-        run = toy_search(tmp_path / "run", workers=2, settings={"toy": {"pause_s": 0.1}}, listener=loses)
+        run = toy_search(tmp_path / "run", workers=2, settings=settings, listener=loses)
     finally:
         ray.shutdown()
         cluster.shutdown()
+    assert loses.has_lost
     assert content(run) == content(toy_search(tmp_path / "serial", workers=0))
-    assert any(line.startswith("node ") and "is lost" in line for line in loses.lines)
-    assert not any("worker process" in line for line in loses.lines)
+    assert any(line.startswith("node ") and "is lost" in line for line in loses.lines), loses.lines
+    assert not any("worker process" in line for line in loses.lines), loses.lines
 
 
 def test_the_launcher_accepts_cluster_yaml() -> None:
