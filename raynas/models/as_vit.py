@@ -12,13 +12,12 @@ from raynas.models import as_vit_network
 from raynas.models.as_vit_network import PATCH_SIZE, AsViTNetwork
 from raynas.models.plain_code import PlainCode
 from raynas.models.roles import Roles, block_roles, linear_layers
-from raynas.models.weights import Constant, Init, Normal, Uniform
+from raynas.models.weights import Init, init_table
 from raynas.registry import models
 from raynas.retokenization import default_dilation
 from raynas.space import Architecture
 
 _FIELDS = ("kernel", "split", "mlp_ratio", "depth", "num_heads", "embed_dim")
-_DISTRIBUTIONS: dict[str, type[Init]] = {"normal": Normal, "uniform": Uniform, "constant": Constant}
 
 
 @models.register("as-vit")
@@ -66,8 +65,7 @@ class AsViT(AsViTNetwork):
 
     def init_table(self) -> dict[str, Init]:
         """The distribution from which each parameter is drawn, by name."""
-        drawn = self.initial_distributions()
-        return {name: _DISTRIBUTIONS[kind](number) for name, (kind, number) in drawn.items()}
+        return init_table(self.initial_distributions())
 
     def retokenize(self, stride: int, dilation: int | None = None) -> None:
         """Make tokens of `stride` pixels a side from now on; no parameter changes.

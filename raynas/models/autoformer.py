@@ -9,15 +9,15 @@ import torch
 
 from raynas.errors import ConfigError
 from raynas.models import autoformer_network
-from raynas.models.autoformer_network import PATCH_SIZE, AutoFormerNetwork
+from raynas.models.autoformer_network import PATCH_SIZE, AutoFormerNetwork, Block
 from raynas.models.plain_code import PlainCode
 from raynas.models.roles import Roles, block_roles, linear_layers
-from raynas.models.weights import Constant, Init, Normal, Uniform
+from raynas.models.skeletons import copied_on_meta
+from raynas.models.weights import Init, init_table
 from raynas.registry import models
 from raynas.space import Architecture
 
 _FIELDS = ("embed_dim", "depth", "mlp_ratio", "num_heads")
-_DISTRIBUTIONS: dict[str, type[Init]] = {"normal": Normal, "uniform": Uniform, "constant": Constant}
 
 
 @models.register("autoformer")
@@ -37,6 +37,8 @@ class AutoFormer(AutoFormerNetwork):
     Raises:
         ConfigError: img_size is not divisible by 16.
     """
+
+    make_block = staticmethod(copied_on_meta(Block))
 
     _BUILD: ClassVar[dict[str, Any]] = {"head_dim": 64, "rel_pos": True, "norm_eps": 1e-5}
 
@@ -66,8 +68,7 @@ class AutoFormer(AutoFormerNetwork):
 
     def init_table(self) -> dict[str, Init]:
         """The distribution from which each parameter is drawn, by name."""
-        drawn = self.initial_distributions()
-        return {name: _DISTRIBUTIONS[kind](number) for name, (kind, number) in drawn.items()}
+        return init_table(self.initial_distributions())
 
     def no_weight_decay(self) -> set[str]:
         """Parameters that optimizers do not shrink, beside biases and norms, which timm finds by itself."""

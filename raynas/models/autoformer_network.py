@@ -160,11 +160,21 @@ class Block(nn.Module):
     """Pre-norm attention and MLP, each with a residual connection."""
 
     def __init__(
-        self, dim: int, attn: Attention, mlp_ratio: float, norm_eps: float, drop_path: float, **factory: Any
+        self,
+        dim: int,
+        num_heads: int,
+        head_dim: int,
+        mlp_ratio: float,
+        drop_path: float,
+        *,
+        rel_pos: bool,
+        norm_eps: float,
+        fused_attn: bool,
+        **factory: Any,
     ) -> None:
         super().__init__()
         self.norm1 = _LayerNorm(dim, norm_eps, **factory)
-        self.attn = attn
+        self.attn = Attention(dim, num_heads, head_dim, rel_pos=rel_pos, fused_attn=fused_attn, **factory)
         self.norm2 = _LayerNorm(dim, norm_eps, **factory)
         self.mlp = Mlp(dim, int(mlp_ratio * dim), **factory)
         self.drop_path = _drop_path(drop_path)
@@ -203,6 +213,8 @@ class AutoFormerNetwork(nn.Module):
         device, dtype: Of the parameters. On the meta device they get no values.
     """
 
+    make_block: Any = Block  # called with its arguments
+
     def __init__(
         self,
         *,
@@ -231,9 +243,13 @@ class AutoFormerNetwork(nn.Module):
         self.blocks = nn.ModuleList()
         for i in range(depth):
             width = head_dim or embed_dim // num_heads[i]
-            attn = Attention(embed_dim, num_heads[i], width, rel_pos=rel_pos, fused_attn=fused_attn, **factory)
             rate = drop_path_rate * i / max(1, depth - 1)
-            self.blocks.append(Block(embed_dim, attn, mlp_ratio[i], norm_eps, rate, **factory))
+            self.blocks.append(
+                self.make_block(
+                    embed_dim, num_heads[i], width, mlp_ratio[i], rate,
+                    rel_pos=rel_pos, norm_eps=norm_eps, fused_attn=fused_attn, **factory,
+                )
+            )  # fmt: skip
         self.norm = _LayerNorm(embed_dim, norm_eps, **factory)
         self.head = _Linear(embed_dim, num_classes, **factory)
         self.init_weights()
