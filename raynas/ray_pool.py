@@ -62,7 +62,8 @@ class _Slot:
 
 _IN_FLIGHT = 2  # chunks per actor: one computes while the next one travels
 _CHUNK_S = 0.5  # time that a chunk should take
-_SHORT_S = 0.005
+_SHORT_S = 0.005  # items that their way takes longer than
+_LONG_S = 0.05  # items beside which their way is nothing
 _MAX_LOST_ALONE = 3
 _MAX_LATE = 2
 _SILENCE_S = 10.0  # beyond the time limit, for a worker that does not answer
@@ -184,7 +185,10 @@ class RayPool:
             return None
         # All that is queued is shared out, as a searcher may wait for it: over the chunks in flight too, so that actors
         # end together, unless items are so short that their way takes longer than they do.
-        is_short = self._seconds_per_item is not None and self._seconds_per_item < _SHORT_S
+        seconds = self._seconds_per_item
+        if not is_first and seconds is not None and seconds > _LONG_S and len(self._queue) <= self._workers:
+            return None  # the last ones go to whichever actor is free first
+        is_short = seconds is not None and seconds < _SHORT_S
         shares = self._workers * (1 if is_short else _IN_FLIGHT)
         size = min(self._chunk_size(), -(-len(self._queue) // shares))
         return self._chunk([self._queue.popleft() for _ in range(size)])

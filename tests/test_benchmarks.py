@@ -22,7 +22,7 @@ SAYS = {
     "data_waiting": ["light: ", "of a step waiting for data"],
     "as_vit_search": ["search: 6 evaluations", "growth: ", "building ", "total "],
     "as_vit_scores": ["5 topologies", "partial_tau", "length_distortion + ntk_condition"],
-    "growth_workers": ["1 steps, 16 candidates", "two actors are faster by"],
+    "growth_workers": ["2 steps without the first", "two actors are faster by"],
 }
 STARTS_RAY = ("loop_throughput", "scoring_workers", "growth_workers")
 
