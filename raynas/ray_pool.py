@@ -62,8 +62,8 @@ class _Slot:
 
 _IN_FLIGHT = 2  # chunks per actor: one computes while the next one travels
 _CHUNK_S = 0.5  # time that a chunk should take
-_SHORT_S = 0.005  # items that their way takes longer than
-_LONG_S = 0.05  # items beside which their way is nothing
+_SHORT_S = 0.005  # below it, candidates travel longer than they are computed
+_LONG_S = 0.3  # above it, what the driver does between candidates does not count
 _MAX_LOST_ALONE = 3
 _MAX_LATE = 2
 _SILENCE_S = 10.0  # beyond the time limit, for a worker that does not answer
@@ -183,11 +183,12 @@ class RayPool:
             return self._suspects.popleft() if is_first else None
         if not self._queue:
             return None
-        # All that is queued is shared out, as a searcher may wait for it: over the chunks in flight too, so that actors
-        # end together, unless items are so short that their way takes longer than they do.
         seconds = self._seconds_per_item
-        if not is_first and seconds is not None and seconds > _LONG_S and len(self._queue) <= self._workers:
-            return None  # the last ones go to whichever actor is free first
+        ready = sum(slot.ready is None for slot in self._slots)
+        if not is_first and seconds is not None and seconds > _LONG_S and 1 < ready >= len(self._queue):
+            return None  # behind another candidate, a last one could have to wait while an actor has nothing to do
+        # All others that are queued are shared out, as a searcher may wait for them: over the chunks in flight too, so
+        # that actors end together, unless items are so short that their way takes longer than they do.
         is_short = seconds is not None and seconds < _SHORT_S
         shares = self._workers * (1 if is_short else _IN_FLIGHT)
         size = min(self._chunk_size(), -(-len(self._queue) // shares))

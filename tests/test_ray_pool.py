@@ -202,6 +202,32 @@ def test_lateness_is_blamed_on_the_chunk_that_was_late() -> None:
     assert result.outcomes[0].status == "timeout"
 
 
+@pytest.mark.parametrize(
+    ("seconds", "queued", "ready", "held"),
+    [
+        (1.0, 2, 2, True),
+        (1.0, 1, 2, True),
+        (1.0, 3, 2, False),
+        (1.0, 1, 1, False),
+        (0.1, 2, 2, False),
+        (None, 2, 2, False),
+    ],
+)
+def test_long_candidates_at_the_end_go_to_idle_actors_alone(
+    seconds: float | None, queued: int, ready: int, held: bool
+) -> None:
+    pool = object.__new__(RayPool)
+    pool._suspects, pool._num_chunks, pool._workers, pool._max_chunk = deque(), 0, 2, 8
+    pool._seconds_per_item = seconds
+    pool._slots = [_Slot(None, ready=None if i < ready else object()) for i in range(2)]
+    items = [_Item(Job(Architecture({"a": a}), (0,), 1)) for a in range(queued)]
+    pool._queue = deque(items)
+    assert (pool._next_chunk(is_first=False) is None) == held
+    pool._queue = deque(items)
+    chunk = pool._next_chunk(is_first=True)
+    assert chunk is not None and chunk.items[0] is items[0]
+
+
 class Unpicklable(Exception):
     """An error that does not survive travelling."""
 

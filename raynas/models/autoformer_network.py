@@ -213,7 +213,7 @@ class AutoFormerNetwork(nn.Module):
         device, dtype: Of the parameters. On the meta device they get no values.
     """
 
-    make_block: Any = Block  # called with its arguments
+    make_block: Any = Block  # a subclass may have another, of the same arguments
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import mmap
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -38,12 +39,12 @@ _Kind = tuple[torch.dtype, bool, str]  # dtype, shared draws, init scheme
 
 def _memory(n: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Room for n numbers; on a CPU in huge pages where the system has them: the numbers are copied in half the time."""
-    if device.type != "cpu" or n == 0 or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return torch.empty(n, dtype=dtype, device=device)
-    pages = mmap.mmap(-1, n * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with contextlib.suppress(OSError):  # a kernel that was built without them
-        pages.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(pages, dtype=dtype)
+    if sys.platform == "linux" and device.type == "cpu" and n > 0:
+        with contextlib.suppress(OSError):  # no huge pages, or no memory, which torch says in its own words
+            pages = mmap.mmap(-1, n * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            pages.madvise(mmap.MADV_HUGEPAGE)
+            return torch.frombuffer(pages, dtype=dtype)
+    return torch.empty(n, dtype=dtype, device=device)
 
 
 class WeightBank:
@@ -105,7 +106,7 @@ class _Network:
         self.model = model
         owners: dict[str, tuple[nn.Module, str, torch.Tensor]] = {}
         for path, module in model.named_modules():
-            module.training = False  # as eval() does, in a walk of its own
+            module.training = False  # eval() would walk through all modules once more
             for name, parameter in module._parameters.items():
                 if parameter is not None:
                     owners[f"{path}.{name}" if path else name] = module, name, parameter

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
+import torch
 from torch import nn
 
 _P = ParamSpec("_P")
@@ -24,13 +25,20 @@ def copied_on_meta(make: Callable[_P, _M]) -> Callable[_P, _M]:
 
     Args:
         make: Gives a module of hashable arguments, the keyword `device` among them. The module has no buffers, no part
-            of it is in two places, and attributes other than parts and parameters never change in place.
+            of it is in two places, attributes other than parts and parameters never change in place, and parameters
+            have no attributes of their own.
     """
-    first_made: Any = lru_cache(maxsize=512, typed=True)(make)
 
-    @wraps(make)
+    @lru_cache(maxsize=512, typed=True)
+    def first_made(default_dtype: torch.dtype, /, *args: Any, **kwargs: Any) -> _M:
+        with torch.inference_mode(False):  # its parameters could not be trained, nor those of copies
+            return make(*args, **kwargs)
+
+    @wraps(make, updated=())
     def made(*args: _P.args, **kwargs: _P.kwargs) -> _M:
-        return _copied(first_made(*args, **kwargs)) if str(kwargs.get("device")) == "meta" else make(*args, **kwargs)
+        if str(kwargs.get("device")) != "meta":
+            return make(*args, **kwargs)
+        return _copied(first_made(torch.get_default_dtype(), *args, **kwargs))  # type: ignore[arg-type]
 
     return made
 

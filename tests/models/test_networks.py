@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import mmap
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from scipy import stats
 from torch import nn
 
 from raynas import Architecture
+from raynas.evaluator import is_out_of_memory
 from raynas.models.as_vit import AsViT
 from raynas.models.networks import Networks, WeightBank
 from raynas.models.weights import Constant, Init, Normal, Uniform
@@ -184,3 +187,46 @@ def test_uniform_numbers_are_independent_within_a_network() -> None:
     scaled = np.concatenate([w / np.abs(w).max() for w in weights])
     assert abs(np.corrcoef(scaled[1:], scaled[:-1])[0, 1]) < 5 / np.sqrt(len(scaled))
     assert len(np.unique(np.concatenate([w[:50] / w.max() for w in weights]))) > 0.99 * 50 * len(weights)
+
+
+class WithAnEmptyPart(TwoScales):
+    """A parameter of no elements among others."""
+
+    def __init__(self, architecture: Architecture, *, device: str = "cpu", **_: Any) -> None:
+        super().__init__(architecture, device=device)
+        self.parts[1] = nn.Parameter(torch.empty(0, 3, device=device))
+
+    def init_table(self) -> dict[str, Init]:
+        return {f"parts.{i}": Normal(2.0) for i in range(4)}
+
+
+def test_parameters_without_elements_keep_their_shape() -> None:
+    model = networks(WithAnEmptyPart, img_size=1).network(Architecture({"width": 5}), 0)
+    assert [tuple(parameter.shape) for parameter in model.parameters()] == [(5,), (0, 3), (300_000,), (11,)]
+
+
+def test_without_huge_pages_weights_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = state(networks().network(SMALL, 0))
+
+    class WithoutHugePages(mmap.mmap):
+        def madvise(self, *_: Any) -> None:
+            raise OSError(errno.EINVAL, "a kernel without them")
+
+    monkeypatch.setattr(mmap, "mmap", WithoutHugePages)
+    assert_equal(state(networks().network(SMALL, 0)), expected)
+
+
+def test_too_large_a_network_is_out_of_memory() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        networks(TwoScales, img_size=1).network(Architecture({"width": 1 << 48}), 0)
+    assert is_out_of_memory(raised.value)
+
+
+def test_numbers_in_use_stay_when_the_bank_grows() -> None:
+    bank = WeightBank(0, torch.device("cpu"))
+    (before, _) = bank.parts(3, 1000, 1000)
+    first = before.clone()
+    (after, _) = bank.parts(3, 1000, 3_000_000)
+    assert torch.equal(before, first)
+    assert torch.equal(after, first)
+    assert after.data_ptr() != before.data_ptr()

@@ -56,6 +56,18 @@ def test_scores_equal_those_of_networks_made_part_by_part() -> None:
         assert torch.equal(*logits)
 
 
+def test_no_block_of_a_second_network_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    architecture = sampled(1)[0]
+    settings: dict[str, Any] = {"img_size": 32, "num_classes": 10, "device": "meta"}
+    AutoFormer(architecture, **settings)
+    made: list[Any] = []
+    monkeypatch.setattr(Block, "__init__", lambda *arguments, **_: made.append(arguments))
+    AutoFormer(architecture, **settings)
+    assert not made
+    PartByPart(architecture, **settings)
+    assert len(made) == architecture["depth"]
+
+
 def test_nothing_done_to_a_network_shows_in_another() -> None:
     architecture = sampled(1)[0]
 
@@ -105,3 +117,16 @@ def test_parts_with_values_are_all_made() -> None:
     copying = copied_on_meta(nn.Linear)
     one, other = copying(2, 2, device="cpu"), copying(2, 2)
     assert not torch.equal(one.weight, other.weight)
+
+
+def test_parts_do_not_depend_on_the_mode_that_the_first_was_made_in() -> None:
+    copying = copied_on_meta(nn.Linear)
+    with torch.inference_mode():
+        copying(2, 2, device="meta")
+    part = copying(2, 2, device="meta")
+    assert part.weight.requires_grad and not part.weight.is_inference()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert copying(2, 2, device="meta").weight.dtype == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
