@@ -1,4 +1,4 @@
-"""Parts of networks on the meta device, as copies of ones made before: copying a layer costs a tenth of making it.
+"""Parts of networks on the meta device, as copies of ones made before: copying a block costs a third of making it.
 
 Networks that are scored by the thousand are built of few kinds of blocks, and take their weights from elsewhere.
 """
