@@ -1,11 +1,13 @@
 """How much faster are a growth step's candidates scored on two actors than on one?
 
-    python benchmarks/growth_workers.py [--start GENOTYPE] [--img-size 64] [--steps 3] [--quick]
+    python benchmarks/growth_workers.py [--start GENOTYPE] [--img-size 128] [--steps 3] [--quick]
 
 As-ViT grown with the scores of its paper at the divided width, the same family on both sides, each with as many actors.
-A step's candidates are scored together and the next step waits for all of them. Start-up is left out: the first step,
-in which the second actor makes its bank of random numbers, and what was before. Sides take turns in going first; the
-median of the rounds' ratios. Expected on an idle machine with two cores: at least 1.8 times.
+A step's candidates are scored together and the next step waits for all of them. The two sides grow at the same time and
+take turns, step by step, so that both meet the same machine, whose speed drifts within a minute. Start-up is left out:
+the first step, in which actors make their banks of random numbers, and what was before. The median of the rounds'
+ratios. Expected on an idle machine with two cores: at least 1.8 times. (At 64 px, where a candidate takes a third of a
+second, the driver and Ray itself, which have no core of their own, take more of the time.)
 """
 
 from __future__ import annotations
@@ -13,8 +15,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from timing import hardware, verdict
 
@@ -29,26 +34,66 @@ START = "8,2,3,1|4,1,2,2|4,1,4,2|4,1,6,1|32,80"
 """Of twenty million parameters; its steps have 16 candidates."""
 
 
-class Times(Listener):
-    """When each result came, and how long actors took for it, in seconds."""
+class Turns:
+    """Who may go on: one side after the other, the second first in every other step."""
 
-    def __init__(self) -> None:
-        self.told: list[float] = []
+    def __init__(self, ends: list[int]) -> None:
+        self.ends = ends  # candidates told at the end of each step
+        self._order = [(step, side) for step in range(len(ends)) for side in ((1, 2) if step % 2 else (2, 1))]
+        self._changed = threading.Condition()
+
+    def wait_for(self, step: int, side: int) -> None:
+        """Until it is this side's turn to do this step."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._order[:1] == [(step, side)], timeout=_PATIENCE_S):
+                raise TimeoutError(f"the other side has not ended its step before {step}")
+
+    def end(self) -> None:
+        """Let the other side go on."""
+        with self._changed:
+            self._order.pop(0)
+            self._changed.notify_all()
+
+
+class Side(Listener):
+    """Stops between steps until it is its turn; what each step took, and what its actors were scoring, in seconds."""
+
+    def __init__(self, workers: int, turns: Turns) -> None:
+        self.workers = workers
+        self.seconds: list[float] = []
         self.scoring: list[float] = []
+        self._turns = turns
+        self._since = 0.0
+        self._scored = 0.0
+
+    def on_start(self, folder: Path, budget: int) -> None:
+        """Wait for the first turn."""
+        self._turns.wait_for(0, self.workers)
+        self._since = time.perf_counter()
 
     def on_tell(self, evaluation: Evaluation, told: int, ranking: Ranking) -> None:
-        """Note the time."""
-        self.told.append(time.perf_counter())
-        self.scoring.append(evaluation.seconds)
+        """Hand over at the end of a step."""
+        self._scored += evaluation.seconds
+        if told != self._turns.ends[len(self.seconds)]:
+            return
+        self.seconds.append(time.perf_counter() - self._since)
+        self.scoring.append(self._scored)
+        self._turns.end()
+        if len(self.seconds) < len(self._turns.ends):
+            self._turns.wait_for(len(self.seconds), self.workers)
+        self._since, self._scored = time.perf_counter(), 0.0
+
+
+_PATIENCE_S = 600.0
 
 
 def main() -> None:
     """Measure both sides in turns, and print the ratio."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--start", default=START)
-    parser.add_argument("--img-size", type=int, default=64)
+    parser.add_argument("--img-size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a small setting, to see that the script works")
     arguments = parser.parse_args()
     if arguments.steps < 2:
@@ -59,31 +104,36 @@ def main() -> None:
     print(hardware())
     seconds: dict[int, list[float]] = {1: [], 2: []}
     busy: dict[int, list[float]] = {1: [], 2: []}
-    families = []
-    disconnect = connect(None, min_cpus=2)
-    with tempfile.TemporaryDirectory() as folder:
+    disconnect = connect(None, min_cpus=3)  # both sides' actors
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as threads:
+
+        def grown(name: str, workers: int, listener: Listener | None = None) -> list[dict[str, Any]]:
+            return raynas.scale(
+                arguments.start,
+                data="digits",
+                img_size=img_size,
+                workers=workers,
+                settings={"searcher": {"max_steps": steps}},
+                out=Path(folder) / name,
+                listener=listener,
+            ).family
+
+        family = grown("alone", 2)
+        ends = [member["asked"][1] for member in family]
+        if len(ends) < 3:
+            raise SystemExit("the growth ended after its first step")
         for turn in range(rounds):
-            for workers in (1, 2) if turn % 2 else (2, 1):
-                listener = Times()
-                run = raynas.scale(
-                    arguments.start,
-                    data="digits",
-                    img_size=img_size,
-                    workers=workers,
-                    settings={"searcher": {"max_steps": steps}},
-                    out=Path(folder) / f"{turn}-{workers}",
-                    listener=listener,
-                )
-                families.append(run.family)
-                if len(run.family) < 3:
-                    raise SystemExit("the growth ended after its first step")
-                _, first_step, *_, last_step = (member["asked"][1] for member in run.family)
-                elapsed = listener.told[last_step - 1] - listener.told[first_step - 1]
-                seconds[workers].append(elapsed / (last_step - first_step))
-                busy[workers].append(sum(listener.scoring[first_step:last_step]) / (workers * elapsed))
+            turns = Turns(ends)
+            sides = [Side(workers, turns) for workers in seconds]
+            running = [threads.submit(grown, f"{turn}-{side.workers}", side.workers, side) for side in sides]
+            if any(found.result() != family for found in running):
+                raise SystemExit("the families differ")
+            candidates = ends[-1] - ends[1]
+            for side in sides:
+                elapsed = sum(side.seconds[2:])  # without the start and the first step
+                seconds[side.workers].append(elapsed / candidates)
+                busy[side.workers].append(sum(side.scoring[2:]) / (side.workers * elapsed))
     disconnect()
-    if any(family != families[0] for family in families):
-        raise SystemExit("the families differ")
     one, two = (statistics.median(found) for found in seconds.values())
     print(f"{steps} steps without the first: one actor {one:.3f} s, two actors {two:.3f} s a candidate")
     one_busy, two_busy = (statistics.median(shares) for shares in busy.values())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
 import random
+import resource
 import signal
 import threading
 import time
@@ -289,6 +291,24 @@ def test_a_device_that_is_not_there_is_no_fault_of_the_candidates(tmp_path: Path
 def test_too_little_memory_for_a_worker_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(PoolError, match=r"its limit of 0\.10 GiB leaves too little"):
         toy_search(tmp_path / "run", worker_memory_gib=0.1)
+
+
+def pages_cleared(probe: Probe) -> float:
+    """How often the system had to give a page to a tensor of 64 MiB, when one as large was freed before."""
+    torch.ones(2**24)
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+    torch.ones(2**24)
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries manage memory in their own way")
+def test_workers_keep_memory_that_was_freed(tmp_path: Path) -> None:
+    run = raynas.search(
+        toy_space(), proxies=[Proxy("pages", pages_cleared)], objectives=["pages"], budget=4, searcher="random",
+        workers=1, out=tmp_path / "run",
+    )  # fmt: skip
+    pages = 2**26 / resource.getpagesize()  # as many as glibc asks for anew when left to itself
+    assert min(row["value"] for row in run.evaluations.to_pylist() if row["proxy"] == "pages") < 0.1 * pages
 
 
 def test_a_run_that_cannot_start_says_why_it_waits(tmp_path: Path) -> None:

@@ -35,11 +35,11 @@ class AutoScaling:
     """Grows one architecture: each step adds a block to one stage and widens all, and keeps the best combination.
 
     A step's candidates are {one more block in stage i} x {the width times 1 + rate, rounded half away from zero in the
-    space's units}; equal widths count once, and a width may stay as it was. The chosen one has the smallest sum over
-    objectives of its dense ranks among the step's candidates. Candidates that the space's grammar or the constraints on
-    costs refuse are not asked, and those that fail or violate a constraint are not chosen. Growth ends at the stop,
-    after `max_steps`, or with a step that leaves nothing to choose. The start itself is candidate 0, so that every
-    member of the family has scores. Nothing is drawn, so the seed changes nothing.
+    space's units}, the widest first; equal widths count once, and a width may stay as it was. The chosen one has the
+    smallest sum over objectives of its dense ranks among the step's candidates. Candidates that the space's grammar or
+    the constraints on costs refuse are not asked, and those that fail or violate a constraint are not chosen. Growth
+    ends at the stop, after `max_steps`, or with a step that leaves nothing to choose. The start itself is candidate 0,
+    so that every member of the family has scores. Nothing is drawn, so the seed changes nothing.
 
     Differences from the published code, which looks at the first two of a tie only, and takes the lowest value also of
     a score that is better when higher. Our choice, among all that share the smallest sum: the score whose values in
@@ -166,9 +166,10 @@ class AutoScaling:
         widths = dict.fromkeys(growth.widened(architecture, rate) for rate in self._rates)
         has_stages = isinstance(architecture[growth.depth], tuple)
         found = []
-        for stage in range(len(growth.depths(architecture))):
-            for widened in widths:
-                width = growth.width_of(widened)
+        # The widest take longest: asked first, they leave the short ones for actors to end the step together.
+        for widened in sorted(widths, key=growth.width_of, reverse=True):
+            width = growth.width_of(widened)
+            for stage in range(len(growth.depths(architecture))):
                 change = f"{growth.depth}[{stage}]+1" if has_stages else f"{growth.depth}+1"
                 if width != before:
                     change += f", {growth.width} {before} -> {width}"

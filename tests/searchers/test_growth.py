@@ -81,7 +81,7 @@ def test_it_is_registered() -> None:
 def test_a_step_combines_every_stage_with_every_rounded_width(width: int, grown: list[int]) -> None:
     found = [(one["depth"], one["embed_dim"]) for one in first_step(f"8,2,3,2|4,1,2|4,1,4,3|4,1,6|32,{width}")]
     deeper = [(3, 1, 3, 1), (2, 2, 3, 1), (2, 1, 4, 1), (2, 1, 3, 2)]
-    assert found == list(itertools.product(deeper, grown))
+    assert found == [(depth, width) for width in reversed(grown) for depth in deeper]
 
 
 def test_nothing_but_depth_and_width_changes() -> None:
@@ -113,8 +113,8 @@ def test_what_the_grammar_refuses_is_not_asked() -> None:
     searcher = AutoScaling(space, maximize_score, start='{"depth": [2, 1], "embed_dim": 20}')
     searcher.tell([told(searcher.ask(1)[0], score=0.0)])
     assert [dict(one.architecture) for one in searcher.ask(9)] == [
-        {"depth": (2, 2), "embed_dim": 22},
         {"depth": (2, 2), "embed_dim": 24},
+        {"depth": (2, 2), "embed_dim": 22},
     ]
 
 
@@ -123,7 +123,7 @@ def test_a_new_layer_is_like_the_last_one() -> None:
     searcher = AutoScaling(growing_layers, maximize_score, start=start)
     searcher.tell([told(searcher.ask(1)[0], score=0.0)])
     assert [dict(one.architecture) for one in searcher.ask(9)] == [
-        {"activation": "relu", "depth": 3, "width": width, "mlp_ratio": (2, 3.5, 3.5)} for width in (33, 36)
+        {"activation": "relu", "depth": 3, "width": width, "mlp_ratio": (2, 3.5, 3.5)} for width in (36, 33)
     ]  # 10 units: 10.5, 11, 11.5, 12
 
 
@@ -136,7 +136,7 @@ def test_a_unit_may_be_a_field() -> None:
     )
     searcher = AutoScaling(space, maximize_score, start='{"depth": 1, "num_heads": 3, "embed_dim": 60}')
     searcher.tell([told(searcher.ask(1)[0], score=0.0)])
-    assert [one.architecture["embed_dim"] for one in searcher.ask(9)] == [63, 66, 69, 72]
+    assert [one.architecture["embed_dim"] for one in searcher.ask(9)] == [72, 69, 66, 63]
 
 
 def test_no_layer_grows_out_of_none() -> None:
@@ -173,9 +173,9 @@ def test_scores_that_prefer_a_stage_put_all_depth_there(stage: int) -> None:
 def test_parameters_grow_with_the_width_of_a_steps_candidates() -> None:
     searcher = AutoScaling(as_vit, NOISE, start=SEED, stop="num_params>=80e6")
     while asked := searcher.ask(100):
-        for _, same_stage in itertools.groupby(asked, lambda one: one.architecture["depth"]):
-            counts = [params(one.architecture) for one in same_stage]
-            assert counts == sorted(counts)
+        for depth in {one.architecture["depth"] for one in asked}:
+            counts = [params(one.architecture) for one in asked if one.architecture["depth"] == depth]
+            assert counts == sorted(counts, reverse=True)  # the widest first
             assert len(set(counts)) == len(counts)
         searcher.tell([told(one, **noise(one.architecture), num_params=params(one.architecture)) for one in asked])
     assert len(searcher.family()) > 5
