@@ -24,6 +24,7 @@ EXPECTED = 0.1
 WITHOUT_PASSES = ("depth", "width", "l2_norm", "layer_width_sum")
 SECONDS = {**dict.fromkeys(("az_nas", "grasp"), 6.0), **dict.fromkeys(WITHOUT_PASSES, 0.05)}
 OTHER_SECONDS = 2.0
+SETTING_OF_SECONDS = ("autoformer-tiny", 64, 8)
 
 
 def main() -> None:
@@ -54,11 +55,14 @@ def main() -> None:
         outcomes = [evaluator(architecture, [0])[0] for architecture in sampled[3:]]
         seconds = float(np.median([outcome.seconds for outcome in outcomes]))
         share = float(np.median([outcome.build_seconds / outcome.seconds for outcome in outcomes]))
-        limit = SECONDS.get(name, OTHER_SECONDS)
-        says = [f"under {limit:g} s: {'met' if seconds < limit else 'NOT met'}"]
+        says = []
+        if (arguments.space, img_size, arguments.batch_size) == SETTING_OF_SECONDS:
+            limit = SECONDS.get(name, OTHER_SECONDS)
+            says.append(f"under {limit:g} s: {'met' if seconds < limit else 'NOT met'}")
         if name not in WITHOUT_PASSES:
             says.append(f"building under {EXPECTED:.0%}: {'met' if share < EXPECTED else 'NOT met'}")
-        print(f"{name}: {1e3 * seconds:.0f} ms a score, {share:.1%} of it building (expected {', '.join(says)})")
+        expected = f" (expected {', '.join(says)})" if says else ""
+        print(f"{name}: {1e3 * seconds:.0f} ms a score, {share:.1%} of it building{expected}")
 
 
 if __name__ == "__main__":
