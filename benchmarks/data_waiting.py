@@ -13,12 +13,8 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from as_vit_training import as_vit_plan, rows_of
 from timing import hardware
-
-from raynas.training.config import TrainConfig
-from raynas.training.folder import load_training
-from raynas.training.plan import make_training_plan
-from raynas.training.run import execute_training
 
 
 def main() -> None:
@@ -38,24 +34,18 @@ def main() -> None:
 
     print(hardware())
     for augment in ("light", "strong"):
-        config = TrainConfig.make(
-            {
-                "space": "as-vit",
-                "architecture": arguments.architecture,
-                "img_size": arguments.img_size,
-                "data": arguments.data,
-                "max_images": arguments.images,
-                "epochs": arguments.epochs,
-                "batch_size": arguments.batch_size,
-                "augment": augment,
-                "loader_processes": arguments.loader_processes,
-                "workers": 0,
-                "loggers": [],
-            }
+        plan = as_vit_plan(
+            architecture=arguments.architecture,
+            data=arguments.data,
+            img_size=arguments.img_size,
+            images=arguments.images,
+            epochs=arguments.epochs,
+            batch_size=arguments.batch_size,
+            augment=augment,
+            loader_processes=arguments.loader_processes,
         )
         with tempfile.TemporaryDirectory() as folder:
-            execute_training(make_training_plan(config), Path(folder) / "run")
-            rows = load_training(Path(folder) / "run").metrics.to_pylist()[1:]
+            rows = rows_of(plan, Path(folder) / "run")[1:]
         share = sum(row["data_wait_s"] for row in rows) / sum(row["train_s"] for row in rows)
         rate = sum(row["images_per_s"] for row in rows) / len(rows)
         verdict = "met" if share < 0.05 else "NOT met"

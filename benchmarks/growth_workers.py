@@ -15,13 +15,12 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from timing import hardware, verdict
+from timing import Turns, hardware, verdict
 
 import raynas
 from raynas.cluster import connect
@@ -34,32 +33,12 @@ START = "8,2,3,1|4,1,2,2|4,1,4,2|4,1,6,1|32,80"
 """Of twenty million parameters; its steps have 16 candidates."""
 
 
-class Turns:
-    """Who may go on: one side after the other, the second first in every other step."""
-
-    def __init__(self, ends: list[int]) -> None:
-        self.ends = ends  # candidates told at the end of each step
-        self._order = [(step, side) for step in range(len(ends)) for side in ((1, 2) if step % 2 else (2, 1))]
-        self._changed = threading.Condition()
-
-    def wait_for(self, step: int, side: int) -> None:
-        """Until it is this side's turn to do this step."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._order[:1] == [(step, side)], timeout=_PATIENCE_S):
-                raise TimeoutError(f"the other side has not ended its step before {step}")
-
-    def end(self) -> None:
-        """Let the other side go on."""
-        with self._changed:
-            self._order.pop(0)
-            self._changed.notify_all()
-
-
 class Side(Listener):
     """Stops between steps until it is its turn; what each step took, and what its actors were scoring, in seconds."""
 
-    def __init__(self, workers: int, turns: Turns) -> None:
+    def __init__(self, workers: int, turns: Turns, ends: list[int]) -> None:
         self.workers = workers
+        self.ends = ends  # candidates told at the end of each step
         self.seconds: list[float] = []
         self.scoring: list[float] = []
         self._turns = turns
@@ -74,17 +53,14 @@ class Side(Listener):
     def on_tell(self, evaluation: Evaluation, told: int, ranking: Ranking) -> None:
         """Hand over at the end of a step."""
         self._scored += evaluation.seconds
-        if told != self._turns.ends[len(self.seconds)]:
+        if told != self.ends[len(self.seconds)]:
             return
         self.seconds.append(time.perf_counter() - self._since)
         self.scoring.append(self._scored)
         self._turns.end()
-        if len(self.seconds) < len(self._turns.ends):
+        if len(self.seconds) < len(self.ends):
             self._turns.wait_for(len(self.seconds), self.workers)
         self._since, self._scored = time.perf_counter(), 0.0
-
-
-_PATIENCE_S = 600.0
 
 
 def main() -> None:
@@ -123,8 +99,8 @@ def main() -> None:
         if len(ends) < 3:
             raise SystemExit("the growth ended after its first step")
         for turn in range(rounds):
-            turns = Turns(ends)
-            sides = [Side(workers, turns) for workers in seconds]
+            turns = Turns(len(ends), sides=tuple(seconds))
+            sides = [Side(workers, turns, ends) for workers in seconds]
             running = [threads.submit(grown, f"{turn}-{side.workers}", side.workers, side) for side in sides]
             if any(found.result() != family for found in running):
                 raise SystemExit("the families differ")

@@ -3,7 +3,10 @@
     python benchmarks/retokenization.py [--data parquet:train.parquet] [--img-size 64] [--epochs 15] [--quick]
 
 As-ViT with a patch kernel of 4, the published schedule (strides 16, 8, 4 from 0, 27 and 44 % of the epochs) scaled to
-the epochs, against the same training without it; rounds take turns, medians of the epochs. Expected: at least 25 % of
+the epochs, against the same training without it. The two take turns, epoch by epoch, so that both meet the same
+machine, whose speed drifts within minutes. The time of an epoch is that of its steps. Of each phase counts the median
+ratio of its epochs to those of the training without; the first epoch, in which processes start, counts only where it is
+a phase by itself. In the last phase both do the same: what it differs from 100 % is noise. Expected: at least 25 % of
 the time on a CPU; on a GPU, within 10 points of the multiply-adds saved.
 """
 
@@ -12,17 +15,37 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-from timing import hardware
+from as_vit_training import as_vit_plan, rows_of
+from timing import Turns, hardware
 
-from raynas.training.config import TrainConfig
-from raynas.training.folder import load_training
-from raynas.training.plan import make_training_plan
-from raynas.training.run import execute_training
+from raynas.training.folder import counted_top1
+from raynas.training.plan import TrainingPlan
+from raynas.training.run import TrainingListener
+from raynas.training.task import Row
 
 ARCHITECTURE = "4,2,3|4,1,2|4,1,4|4,1,6|32"
+SCHEDULES = (None, "as-vit")
+
+
+class Side(TrainingListener):
+    """Stops between epochs until it is its turn."""
+
+    def __init__(self, schedule: str | None, epochs: int, turns: Turns) -> None:
+        self._schedule, self._epochs, self._turns = schedule, epochs, turns
+
+    def on_start(self, folder: Path, plan: TrainingPlan, history: list[Row]) -> None:
+        """Wait for the first turn."""
+        self._turns.wait_for(0, self._schedule)
+
+    def on_epoch(self, row: Row) -> None:
+        """Hand over."""
+        self._turns.end()
+        if row["epoch"] + 1 < self._epochs:
+            self._turns.wait_for(row["epoch"] + 1, self._schedule)
 
 
 def main() -> None:
@@ -34,54 +57,55 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--images", type=int, default=1400)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="a small setting, to see that the script works")
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.images, arguments.epochs, arguments.rounds, arguments.img_size = 300, 7, 1, 32
+        arguments.images, arguments.epochs, arguments.img_size = 300, 7, 32
 
     print(hardware())
-    seconds: dict[str | None, list[float]] = {None: [], "as-vit": []}
-    top1: dict[str | None, float] = {}
-    saved = 0.0
-    with tempfile.TemporaryDirectory() as folder:
-        for turn in range(arguments.rounds):
-            for schedule, found in seconds.items():
-                config = TrainConfig.make(
-                    {
-                        "space": "as-vit",
-                        "architecture": arguments.architecture,
-                        "img_size": arguments.img_size,
-                        "data": arguments.data,
-                        "max_images": arguments.images,
-                        "epochs": arguments.epochs,
-                        "batch_size": arguments.batch_size,
-                        "augment": "light",
-                        "retokenize": schedule,
-                        "workers": 0,
-                        "loggers": [],
-                    }
-                )
-                plan = make_training_plan(config)
-                summary = execute_training(plan, Path(folder) / f"{turn}-{schedule}")
-                rows = load_training(Path(folder) / f"{turn}-{schedule}").metrics.to_pylist()
-                of_phase: dict[int | None, list[float]] = {}
-                for row in rows:
-                    of_phase.setdefault(row["stride"], []).append(row["train_s"])
-                # Medians, so that a disturbed epoch does not count.
-                found.append(sum(len(times) * statistics.median(times) for times in of_phase.values()))
-                top1[schedule] = summary["top1"]
-                saved = max(saved, summary["saved"])
-    full, short = (statistics.median(found) for found in seconds.values())
-    print(f"{arguments.epochs} epochs of {arguments.images} images at {arguments.img_size} px: {full:.1f} s")
-    print(f"re-tokenized: {short:.1f} s; multiply-adds saved: {saved:.1%}; time saved: {1 - short / full:.1%}")
-    print(f"top-1 {top1[None]:.2%} without, {top1['as-vit']:.2%} with re-tokenization")
-    if torch.cuda.is_available():
-        print(
-            f"expected within 10 points of each other: {'met' if abs(saved - (1 - short / full)) <= 0.1 else 'NOT met'}"
+    plans = {
+        schedule: as_vit_plan(
+            architecture=arguments.architecture,
+            data=arguments.data,
+            img_size=arguments.img_size,
+            images=arguments.images,
+            epochs=arguments.epochs,
+            batch_size=arguments.batch_size,
+            retokenize=schedule,
         )
+        for schedule in SCHEDULES
+    }
+    turns = Turns(arguments.epochs, sides=SCHEDULES)
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as threads:
+        running = [
+            threads.submit(rows_of, plan, Path(folder) / str(schedule), Side(schedule, arguments.epochs, turns))
+            for schedule, plan in plans.items()
+        ]
+        full, short = (one.result() for one in running)
+    short_plan = plans["as-vit"]
+    macs_saved = 1 - short_plan.training_macs() / short_plan.training_macs(full=True)
+    shares = phase_shares(full, short)
+    saved = 1 - sum(epochs * share for epochs, share in shares.values()) / arguments.epochs
+    each = statistics.median(row["train_s"] for row in full)
+    print(f"{arguments.epochs} epochs of {arguments.images} images at {arguments.img_size} px, {each:.1f} s each")
+    for stride, (epochs, share) in shares.items():
+        print(f"  {epochs} epochs at stride {stride}: {share:.1%} of the time")
+    print(f"multiply-adds saved: {macs_saved:.1%}; time saved: {saved:.1%}")
+    print(f"top-1 {counted_top1(full[-1]):.2%} without, {counted_top1(short[-1]):.2%} with re-tokenization")
+    if torch.cuda.is_available():
+        print(f"expected within 10 points of each other: {'met' if abs(macs_saved - saved) <= 0.1 else 'NOT met'}")
     else:
-        print(f"expected at least 25 % of the time: {'met' if 1 - short / full >= 0.25 else 'NOT met'}")
+        print(f"expected at least 25 % of the time: {'met' if saved >= 0.25 else 'NOT met'}")
+
+
+def phase_shares(full: list[Row], short: list[Row]) -> dict[int, tuple[int, float]]:
+    """Epochs by stride, and the median ratio of their times to those of the same epochs without re-tokenization."""
+    ratios: dict[int, list[float]] = {}
+    for without, row in zip(full, short, strict=True):
+        ratios.setdefault(row["stride"], []).append(row["train_s"] / without["train_s"])
+    first = short[0]["stride"]
+    counted = {stride: found[1:] or found if stride == first else found for stride, found in ratios.items()}
+    return {stride: (len(ratios[stride]), statistics.median(found)) for stride, found in counted.items()}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What benchmarks share: interleaved medians, and the machine in words."""
+"""What benchmarks share: interleaved medians, turns, and the machine in words."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import platform
 import shlex
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,6 +30,41 @@ def interleaved_medians(tasks: Mapping[str, Callable[[], object]], rounds: int) 
             if counted:
                 seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+class Turns:
+    """Two threads that do their steps one after the other, so that both meet the same machine, whose speed drifts.
+
+    The first side goes first in odd steps, the second in the others, from 0.
+
+    Args:
+        steps: Of each side.
+        sides: What names them.
+    """
+
+    def __init__(self, steps: int, sides: tuple[Any, Any]) -> None:
+        pairs = (sides[::-1], sides)
+        self._order = [(step, side) for step in range(steps) for side in pairs[step % 2]]
+        self._changed = threading.Condition()
+
+    def wait_for(self, step: int, side: Any) -> None:
+        """Until it is this side's turn to do this step.
+
+        Raises:
+            TimeoutError: The other side has not ended its step for ten minutes.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._order[:1] == [(step, side)], timeout=_PATIENCE_S):
+                raise TimeoutError(f"the other side has not ended its step before {step}")
+
+    def end(self) -> None:
+        """Let the other side go on."""
+        with self._changed:
+            self._order.pop(0)
+            self._changed.notify_all()
+
+
+_PATIENCE_S = 600.0
 
 
 def hardware() -> str:
