@@ -36,7 +36,15 @@ from raynas.training.checkpoints import (
     write_checkpoint,
 )
 from raynas.training.folder import counted_top1
-from raynas.training.images import Images, eval_loader, eval_transform, seed_generators, train_loader, train_transform
+from raynas.training.images import (
+    Images,
+    eval_loader,
+    eval_transform,
+    pieces,
+    seed_generators,
+    train_loader,
+    train_transform,
+)
 from raynas.training.objective import (
     Objective,
     average_over_workers,
@@ -44,8 +52,10 @@ from raynas.training.objective import (
     mean_over_workers,
     running_statistics,
 )
+from raynas.training.optimizers import make_optimizer
 from raynas.training.pace import Pace
 from raynas.training.recipe import Loss
+from raynas.training.stochastic_depth import share_drops
 from raynas.training.task import Place, Progress, Row, TrainingTask, Watcher
 
 _PROGRESS_EVERY_S = 0.5
@@ -79,7 +89,6 @@ class _Training:
     """The state of a training on one worker."""
 
     def __init__(self, task: TrainingTask, folder: Path, place: Place, watcher: Watcher) -> None:
-        from timm.optim import create_optimizer_v2
         from timm.scheduler import create_scheduler_v2
         from timm.utils import ModelEmaV3
 
@@ -87,10 +96,14 @@ class _Training:
         self.checkpoints = checkpoint_folder(folder)
         self.recipe = task.recipe()
         self.model = _built(task).to(place.device)
+        self.drops = share_drops(self.model)
+        # Of the images of each pass of this worker, in the batch of a step.
+        cut = pieces(np.arange(task.batch_size), place.world * task.accumulation)
+        self.positions = cut[place.rank * task.accumulation : (place.rank + 1) * task.accumulation]
         seed_generators(task.seed, "companion")
         self.companion = self.recipe.companion(self.model)
         self.objective = Objective(self.model, self.companion, self.recipe)
-        self.optimizer = create_optimizer_v2(self.objective, **task.optimizer)
+        self.optimizer = make_optimizer(self.objective, **task.optimizer)
         self.scheduler, _ = create_scheduler_v2(
             self.optimizer, num_epochs=task.epochs, step_on_epochs=False, updates_per_epoch=task.steps, **task.schedule
         )
@@ -177,7 +190,9 @@ class _Training:
             labels = piece.labels.to(place.device, non_blocking=True)
             waited += perf_counter() - before
             seed_generators(task.seed, "step", epoch, step, place.rank, number)
-            # Mixtures are of the whole batch, whichever worker computes them.
+            # Mixtures and dropped branches are of the whole batch, whichever worker computes them.
+            drops = seed_from(task.seed, "drops", epoch, step)
+            self.drops.begin(drops, self.positions[number], task.batch_size, place.device)
             np.random.seed(seed_from(task.seed, "mix", epoch, step) % 2**32)  # noqa: NPY002
             is_last = number == task.accumulation - 1
             with self._no_exchange(is_last):
