@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from raynas.data import IMAGENET_MEAN, IMAGENET_STD, ImageDataset
-from raynas.errors import ConfigError
+from raynas.errors import ConfigError, DataError
 from raynas.seeds import seed_from
 
 
@@ -84,7 +84,7 @@ class _Visit(NamedTuple):
     row: int
 
 
-class _Prepared(Dataset[tuple[torch.Tensor, int]]):
+class _Prepared(Dataset[tuple[torch.Tensor, int] | DataError]):
     """Images by visit; runs in the processes that prepare images."""
 
     def __init__(self, dataset: ImageDataset, rows: np.ndarray, transform: Transform, seed: int) -> None:
@@ -96,9 +96,12 @@ class _Prepared(Dataset[tuple[torch.Tensor, int]]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, visit: _Visit) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, visit: _Visit) -> tuple[torch.Tensor, int] | DataError:
         row = int(self._rows[visit.row])
-        (image,), (label,) = self._dataset.read([row])
+        try:
+            (image,), (label,) = self._dataset.read([row])
+        except DataError as error:
+            return error  # raised, it would come from another process with a page of traceback in its text
         seed_generators(self._seed, visit.epoch, row)
         return self._transform(image), int(label)
 
@@ -160,7 +163,7 @@ def train_loader(
     place: tuple[int, int, int],
     processes: int,
     pin_memory: bool,
-) -> DataLoader[Any]:
+) -> Iterable[Images]:
     """All pieces that one worker computes from a step on to the end of training, in one stream.
 
     Across the ends of epochs, images are prepared ahead without a pause.
@@ -176,14 +179,16 @@ def train_loader(
         processes: That prepare images; 0: this one.
         pin_memory: For copies to a GPU.
     """
-    return DataLoader(
-        _Prepared(dataset, rows, transform, seed),
-        batch_sampler=_Order(len(rows), batch_size, seed, epochs, first_step, place),  # type: ignore[arg-type]
-        num_workers=processes,
-        collate_fn=_collated,
-        pin_memory=pin_memory,
-        prefetch_factor=4 if processes else None,
-        worker_init_fn=_helping,
+    return _Pieces(
+        DataLoader(
+            _Prepared(dataset, rows, transform, seed),
+            batch_sampler=_Order(len(rows), batch_size, seed, epochs, first_step, place),  # type: ignore[arg-type]
+            num_workers=processes,
+            collate_fn=_collated,
+            pin_memory=pin_memory,
+            prefetch_factor=4 if processes else None,
+            worker_init_fn=_helping,
+        )
     )
 
 
@@ -196,7 +201,7 @@ def eval_loader(
     place: tuple[int, int],
     processes: int,
     pin_memory: bool,
-) -> DataLoader[Any]:
+) -> Iterable[Images]:
     """One worker's part of the images to evaluate on; may be iterated again and again.
 
     Arguments are those of `train_loader`, with rank and number of workers in `place`.
@@ -204,19 +209,39 @@ def eval_loader(
     rank, world = place
     mine = range(rank, len(rows), world)
     visits = [[_Visit(0, row) for row in mine[i : i + batch_size]] for i in range(0, len(mine), batch_size)]
-    return DataLoader(
-        _Prepared(dataset, rows, transform, 0),
-        batch_sampler=visits,  # type: ignore[arg-type]
-        num_workers=processes,
-        collate_fn=_collated,
-        pin_memory=pin_memory,
-        persistent_workers=processes > 0,
-        worker_init_fn=_helping,
+    return _Pieces(
+        DataLoader(
+            _Prepared(dataset, rows, transform, 0),
+            batch_sampler=visits,  # type: ignore[arg-type]
+            num_workers=processes,
+            collate_fn=_collated,
+            pin_memory=pin_memory,
+            persistent_workers=processes > 0,
+            worker_init_fn=_helping,
+        )
     )
 
 
-def _collated(samples: Sequence[tuple[torch.Tensor, int]]) -> Images:
-    images, labels = zip(*samples, strict=True)
+class _Pieces:
+    """Pieces from a loader, which may be iterated as often as it can; raises what the loader's processes met."""
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[Images]:
+        for piece in self._loader:
+            if isinstance(piece, DataError):
+                raise piece
+            yield piece
+
+
+def _collated(samples: Sequence[tuple[torch.Tensor, int] | DataError]) -> Images | DataError:
+    good = []
+    for sample in samples:
+        if isinstance(sample, DataError):
+            return sample
+        good.append(sample)
+    images, labels = zip(*good, strict=True)
     return Images(torch.stack(images), torch.tensor(labels))
 
 

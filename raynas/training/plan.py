@@ -33,6 +33,7 @@ from raynas.training.recipe import Classification, Recipe
 from raynas.training.task import TrainingTask
 
 _RANDOM_IMAGES = 10_000
+_HASHED_IMAGES = 16  # of either set: enough for another set, cheap with files of millions
 _WITH_PATH = ("parquet", "folder")
 
 
@@ -48,7 +49,7 @@ class TrainingPlan:
         data, val_data: What the workers open, with absolute paths.
         rows, val_rows: Of either.
         label_names: In label order; empty if unknown.
-        data_hash: Of the labels of all rows, so that another set is noticed.
+        data_hash: Of the labels of all rows and the pixels of some, so that another set is noticed.
         teacher: To learn from.
         guidance: Blocks of the student and stages of the teacher whose feature maps are compared.
     """
@@ -126,11 +127,6 @@ class TrainingPlan:
             loader_processes: That prepare images, for each worker.
         """
         config = self.config
-        precision = config.precision
-        if precision == "auto":
-            precision = "bfloat16" if device == "cuda" else "float32"
-        if precision == "float16" and device == "cpu":
-            raise ConfigError("precision float16 needs a GPU; on CPUs it is float32 or bfloat16")
         return TrainingTask(
             builder=builder(self.space),
             architecture=self.architecture,
@@ -154,7 +150,7 @@ class TrainingPlan:
             },
             clip_grad=config.clip_grad,
             ema_decay=config.ema_decay,
-            precision=precision,
+            precision=self.precision(device),
             weights=config.weights and str(Path(config.weights).absolute()),
             seed=config.seed,
             identity=f"{seed_from(repr(sorted(self.identity().items()))):016x}",
@@ -163,6 +159,27 @@ class TrainingPlan:
             threads=threads,
             loader_processes=loader_processes,
         )
+
+    def check_workers(self, workers: int) -> None:
+        """Refuse what so many workers cannot share.
+
+        Raises:
+            ConfigError: A batch has too few images, or fewer workers are asked for than may be left.
+        """
+        _check_workers(self.config, workers)
+
+    def precision(self, device: str) -> str:
+        """In what the model computes on a device, "cpu" or "cuda".
+
+        Raises:
+            ConfigError: The device cannot.
+        """
+        asked = self.config.precision
+        if asked == "auto":
+            return "bfloat16" if device == "cuda" else "float32"
+        if asked == "float16" and device == "cpu":
+            raise ConfigError("precision float16 needs a GPU; on CPUs it is float32 or bfloat16")
+        return asked
 
     def identity(self) -> dict[str, Any]:
         """What a resumed training must share with the stored one."""
@@ -255,7 +272,7 @@ def make_training_plan(config: TrainConfig, *, space: SearchSpace | None = None)
         rows=rows,
         val_rows=val_rows,
         label_names=tuple(data.label_names),
-        data_hash=blake2b(labels.tobytes() + val_labels.tobytes(), digest_size=8).hexdigest(),
+        data_hash=_data_hash((data, rows, labels), (val_data, val_rows, val_labels)),
         teacher=teacher,
         guidance=guidance,
     )
@@ -273,6 +290,18 @@ def _rows(config: TrainConfig, data: ImageDataset, val_data: ImageDataset) -> tu
     order = np.random.default_rng(seed_from(config.seed, "split")).permutation(rows)
     held_out = min(max(1, round(config.val_fraction * len(rows))), config.max_val_images or len(rows))
     return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def _data_hash(*parts: tuple[ImageDataset, np.ndarray, np.ndarray]) -> str:
+    """Of the labels of all rows, and the pixels of rows that are evenly spaced among them."""
+    digest = blake2b(digest_size=8)
+    for dataset, rows, labels in parts:
+        digest.update(labels.astype("<i8").tobytes())
+        some = rows[np.linspace(0, len(rows) - 1, min(_HASHED_IMAGES, len(rows)), dtype=int)]
+        for image in dataset.read(some.tolist())[0]:
+            digest.update(f"{image.size}".encode())
+            digest.update(image.tobytes())
+    return digest.hexdigest()
 
 
 def _checked_classes(
@@ -306,14 +335,19 @@ def _check_batches(config: TrainConfig, n: int) -> None:
         raise ConfigError(f"batch_size is {config.batch_size}; it must be even, since images are mixed in pairs")
     if n < config.batch_size:
         raise ConfigError(f"batch_size is {config.batch_size}, but there are only {n} images to train on")
-    parts = max(config.workers or 1, 1) * config.accumulation
+    known = config.min_workers if config.workers is None else config.workers  # the machine may say later
+    _check_workers(config, known or 1)
+
+
+def _check_workers(config: TrainConfig, workers: int) -> None:
+    parts = workers * config.accumulation
     if config.batch_size < 2 * parts:
         raise ConfigError(
-            f"batch_size {config.batch_size} cannot be divided over {config.workers or 1} workers with accumulation "
+            f"batch_size {config.batch_size} cannot be divided over {workers} workers with accumulation "
             f"{config.accumulation}: it must be at least {2 * parts}"
         )
-    if config.min_workers is not None and config.min_workers > (config.workers or 1):
-        raise ConfigError(f"min_workers is {config.min_workers}, more than the {config.workers or 1} workers")
+    if config.min_workers is not None and config.min_workers > workers:
+        raise ConfigError(f"min_workers is {config.min_workers}, more than the {workers} workers")
 
 
 def _check_optimizer(name: str) -> None:
