@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from raynas.errors import PoolError
@@ -72,6 +72,47 @@ def default_workers(gpus_per_worker: float | None) -> tuple[int, float]:
     if gpus_per_worker:
         return max(1, int(gpus / gpus_per_worker)), gpus_per_worker
     return max(1, min(2, int(total.get("CPU", 1)))), 0.0
+
+
+def cpus_per_worker(nodes: Iterable[Mapping[str, float]], workers: int, gpus_per_worker: float) -> int:
+    """The most CPUs that each worker can have when all of them are to run at once; at least 1.
+
+    Args:
+        nodes: Resources of each node, such as {"CPU": 8, "GPU": 1}.
+        workers: How many.
+        gpus_per_worker: Of each.
+    """
+    nodes = list(nodes)
+
+    def places(cpus: int) -> int:
+        by_gpu = [node.get("GPU", 0.0) // gpus_per_worker if gpus_per_worker else workers for node in nodes]
+        return sum(int(min(node.get("CPU", 0.0) // cpus, most)) for node, most in zip(nodes, by_gpu, strict=True))
+
+    largest = int(max((node.get("CPU", 0.0) for node in nodes), default=1.0))
+    return next((cpus for cpus in range(largest, 1, -1) if places(cpus) >= workers), 1)
+
+
+def alive_nodes() -> list[dict[str, float]]:
+    """Resources of each node of the joined cluster."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def why_waiting(which: str, needs: Mapping[str, float]) -> str:
+    """A line on what workers wait for.
+
+    Args:
+        which: They are.
+        needs: Resources of each, such as {"CPU": 1}.
+    """
+    import ray
+
+    free, total = ray.available_resources(), ray.cluster_resources()
+    each = " and ".join(f"{amount:g} {name}" for name, amount in needs.items() if amount)
+    has = ", ".join(f"{total.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in ("CPU", "GPU"))
+    nodes = len(alive_nodes())
+    return f"waiting for {which} with {each} each; the cluster has {nodes} node{'s' * (nodes != 1)} with {has}"
 
 
 def _check_reachable(address: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from raynas.cluster import why_waiting
 from raynas.errors import PoolError
 from raynas.pool import Job, Result
 from raynas.ray_worker import Worker
@@ -399,12 +400,7 @@ class RayPool:
         if now - self._waiting_said < _WAITING_SAID_EVERY_S:
             return
         self._waiting_said = now
-        free, total = self._ray.available_resources(), self._ray.cluster_resources()
-        needs = " and ".join(f"{amount:g} {name}" for name, amount in self._share.items() if amount)
-        has = ", ".join(f"{total.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in ("CPU", "GPU"))
-        nodes = sum(node["Alive"] for node in self._ray.nodes())
-        which = f"{missing} of {self._workers} workers"
-        self._log(f"waiting for {which} with {needs} each; the cluster has {nodes} node{'s' * (nodes != 1)} with {has}")
+        self._log(why_waiting(f"{missing} of {self._workers} workers", self._share))
 
 
 def _on_one_line(error: Exception) -> str:

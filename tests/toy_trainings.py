@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
+from PIL import Image
 
 from raynas.training.checkpoints import LAST, checkpoint_folder, read_checkpoint
 from raynas.training.config import TrainConfig
@@ -33,6 +38,19 @@ def plan(**settings: Any) -> TrainingPlan:
         "loggers": [],
     }
     return make_training_plan(TrainConfig.make({**chosen, **settings}))
+
+
+def with_broken_image(path: Path, *, row: int, rows: int = 220) -> str:
+    """A table of noise in two classes, in which one image is cut off."""
+    rng = np.random.default_rng(0)
+    images = []
+    for _ in range(rows):
+        buffer = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(buffer, "PNG")
+        images.append(buffer.getvalue())
+    images[row] = images[row][:40]
+    pq.write_table(pa.table({"image": images, "label": pa.array([0, 1] * (rows // 2))}), path)
+    return f"parquet:{path}"
 
 
 def trained(folder: Path, **settings: Any) -> dict[str, torch.Tensor]:

@@ -1,7 +1,8 @@
 """Data-parallel training on Ray Train: gloo on CPUs, NCCL on GPUs; lost workers restart from the last checkpoint.
 
 Workers and driver meet in the training's folder, as Ray Train's own storage asks for too: the first worker writes
-checkpoints, metrics and its progress there, the driver a file that asks it to stop.
+checkpoints, metrics, its progress and a sign of life there, the driver a file that asks it to stop. Without the token
+that the driver has put there, workers do nothing: Ray Train may start them after their driver has given up.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import math
 import os
 import threading
 import uuid
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 
-from raynas.errors import PoolError, RaynasError, StoreError, TrainingError
+from raynas.cluster import why_waiting
+from raynas.errors import ConfigError, DataError, PoolError, RaynasError, StoreError, TrainingError
 from raynas.store import write_json
 from raynas.training.checkpoints import reached_in
 from raynas.training.loop import train
@@ -27,11 +29,18 @@ from raynas.training.watchers import MetricsWatcher
 
 _POLL_S = 0.3
 _MAX_FAILURES = 8
-_PROGRESS, _STOP, _OUTCOME, _TOKEN = ".progress.json", ".stop", ".outcome.json", ".token"
+_ALIVE_EVERY_S = 2.0
+_SILENCE_S = 10.0  # after which there are no workers
+_SAID_EVERY_S = 60.0
+_PROGRESS, _STOP, _OUTCOME, _TOKEN, _ALIVE = ".progress.json", ".stop", ".outcome.json", ".token", ".alive"
+_ERRORS: dict[str, type[RaynasError]] = {error.__name__: error for error in (StoreError, DataError, ConfigError)}
+_FILES = (_PROGRESS, _STOP, _OUTCOME, _ALIVE, _TOKEN)
 
 
 class _FolderWatcher(MetricsWatcher):
     """Writes progress into the folder, and looks there whether to stop."""
+
+    token = ""
 
     def on_progress(self, progress: Progress) -> None:
         super().on_progress(progress)
@@ -40,7 +49,7 @@ class _FolderWatcher(MetricsWatcher):
         write_json(self.folder / _PROGRESS, finite)
 
     def is_stopped(self) -> bool:
-        return (self.folder / _STOP).exists()
+        return (self.folder / _STOP).exists() or not _is_wanted(self.folder, self.token)
 
 
 def train_on_ray(
@@ -87,13 +96,12 @@ def train_on_ray(
     from raynas.ray_pool import own_code_by_value
 
     folder = folder.absolute()
-    for name in (_PROGRESS, _STOP, _OUTCOME):
-        (folder / name).unlink(missing_ok=True)
+    _clear(folder)
     token = uuid.uuid4().hex
     (folder / _TOKEN).write_text(token)
     with own_code_by_value(task.builder):
         packed = ray.put(cloudpickle.dumps(task))
-    gpus = {"GPU": gpus_per_worker} if gpus_per_worker else {}
+    resources = {"CPU": cpus_per_worker, **({"GPU": gpus_per_worker} if gpus_per_worker else {})}
     trainer = TorchTrainer(
         _work,
         train_loop_config={
@@ -106,7 +114,7 @@ def train_on_ray(
         scaling_config=ScalingConfig(
             num_workers=workers if min_workers == workers else (min_workers, workers),
             use_gpu=bool(gpus_per_worker),
-            resources_per_worker={"CPU": cpus_per_worker, **gpus},
+            resources_per_worker=resources,
         ),
         run_config=RunConfig(
             # A name of its own each time: what to go on with is in the checkpoints folder, not in Ray Train's.
@@ -127,21 +135,31 @@ def train_on_ray(
     thread.start()
     told = ""
     is_asked = False
+    life = _SignOfLife(folder / _ALIVE)
+    said = -math.inf
     while thread.is_alive():
         if is_stopped() and not is_asked:
             is_asked = True
             (folder / _STOP).touch()
-            log("the workers finish their step and write a checkpoint")
+            if not life.is_silent():
+                log("the workers finish their step and write a checkpoint")
+        if life.is_silent() and not (folder / _OUTCOME).exists():
+            if is_asked:
+                break  # there is nobody to stop; the last checkpoint holds what was done
+            if monotonic() - said > _SAID_EVERY_S:
+                said = monotonic()
+                log(why_waiting(f"{min_workers} worker{'s' * (min_workers != 1)}", resources))
         told = _pass_on(folder / _PROGRESS, told, on_progress)
         sleep(_POLL_S)
     _pass_on(folder / _PROGRESS, told, on_progress)
     outcome = _read(folder / _OUTCOME)
-    for name in (_PROGRESS, _STOP, _OUTCOME, _TOKEN):
-        (folder / name).unlink(missing_ok=True)
+    _clear(folder)
     if outcome is not None and "error" in outcome:
-        raise (StoreError if outcome["is_of_store"] else TrainingError)(outcome["error"])
+        raise _ERRORS.get(outcome["kind"], TrainingError)(outcome["error"])
     if failure:
         raise PoolError(f"the training's workers failed: {_on_one_line(failure[0])}") from failure[0]
+    if outcome is None and not is_asked:
+        raise PoolError("the training's workers have ended without having trained")
     return bool(outcome and outcome["is_done"])
 
 
@@ -156,34 +174,78 @@ def _work(config: dict[str, Any]) -> None:
     context = get_context()
     rank = context.get_world_rank()
     folder = Path(config["folder"])
-    _check_same_folder(folder, config["token"])
-    if (folder / _OUTCOME).exists():
-        return  # a worker met an error that another try would meet again
-    try:
-        task: TrainingTask = cloudpickle.loads(ray.get(config["task"][0]))
-        device = get_device()
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        place = Place(rank, context.get_world_size(), device)
-        if rank:
-            train(task, folder, place, Watcher())
-            return
-        watcher = _FolderWatcher(folder, config["loggers"], config["described"], task.steps, *reached_in(folder))
-        with closing(watcher):
-            is_done = train(task, folder, place, watcher)
-        write_json(folder / _OUTCOME, {"is_done": is_done})
-    except RaynasError as error:
-        write_json(folder / _OUTCOME, {"error": str(error), "is_of_store": isinstance(error, StoreError)})
-        raise  # so that the others, which wait for this one, are ended
-
-
-def _check_same_folder(folder: Path, token: str) -> None:
-    try:
-        is_same = (folder / _TOKEN).read_text() == token
-    except OSError:
-        is_same = False
-    if not is_same:
+    if not (folder / "run.yaml").exists():
         raise RuntimeError(f"a worker does not see the folder {folder}: it must be on storage that all nodes share")
+    if not _is_wanted(folder, config["token"]) or (folder / _OUTCOME).exists():
+        return  # the driver has given up, or a worker met an error that another try would meet again
+    with _living(folder / _ALIVE) if rank == 0 else nullcontext():
+        try:
+            task: TrainingTask = cloudpickle.loads(ray.get(config["task"][0]))
+            device = get_device()
+            if device.type == "cuda":
+                torch.cuda.set_device(device)
+            place = Place(rank, context.get_world_size(), device)
+            if rank:
+                train(task, folder, place, Watcher())
+                return
+            watcher = _FolderWatcher(folder, config["loggers"], config["described"], task.steps, *reached_in(folder))
+            watcher.token = config["token"]
+            with closing(watcher):
+                is_done = train(task, folder, place, watcher)
+            write_json(folder / _OUTCOME, {"is_done": is_done})
+        except RaynasError as error:
+            write_json(folder / _OUTCOME, {"error": str(error), "kind": type(error).__name__})
+            raise  # so that the others, which wait for this one, are ended
+
+
+@contextmanager
+def _living(path: Path) -> Iterator[None]:
+    """Rewrite a file every two seconds, also while this process computes or waits for others."""
+    is_over = threading.Event()
+
+    def write() -> None:
+        beat = 0
+        while not is_over.is_set():
+            with suppress(OSError):  # on a full disk, the training itself says so
+                path.write_text(f"{os.getpid()} {beat}")
+            beat += 1
+            is_over.wait(_ALIVE_EVERY_S)
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+class _SignOfLife:
+    """Whether a file has stopped changing, or has not begun to, by this machine's clock alone."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen = ""
+        self._since = monotonic()
+
+    def is_silent(self) -> bool:
+        """No change for ten seconds."""
+        with suppress(OSError):
+            if (text := self._path.read_text()) != self._seen:
+                self._seen, self._since = text, monotonic()
+        return monotonic() - self._since > _SILENCE_S
+
+
+def _is_wanted(folder: Path, token: str) -> bool:
+    try:
+        return (folder / _TOKEN).read_text() == token
+    except OSError:
+        return False
+
+
+def _clear(folder: Path) -> None:
+    for name in _FILES:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _pass_on(path: Path, told: str, on_progress: Callable[[Progress], None]) -> str:

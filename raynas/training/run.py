@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from raynas.cluster import connect
+from raynas.cluster import alive_nodes, connect, cpus_per_worker, default_workers
 from raynas.errors import ConfigError, StoreError
 from raynas.run import Interrupted, StopSignals
 from raynas.run_folder import check_folder, described, seconds_of_earlier_sessions
@@ -96,7 +96,10 @@ class _TrainingRun:
         self.history: list[Row] = []
         self._seconds_before = seconds_of_earlier_sessions(folder)
         self._started = perf_counter()
-        self.workers, self.gpus = self._joined(stack)
+        self.workers, self.gpus, self.cores = self._joined(stack)
+        self.device = "cuda" if (self.gpus or (not self.workers and torch.cuda.is_available())) else "cpu"
+        plan.check_workers(self.workers or 1)
+        plan.precision(self.device)  # refused here, before anything is written
 
     def carry_out(self, is_stopped: Callable[[], bool], signals: list[int]) -> dict[str, Any]:
         """Train, keeping summary.json up to date, also when it ends badly."""
@@ -125,34 +128,37 @@ class _TrainingRun:
             raise Interrupted(signals[0], self.folder)
         return summary
 
-    def _joined(self, stack: ExitStack) -> tuple[int, float]:
-        """Workers and GPUs of each, with Ray under them if need be; no workers: this process."""
+    def _joined(self, stack: ExitStack) -> tuple[int, float, int]:
+        """Workers, and GPUs and CPU cores of each, with Ray under them if need be; no workers: this process."""
         config = self.plan.config
-        gpus = torch.cuda.device_count()
-        workers = config.workers
-        if workers is None:
-            workers = gpus if gpus > 1 and config.address is None else (1 if config.address else 0)
+        workers, share = config.workers, config.gpus_per_worker
+        if config.address is None:
+            gpus = torch.cuda.device_count()
+            if workers is None:
+                workers = gpus if gpus > 1 else 0
+            if workers and share is None:
+                share = 1.0 if gpus else 0.0
         if workers == 0:
-            if config.address or config.gpus_per_worker:
+            if config.address or share:
                 raise ConfigError("without workers this process trains; an address or GPUs per worker need workers")
-            return 0, 0.0
-        share = config.gpus_per_worker
-        if share is None:
-            share = 1.0 if gpus else 0.0
-        threads = config.threads or 1
-        stack.callback(connect(config.address, min_cpus=workers * threads, min_gpus=workers * share))
-        return workers, share
+            return 0, 0.0, os.cpu_count() or 1
+        least = workers or 1
+        undo = connect(config.address, min_cpus=least * (config.threads or 1), min_gpus=least * (share or 0.0))
+        stack.callback(undo)
+        # What there is, the cluster says: this machine may have no GPU, or other cores than the nodes.
+        of_cluster, share = default_workers(share)
+        if workers is None:
+            workers = of_cluster if share else 1
+        return workers, share, cpus_per_worker(alive_nodes(), workers, share)
 
     def _train(self, is_stopped: Callable[[], bool]) -> bool:
         config = self.plan.config
-        cores = os.cpu_count() or 1
-        device = "cuda" if (self.gpus or (not self.workers and torch.cuda.is_available())) else "cpu"
-        each = max(1, cores // max(1, self.workers))
-        threads = config.threads or each
+        threads = config.threads or self.cores
         processes = config.loader_processes
         if processes is None:
-            processes = min(8, max(1, each - 1)) if device == "cuda" else int(cores > 1)
-        task = self.plan.task(device, threads=threads, loader_processes=processes)
+            on_cpu = int(self.workers > 0 or self.cores > 1)
+            processes = min(8, max(1, self.cores - 1)) if self.device == "cuda" else on_cpu
+        task = self.plan.task(self.device, threads=threads, loader_processes=processes)
         described_config = {**config.model_dump(), **{f"model_{n}": v for n, v in self.plan.model().items()}}
         if self.workers:
             from raynas.training.distributed import train_on_ray
@@ -163,7 +169,7 @@ class _TrainingRun:
                 workers=self.workers,
                 min_workers=config.min_workers or self.workers,
                 gpus_per_worker=self.gpus,
-                cpus_per_worker=min(threads, each),
+                cpus_per_worker=min(threads, self.cores),
                 loggers=config.loggers,
                 described=described_config,
                 on_progress=self._on_progress,
@@ -173,7 +179,7 @@ class _TrainingRun:
         watcher = _Watcher(self.folder, config.loggers, described_config, task.steps, self.history, self._step)
         watcher.connect(self._on_progress, is_stopped)
         with closing(watcher), _process_state():
-            return train(task, self.folder, Place(device=torch.device(device)), watcher)
+            return train(task, self.folder, Place(device=torch.device(self.device)), watcher)
 
     def _on_progress(self, progress: Progress) -> None:
         new = progress.history[len(self.history) :]

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from toy_trainings import SMALL, trained
+from toy_trainings import SMALL, trained, with_broken_image
 
 from raynas.cli import main
+from raynas.errors import StoreError
 from raynas.training.checkpoints import LAST, checkpoint_folder
 from raynas.training.folder import load_training
 
@@ -105,6 +106,8 @@ def test_a_run_is_a_source_and_a_training_is_resumed_by_its_folder(tmp_path: Pat
         (["nothing"], "nothing"),
         ([], "say what to train"),
         ([SMALL, "--workers", "4", "--batch-size", "4"], "cannot be divided over 4 workers"),
+        ([SMALL, "--precision", "float16"], "precision float16 needs a GPU"),
+        ([SMALL, "--workers", "2", "--set", "min_workers=3"], "min_workers is 3, more than the 2 workers"),
         ([SMALL, "--top", "4"], "--top, --grace and --reduction go with --finalists"),
     ],
 )
@@ -126,6 +129,30 @@ def test_data_that_do_not_fit_are_refused(tmp_path: Path, capsys: pytest.Capture
     cats = table(tmp_path / "cats.parquet", [0, 1] * 32, "cat,dog")
     dogs = table(tmp_path / "dogs.parquet", [0, 1] * 32, "dog,cat")
     assert "are not those of" in refused(capsys, SMALL, *TINY, "--data", cats, "--val-data", dogs)
+
+
+def test_an_image_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = with_broken_image(tmp_path / "images.parquet", row=77)
+    options = [*TINY, "--set", "loader_processes=1", "--img-size", "32", "--out", str(tmp_path / "run")]
+    assert run(SMALL, *options, "--data", data) == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("raynas: ")
+    assert "image of row 77 cannot be read" in last
+
+
+def test_other_images_with_the_same_labels_are_another_training(tmp_path: Path) -> None:
+    for name, grey in (("first", 0), ("second", 255)):
+        for label in ("cats", "dogs"):
+            folder = tmp_path / name / label
+            folder.mkdir(parents=True)
+            for i in range(20):
+                Image.fromarray(np.full((8, 8, 3), grey, np.uint8)).save(folder / f"{i}.png")
+    options = {"batch_size": 8, "epochs": 1, "data": f"folder:{tmp_path / 'first'}"}
+    trained(tmp_path / "run", **options)
+    moved = (tmp_path / "first").rename(tmp_path / "moved")
+    trained(tmp_path / "run", **{**options, "data": f"folder:{moved}"})
+    with pytest.raises(StoreError, match="holds another run: images was"):
+        trained(tmp_path / "run", **{**options, "data": f"folder:{tmp_path / 'second'}"})
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

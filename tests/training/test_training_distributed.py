@@ -16,17 +16,18 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 import torch
-from toy_trainings import StepCounter, largest_difference, plan, trained, weights
+from toy_trainings import StepCounter, largest_difference, plan, trained, weights, with_broken_image
 
 import raynas
 from raynas.cluster import connect
 from raynas.data import normalised, open_dataset
-from raynas.errors import StoreError, TrainingError
+from raynas.errors import DataError, StoreError, TrainingError
 from raynas.training.checkpoints import LAST, checkpoint_folder, read_checkpoint
 from raynas.training.folder import load_training
 from raynas.training.run import execute_training
+from raynas.training.task import Progress
 
-VARIED = {"augment": "strong", "drop_path_rate": 0.0, "ema_decay": 0.9}
+VARIED = {"augment": "strong", "drop_path_rate": 0.3, "ema_decay": 0.9}
 LONG = {**VARIED, "epochs": 8, "max_images": 440, "retokenize": "0:16,2:8,4:4"}
 
 
@@ -40,7 +41,7 @@ def joined() -> Iterator[None]:
 def test_two_workers_equal_one_with_the_same_global_batch(tmp_path: Path) -> None:
     settings = {**VARIED, "retokenize": "0:8,1:4"}
     one = trained(tmp_path / "one", **settings)
-    two = trained(tmp_path / "two", workers=2, accumulation=2, **settings)
+    two = trained(tmp_path / "two", workers=2, accumulation=2, loader_processes=1, **settings)
     assert largest_difference(one, two) < 1e-4
     averages = [read_checkpoint(checkpoint_folder(tmp_path / name) / LAST)["ema"] for name in ("one", "two")]
     assert largest_difference(*averages) < 1e-4
@@ -85,6 +86,7 @@ def test_workers_share_the_statistics_of_batch_norms(tmp_path: Path) -> None:
 def test_a_lost_worker_restarts_from_the_last_checkpoint(tmp_path: Path) -> None:
     expected = trained(tmp_path / "whole", **LONG)
     killed: list[int] = []
+    reached: list[int] = []  # after that
 
     class Killer(StepCounter):
         def on_epoch(self, row: dict[str, object]) -> None:
@@ -95,10 +97,15 @@ def test_a_lost_worker_restarts_from_the_last_checkpoint(tmp_path: Path) -> None
                 killed.append(worker.pid)
                 worker.kill()
 
+        def on_progress(self, progress: Progress) -> None:
+            if killed:
+                reached.append(progress.epoch)
+
     listener = Killer()
     summary = execute_training(plan(workers=2, **LONG), tmp_path / "run", listener=listener)
     assert summary["status"] == "completed"
     assert killed
+    assert min(reached) >= 4  # finished epochs: nothing is trained again
     assert [row["epoch"] for row in load_training(tmp_path / "run").metrics.to_pylist()] == list(range(8))
     assert largest_difference(weights(tmp_path / "run"), expected) < 1e-3
 
@@ -119,6 +126,20 @@ def test_an_error_of_the_users_is_told_and_not_tried_again(tmp_path: Path) -> No
     with pytest.raises(TrainingError, match="the loss is nan in epoch 0"):
         execute_training(plan(workers=2, lr=1e30), tmp_path)
     assert load_training(tmp_path).summary["status"] == "failed"
+
+
+def test_fewer_workers_train_where_there_is_room_for_no_more(tmp_path: Path) -> None:
+    """Of five with a core each, three have room in the Ray of these tests; two were enough."""
+    settings = {**VARIED, "epochs": 1}
+    execute_training(plan(workers=5, min_workers=2, **settings), tmp_path / "few")
+    assert largest_difference(weights(tmp_path / "few"), trained(tmp_path / "one", **settings)) < 1e-4
+
+
+def test_an_image_that_cannot_be_read_is_told_in_one_line(tmp_path: Path) -> None:
+    data = with_broken_image(tmp_path / "images.parquet", row=77)
+    with pytest.raises(DataError, match=r"image of row 77 cannot be read") as error:
+        execute_training(plan(workers=2, data=data, loader_processes=1), tmp_path / "run")
+    assert "\n" not in str(error.value)
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
@@ -153,3 +174,15 @@ def test_an_interrupted_driver_leaves_no_workers(tmp_path: Path) -> None:
     assert not alive
     assert load_training(folder).summary["status"] == "interrupted"
     assert ray.is_initialized()  # this process's own is another one
+
+
+def test_a_training_that_waits_says_why_and_can_be_ended(tmp_path: Path) -> None:
+    """Comes last, since Ray Train goes on looking for GPUs until this module's Ray ends."""
+    listener = StepCounter()
+    summary = execute_training(
+        plan(workers=2, gpus_per_worker=1), tmp_path, listener=listener, is_stopped=lambda: bool(listener.lines)
+    )
+    (line,) = listener.lines
+    assert line.startswith("waiting for 2 workers with 1 CPU and 1 GPU each; the cluster has 1 node with 3 CPU")
+    assert summary["status"] == "interrupted"
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".") and path.is_file()]
