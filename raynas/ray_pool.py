@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from raynas.cluster import why_waiting
 from raynas.errors import PoolError
-from raynas.pool import Job, Result
+from raynas.pool import WORKER_WORK, Job, Result, WorkerTime
 from raynas.ray_worker import Worker
 from raynas.results import Status
 from raynas.store import Outcome
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from raynas.evaluator import EvaluationTask
 
 
@@ -34,6 +36,19 @@ class _Item:
 
 
 @dataclass
+class _Answer:
+    """What comes back for one sending of a chunk; a chunk that is sent again gets another one."""
+
+    arrived: float = 0.0
+    content: Future[Any] | None = None  # once it is there
+
+    def on_arrival(self, content: Future[Any]) -> None:
+        """Called in a thread of Ray's, since the driver may be busy with something else."""
+        self.arrived = monotonic()
+        self.content = content
+
+
+@dataclass
 class _Chunk:
     """Items that travel together."""
 
@@ -42,6 +57,7 @@ class _Chunk:
     is_suspect: bool = False
     """It was with a worker that was lost; runs with no other chunk beside it, so that blame is exact."""
     sent: float = 0.0
+    answer: _Answer = field(default_factory=_Answer)
 
 
 @dataclass
@@ -59,6 +75,7 @@ class _Slot:
     killed_for_time: int | None = None  # the chunk that ran too long
     waits_since: float = 0.0  # for its process to be ready, or back
     lost: _Chunk | None = None  # what it computed when it was lost, while nobody is blamed yet
+    time: WorkerTime = field(default_factory=WorkerTime)
 
 
 _IN_FLIGHT = 2  # chunks per actor: one computes while the next one travels
@@ -169,6 +186,17 @@ class RayPool:
             if results or monotonic() >= deadline:
                 return results
 
+    def worker_seconds(self) -> dict[str, float]:
+        """Where the time of all actors went, in seconds; while one has a chunk, it is taken to score it."""
+        total = dict.fromkeys(WORKER_WORK, 0.0)
+        for slot in self._slots:
+            now_in = "starting" if slot.ready is not None else "scoring" if slot.chunks else "waiting"
+            if now_in == "scoring":
+                slot.time.book("waiting", next(iter(slot.chunks.values())).sent)
+            for part, seconds in slot.time.seconds(now_in).items():
+                total[part] += seconds
+        return total
+
     def close(self) -> None:
         """End the actors."""
         for slot in self._slots:
@@ -184,9 +212,15 @@ class RayPool:
                 if slot.ready is None and len(slot.chunks) == depth and not self._has_suspect(slot):
                     chunk = self._next_chunk(is_first=depth == 0)
                     if chunk is not None:
-                        jobs = [(item.job.architecture, item.job.wanted) for item in chunk.items]
-                        chunk.sent = monotonic()
-                        slot.chunks[slot.actor.run.remote(chunk.id, jobs)] = chunk
+                        self._send_to(slot, chunk)
+
+    @staticmethod
+    def _send_to(slot: _Slot, chunk: _Chunk) -> None:
+        jobs = [(item.job.architecture, item.job.wanted) for item in chunk.items]
+        chunk.sent, chunk.answer = monotonic(), _Answer()
+        reference = slot.actor.run.remote(chunk.id, jobs)
+        slot.chunks[reference] = chunk
+        reference.future().add_done_callback(chunk.answer.on_arrival)
 
     def _next_chunk(self, *, is_first: bool) -> _Chunk | None:
         if self._suspects:
@@ -232,22 +266,29 @@ class RayPool:
             return []
         chunk = slot.chunks[reference]
         try:
-            answer = self._ray.get(reference)
+            # Unpacked already, unless its arrival has not been noted yet.
+            content = chunk.answer.content
+            answer = self._ray.get(reference) if content is None else content.result()
         except self._ray.exceptions.RayActorError:
             self._on_lost(slot)
             return []
         except self._ray.exceptions.RayTaskError as error:
             del slot.chunks[reference]
+            slot.time.book("waiting", chunk.sent)
+            slot.time.book("scoring", monotonic())  # how much of it is not known
             self._on_error(chunk, error)
             return []
+        arrived = monotonic() if content is None else chunk.answer.arrived
         del slot.chunks[reference]
         if answer is None:
             # Lost while it had nothing to do, so that nothing failed: what was sent since then is sent again.
+            slot.time.book("waiting", chunk.sent)  # and since then it starts again
             self._give_back(chunk)
             if slot.ready is None:
                 self._expect_ready(slot)
             return []
         seconds, outcomes = answer
+        slot.time.book_chunk(chunk.sent, arrived, seconds)
         slot.running = None
         per_item = seconds / len(chunk.items)
         before = self._seconds_per_item
@@ -277,6 +318,7 @@ class RayPool:
             raise PoolError(f"a worker cannot be started: {_on_one_line(error)}") from error
         else:
             self._settle(slot)
+            slot.time.book("starting", monotonic())
             slot.node, slot.pid = node, pid
 
     def _on_lost(self, slot: _Slot) -> None:
@@ -285,6 +327,8 @@ class RayPool:
         Whether the node is gone may be known only later: blame waits until the actor is back or the node reported dead.
         """
         guilty, *innocent = slot.chunks.values()
+        slot.time.book("waiting", guilty.sent)
+        slot.time.book("lost", monotonic())
         for chunk in reversed(innocent):
             self._give_back(chunk)
         slot.lost = guilty

@@ -269,6 +269,7 @@ class _Run:
             "recommended": self.recommended,
             "family": self._family(),
             "driver_seconds": dict(self.clock.seconds),
+            "worker_seconds": self.pool.worker_seconds(),
             "error": error,
         }
         write_json(self.folder / "summary.json", summary)

@@ -11,6 +11,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +21,14 @@ import pyarrow.compute as pc
 import pytest
 import ray
 import torch
-from toy_scores import HARMS, NOTHING, SLOPE, TOY, toy_space, value
+from toy_scores import HARMS, NOTHING, SLOPE, TOY, toy, toy_space, value
 
 import raynas
 from raynas import Architecture, Choice
 from raynas.cluster import connect
 from raynas.errors import PoolError
 from raynas.evaluator import EvaluationTask
-from raynas.pool import Job
+from raynas.pool import WORKER_WORK, Job
 from raynas.proxies.probe import Probe, Proxy
 from raynas.ray_pool import RayPool, _Chunk, _Item, _Slot
 from raynas.run import Listener
@@ -291,6 +293,120 @@ def test_a_device_that_is_not_there_is_no_fault_of_the_candidates(tmp_path: Path
 def test_too_little_memory_for_a_worker_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(PoolError, match=r"its limit of 0\.10 GiB leaves too little"):
         toy_search(tmp_path / "run", worker_memory_gib=0.1)
+
+
+@contextmanager
+def pool_of(workers: int, proxy: Proxy) -> Iterator[RayPool]:
+    """A pool whose actors are ready."""
+    task = EvaluationTask(toy_space().model, {"img_size": 8, "num_classes": 10}, (proxy,))
+    pool = RayPool(task, workers=workers)
+    try:
+        deadline = time.monotonic() + 60
+        while any(slot.ready is not None for slot in pool._slots):
+            pool.poll(1.0)
+            assert time.monotonic() < deadline
+        yield pool
+    finally:
+        pool.close()
+
+
+def scored_by(pool: RayPool, architectures: list[Architecture]) -> dict[str, float]:
+    """What workers' time went to while these were scored."""
+    before = pool.worker_seconds()
+    for architecture in architectures:
+        pool.submit(Job(architecture, (0,), 1))
+    results: list[Any] = []
+    deadline = time.monotonic() + 60
+    while len(results) < len(architectures):
+        results += pool.poll(1.0)
+        assert time.monotonic() < deadline
+    assert [result.outcomes[0].status for result in results] == ["ok"] * len(architectures)
+    return {part: seconds - before[part] for part, seconds in pool.worker_seconds().items()}
+
+
+def test_a_slow_way_to_a_worker_is_transfer_and_a_queue_on_it_is_not() -> None:
+    class Slow(Architecture):
+        """Takes a while to unpack, as a large one would."""
+
+        def __reduce__(self) -> Any:
+            def unpacked(fields: dict[str, Any]) -> Architecture:
+                time.sleep(0.5)
+                return Architecture(fields)
+
+            return unpacked, (dict(self),)
+
+    fields = [{"a": a, "b": 1, "harm": "none"} for a in range(6)]
+    with pool_of(1, Proxy("toy", toy, settings={"pause_s": 0.5})) as pool:
+        at_once = scored_by(pool, [Architecture(each) for each in fields])  # two chunks in flight, one behind the other
+        slowly = scored_by(pool, [Slow(each) for each in fields])
+    assert min(at_once["scoring"], slowly["scoring"]) >= 3.0
+    assert at_once["transfers"] < 1.5  # each but the first was half a second behind another
+    assert 3.0 <= slowly["transfers"] < 4.5
+    assert max(at_once["waiting"], slowly["waiting"]) < 1.0
+
+
+def test_an_answer_that_the_driver_does_not_look_at_is_waiting_and_not_transfer() -> None:
+    with pool_of(1, NOTHING) as pool:
+        architecture = Architecture({"a": 1})
+        scored_by(pool, [architecture])
+        before = pool.worker_seconds()
+        pool.submit(Job(architecture, (0,), 1))
+        pool.poll(0.0)  # sends it
+        time.sleep(2.0)  # the searcher thinks
+        assert len(pool.poll(10.0)) == 1
+        spent = {part: seconds - before[part] for part, seconds in pool.worker_seconds().items()}
+    assert spent["waiting"] > 1.5
+    assert spent["transfers"] < 0.5
+
+
+def ends_its_first_worker(probe: Probe, marker: str) -> float:
+    time.sleep(0.02)
+    if probe.architecture["a"] == 7 and not Path(marker).exists():
+        Path(marker).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 0.0
+
+
+def test_a_late_answer_to_an_earlier_sending_is_not_taken_for_that_of_the_next() -> None:
+    class Actor:
+        """Its answers are futures, which are their own references."""
+
+        def __init__(self) -> None:
+            self.run = self
+            self.sent: list[Any] = []
+
+        def remote(self, *arguments: Any) -> Any:
+            self.sent.append(Future())
+            self.sent[-1].future = lambda answer=self.sent[-1]: answer
+            return self.sent[-1]
+
+    actor = Actor()
+    slot, chunk = _Slot(actor), _Chunk(1, [_Item(Job(Architecture({"a": 1}), (0,), 1))], is_suspect=True)
+    RayPool._send_to(slot, chunk)
+    RayPool._send_to(slot, chunk)  # as its worker was lost
+    first, second = actor.sent
+    first.set_exception(RuntimeError("the worker is lost"))
+    assert chunk.answer.content is None
+    second.set_result((0.0, []))
+    assert chunk.answer.content is second
+
+
+def test_the_parts_of_the_workers_time_add_up_though_one_is_lost(tmp_path: Path) -> None:
+    """To workers times seconds, from when they were asked for, which is a little before the run's own clock starts."""
+    proxy = Proxy("ends", ends_its_first_worker, settings={"marker": str(tmp_path / "marker")})
+    started = time.monotonic()
+    run = raynas.search(
+        toy_space(a=Choice(*range(40)), b=Choice(1)), proxies=[proxy], objectives=["ends"], searcher="random",
+        budget=40, workers=2, out=tmp_path / "run",
+    )  # fmt: skip
+    elapsed = time.monotonic() - started
+    assert (tmp_path / "marker").exists()
+    spent = run.summary["worker_seconds"]
+    assert spent.keys() == WORKER_WORK.keys()
+    assert min(spent.values()) > 0
+    assert 2 * run.summary["seconds"] <= sum(spent.values()) <= 2 * elapsed
+    rows = sum(row["seconds"] for row in run.evaluations.to_pylist())
+    assert rows <= spent["scoring"] < rows + 1.0
 
 
 def pages_cleared(probe: Probe) -> float:

@@ -152,6 +152,16 @@ def test_a_run_says_what_it_was_and_what_is_best(tmp_path: Path) -> None:
     assert set(run.description["versions"]) >= {"python", "raynas", "torch", "ray", "timm"}
 
 
+def test_nothing_is_transferred_in_one_process_which_scores_or_waits_for_the_search(tmp_path: Path) -> None:
+    run = search(tmp_path / "run", searcher="random", settings={"toy": {"pause_s": 0.01}})
+    spent = run.summary["worker_seconds"]
+    assert {part for part, seconds in spent.items() if seconds} == {"scoring", "waiting"}
+    assert sum(row["seconds"] for row in run.evaluations.to_pylist()) <= spent["scoring"] <= sum(spent.values())
+    driver = run.summary["driver_seconds"]
+    assert spent["scoring"] == pytest.approx(driver["wait"], rel=0.2)
+    assert sum(spent.values()) >= sum(driver.values())
+
+
 def test_pareto_front_of_several_objectives(tmp_path: Path) -> None:
     run = raynas.search(
         toy_space(), proxies=[TOY, SLOPE], objectives=["toy", "macs:min"], searcher="nsga2", budget=80, workers=0,
