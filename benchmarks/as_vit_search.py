@@ -5,9 +5,15 @@
     python benchmarks/as_vit_search.py --workers 0                         in this process, without Ray
 
 The paper's search: 500 steps with 5 draws of weights at 224 pixels, window 1 there and 4 here, then growth to 80 to 110
-million parameters; 12 hours on one V100. Expected: under 15 minutes on one GPU of the class of an H200. Time is split
-into building (networks and their weights), passes (everything else that workers do), the driver, and waiting: what
-workers were idle, transfers of candidates and results included. Batches travel once, at the start.
+million parameters; 12 hours on one V100. Expected: under 15 minutes on one GPU of the class of an H200.
+
+The workers' time, from when they are asked for, is split into building (networks and their weights), passes (the rest
+of a score), transfers (a worker stands still, as candidates or results are on their way between it and the driver),
+waiting (it stands still, as nothing was sent to it) and the rest, mostly the start of the actors. What travels while
+its worker scores something else costs nothing and is not counted. Input batches travel once, at that start. Moves
+between host and device are in the score that needs them: in passes, once for each batch, and in building, once for each
+random number that weights are taken from. Without workers nothing is transferred, and waiting is what the one process
+spends on the search itself.
 """
 
 from __future__ import annotations
@@ -89,18 +95,23 @@ def told(name: str, run: raynas.Run, wall_s: float, workers: int) -> None:
     rows = run.evaluations
     seconds, build = (float(np.sum(rows[column].to_numpy())) for column in ("seconds", "build_seconds"))
     summary = run.summary
-    driver = summary["driver_seconds"]
+    driver, worker = summary["driver_seconds"], summary["worker_seconds"]
     working = sum(value for part, value in driver.items() if part != "wait")
-    slots = max(1, workers) * summary["seconds"]
+    total = sum(worker.values())
+    parts = {
+        "building": build,
+        "passes": seconds - build,
+        "transfers": worker["transfers"],
+        "waiting": worker["waiting"],
+        "rest": total - seconds - worker["transfers"] - worker["waiting"],
+    }
     scored = len(set(rows["architecture_key"].to_pylist()))
     print(
         f"{name}: {summary['evaluations']} evaluations of {scored} architectures in {wall_s:.1f} s, of which start-up "
         f"{wall_s - summary['seconds']:.1f} s"
     )
-    print(
-        f"  workers: building {build:.1f} s ({build / slots:.1%}), passes {seconds - build:.1f} s "
-        f"({(seconds - build) / slots:.1%}), waiting and transfers {slots - seconds:.1f} s ({1 - seconds / slots:.1%})"
-    )
+    shares = ", ".join(f"{part} {value:.2f} s ({value / total:.1%})" for part, value in parts.items())
+    print(f"  workers, {total:.1f} s: {shares}, of which {worker['starting']:.2f} s start of actors")
     print(f"  driver: {working:.2f} s of work, {driver.get('wait', 0.0):.1f} s of waiting for scores")
 
 

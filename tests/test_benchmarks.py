@@ -20,7 +20,15 @@ SAYS = {
     "scoring_workers": ["two actors are faster by"],
     "retokenization": [" epochs at stride 16: ", "multiply-adds saved: ", "time saved: "],
     "data_waiting": ["light: ", "of a step waiting for data"],
-    "as_vit_search": ["search: 6 evaluations", "growth: ", "building ", "total "],
+    "as_vit_search": [
+        "search: 6 evaluations",
+        "growth: ",
+        "building ",
+        "passes ",
+        "transfers 0.00 s",
+        "waiting ",
+        "total ",
+    ],
     "as_vit_scores": ["5 topologies", "partial_tau", "length_distortion + ntk_condition"],
     "growth_workers": ["2 steps without the first", "two actors are faster by"],
 }
