@@ -73,8 +73,8 @@ def export(
     its outputs are compared with the model's before it gets its name.
 
     Args:
-        source: A training folder; or, for a model with fresh weights, whatever `raynas.source.read_source` reads, or
-            an architecture as a mapping.
+        source: A training folder, or one of finalists, of which the most accurate is taken; or, for a model with fresh
+            weights, whatever `raynas.source.read_source` reads, or an architecture as a mapping.
         out: The folder; it must not exist, or be empty. Default: runs/<space>-export-<date>-<time>.
         checkpoint: "last", which is the default, or "best", of a training; the moving average where there is one.
         onnx: Write `model.onnx` too, for any number of images.
@@ -141,7 +141,7 @@ def _trained(source: Source, checkpoint: str, img_size: int | None, num_classes:
     """The model of a training folder, with its weights, tokenized as they were trained last."""
     if source.kind != "training" or source.folder is None:
         raise ConfigError(
-            "there are no trained weights in this source; export the folder of a training, "
+            "there are no trained weights in this source; export the folder of a training or of finalists, "
             "or fresh weights with --untrained"
         )
     training = load_training(source.folder)

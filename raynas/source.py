@@ -21,8 +21,8 @@ class Source:
     Args:
         space: That it belongs to.
         architecture: As a value.
-        kind: "text", "file", "search" (any run of ask/tell: search, score, scale), "training" or "finalists".
-        folder: The run folder it was taken from; None for text and files.
+        kind: "text", "file", "search" (any run of ask/tell: search, score, scale) or "training".
+        folder: The run folder it was taken from, of finalists that of the training; None for text and files.
         img_size, num_classes, data: Of that run; `data` of one that scored.
     """
 
@@ -43,7 +43,8 @@ def read_source(text: str, *, space: str | SearchSpace | None = None, pick: Sequ
         space: Needed only where several registered spaces can read the text; a space that is not registered can be
             given itself.
         pick: Constraints such as num_params<=30e6: of a growth, the last member of the family that meets all of them
-            is taken in place of the last one; of another search, the best-ranked that does.
+            is taken in place of the last one; of another search, the best-ranked that does; of finalists, the most
+            accurate that does, of those that were trained to the end.
 
     Raises:
         SpaceError: No space reads the text.
@@ -136,9 +137,11 @@ def _from_folder(folder: Path, space: SearchSpace | None, bounds: tuple[Constrai
             raise ConfigError(f"{folder} holds one trained model; there is nothing to pick from")
         settings = description.get("model") or {}
         fields = settings.get("architecture")
-    elif kind in ("search", "finalists"):
+    elif kind == "finalists":
+        return _from_folder(folder / _of_finalists(folder, bounds), space, ())
+    elif kind == "search":
         settings = description["config"]
-        fields = _of_summary(folder, kind, bounds)
+        fields = _of_search(folder, bounds)
     else:
         raise StoreError(f"{folder} holds a {kind}, which has no architecture of its own; name one of its runs")
     if not isinstance(fields, Mapping) or "space" not in settings:
@@ -149,15 +152,30 @@ def _from_folder(folder: Path, space: SearchSpace | None, bounds: tuple[Constrai
     return Source(of_run, architecture, kind, folder, settings.get("img_size"), settings.get("num_classes"), data)
 
 
-def _of_summary(folder: Path, kind: str, bounds: tuple[Constraint, ...]) -> Any:
+def _of_finalists(folder: Path, bounds: tuple[Constraint, ...]) -> str:
+    """The folder of the best training."""
+    best = _summary(folder).get("best")
+    if not best:
+        raise StoreError(f"{folder} holds no finalist yet that was trained to the end; resume it")
+    # Costs among the scores are those of the search, whose head may have had other classes.
+    entries = [{**one, "scores": {name: v for name, v in one["score"].items() if name not in one}} for one in best]
+    return str(picked(entries, bounds, f"the finalists in {folder} that were trained to the end")["folder"])
+
+
+def _summary(folder: Path) -> dict[str, Any]:
     summary = read_summary(folder)
     if not summary:
         raise StoreError(f"{folder} has no summary.json: its run ended before it wrote one; resume it")
+    return summary
+
+
+def _of_search(folder: Path, bounds: tuple[Constraint, ...]) -> Any:
+    summary = _summary(folder)
     family, best = summary.get("family"), list(summary.get("best") or [])
     chosen = summary.get("recommended") or {}
     if family:
         return picked(family[::-1], bounds, f"the family in {folder}")["architecture"]
-    if kind == "search" and not bounds and chosen.get("is_feasible"):
+    if not bounds and chosen.get("is_feasible"):
         return chosen["architecture"]
     if not best:
         raise StoreError(f"{folder} holds no architecture yet that could be taken: its summary lists none as best")

@@ -298,6 +298,23 @@ def test_the_best_checkpoint_can_be_asked_for(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
+def test_finalists_give_the_weights_of_their_best(tmp_path: Path) -> None:
+    folder = tmp_path / "finalists"
+    models = [drawn(PLAIN.replace(depth=depth), vit, seed=depth) for depth in (1, 2)]
+    trials = []
+    for number, depth in enumerate((1, 2)):
+        architecture = PLAIN.replace(depth=depth)
+        training_folder(folder / f"0{number}", vit, architecture, models[number])
+        costs = {"num_params": 1000 * depth, "macs": 1000 * depth}
+        trials.append({"folder": f"0{number}", "top1": 0.5, "architecture": dict(architecture), "score": {}, **costs})
+    (folder / "run.yaml").write_text(yaml.safe_dump({"kind": "finalists", "config": {}, "identity": {}}))
+    (folder / "summary.json").write_text(json.dumps({"kind": "finalists", "best": trials}))
+    batch = images(2)
+    for pick, model in (([], models[0]), (["num_params>=2000"], models[1])):
+        exported = raynas.export(folder, tmp_path / f"out{len(pick)}", pick=pick)
+        assert_equal(outputs(loaded(exported), batch), outputs(model, batch))
+
+
 @pytest.mark.parametrize(("epoch", "step", "stride"), [(1, 0, 16), (1, 4, 8), (2, 0, 8), (3, 0, 4)])
 def test_tokens_are_those_that_the_weights_were_trained_with_last(
     tmp_path: Path, epoch: int, step: int, stride: int
@@ -333,7 +350,7 @@ def test_a_source_without_weights_is_refused_unless_that_is_wanted(
 ) -> None:
     with pytest.raises(SystemExit, match="1"):
         main(["export", "as-vit-small", "--out", str(tmp_path / "out")])
-    assert "no trained weights in this source" in capsys.readouterr().err
+    assert "no trained weights in this source; export the folder of a training" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
     with pytest.raises(SystemExit, match="0"):
         main(["export", "p16-w8-d1-h1-m1", "--untrained", "--img-size", "32", "--num-classes", "3", "--out",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,10 +168,57 @@ def test_a_training_gives_what_it_trained(tmp_path: Path) -> None:
         read_source(str(tmp_path / "run"), pick=["macs<=1"])
 
 
-def test_finalists_give_their_best(tmp_path: Path) -> None:
-    best = [{"architecture": dict(as_vit.read(WIDE)), "top1": 0.9}, {"architecture": dict(SEED), "top1": 0.1}]
-    source = read_source(str(folder_of(tmp_path / "run", {"best": best}, "finalists")))
-    assert (source.architecture, source.kind) == (as_vit.read(WIDE), "finalists")
+def finalists(path: Path, *, texts: Sequence[str] = (WIDE, LARGE, SMALL)) -> Path:
+    """A folder of finalists that were trained to the end, the most accurate first, and of one that was not."""
+    trials = [
+        {
+            "architecture": dict(as_vit.read(text)),
+            "folder": f"{number:02d}",
+            "top1": 0.9 - number / 10,
+            "num_params": (2000, 4000, 1000)[number],
+            "macs": (20_000, 40_000, 10_000)[number],
+            "score": {"length_distortion": float(number), "num_params": 1, "macs": 1},
+        }
+        for number, text in enumerate(texts)
+    ]
+    stopped = {**trials[0], "folder": "gone", "top1": 0.99} if trials else {}
+    folder = folder_of(path, {"best": trials, "trials": [stopped, *trials]}, "finalists")
+    for trial in trials:
+        model = {"space": "as-vit", "architecture": trial["architecture"], "img_size": 96, "num_classes": 12}
+        folder_of(path / trial["folder"], {}, "training", model=model)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("pick", "chosen"),
+    [
+        ([], WIDE),
+        (["num_params>=4e3"], LARGE),
+        (["macs<20000"], SMALL),
+        (["length_distortion>=1"], LARGE),
+        (["top1<=0.85", "num_params<=3e3"], SMALL),
+    ],
+)
+def test_finalists_give_the_training_of_the_best_that_was_trained_to_the_end(
+    tmp_path: Path, pick: list[str], chosen: str
+) -> None:
+    source = read_source(str(finalists(tmp_path / "run")), pick=pick)
+    assert (source.architecture, source.kind) == (as_vit.read(chosen), "training")
+    assert (source.img_size, source.num_classes) == (96, 12)
+    assert source.folder is not None
+    assert source.folder.parent == tmp_path / "run"
+
+
+def test_finalists_without_what_is_wanted_are_refused(tmp_path: Path) -> None:
+    folder = str(finalists(tmp_path / "run"))
+    with pytest.raises(ConfigError, match=r"in the finalists in .* meets top1>=0\.95: top1 is from 0\.7 to 0\.9"):
+        read_source(folder, pick=["top1>=0.95"])
+    with pytest.raises(ConfigError, match="has no 'luck' to pick by; it has num_params, macs, length_distortion, top1"):
+        read_source(folder, pick=["luck>=1"])
+    with pytest.raises(StoreError, match="holds no finalist yet that was trained to the end; resume it"):
+        read_source(str(finalists(tmp_path / "early", texts=())))
+    with pytest.raises(StoreError, match=r"has no summary\.json"):
+        read_source(str(folder_of(tmp_path / "killed", None, "finalists")))
 
 
 def test_a_real_search_is_a_source(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ Examples:
 
     raynas export runs/trained --checkpoint best --onnx
 
+    raynas export runs/finalists --pick "num_params<=3e6"
+
     raynas export runs/grown --pick "num_params<=30e6" --untrained --num-classes 10
 
     raynas export as-vit-small --untrained
@@ -22,7 +24,11 @@ Examples:
 
 def export(
     source: Annotated[
-        str, typer.Argument(help="A training folder; with --untrained any run folder, architecture or published name.")
+        str,
+        typer.Argument(
+            help="The folder of a training, or of finalists, of which the most accurate is taken; with --untrained any "
+            "run folder, architecture or published name."
+        ),
     ],
     out: Annotated[
         Path | None,

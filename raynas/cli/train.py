@@ -61,6 +61,8 @@ Examples:
 
     raynas train --finalists runs/search --top 8 --epochs 9 --data parquet:train.parquet --gpus-per-worker 0.25
 
+    raynas train runs/finalists --pick "num_params<=3e6" --data parquet:train.parquet --epochs 300
+
     raynas train --resume --out runs/trained
 """
 
