@@ -47,7 +47,7 @@ def finalists_report_data(folder: Path, write_report: Callable[[Path], Path]) ->
     trainings = [_training(path) for path in folders]
     histories = [[] if training is None else training.metrics.to_pylist() for training in trainings]
     models = [training.description["model"] for training in trainings if training is not None]
-    space = str(models[0]["space"] if models else description["identity"].get("space"))
+    space = str(models[0]["space"] if models else description["config"].get("space"))
     values = score_columns(trials, histories)
     status = str(summary.get("status") or "unknown")
     data: dict[str, Any] = finite(

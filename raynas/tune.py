@@ -96,10 +96,15 @@ def trial_resources(own: Mapping[str, float], workers: int, each: Mapping[str, f
     return tune.PlacementGroupFactory([here, *[bundle] * workers], strategy="PACK")
 
 
-def _this_node() -> str:
+def node_resources() -> dict[str, float]:
+    """What Ray has on this node, whoever uses it now."""
     own = ray.get_runtime_context().get_node_id()
     (resources,) = (node["Resources"] for node in ray.nodes() if node["NodeID"] == own)
-    return next(str(name) for name in resources if name.startswith("node:") and "__" not in name)
+    return dict(resources)
+
+
+def _this_node() -> str:
+    return next(name for name in node_resources() if name.startswith("node:") and "__" not in name)
 
 
 def _new(trainable: type, names: Sequence[str], state: Path, settings: Mapping[str, Any]) -> tune.Tuner:

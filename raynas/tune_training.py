@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,11 +33,13 @@ class TrainingJob:
         plans: By name.
         unfinished: Names of those that are to go on; Tune's state may lag behind what had ended.
     """
+        has_gpu: Whether each trial has a GPU, or a share of one.
 
     folder: Path
     plans: Mapping[str, TrainingPlan]
     unfinished: frozenset[str]
 
+    has_gpu: bool
 
 class TrainingTrial(tune.Trainable):  # type: ignore[misc]
     """Trains in a thread of its own, and hands its epochs over one by one, so that Tune can stop it between them.
@@ -48,6 +51,8 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         """Get ready for the training that the config names."""
         self._has_ended = config["trial"] not in job.unfinished
         self._plan, self._folder = job.plans[config["trial"]], job.folder / config["trial"]
+        if not job.has_gpu:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves GPUs visible to those who ask for none
         self._stop_file = job.folder / STOP_FILE
         self._rows: Queue[Row | BaseException | None] = Queue()
         self._is_over = threading.Event()

@@ -228,8 +228,8 @@ def write_finalists(
                 "error": trial.get("error"),
             }
         )
-    config = {"source": "runs/search", "top": len(trials), "epochs": epochs, "data": "digits"}
-    (folder / "run.yaml").write_text(described("finalists", config, {"space": "as-vit", "epochs": epochs}))
+    config = {"source": "runs/search", "space": "as-vit", "top": len(trials), "epochs": epochs, "data": "digits"}
+    (folder / "run.yaml").write_text(described("finalists", config, {"epochs": epochs}))
     ranked = sorted((entry for entry in entries if entry["top1"] is not None), key=lambda entry: -entry["top1"])
     whole = {
         "kind": "finalists",

@@ -73,7 +73,10 @@ def train(
     pick: PickOption = None,
     finalists: Annotated[
         Path | None,
-        typer.Option(help="In place of SOURCE: train the best of this search against each other, as Ray Tune trials."),
+        typer.Option(
+            help="In place of SOURCE: train the best of this search against each other, as Ray Tune trials on this "
+            "node. Each takes one of its GPUs unless --gpus-per-worker says otherwise."
+        ),
     ] = None,
     top: Annotated[int | None, typer.Option(help="How many finalists. Default 8.")] = None,
     grace: Annotated[int | None, typer.Option(help="Epochs that every finalist gets. Default 1.")] = None,
@@ -122,7 +125,7 @@ def train(
     if finalists is not None or is_finalists(out, resume):
         if source is not None or architecture is not None or pick:
             raise ConfigError("--finalists takes the place of SOURCE, --architecture and --pick")
-        choice = {"top": top, "grace": grace, "reduction": reduction}
+        choice = {"space": space, "top": top, "grace": grace, "reduction": reduction}
         finalists_command(finalists, options, set_ or [], choice, config=config, out=out, resume=resume)
         return
     if top or grace or reduction:

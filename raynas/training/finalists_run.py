@@ -13,9 +13,12 @@ from time import monotonic, perf_counter
 from typing import Any
 
 from raynas.cluster import connect
-from raynas.errors import ConfigError, StoreError
+from raynas.errors import ConfigError, PoolError, StoreError
+from raynas.models.build import builder
+from raynas.registry import spaces
 from raynas.run import Interrupted, StopSignals
 from raynas.run_folder import check_folder, described, read_description, read_summary, seconds_of_earlier_sessions
+from raynas.space import SearchSpace
 from raynas.store import held, write_json, write_text
 from raynas.training.config import TrainConfig
 from raynas.training.finalists import KIND, STOP_FILE, Finalist, FinalistsConfig, finalists
@@ -55,6 +58,11 @@ class FinalistsPlan:
         self.plans = dict(plans)
 
     @property
+    def space(self) -> SearchSpace:
+        """Of all of them."""
+        return next(iter(self.plans.values())).space
+
+    @property
     def epochs(self) -> int:
         """Of a whole training."""
         return next(iter(self.plans.values())).config.epochs
@@ -68,33 +76,33 @@ class FinalistsPlan:
         }
 
 
-def make_finalists_plan(config: FinalistsConfig) -> FinalistsPlan:
+def make_finalists_plan(config: FinalistsConfig, *, space: SearchSpace | None = None) -> FinalistsPlan:
     """Choose the architectures, and check all their trainings.
+
+    Args:
+        config: What was asked for.
+        space: The space itself, where it is neither registered nor in a file.
 
     Raises:
         RaynasError: As `finalists` and `make_training_plan`.
         ConfigError: Settings that trials cannot have.
     """
     members = finalists(Path(config.source), config.top)
-    space = load_space(Path(config.source))
-    values: dict[str, Any] = {**config.training, "space": space["space"]}
-    values.setdefault("img_size", space["img_size"])
+    searched = read_description(Path(config.source))["config"]  # resolved, with spaces of files by their paths
+    space = space or spaces.get(config.space or searched["space"])
+    config = config.resolved(space=spaces.reference(space))
+    values: dict[str, Any] = {**config.training, "space": config.space}
+    values.setdefault("img_size", searched["img_size"])
     if values.get("workers"):
         raise ConfigError("each finalist is trained by one process; workers cannot be set, trials run side by side")
     plans = {}
     for member in members:
         made = TrainConfig.make({**values, "architecture": member.architecture.to_json(), "workers": 0})
         # Trials say by their resources what they take of the cluster.
-        plans[member.name] = make_training_plan(made.resolved(address=None, gpus_per_worker=None))
+        plans[member.name] = make_training_plan(made.resolved(address=None, gpus_per_worker=None), space=space)
     if config.grace > next(iter(plans.values())).config.epochs:
         raise ConfigError(f"grace is {config.grace} epochs, more than a whole training has")
     return FinalistsPlan(config, members, plans)
-
-
-def load_space(source: Path) -> dict[str, Any]:
-    """Space and image side of a search."""
-    identity = read_description(source)["identity"]
-    return {"space": identity["space"], "img_size": identity["img_size"]}
 
 
 def execute_finalists(
@@ -113,7 +121,8 @@ def execute_finalists(
 
     Raises:
         StoreError: The folder holds something else, is in use, or cannot be written.
-        PoolError: Ray cannot be started or joined.
+        ConfigError: A precision that needs a GPU, where trials get none.
+        PoolError: Ray cannot be started or joined, or this node has not what a trial asks for.
         Interrupted: SIGINT or SIGTERM; what was done is stored.
     """
     listener = listener or FinalistsListener()
@@ -124,15 +133,50 @@ def execute_finalists(
         signals = StopSignals()
         signals.install()
         stack.callback(signals.restore)
-        os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # relative paths mean the same in a trial
-        gpus = float(plan.config.training.get("gpus_per_worker") or 0.0)
-        threads = training.threads or 1
-        stack.callback(connect(plan.config.training.get("address"), min_cpus=threads, min_gpus=gpus))
-        signals.install()
+        share: dict[str, float] = {}
+        if plan.plans.keys() - _ended_before(folder):
+            os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # relative paths mean the same in a trial
+            stack.callback(connect(plan.config.training.get("address"), min_cpus=training.threads or 1))
+            signals.install()
+            from raynas.tune import node_resources
+
+            gpus = plan.config.training.get("gpus_per_worker")
+            share = trial_share(training, None if gpus is None else float(gpus), node_resources())
         stack.enter_context(held(folder))
         check_folder(folder, plan.identity(), resume=resume, kind=KIND)
         write_text(folder / "run.yaml", described(KIND, plan.config.model_dump(), plan.identity()))
-        return _Session(plan, folder, signals.received, listener).carry_out(gpus, threads)
+        return _Session(plan, folder, signals.received, listener).carry_out(share)
+
+
+def trial_share(training: TrainConfig, gpus: float | None, node: Mapping[str, float]) -> dict[str, float]:
+    """What each trial takes of this node, on which all of them run, since their folders are there.
+
+    Args:
+        training: Of any of them.
+        gpus: For each; None: one where the node has GPUs.
+        node: What Ray has here, whoever uses it now.
+
+    Returns:
+        CPU and GPU.
+
+    Raises:
+        PoolError: The node has less than one trial asks for, which would wait for ever.
+        ConfigError: A share that Ray does not give out, or a precision that needs a GPU where trials get none.
+    """
+    if gpus is None:
+        gpus = min(1.0, node.get("GPU", 0.0))
+    share = {"CPU": float(training.threads or 1), "GPU": gpus}
+    if gpus > 1 and gpus % 1:
+        raise ConfigError(f"gpus_per_worker is {gpus:g}; Ray gives out parts of one GPU, or whole ones")
+    if any(amount > node.get(name, 0.0) for name, amount in share.items()):
+        asked, available = (f"{one.get('CPU', 0.0):g} CPU and {one.get('GPU', 0.0):g} GPU" for one in (share, node))
+        raise PoolError(
+            f"each finalist asks for {asked}; Ray has {available} on this node, where all of them run: "
+            "--threads and --gpus-per-worker say what one takes"
+        )
+    if training.precision == "float16" and not gpus:
+        raise ConfigError("precision float16 needs a GPU, and trials get none; on CPUs it is float32 or bfloat16")
+    return share
 
 
 class _Session:
@@ -152,15 +196,15 @@ class _Session:
         self._seconds_before = seconds_of_earlier_sessions(folder)
         self._started = perf_counter()
 
-    def carry_out(self, gpus: float, threads: int) -> dict[str, Any]:
-        """Train, keeping summary.json up to date, also when it ends badly."""
+    def carry_out(self, share: Mapping[str, float]) -> dict[str, Any]:
+        """Train, each trial with its share of the node, keeping summary.json up to date, also when it ends badly."""
         self.listener.on_start(self.folder, len(self.plan.plans), self.plan.epochs)
         self._write_summary("running")
         names = [name for name in self.plan.plans if name not in self._ended]
         status = "failed"
         try:
             if names:
-                self._train(names, gpus, threads)
+                self._train(names, share)
             status = "interrupted" if self.stop else "completed"
         except KeyboardInterrupt:
             status = "interrupted"
@@ -172,7 +216,7 @@ class _Session:
             raise Interrupted(self.stop[0], self.folder)
         return summary
 
-    def _train(self, names: Sequence[str], gpus: float, threads: int) -> None:
+    def _train(self, names: Sequence[str], share: Mapping[str, float]) -> None:
         from ray import tune
         from ray.tune.schedulers import ASHAScheduler
 
@@ -181,21 +225,25 @@ class _Session:
         from raynas.tune_training import TrainingJob, TrainingTrial
 
         self._stop_file.unlink(missing_ok=True)
+        # Trials register nothing, so that a model that the user's code did is not known there by its name.
+        space = replace(self.plan.space, model=builder(self.plan.space))
+        threads = int(share["CPU"])
         plans = {
-            name: replace(plan, config=plan.config.resolved(threads=threads, loader_processes=_processes(plan)))
+            name: replace(
+                plan, space=space, config=plan.config.resolved(threads=threads, loader_processes=_processes(plan))
+            )
             for name, plan in self.plan.plans.items()
         }
-        job = TrainingJob(self.folder.resolve(), plans, frozenset(names))
+        job = TrainingJob(self.folder.resolve(), plans, frozenset(names), has_gpu=share["GPU"] > 0)
         scheduler = ASHAScheduler(
             time_attr="epochs_done",
             max_t=self.plan.epochs,
             grace_period=self.plan.config.grace,
             reduction_factor=self.plan.config.reduction,
         )
-        with own_code_by_value(next(iter(plans.values())).task("cpu", threads=None, loader_processes=0).builder):
+        with own_code_by_value(*(part for part in vars(space).values() if callable(part))):
             given = tune.with_parameters(TrainingTrial, job=job)
-        resources = trial_resources({"CPU": threads, "GPU": gpus}, 0, {})
-        trainable: type = tune.with_resources(given, resources)
+        trainable: type = tune.with_resources(given, trial_resources(share, 0, {}))
         fit(trainable, names, self.folder, self, scheduler=scheduler, metric="top1", mode="max")
         self._stop_file.unlink(missing_ok=True)
         if not self.stop:

@@ -207,7 +207,7 @@ class TrainingPlan:
     def model(self) -> dict[str, Any]:
         """What run.yaml says of the model."""
         return {
-            "space": spaces.reference(self.space),
+            "space": self.config.space,  # the space itself may have travelled, and its file not been imported here
             "architecture": {name: self.architecture[name] for name in self.architecture},
             "text": self.space.text(self.architecture),
             "num_params": self.num_params,
