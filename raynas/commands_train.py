@@ -13,7 +13,7 @@ import yaml
 from raynas.api import default_folder
 from raynas.commands import write_run_report
 from raynas.console import say
-from raynas.errors import ConfigError
+from raynas.errors import ConfigError, TrainingError
 from raynas.registry import is_in_file, spaces
 from raynas.run import Interrupted
 from raynas.run_folder import kind_of, read_description
@@ -132,7 +132,8 @@ def finalists_command(
         out, resume: As for `train_command`.
 
     Raises:
-        RaynasError: Bad input, before anything is started; or what fails later.
+        RaynasError: Bad input, before anything is started; what fails later; a training that failed, when all have
+            ended.
     """
     base: dict[str, Any] = {}
     if resume and out is not None and (out / "run.yaml").exists():
@@ -155,6 +156,8 @@ def finalists_command(
         show_finalists(summary)
         write_run_report(folder)
         say(f"run folder {folder}")
+        if summary["error"]:
+            raise TrainingError(f"{summary['error']}. They are tried again with: {_resuming(folder)}")
     except (Interrupted, KeyboardInterrupt) as error:
         _say_how_to_go_on(folder)
         if isinstance(error, Interrupted):
@@ -170,7 +173,11 @@ def is_finalists(out: Path | None, resume: bool) -> bool:
 def _say_how_to_go_on(folder: Path) -> None:
     if (folder / "run.yaml").exists():
         write_run_report(folder)
-        say(f"continue with: {shlex.join(['raynas', 'train', '--resume', '--out', str(folder)])}")
+        say(f"continue with: {_resuming(folder)}")
+
+
+def _resuming(folder: Path) -> str:
+    return shlex.join(["raynas", "train", "--resume", "--out", str(folder)])
 
 
 def _what(source: str, space: str | None, architecture: str | None, pick: Sequence[str]) -> dict[str, Any]:

@@ -57,9 +57,10 @@ class Watch(Protocol):
 def fit(trainable: type, names: Sequence[str], folder: Path, watch: Watch, **settings: Any) -> None:
     """Run trials until all have ended, or the watch ends them.
 
-    A trial is restored where Tune's state in the folder knows it as unfinished; where that state does not serve all the
-    trials asked for, Tune begins anew with these. What a trial has done must be in files of its own, so that either
-    comes to the same.
+    A trial that raises, or whose process is lost, is tried again after the others, twice at most in a session. A trial
+    is restored where Tune's state in the folder knows it as unfinished or as one that raised; where that state does not
+    serve all the trials asked for, Tune begins anew with these. What a trial has done must be in files of its own, so
+    that either comes to the same.
 
     Args:
         trainable: A subclass of `ray.tune.Trainable` that says its resources; its config names the trial as "trial".
@@ -142,6 +143,7 @@ def _name(trial: Any) -> str:
 
 
 _watches: list[Watch] = []
+_begun: list[set[str]] = []  # names of the trials that have started in this session
 _daemons: list[list[psutil.Process]] = []
 
 
@@ -158,6 +160,11 @@ class _Relay(tune.Callback):  # type: ignore[misc]
             raise _RayHasEnded
         if is_over:
             signal.raise_signal(signal.SIGUSR1)  # for Tune's own handler, which saves its state and ends the trials
+
+    def on_trial_start(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
+        if _name(trial) not in _begun[-1]:
+            _begun[-1].add(_name(trial))
+            trial.run_metadata.num_failures = 0  # those of earlier sessions leave it fewer tries
 
     def on_trial_result(
         self, iteration: int, trials: Sequence[Any], trial: Any, result: Mapping[str, Any], **info: Any
@@ -177,11 +184,13 @@ def _relayed_to(watch: Watch) -> Iterator[None]:
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGUSR1)
     _watches.append(watch)
+    _begun.append(set())
     _daemons.append([one for one in psutil.Process().children() if one.name() in ("gcs_server", "raylet")])
     try:
         yield
     finally:
         _watches.pop()
+        _begun.pop()
         _daemons.pop()
         if is_main:
             signal.signal(signal.SIGUSR1, before)

@@ -13,6 +13,7 @@ from typing import Any
 
 from ray import tune
 
+from raynas.errors import TrainingError
 from raynas.training.finalists import STOP_FILE
 from raynas.training.folder import counted_top1
 from raynas.training.plan import TrainingPlan
@@ -32,34 +33,42 @@ class TrainingJob:
         folder: In which every training has its own, absolute.
         plans: By name.
         unfinished: Names of those that are to go on; Tune's state may lag behind what had ended.
-    """
         has_gpu: Whether each trial has a GPU, or a share of one.
+    """
 
     folder: Path
     plans: Mapping[str, TrainingPlan]
     unfinished: frozenset[str]
-
     has_gpu: bool
+
 
 class TrainingTrial(tune.Trainable):  # type: ignore[misc]
     """Trains in a thread of its own, and hands its epochs over one by one, so that Tune can stop it between them.
 
-    Epochs that its folder holds already, from before the trial was restored, are handed over at once.
+    Epochs that its folder holds already, from before the trial was restored, are handed over at once. A failure is
+    handed over too, as a result, and then raised: so Tune tries the trial again, after the others and when it resumes.
     """
 
     def setup(self, config: dict[str, Any], job: TrainingJob) -> None:
         """Get ready for the training that the config names."""
-        self._has_ended = config["trial"] not in job.unfinished
-        self._plan, self._folder = job.plans[config["trial"]], job.folder / config["trial"]
         if not job.has_gpu:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves GPUs visible to those who ask for none
+        self._has_ended = config["trial"] not in job.unfinished
+        self._plan, self._folder = job.plans[config["trial"]], job.folder / config["trial"]
         self._stop_file = job.folder / STOP_FILE
         self._rows: Queue[Row | BaseException | None] = Queue()
         self._is_over = threading.Event()
         self._thread: threading.Thread | None = None
+        self._failure: str | None = None
 
     def step(self) -> dict[str, Any]:
-        """The next epoch."""
+        """The next epoch.
+
+        Raises:
+            TrainingError: The training failed, as the step before has said.
+        """
+        if self._failure is not None:
+            raise TrainingError(self._failure)
         if self._has_ended:
             return {"status": "stopped", "done": True}
         if self._thread is None and not self._is_stopped():
@@ -70,7 +79,8 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
             sleep(_LOOK_S)  # Tune asks again at once
             return {"status": "interrupted"}
         if isinstance(row, BaseException):
-            return {"status": "failed", "error": f"{type(row).__name__}: {row}", "done": True}
+            self._failure = f"{type(row).__name__}: {' '.join(str(row).split())}"
+            return {"status": "failed", "error": self._failure}
         done = row["epoch"] + 1
         is_last = done == self._plan.config.epochs
         if is_last and self._thread is not None:

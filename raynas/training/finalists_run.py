@@ -113,11 +113,13 @@ def execute_finalists(
     Args:
         plan: What to train.
         folder: Created unless it exists.
-        resume: Go on with what the folder holds, by Tune's own restore: trials that ended are kept.
+        resume: Go on with what the folder holds, by Tune's own restore: trials that ended are kept, and those that
+            failed are tried again.
         listener: Hears of progress.
 
     Returns:
-        The summary, as in summary.json: kind, status, metric, source, epochs, `trials` (by accuracy), `best`, seconds.
+        The summary, as in summary.json: kind, status (completed, failed), metric, source, epochs, `trials` (by
+        accuracy), `best`, seconds, error.
 
     Raises:
         StoreError: The folder holds something else, is in use, or cannot be written.
@@ -187,8 +189,9 @@ class _Session:
         self.folder = folder
         self.stop = stop  # signals received
         self.listener = listener
-        self.errors: dict[str, str] = {}
+        self.errors: dict[str, str] = {}  # the last of each that has not ended well
         self._ended = _ended_before(folder)
+        self._has_raised: set[str] = set()  # and Tune is still to hear of it
         self._at_rest: set[str] = set()
         self._stopping_since: float | None = None
         self._looked = -math.inf
@@ -201,17 +204,17 @@ class _Session:
         self.listener.on_start(self.folder, len(self.plan.plans), self.plan.epochs)
         self._write_summary("running")
         names = [name for name in self.plan.plans if name not in self._ended]
-        status = "failed"
         try:
             if names:
                 self._train(names, share)
-            status = "interrupted" if self.stop else "completed"
-        except KeyboardInterrupt:
-            status = "interrupted"
-            raise
-        finally:
+        except BaseException as failure:
+            is_interrupted = isinstance(failure, KeyboardInterrupt)
             with suppress(StoreError):  # on a full disk, the error that is on its way says more
-                summary = self._write_summary(status)
+                error = None if is_interrupted else f"{type(failure).__name__}: {failure}"
+                self._write_summary("interrupted" if is_interrupted else "failed", error)
+            raise
+        failures = self._failures()
+        summary = self._write_summary("interrupted" if self.stop else "failed" if failures else "completed", failures)
         if self.stop:
             raise Interrupted(self.stop[0], self.folder)
         return summary
@@ -275,25 +278,40 @@ class _Session:
         status = str(result["status"])
         if status == "interrupted":
             self._at_rest.add(name)
+        elif status == "failed":
+            self.errors[name] = str(result["error"])
+            self._has_raised.add(name)
         elif result.get("done"):
             # The scheduler stops a trial between its epochs; written at once, before Tune can be killed knowing it.
             self._ended.setdefault(name, "stopped" if status == "running" else status)
+            self.errors.pop(name, None)
             self._write_summary("running")
-            if status == "failed":
-                self.errors[name] = str(result["error"])
-                self.listener.on_log(f"{name} failed: {result['error']}")
 
     def on_lost(self, name: str, is_final: bool) -> None:
         """See `raynas.tune.Watch`."""
-        if not is_final:
+        has_raised = name in self._has_raised
+        self._has_raised.discard(name)
+        if has_raised:
+            again = "" if is_final else "; it is tried again after the others"
+            self.listener.on_log(f"{name} failed: {self.errors[name]}{again}")
+        elif not is_final:
             self.listener.on_log(f"{name}: its process is lost; the training goes on from its last checkpoint")
-            return
-        self._ended[name] = "failed"
-        self.errors[name] = "its process was lost again and again"
+        else:
+            self.errors[name] = "its process was lost again and again"
+            self.listener.on_log(f"{name} failed: {self.errors[name]}")
+        if is_final:
+            self._ended[name] = "failed"
 
     # -- what it comes to ----------------------------------------------------------------------------------------
 
-    def _write_summary(self, status: str) -> dict[str, Any]:
+    def _failures(self) -> str | None:
+        failed = [name for name, status in self._ended.items() if status == "failed"]
+        if not failed:
+            return None
+        told = "; ".join(f"{name}: {self.errors[name]}" for name in failed)
+        return f"{len(failed)} of {len(self.plan.plans)} trainings failed: {told}"
+
+    def _write_summary(self, status: str, error: str | None = None) -> dict[str, Any]:
         trials = [self._trial(member) for member in self.plan.members]
         trials.sort(key=lambda trial: -math.inf if trial["top1"] is None else trial["top1"], reverse=True)
         for rank, trial in enumerate(trials, start=1):
@@ -308,7 +326,7 @@ class _Session:
             # A training that went to its end is comparable with others; the accuracy of a stopped one is not.
             "best": [trial for trial in trials if trial["status"] == "completed"],
             "seconds": self._seconds_before + perf_counter() - self._started,
-            "error": None,
+            "error": error,
         }
         write_json(self.folder / "summary.json", summary)
         return summary
