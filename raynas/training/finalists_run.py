@@ -221,10 +221,10 @@ class _Session:
 
     def _train(self, names: Sequence[str], share: Mapping[str, float]) -> None:
         from ray import tune
-        from ray.tune.schedulers import ASHAScheduler
 
         from raynas.ray_pool import own_code_by_value
         from raynas.tune import fit, trial_resources
+        from raynas.tune_halving import Halving
         from raynas.tune_training import TrainingJob, TrainingTrial
 
         self._stop_file.unlink(missing_ok=True)
@@ -238,7 +238,7 @@ class _Session:
             for name, plan in self.plan.plans.items()
         }
         job = TrainingJob(self.folder.resolve(), plans, frozenset(names), has_gpu=share["GPU"] > 0)
-        scheduler = ASHAScheduler(
+        scheduler = Halving(
             time_attr="epochs_done",
             max_t=self.plan.epochs,
             grace_period=self.plan.config.grace,

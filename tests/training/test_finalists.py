@@ -11,9 +11,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from report_folders import epoch_rows, write_training
 from toy_scores import SLOPE, TOY, toy_space
 from toy_trainings import SMALL, largest_difference, trained, weights
 
@@ -456,6 +458,41 @@ def test_interrupted_finalists_write_checkpoints_and_go_on(searched: Path, tmp_p
             assert status == ("completed" if is_over else "interrupted")
     check_resumed(folder, made, tmp_path / "alone", listener.ended)
     assert len(list((folder / "tune").glob("experiment_state-*.json"))) == 2  # of the first and the restored Tuner
+
+
+class ToyTrial:
+    """As much of one of Tune's trials as a scheduler looks at."""
+
+    def __init__(self, name: str, folder: Path, heard: int) -> None:
+        self.trial_id = f"id of {name}"
+        self.config = {"trial": name}
+        self.storage = SimpleNamespace(experiment_fs_path=str(folder / "tune"))
+        self.metric_analysis = {"epochs_done": {"max": heard}} if heard else {}
+
+
+def test_a_restored_scheduler_judges_by_what_all_trials_had_reached(tmp_path: Path) -> None:
+    from raynas.tune_halving import Halving
+
+    curves = {"a": [0.5, 0.6, 0.7], "b": [0.4, 0.7], "c": [0.3], "d": [0.2]}
+    heard = {"a": 3, "b": 1, "c": 1, "d": 0}  # the second epoch of b was stored, and nobody told of it
+    for name, curve in curves.items():
+        rows = [{**row, "val_top1": top1} for row, top1 in zip(epoch_rows(len(curve), macs=1000), curve, strict=True)]
+        write_training(tmp_path / name, rows, epochs=8)
+    scheduler = Halving(time_attr="epochs_done", max_t=8, grace_period=1, reduction_factor=2)
+    scheduler.set_search_properties("top1", "max")
+    trials = {name: ToyTrial(name, tmp_path, heard[name]) for name in curves}
+    for trial in trials.values():
+        scheduler.on_trial_add(None, trial)
+
+    def decision(name: str, epoch: int, top1: float) -> str:
+        return str(scheduler.on_trial_result(None, trials[name], {"epochs_done": epoch, "top1": top1}))
+
+    assert decision("b", 1, 0.4) == "CONTINUE"  # it had passed, though a alone did better
+    assert decision("b", 2, 0.55) == "STOP"  # worse than a after as many epochs
+    assert decision("a", 1, 0.5) == decision("a", 2, 0.6) == decision("a", 3, 0.7) == "CONTINUE"
+    assert decision("d", 1, 0.39) == "STOP"  # the median of the three others is 0.4
+    (tmp_path / "a" / "metrics.parquet").write_text("damaged")
+    scheduler.on_trial_add(None, ToyTrial("a", tmp_path, 3))
 
 
 @pytest.mark.slow
