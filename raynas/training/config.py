@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from raynas.config import Config
+from raynas.errors import ConfigError
 
 AUGMENTATIONS: Mapping[str, Mapping[str, Any]] = {
     "strong": {
@@ -106,6 +107,18 @@ class TrainConfig(Config):
     loader_processes: int | None = Field(None, ge=0, description="that prepare images, for each worker")
     checkpoint_every_s: float = Field(600.0, gt=0, description="beside the one at the end of every epoch")
     loggers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ("tensorboard",)
+
+    def precision_on(self, device: str) -> str:
+        """In what the model computes on a device, "cpu" or "cuda".
+
+        Raises:
+            ConfigError: The device cannot.
+        """
+        if self.precision == "auto":
+            return "bfloat16" if device == "cuda" else "float32"
+        if self.precision == "float16" and device == "cpu":
+            raise ConfigError("precision float16 needs a GPU; on CPUs it is float32 or bfloat16")
+        return self.precision
 
     def augmentation(self) -> dict[str, Any]:
         """The settings of the preset, those given by themselves in their place."""

@@ -176,8 +176,7 @@ def trial_share(training: TrainConfig, gpus: float | None, node: Mapping[str, fl
             f"each finalist asks for {asked}; Ray has {available} on this node, where all of them run: "
             "--threads and --gpus-per-worker say what one takes"
         )
-    if training.precision == "float16" and not gpus:
-        raise ConfigError("precision float16 needs a GPU, and trials get none; on CPUs it is float32 or bfloat16")
+    training.precision_on("cuda" if gpus else "cpu")
     return share
 
 

@@ -150,7 +150,7 @@ class TrainingPlan:
             },
             clip_grad=config.clip_grad,
             ema_decay=config.ema_decay,
-            precision=self.precision(device),
+            precision=config.precision_on(device),
             weights=config.weights and str(Path(config.weights).absolute()),
             seed=config.seed,
             identity=f"{seed_from(repr(sorted(self.identity().items()))):016x}",
@@ -167,19 +167,6 @@ class TrainingPlan:
             ConfigError: A batch has too few images, or fewer workers are asked for than may be left.
         """
         _check_workers(self.config, workers)
-
-    def precision(self, device: str) -> str:
-        """In what the model computes on a device, "cpu" or "cuda".
-
-        Raises:
-            ConfigError: The device cannot.
-        """
-        asked = self.config.precision
-        if asked == "auto":
-            return "bfloat16" if device == "cuda" else "float32"
-        if asked == "float16" and device == "cpu":
-            raise ConfigError("precision float16 needs a GPU; on CPUs it is float32 or bfloat16")
-        return asked
 
     def identity(self) -> dict[str, Any]:
         """What a resumed training must share with the stored one."""

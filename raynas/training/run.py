@@ -99,7 +99,7 @@ class _TrainingRun:
         self.workers, self.gpus, self.cores = self._joined(stack)
         self.device = "cuda" if (self.gpus or (not self.workers and torch.cuda.is_available())) else "cpu"
         plan.check_workers(self.workers or 1)
-        plan.precision(self.device)  # refused here, before anything is written
+        plan.config.precision_on(self.device)  # refused here, before anything is written
 
     def carry_out(self, is_stopped: Callable[[], bool], signals: list[int]) -> dict[str, Any]:
         """Train, keeping summary.json up to date, also when it ends badly."""

@@ -168,7 +168,7 @@ def test_a_trial_takes_a_gpu_where_the_node_has_one(
         ({"threads": 64}, None, {"CPU": 2.0, "GPU": 1.0}, PoolError, "64 CPU and 1 GPU; Ray has 2 CPU and 1 GPU"),
         ({}, None, {}, PoolError, "asks for 1 CPU and 0 GPU; Ray has 0 CPU and 0 GPU"),
         ({}, 1.5, {"CPU": 2.0, "GPU": 4.0}, ConfigError, r"gpus_per_worker is 1\.5; Ray gives out parts of one GPU"),
-        ({"precision": "float16"}, None, {"CPU": 2.0}, ConfigError, "precision float16 needs a GPU, and trials get"),
+        ({"precision": "float16"}, None, {"CPU": 2.0}, ConfigError, "precision float16 needs a GPU"),
         ({"precision": "float16"}, 0.0, {"CPU": 2.0, "GPU": 1.0}, ConfigError, "precision float16 needs a GPU"),
     ],
 )
@@ -225,7 +225,7 @@ def test_the_command_says_what_is_refused_in_one_line(
 ) -> None:
     arguments = ["--top", "2", "--max-images", "220", "--batch-size", "32", "--gpus-per-worker", "0"]
     for more, message in (
-        (["--precision", "float16"], "precision float16 needs a GPU, and trials get none"),
+        (["--precision", "float16"], "precision float16 needs a GPU"),
         (["--space", "vit"], "space 'vit': an architecture has the fields"),
         (["--threads", "3"], "each finalist asks for 3 CPU and 0 GPU; Ray has 2 CPU and 2 GPU on this node"),
     ):
