@@ -185,4 +185,4 @@ def test_a_training_that_waits_says_why_and_can_be_ended(tmp_path: Path) -> None
     (line,) = listener.lines
     assert line.startswith("waiting for 2 workers with 1 CPU and 1 GPU each; the cluster has 1 node with 3 CPU")
     assert summary["status"] == "interrupted"
-    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".") and path.is_file()]
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".") and path.is_file()] == [".lock"]
