@@ -8,9 +8,12 @@ that prepare images, nor workers, nor a resumed run change it.
 
 from __future__ import annotations
 
+import os
 import random
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from multiprocessing.sharedctypes import RawValue
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -163,7 +166,7 @@ def train_loader(
     place: tuple[int, int, int],
     processes: int,
     pin_memory: bool,
-) -> Iterable[Images]:
+) -> Loader:
     """All pieces that one worker computes from a step on to the end of training, in one stream.
 
     Across the ends of epochs, images are prepared ahead without a pause.
@@ -179,16 +182,12 @@ def train_loader(
         processes: That prepare images; 0: this one.
         pin_memory: For copies to a GPU.
     """
-    return _Pieces(
-        DataLoader(
-            _Prepared(dataset, rows, transform, seed),
-            batch_sampler=_Order(len(rows), batch_size, seed, epochs, first_step, place),  # type: ignore[arg-type]
-            num_workers=processes,
-            collate_fn=_collated,
-            pin_memory=pin_memory,
-            prefetch_factor=4 if processes else None,
-            worker_init_fn=_helping,
-        )
+    return Loader(
+        _Prepared(dataset, rows, transform, seed),
+        batch_sampler=_Order(len(rows), batch_size, seed, epochs, first_step, place),
+        num_workers=processes,
+        pin_memory=pin_memory,
+        prefetch_factor=4 if processes else None,
     )
 
 
@@ -201,7 +200,7 @@ def eval_loader(
     place: tuple[int, int],
     processes: int,
     pin_memory: bool,
-) -> Iterable[Images]:
+) -> Loader:
     """One worker's part of the images to evaluate on; may be iterated again and again.
 
     Arguments are those of `train_loader`, with rank and number of workers in `place`.
@@ -209,30 +208,41 @@ def eval_loader(
     rank, world = place
     mine = range(rank, len(rows), world)
     visits = [[_Visit(0, row) for row in mine[i : i + batch_size]] for i in range(0, len(mine), batch_size)]
-    return _Pieces(
-        DataLoader(
-            _Prepared(dataset, rows, transform, 0),
-            batch_sampler=visits,  # type: ignore[arg-type]
-            num_workers=processes,
-            collate_fn=_collated,
-            pin_memory=pin_memory,
-            persistent_workers=processes > 0,
-            worker_init_fn=_helping,
-        )
+    return Loader(
+        _Prepared(dataset, rows, transform, 0),
+        batch_sampler=visits,
+        num_workers=processes,
+        pin_memory=pin_memory,
+        persistent_workers=processes > 0,
     )
 
 
-class _Pieces:
-    """Pieces from a loader, which may be iterated as often as it can; raises what the loader's processes met."""
+class Loader:
+    """Pieces of batches, prepared by processes that end with it.
 
-    def __init__(self, loader: DataLoader[Any]) -> None:
-        self._loader = loader
+    Args:
+        dataset, settings: Of torch's DataLoader.
+    """
+
+    def __init__(self, dataset: _Prepared, **settings: Any) -> None:
+        self._is_over = RawValue("b", 0)
+        helping = partial(_helping, self._is_over)
+        self._loader = DataLoader(dataset, collate_fn=_collated, worker_init_fn=helping, **settings)
 
     def __iter__(self) -> Iterator[Images]:
+        """Raises what a process met.
+
+        Raises:
+            DataError: An image cannot be read.
+        """
         for piece in self._loader:
             if isinstance(piece, DataError):
                 raise piece
             yield piece
+
+    def close(self) -> None:
+        """Let the processes be ended, as Python does when it exits."""
+        self._is_over.value = 1
 
 
 def _collated(samples: Sequence[tuple[torch.Tensor, int] | DataError]) -> Images | DataError:
@@ -245,8 +255,14 @@ def _collated(samples: Sequence[tuple[torch.Tensor, int] | DataError]) -> Images
     return Images(torch.stack(images), torch.tensor(labels))
 
 
-def _helping(process: int) -> None:
+def _helping(is_over: Any, process: int) -> None:
     """Called in a process that prepares images."""
     torch.set_num_threads(1)
+
+    def on_sigterm(signum: int, frame: Any) -> None:
+        if is_over.value:
+            os._exit(0)
+
     # A signal to all processes of a training is for the one that trains, which needs its images for a last checkpoint.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, on_sigterm)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter, time
@@ -38,6 +38,7 @@ from raynas.training.checkpoints import (
 from raynas.training.folder import counted_top1
 from raynas.training.images import (
     Images,
+    Loader,
     eval_loader,
     eval_transform,
     pieces,
@@ -120,7 +121,7 @@ class _Training:
 
         self._seconds_before = self.history[-1]["seconds"] if self.history else 0.0
         self._seconds_before += self.sums.seconds
-        self._started = perf_counter()
+        self._started = self._lapped = perf_counter()
         self._images = 0
         self._pace = Pace()
         self._loss = torch.full((), math.nan)
@@ -138,18 +139,16 @@ class _Training:
             "processes": task.loader_processes,
             "pin_memory": place.device.type == "cuda",
         }
-        stream = iter(
-            train_loader(
-                dataset,
-                task.rows,
-                train_transform(task.img_size, dict(task.augmentation)),
-                batch_size=task.batch_size,
-                seed=task.seed,
-                epochs=range(self.first_epoch, task.epochs),
-                first_step=self.first_step,
-                place=(place.rank, place.world, task.accumulation),
-                **loading,
-            )
+        training = train_loader(
+            dataset,
+            task.rows,
+            train_transform(task.img_size, dict(task.augmentation)),
+            batch_size=task.batch_size,
+            seed=task.seed,
+            epochs=range(self.first_epoch, task.epochs),
+            first_step=self.first_step,
+            place=(place.rank, place.world, task.accumulation),
+            **loading,
         )
         evaluation = eval_loader(
             val_dataset,
@@ -159,7 +158,13 @@ class _Training:
             place=(place.rank, place.world),
             **loading,
         )
+        with closing(training), closing(evaluation):
+            return self._trained(iter(training), evaluation)
+
+    def _trained(self, stream: Iterator[Images], evaluation: Loader) -> bool:
+        task = self.task
         for epoch in range(self.first_epoch, task.epochs):
+            self._lapped = perf_counter()
             self.recipe.start_epoch(self.model, epoch)
             if self.ema is not None:
                 self.recipe.start_epoch(self.ema.module, epoch)
@@ -174,12 +179,12 @@ class _Training:
                     return False
                 if is_due:
                     self._save_within(epoch)
+                    self._lap()  # the next step does not count it
             self._finish_epoch(epoch, evaluation)
         return True
 
     def _step(self, epoch: int, step: int, stream: Iterator[Images]) -> None:
         task, place = self.task, self.place
-        started = perf_counter()
         total = torch.zeros((), device=place.device)
         terms: dict[str, Any] = {}
         waited = 0.0
@@ -218,14 +223,16 @@ class _Training:
         self.sums.lr = self.optimizer.param_groups[0]["lr"]
         self.scheduler.step_update(updates)
         self._loss = total
-        self.sums.add(total, terms, waited, perf_counter() - started)
+        seconds = self._lap()
+        self.sums.add(total, terms, waited, seconds)
         self._images += task.batch_size
-        self._pace.add(self._macs(epoch), perf_counter() - started)
+        self._pace.add(self._macs(epoch), seconds)
 
-    def _finish_epoch(self, epoch: int, evaluation: Any) -> None:
+    def _finish_epoch(self, epoch: int, evaluation: Loader) -> None:
         sums, task = self.sums, self.task
-        started = perf_counter()
         loss = self._shared_loss(epoch) / max(sums.steps, 1)
+        sums.seconds += self._lap()  # a GPU may have been steps behind
+        started = perf_counter()
         terms = {name: value / max(sums.steps, 1) for name, value in self._shared_terms().items()}
         train_s = sums.seconds
         val_loss, val_top1 = self._evaluated(self.model, evaluation)
@@ -282,7 +289,7 @@ class _Training:
         }
 
     @torch.no_grad()
-    def _evaluated(self, model: nn.Module, evaluation: Any) -> tuple[float, float]:
+    def _evaluated(self, model: nn.Module, evaluation: Loader) -> tuple[float, float]:
         """Mean cross-entropy and top-1 accuracy over all images."""
         model.eval()
         found = torch.zeros(3, dtype=torch.float64, device=self.place.device)
@@ -347,6 +354,11 @@ class _Training:
             write_checkpoint(self.checkpoints / name, state)
 
     # -- small things --------------------------------------------------------------------------------------------
+
+    def _lap(self) -> float:
+        """Seconds since it was called last, or the epoch began: steps with what is between them, as waits for a GPU."""
+        lapped, self._lapped = self._lapped, perf_counter()
+        return self._lapped - lapped
 
     def _asked(self, step: int) -> tuple[bool, bool]:
         """Whether to stop, and whether a checkpoint is due; the first worker decides for all."""

@@ -268,6 +268,27 @@ def test_progress_tells_the_time_left(tmp_path: Path) -> None:
     assert all(0 <= one.left_s < 20 * took for one in listener.progress)
 
 
+def test_a_training_that_fails_for_any_reason_ends_with_its_processes(tmp_path: Path) -> None:
+    """Python waits at its exit for processes that prepare images, which ignore a signal as long as they are needed."""
+    code = (
+        "from toy_trainings import *; import raynas.training.recipe as recipe\n"
+        "def loss(*arguments): raise RuntimeError('as out of memory')\n"
+        "recipe.Classification.loss = loss\n"
+        f"execute_training(plan(loader_processes=1), Path({str(tmp_path / 'run')!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert "RuntimeError: as out of memory" in done.stderr
+
+
 class Killed(BaseException):
     """Stands for the end of the process at some place."""
 
