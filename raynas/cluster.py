@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -70,8 +71,13 @@ def default_workers(gpus_per_worker: float | None) -> tuple[int, float]:
     if gpus_per_worker is None:
         gpus_per_worker = 1.0 if gpus else 0.0
     if gpus_per_worker:
-        return max(1, int(gpus / gpus_per_worker)), gpus_per_worker
+        return max(1, fitting(gpus, gpus_per_worker)), gpus_per_worker
     return max(1, min(2, int(total.get("CPU", 1)))), 0.0
+
+
+def fitting(total: float, each: float) -> int:
+    """How often a share fits into what there is; as often as one likes if it is nothing."""
+    return int(total / each + 1e-9) if each else sys.maxsize
 
 
 def cpus_per_worker(nodes: Iterable[Mapping[str, float]], workers: int, gpus_per_worker: float) -> int:
@@ -85,8 +91,8 @@ def cpus_per_worker(nodes: Iterable[Mapping[str, float]], workers: int, gpus_per
     nodes = list(nodes)
 
     def places(cpus: int) -> int:
-        by_gpu = [node.get("GPU", 0.0) // gpus_per_worker if gpus_per_worker else workers for node in nodes]
-        return sum(int(min(node.get("CPU", 0.0) // cpus, most)) for node, most in zip(nodes, by_gpu, strict=True))
+        by_gpu = [fitting(node.get("GPU", 0.0), gpus_per_worker) for node in nodes]
+        return sum(min(fitting(node.get("CPU", 0.0), cpus), most) for node, most in zip(nodes, by_gpu, strict=True))
 
     largest = int(max((node.get("CPU", 0.0) for node in nodes), default=1.0))
     return next((cpus for cpus in range(largest, 1, -1) if places(cpus) >= workers), 1)
@@ -97,6 +103,13 @@ def alive_nodes() -> list[dict[str, float]]:
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def placed_groups() -> set[str]:
+    """Ids of the placement groups that have their resources, of whichever job; what they are for may still start."""
+    from ray.util import placement_group_table
+
+    return {name for name, group in placement_group_table().items() if group["state"] == "CREATED"}
 
 
 def why_waiting(which: str, needs: Mapping[str, float]) -> str:

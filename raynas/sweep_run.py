@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic, perf_counter, sleep
 from typing import Any
 
-from raynas.cluster import connect, default_workers
+from raynas.cluster import connect, default_workers, placed_groups, why_waiting
 from raynas.errors import PoolError, StoreError
 from raynas.registry import searchers
 from raynas.run import Interrupted, StopSignals
@@ -333,13 +333,8 @@ def _share_of_memory_gib(workers: int, each: Mapping[str, float]) -> float:
 
 def _why_waiting(config: SweepConfig) -> str:
     """Why no search runs yet."""
-    import ray
-    from ray.util import placement_group_table
-
-    if any(group["state"] == "CREATED" for group in placement_group_table().values()):
+    if placed_groups():
         return "waiting for the processes of the first searches"
-    free, total = ray.available_resources(), ray.cluster_resources()
-    gpus = config.gpus_per_worker
-    needs = f"{max(1, config.workers or 0)} x {config.threads} CPU" + (f" and {gpus:g} GPU" if gpus else "")
-    has = ", ".join(f"{total.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in ("CPU", "GPU"))
-    return f"waiting for room for a search, which takes {needs}; the cluster has {has}"
+    n = max(1, config.workers or 0)
+    share = {"CPU": config.threads, "GPU": config.gpus_per_worker or 0.0}
+    return why_waiting(f"{n} worker{'s' * (n != 1)} of a search", share)

@@ -22,6 +22,7 @@ SMALL, LARGE = {"CPU": 4.0}, {"CPU": 16.0, "GPU": 2.0}
         ([SMALL, LARGE], 2, 1.0, 8),  # GPUs are on one of them
         ([SMALL, LARGE], 4, 0.5, 4),
         ([LARGE, LARGE], 2, 2.0, 16),
+        ([{"CPU": 10.0, "GPU": 1.0}], 5, 0.2, 2),  # five fifths of a GPU are one
         ([{"memory": 1.0}, SMALL], 2, 0.0, 2),  # a head that takes no work
         ([], 2, 0.0, 1),
     ],

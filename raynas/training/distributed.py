@@ -19,10 +19,10 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from raynas.cluster import why_waiting
+from raynas.cluster import placed_groups, why_waiting
 from raynas.errors import ConfigError, DataError, PoolError, RaynasError, StoreError, TrainingError
 from raynas.store import write_json
-from raynas.training.checkpoints import reached_in
+from raynas.training.checkpoints import LAST, checkpoint_folder, reached_in
 from raynas.training.loop import train
 from raynas.training.task import Place, Progress, TrainingTask, Watcher
 from raynas.training.watchers import MetricsWatcher
@@ -34,7 +34,7 @@ _SILENCE_S = 10.0  # after which there are no workers
 _SAID_EVERY_S = 60.0
 _PROGRESS, _STOP, _OUTCOME, _TOKEN, _ALIVE = ".progress.json", ".stop", ".outcome.json", ".token", ".alive"
 _ERRORS: dict[str, type[RaynasError]] = {error.__name__: error for error in (StoreError, DataError, ConfigError)}
-_FILES = (_PROGRESS, _STOP, _OUTCOME, _ALIVE, _TOKEN)
+_FILES = (_PROGRESS, _STOP, _OUTCOME, _ALIVE, ".failures.json", _TOKEN)
 
 
 class _FolderWatcher(MetricsWatcher):
@@ -94,6 +94,7 @@ def train_on_ray(
     from ray.train.torch import TorchTrainer
 
     from raynas.ray_pool import own_code_by_value
+    from raynas.training.worker_failures import WorkerFailures, told_error, told_failures
 
     folder = folder.absolute()
     _clear(folder)
@@ -121,8 +122,10 @@ def train_on_ray(
             name=f"session-{token[:8]}",
             storage_path=str(folder / ".ray_train"),
             failure_config=FailureConfig(max_failures=_MAX_FAILURES),
+            callbacks=[WorkerFailures(folder, checkpoint_folder(folder) / LAST, folder / _OUTCOME, token)],
         ),
     )
+    groups_before = placed_groups()
     failure: list[BaseException] = []
 
     def fit() -> None:
@@ -133,31 +136,43 @@ def train_on_ray(
 
     thread = threading.Thread(target=fit, daemon=True)
     thread.start()
-    told = ""
+    told, told_lines = "", 0
     is_asked = False
     life = _SignOfLife(folder / _ALIVE)
     said = -math.inf
+    outcome: dict[str, Any] | None = None
     while thread.is_alive():
         if is_stopped() and not is_asked:
             is_asked = True
             (folder / _STOP).touch()
-            if not life.is_silent():
+            if life.is_there():
                 log("the workers finish their step and write a checkpoint")
-        if life.is_silent() and not (folder / _OUTCOME).exists():
+        outcome = _outcome(folder, token)
+        for line in told_failures(folder)[told_lines:]:
+            told_lines += 1
+            if outcome is None:
+                log(f"{line}; the workers start again from the last checkpoint")
+        if life.is_silent() and outcome is None:
             if is_asked:
                 break  # there is nobody to stop; the last checkpoint holds what was done
             if monotonic() - said > _SAID_EVERY_S:
                 said = monotonic()
-                log(why_waiting(f"{min_workers} worker{'s' * (min_workers != 1)}", resources))
+                which = f"{min_workers} worker{'s' * (min_workers != 1)}"
+                is_placed = placed_groups() - groups_before
+                log(f"waiting for the processes of {which}" if is_placed else why_waiting(which, resources))
         told = _pass_on(folder / _PROGRESS, told, on_progress)
         sleep(_POLL_S)
     _pass_on(folder / _PROGRESS, told, on_progress)
-    outcome = _read(folder / _OUTCOME)
+    outcome = _outcome(folder, token)
     _clear(folder)
     if outcome is not None and "error" in outcome:
         raise _ERRORS.get(outcome["kind"], TrainingError)(outcome["error"])
-    if failure:
-        raise PoolError(f"the training's workers failed: {_on_one_line(failure[0])}") from failure[0]
+    if failure and not is_asked:
+        causes = list(getattr(failure[0], "worker_failures", {}).values()) or failure
+        for cause in causes:
+            if isinstance(cause, RaynasError):  # on a full disk it could not be told earlier
+                raise cause
+        raise PoolError(f"the training's workers failed: {'; '.join(sorted(set(map(told_error, causes))))}")
     if outcome is None and not is_asked:
         raise PoolError("the training's workers have ended without having trained")
     return bool(outcome and outcome["is_done"])
@@ -176,7 +191,7 @@ def _work(config: dict[str, Any]) -> None:
     folder = Path(config["folder"])
     if not (folder / "run.yaml").exists():
         raise RuntimeError(f"a worker does not see the folder {folder}: it must be on storage that all nodes share")
-    if not _is_wanted(folder, config["token"]) or (folder / _OUTCOME).exists():
+    if not _is_wanted(folder, config["token"]) or _outcome(folder, config["token"]) is not None:
         return  # the driver has given up, or a worker met an error that another try would meet again
     with _living(folder / _ALIVE) if rank == 0 else nullcontext():
         try:
@@ -192,9 +207,11 @@ def _work(config: dict[str, Any]) -> None:
             watcher.token = config["token"]
             with closing(watcher):
                 is_done = train(task, folder, place, watcher)
-            write_json(folder / _OUTCOME, {"is_done": is_done})
+            write_json(folder / _OUTCOME, {"token": watcher.token, "is_done": is_done})
         except RaynasError as error:
-            write_json(folder / _OUTCOME, {"error": str(error), "kind": type(error).__name__})
+            with suppress(StoreError):  # on a full disk; the error itself says so, if later
+                told = {"error": str(error), "kind": type(error).__name__}
+                write_json(folder / _OUTCOME, {"token": config["token"], **told})
             raise  # so that the others, which wait for this one, are ended
 
 
@@ -227,6 +244,10 @@ class _SignOfLife:
         self._path = path
         self._seen = ""
         self._since = monotonic()
+
+    def is_there(self) -> bool:
+        """It has changed in the last ten seconds."""
+        return not self.is_silent() and bool(self._seen)
 
     def is_silent(self) -> bool:
         """No change for ten seconds."""
@@ -261,13 +282,10 @@ def _pass_on(path: Path, told: str, on_progress: Callable[[Progress], None]) -> 
     return text
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _outcome(folder: Path, token: str) -> dict[str, Any] | None:
+    """What the workers of this session came to."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content: dict[str, Any] = json.loads((folder / _OUTCOME).read_text())
     except (OSError, ValueError):
         return None
-    return content
-
-
-def _on_one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:500]
+    return content if content.get("token") == token else None

@@ -148,7 +148,11 @@ class _TrainingRun:
         # What there is, the cluster says: this machine may have no GPU, or other cores than the nodes.
         of_cluster, share = default_workers(share)
         if workers is None:
-            workers = of_cluster if share else 1
+            workers = of_cluster if share >= 1 else 1
+        if share % 1 and (share > 1 or workers > 1):
+            raise ConfigError(
+                f"gpus_per_worker is {share:g}: workers that train together take whole GPUs, one alone may take a part"
+            )
         return workers, share, cpus_per_worker(alive_nodes(), workers, share)
 
     def _train(self, is_stopped: Callable[[], bool]) -> bool:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,27 @@ def test_an_error_of_the_users_is_told_and_not_tried_again(tmp_path: Path) -> No
     with pytest.raises(TrainingError, match="the loss is nan in epoch 0"):
         execute_training(plan(workers=2, lr=1e30), tmp_path)
     assert load_training(tmp_path).summary["status"] == "failed"
+
+
+class Failing(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = torch.nn.Linear(3, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("not today")
+
+
+def test_an_error_of_the_code_is_told_and_tried_three_times(tmp_path: Path) -> None:
+    listener = StepCounter()
+    made = plan(workers=1)
+    made = replace(made, space=replace(made.space, model=lambda *_, **__: Failing()))
+    with pytest.raises(TrainingError, match="failed 3 times at the same place: RuntimeError: not today") as error:
+        execute_training(made, tmp_path, listener=listener)
+    assert "\n" not in str(error.value)
+    told = [line for line in listener.lines if "not today" in line]
+    assert len(told) == 2
+    assert all(line.endswith("the workers start again from the last checkpoint") for line in told)
 
 
 def test_fewer_workers_train_where_there_is_room_for_no_more(tmp_path: Path) -> None:

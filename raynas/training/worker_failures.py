@@ -1,0 +1,67 @@
+"""What becomes of errors in data-parallel workers: told, and not tried for ever. Runs in Ray Train's controller."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ray.train import UserCallback
+
+from raynas.store import write_json
+
+FAILURES = ".failures.json"
+_TRIES = 3
+
+
+class WorkerFailures(UserCallback):  # type: ignore[misc]
+    """Writes into the training's folder why workers ended, before Ray Train starts them again.
+
+    An error that comes again and again from one checkpoint is one of the code or of the memory, which more tries do
+    not mend: it becomes the outcome, with which workers that start again end at once. What is lost with a machine is
+    tried as often as Ray Train is told.
+
+    Args:
+        folder: Of the training.
+        checkpoint: That workers go on from.
+        outcome: The file that ends the training.
+        token: Of the session.
+    """
+
+    def __init__(self, folder: Path, checkpoint: Path, outcome: Path, token: str) -> None:
+        self._folder, self._checkpoint, self._outcome, self._token = folder, checkpoint, outcome, token
+        self._lines: list[str] = []
+        self._counts: dict[str, int] = {}
+        self._from: int | None = None
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Called once for each time that the workers are started again, or given up."""
+        if self._outcome.exists():
+            return
+        reached = self._checkpoint.stat().st_mtime_ns if self._checkpoint.exists() else None
+        if reached != self._from:
+            self._from = reached
+            self._counts.clear()
+        told = {rank: told_error(error) for rank, error in sorted(worker_exceptions.items())}
+        self._lines.append("; ".join(f"worker {rank}: {text}" for rank, text in told.items()))
+        write_json(self._folder / FAILURES, {"lines": self._lines})
+        if any(type(error).__module__.split(".")[0] == "ray" for error in worker_exceptions.values()):
+            return  # a process was lost, and what others raised is of that
+        for text in set(told.values()):
+            self._counts[text] = self._counts.get(text, 0) + 1
+            if self._counts[text] == _TRIES:
+                error = f"a worker failed {_TRIES} times at the same place: {text}"
+                write_json(self._outcome, {"token": self._token, "error": error, "kind": "TrainingError"})
+
+
+def told_error(error: BaseException) -> str:
+    """Its kind and its text, on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+
+
+def told_failures(folder: Path) -> list[str]:
+    """What was written so far, a line for each time that workers ended."""
+    try:
+        return list(json.loads((folder / FAILURES).read_text())["lines"])
+    except (OSError, ValueError):
+        return []
