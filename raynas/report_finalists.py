@@ -27,6 +27,7 @@ _STATUSES = {
     "completed": "trained to the end",
     "stopped": "stopped early",
     "running": "running",
+    "interrupted": "interrupted",
     "failed": "failed",
 }
 

@@ -6,6 +6,7 @@ const ENDS = {
   stopped: { shape: "cross", name: "failed" },
   failed: { shape: "diamond", name: "infeasible" },
   running: { shape: "circle", name: "failed" },
+  interrupted: { shape: "circle", name: "failed" },
 };
 
 function showTrials() {
@@ -32,6 +33,7 @@ function showTrials() {
     ...(has("stopped") ? [legendEntry("cross", "failed", "stopped early")] : []),
     ...(has("failed") ? [legendEntry("diamond", "infeasible", "failed")] : []),
     ...(has("running") ? [legendEntry("circle", "failed", "still running")] : []),
+    ...(has("interrupted") ? [legendEntry("circle", "failed", "interrupted")] : []),
     ...(begun.length > MAX_STYLES ? [lineEntry("line series-quiet thin", "the others")] : []),
   );
   note.textContent = `Accuracy on the images to evaluate on, after each epoch; of the moving average of the weights, where there is one.${begun.length > MAX_STYLES ? ` The first ${MAX_STYLES} have names here.` : ""}`;

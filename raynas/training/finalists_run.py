@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any
 
-from raynas.cluster import connect
+from raynas.cluster import connect, why_waiting
 from raynas.errors import ConfigError, PoolError, StoreError
 from raynas.models.build import builder
 from raynas.registry import spaces
@@ -27,6 +27,7 @@ from raynas.training.plan import TrainingPlan, make_training_plan
 from raynas.training.watchers import check_loggers
 
 _LOOK_S = 1.0
+_IDLE_SAID_EVERY_S = 30.0
 _GRACE_S = 90.0  # for trainings to write their checkpoints
 
 
@@ -147,7 +148,7 @@ def execute_finalists(
         stack.enter_context(held(folder))
         check_folder(folder, plan.identity(), resume=resume, kind=KIND)
         write_text(folder / "run.yaml", described(KIND, plan.config.model_dump(), plan.identity()))
-        return _Session(plan, folder, signals.received, listener).carry_out(share)
+        return _Session(plan, folder, signals.received, listener, share).carry_out()
 
 
 def trial_share(training: TrainConfig, gpus: float | None, node: Mapping[str, float]) -> dict[str, float]:
@@ -183,11 +184,19 @@ def trial_share(training: TrainConfig, gpus: float | None, node: Mapping[str, fl
 class _Session:
     """One session, and the watch over its trials."""
 
-    def __init__(self, plan: FinalistsPlan, folder: Path, stop: list[int], listener: FinalistsListener) -> None:
+    def __init__(
+        self,
+        plan: FinalistsPlan,
+        folder: Path,
+        stop: list[int],
+        listener: FinalistsListener,
+        share: Mapping[str, float],
+    ) -> None:
         self.plan = plan
         self.folder = folder
         self.stop = stop  # signals received
         self.listener = listener
+        self.share = share  # of the node, for each trial
         self.errors: dict[str, str] = {}  # the last of each that has not ended well
         self._ended = _ended_before(folder)
         self._has_raised: set[str] = set()  # and Tune is still to hear of it
@@ -195,17 +204,18 @@ class _Session:
         self._stopping_since: float | None = None
         self._looked = -math.inf
         self._running: set[str] = set()
+        self._idle_since = monotonic()
         self._seconds_before = seconds_of_earlier_sessions(folder)
         self._started = perf_counter()
 
-    def carry_out(self, share: Mapping[str, float]) -> dict[str, Any]:
-        """Train, each trial with its share of the node, keeping summary.json up to date, also when it ends badly."""
+    def carry_out(self) -> dict[str, Any]:
+        """Train, keeping summary.json up to date, also when it ends badly."""
         self.listener.on_start(self.folder, len(self.plan.plans), self.plan.epochs)
         self._write_summary("running")
         names = [name for name in self.plan.plans if name not in self._ended]
         try:
             if names:
-                self._train(names, share)
+                self._train(names)
         except BaseException as failure:
             is_interrupted = isinstance(failure, KeyboardInterrupt)
             with suppress(StoreError):  # on a full disk, the error that is on its way says more
@@ -218,7 +228,7 @@ class _Session:
             raise Interrupted(self.stop[0], self.folder)
         return summary
 
-    def _train(self, names: Sequence[str], share: Mapping[str, float]) -> None:
+    def _train(self, names: Sequence[str]) -> None:
         from ray import tune
 
         from raynas.ray_pool import own_code_by_value
@@ -229,14 +239,14 @@ class _Session:
         self._stop_file.unlink(missing_ok=True)
         # Trials register nothing, so that a model that the user's code did is not known there by its name.
         space = replace(self.plan.space, model=builder(self.plan.space))
-        threads = int(share["CPU"])
+        threads = int(self.share["CPU"])
         plans = {
             name: replace(
                 plan, space=space, config=plan.config.resolved(threads=threads, loader_processes=_processes(plan))
             )
             for name, plan in self.plan.plans.items()
         }
-        job = TrainingJob(self.folder.resolve(), plans, frozenset(names), has_gpu=share["GPU"] > 0)
+        job = TrainingJob(self.folder.resolve(), plans, frozenset(names), has_gpu=self.share["GPU"] > 0)
         scheduler = Halving(
             time_attr="epochs_done",
             max_t=self.plan.epochs,
@@ -245,8 +255,12 @@ class _Session:
         )
         with own_code_by_value(*(part for part in vars(space).values() if callable(part))):
             given = tune.with_parameters(TrainingTrial, job=job)
-        trainable: type = tune.with_resources(given, trial_resources(share, 0, {}))
-        fit(trainable, names, self.folder, self, scheduler=scheduler, metric="top1", mode="max")
+        trainable: type = tune.with_resources(given, trial_resources(self.share, 0, {}))
+        try:
+            fit(trainable, names, self.folder, self, scheduler=scheduler, metric="top1", mode="max")
+        except PoolError:
+            if not self.stop:  # a signal to all processes ends the Ray that was started here, too
+                raise
         self._stop_file.unlink(missing_ok=True)
         if not self.stop:
             self._ended |= {name: "stopped" for name in names if name not in self._ended}
@@ -268,6 +282,11 @@ class _Session:
             self._looked = now
             self._running = set(running)
             self.listener.on_progress(self._write_summary("running")["trials"])
+        if running:
+            self._idle_since = now
+        elif now - self._idle_since > _IDLE_SAID_EVERY_S:
+            self._idle_since = now
+            self.listener.on_log(why_waiting("trainings", self.share))
         if self._stopping_since is None:
             return False
         return self._at_rest.issuperset(running) or now - self._stopping_since > _GRACE_S
@@ -311,7 +330,7 @@ class _Session:
         return f"{len(failed)} of {len(self.plan.plans)} trainings failed: {told}"
 
     def _write_summary(self, status: str, error: str | None = None) -> dict[str, Any]:
-        trials = [self._trial(member) for member in self.plan.members]
+        trials = [self._trial(member, is_going_on=status == "running") for member in self.plan.members]
         trials.sort(key=lambda trial: -math.inf if trial["top1"] is None else trial["top1"], reverse=True)
         for rank, trial in enumerate(trials, start=1):
             trial["rank"] = rank
@@ -330,13 +349,14 @@ class _Session:
         write_json(self.folder / "summary.json", summary)
         return summary
 
-    def _trial(self, member: Finalist) -> dict[str, Any]:
+    def _trial(self, member: Finalist, *, is_going_on: bool) -> dict[str, Any]:
         plan = self.plan.plans[member.name]
         folder = self.folder / member.name
         history: list[dict[str, Any]] = []
         with suppress(StoreError, OSError, ValueError):  # not there yet
             history = load_training(folder).metrics.to_pylist()
-        status = self._ended.get(member.name, "running" if member.name in self._running else "waiting")
+        now = "running" if is_going_on else "interrupted"
+        status = self._ended.get(member.name, now if member.name in self._running else "waiting")
         return {
             "rank": 0,
             "name": member.name,

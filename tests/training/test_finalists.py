@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 from report_folders import epoch_rows, write_training
 from toy_scores import SLOPE, TOY, toy_space
 from toy_trainings import SMALL, largest_difference, trained, weights
@@ -495,20 +496,55 @@ def test_a_restored_scheduler_judges_by_what_all_trials_had_reached(tmp_path: Pa
     scheduler.on_trial_add(None, ToyTrial("a", tmp_path, 3))
 
 
-@pytest.mark.slow
-def test_finalists_go_on_after_their_driver_was_killed(searched: Path, tmp_path: Path, joined: None) -> None:
-    folder, made = tmp_path / "run", config(searched, top=2, training={**TRAINING, "epochs": 12})
+def test_trainings_that_wait_for_room_say_so(
+    searched: Path, tmp_path: Path, joined: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raynas.training.finalists_run._IDLE_SAID_EVERY_S", 2.0)
+
+    @ray.remote(num_cpus=ray.cluster_resources()["CPU"])
+    class Other:
+        def is_here(self) -> bool:
+            return True
+
+    other = Other.remote()
+    assert ray.get(other.is_here.remote())
+    lines: list[str] = []
+
+    class Listener(FinalistsListener):
+        def on_log(self, line: str) -> None:
+            lines.append(line)
+            ray.kill(other)
+
+    made = config(searched, top=2, training={**TRAINING, "epochs": 1})
+    assert execute_finalists(make_finalists_plan(made), tmp_path / "run", listener=Listener())["status"] == "completed"
+    has = ray.cluster_resources()["CPU"]
+    assert lines[0].startswith(
+        f"waiting for trainings with 1 CPU and 1 GPU each; the cluster has 1 node with {has:g} CPU (0 free)"
+    )
+
+
+def driver(made: FinalistsConfig, folder: Path, *, epochs: int) -> subprocess.Popen[str]:
+    """A process of its own, with a Ray of its own, that trains finalists and has come so many epochs far."""
     code = (
         "from pathlib import Path; from raynas.training.finalists import FinalistsConfig;"
         "from raynas.training.finalists_run import execute_finalists, make_finalists_plan;"
         f"execute_finalists(make_finalists_plan(FinalistsConfig.make({made.model_dump()!r})), Path({str(folder)!r}))"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_ADDRESS")}
-    process = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 240
-    while epochs_done(folder) < 5 and process.poll() is None and time.monotonic() < deadline:
+    while epochs_done(folder) < epochs and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
     assert process.poll() is None
+    return process
+
+
+@pytest.mark.slow
+def test_finalists_go_on_after_their_driver_was_killed(searched: Path, tmp_path: Path, joined: None) -> None:
+    folder, made = tmp_path / "run", config(searched, top=2, training={**TRAINING, "epochs": 12})
+    process = driver(made, folder, epochs=5)
     process.kill()
     process.wait()
     assert 0 < epochs_done(folder) < 24
