@@ -19,6 +19,7 @@ import argparse
 import math
 import multiprocessing
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from timing import hardware, provenance
 import raynas
 from raynas.combination import rank_sum
 from raynas.console import print_rows
+from raynas.errors import TrainingError
 from raynas.rank_correlation import Tau, bootstrapped
 from raynas.run import Listener
 from raynas.training.config import TrainConfig
@@ -49,10 +51,11 @@ COMBINATIONS = {
 
 
 def train(job: tuple[str, dict[str, Any]]) -> None:
-    """Train one topology, unless it is done."""
+    """Train one topology, unless it is done; what fails says so in its folder."""
     folder, settings = job
     torch.set_num_threads(1)
-    execute_training(make_training_plan(TrainConfig.make(settings)), Path(folder), resume=True)
+    with suppress(TrainingError):
+        execute_training(make_training_plan(TrainConfig.make(settings)), Path(folder), resume=True)
 
 
 def main() -> None:
@@ -123,10 +126,11 @@ def main() -> None:
             print(f"trained {done}/{len(jobs)}", flush=True)
     for row, folder in zip(rows, folders, strict=True):
         summary = load_training(folder).summary
-        row |= {"top1": summary["top1"], "train_s": summary["train_s"]}
-    known = [row for row in rows if all(row[name] is not None for name in PROXIES)]
+        top1 = summary["top1"] if summary["status"] == "completed" else None
+        row |= {"top1": top1, "train_s": summary["train_s"]}
+    known = [row for row in rows if all(row[name] is not None for name in (*PROXIES, "top1"))]
     if len(known) < len(rows):
-        print(f"{len(rows) - len(known)} topologies without all scores are left out")
+        print(f"{len(rows) - len(known)} topologies without all scores and an accuracy are left out")
     correlations = correlated(known, seconds, seed=arguments.seed)
     accuracy = np.array([row["top1"] for row in known])
     print(
@@ -152,7 +156,9 @@ def correlated(rows: list[dict[str, Any]], seconds: dict[str, float], *, seed: i
         tau = bootstrapped(column, accuracy, seed=seed)
         given = columns["num_params"]
         rest = (
-            Tau(math.nan, math.nan, math.nan) if name == "num_params" else bootstrapped(column, accuracy, given=given)
+            Tau(math.nan, math.nan, math.nan)
+            if name == "num_params"
+            else bootstrapped(column, accuracy, given=given, seed=seed)
         )
         found.append(
             {

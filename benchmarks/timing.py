@@ -51,7 +51,7 @@ class Turns:
         """Until it is this side's turn to do this step.
 
         Raises:
-            TimeoutError: The other side has not ended its step for ten minutes.
+            TimeoutError: The other side has not ended its step for two hours.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self._order[:1] == [(step, side)], timeout=_PATIENCE_S):
@@ -64,7 +64,7 @@ class Turns:
             self._changed.notify_all()
 
 
-_PATIENCE_S = 600.0
+_PATIENCE_S = 7200.0
 
 
 def hardware() -> str:
