@@ -125,7 +125,9 @@ def _from_text(text: str, space: SearchSpace | None, kind: str, where: str) -> S
         raise ConfigError(f"several spaces can read {where}: {names}; say which with --space")
     if not found:
         what = f"{where} is no run folder, no file" if kind == "text" else where
-        raise SpaceError(f"{what} and no architecture that can be read: {'; '.join(refusals)}")
+        if kind == "text" and "/" in text and not text.lstrip().startswith("{"):
+            raise SpaceError(f"{what} and no architecture")  # a path; the spaces' forms would hide the slip in it
+        raise SpaceError(f"{what} and no architecture that can be read: {'; '.join(dict.fromkeys(refusals))}")
     return found[0]
 
 

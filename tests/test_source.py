@@ -76,7 +76,7 @@ def test_text_that_several_spaces_read_needs_the_space(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("runs/nothing", SpaceError, "'runs/nothing' is no run folder, no file and no architecture"),
+        ("runs/nothing", SpaceError, "'runs/nothing' is no run folder, no file and no architecture$"),
         ("as-vit-huge", SpaceError, "no architecture that can be read: .*as-vit: "),
         ("8,2,3|4,1,2|4,1,4|4,1,6|33", SpaceError, "must be divisible by 8"),
         ("{" + "x" * 5000, SpaceError, "not JSON"),
