@@ -523,28 +523,20 @@ def test_trainings_that_wait_for_room_say_so(
     )
 
 
-def driver(made: FinalistsConfig, folder: Path, *, epochs: int) -> subprocess.Popen[str]:
-    """A process of its own, with a Ray of its own, that trains finalists and has come so many epochs far."""
+@pytest.mark.slow
+def test_finalists_go_on_after_their_driver_was_killed(searched: Path, tmp_path: Path, joined: None) -> None:
+    folder, made = tmp_path / "run", config(searched, top=2, training={**TRAINING, "epochs": 12})
     code = (
         "from pathlib import Path; from raynas.training.finalists import FinalistsConfig;"
         "from raynas.training.finalists_run import execute_finalists, make_finalists_plan;"
         f"execute_finalists(make_finalists_plan(FinalistsConfig.make({made.model_dump()!r})), Path({str(folder)!r}))"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_ADDRESS")}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment)
     deadline = time.monotonic() + 240
-    while epochs_done(folder) < epochs and process.poll() is None and time.monotonic() < deadline:
+    while epochs_done(folder) < 5 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
     assert process.poll() is None
-    return process
-
-
-@pytest.mark.slow
-def test_finalists_go_on_after_their_driver_was_killed(searched: Path, tmp_path: Path, joined: None) -> None:
-    folder, made = tmp_path / "run", config(searched, top=2, training={**TRAINING, "epochs": 12})
-    process = driver(made, folder, epochs=5)
     process.kill()
     process.wait()
     assert 0 < epochs_done(folder) < 24
