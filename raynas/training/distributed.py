@@ -147,10 +147,11 @@ def train_on_ray(
             (folder / _STOP).touch()
             if life.is_there():
                 log("the workers finish their step and write a checkpoint")
+        lines = told_failures(folder)[told_lines:]
+        told_lines += len(lines)
         outcome = _outcome(folder, token)
-        for line in told_failures(folder)[told_lines:]:
-            told_lines += 1
-            if outcome is None:
+        if outcome is None:
+            for line in lines:
                 log(f"{line}; the workers start again from the last checkpoint")
         if life.is_silent() and outcome is None:
             if is_asked:

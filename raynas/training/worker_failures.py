@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,15 @@ class WorkerFailures(UserCallback):  # type: ignore[misc]
             self._from = reached
             self._counts.clear()
         told = {rank: told_error(error) for rank, error in sorted(worker_exceptions.items())}
+        self._give_up(told.values(), worker_exceptions.values())
+        # After the outcome, so that who reads a line knows whether it was the last.
         self._lines.append("; ".join(f"worker {rank}: {text}" for rank, text in told.items()))
         write_json(self._folder / FAILURES, {"lines": self._lines})
-        if any(type(error).__module__.split(".")[0] == "ray" for error in worker_exceptions.values()):
+
+    def _give_up(self, texts: Iterable[str], errors: Iterable[Exception]) -> None:
+        if any(type(error).__module__.split(".")[0] == "ray" for error in errors):
             return  # a process was lost, and what others raised is of that
-        for text in set(told.values()):
+        for text in set(texts):
             self._counts[text] = self._counts.get(text, 0) + 1
             if self._counts[text] == _TRIES:
                 error = f"a worker failed {_TRIES} times at the same place: {text}"
