@@ -15,10 +15,10 @@ from raynas.errors import ConfigError
 from raynas.proxies.probe import Proxy
 from raynas.proxies.registered import proxies
 from raynas.registry import normalised
-from raynas.searchers.base import Progress
+from raynas.searchers.base import SearchProgress
 from raynas.searching.plan import Plan, make_plan
 from raynas.searching.ranking import Ranking
-from raynas.searching.run import Listener, execute
+from raynas.searching.run import SearchListener, execute
 from raynas.space.cost import COSTS
 from raynas.space.registered import spaces
 from raynas.space.results import Evaluation
@@ -104,7 +104,7 @@ def execute_bench(
     *,
     resume: bool = False,
     reuse: Sequence[Path] = (),
-    listener: Listener | None = None,
+    listener: SearchListener | None = None,
 ) -> Bench:
     """Score what is not stored yet, and write what follows.
 
@@ -121,7 +121,7 @@ def execute_bench(
     Raises:
         RaynasError: As `raynas.searching.run.execute`.
     """
-    heard = _Keeper(bench, listener or Listener())
+    heard = _Keeper(bench, listener or SearchListener())
     execute(bench.plan, folder, resume=resume, reuse=reuse, listener=heard)
     done = load_bench(folder)
     done.write()
@@ -141,10 +141,10 @@ def stored_bench(folder: Path) -> dict[str, Any]:
     return {**values, "proxies": values["proxies"] or list(COSTS)}  # none at all would be the space's objectives
 
 
-class _Keeper(Listener):
+class _Keeper(SearchListener):
     """Writes the truth table into the folder as soon as it is the run's, and passes on what it hears."""
 
-    def __init__(self, bench: BenchPlan, listener: Listener) -> None:
+    def __init__(self, bench: BenchPlan, listener: SearchListener) -> None:
         self._bench = bench
         self._listener = listener
 
@@ -155,7 +155,7 @@ class _Keeper(Listener):
     def on_tell(self, evaluation: Evaluation, told: int, ranking: Ranking) -> None:
         self._listener.on_tell(evaluation, told, ranking)
 
-    def on_progress(self, progress: Progress) -> None:
+    def on_progress(self, progress: SearchProgress) -> None:
         self._listener.on_progress(progress)
 
     def on_log(self, line: str) -> None:

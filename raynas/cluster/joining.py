@@ -29,6 +29,8 @@ def connect(address: str | None, *, min_cpus: int, min_gpus: float = 0.0) -> Cal
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     # Ray would hide the GPUs from tasks that ask for none, and warns that it will stop doing so.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray Tune and Train would move workers to folders of their own; so, relative paths mean there what they mean here.
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     if address is None:
         # Of the head that is started here: a cut link is noticed in 10 s instead of 65.
         for name, value in (("period_ms", 1000), ("timeout_ms", 2000), ("failure_threshold", 3)):

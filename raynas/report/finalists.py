@@ -85,7 +85,7 @@ def finalists_report_data(folder: Path, write_report: Callable[[Path], Path]) ->
                     "epochs_done": len(history) or int(trial.get("epochs_done") or 0),
                     "epochs": trial.get("epochs"),
                     "error": trial.get("error"),
-                    **_course(history),
+                    **_trace(history),
                 }
                 for trial, path, history in zip(trials, folders, histories, strict=True)
             ],
@@ -172,7 +172,7 @@ def _training(folder: Path) -> Training | None:
         return None
 
 
-def _course(history: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def _trace(history: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     rows = [history[number] for number in spread(np.arange(len(history)), _MAX_EPOCHS)]
     return {
         "at": [int(row["epoch"]) + 1 for row in rows],

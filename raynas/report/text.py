@@ -76,7 +76,7 @@ def subline(identity: Mapping[str, Any], space: SearchSpace | None) -> str:
     return " · ".join(parts)
 
 
-def described(
+def description_groups(
     description: Mapping[str, Any],
     summary: Mapping[str, Any],
     space: SearchSpace | None,
