@@ -4,8 +4,7 @@ A line of its own in a page is replaced by what the program itself says:
 
     {{ commands }}              every command with its options, defaults and examples, from the Typer application
     {{ list KIND }}             what `raynas list KIND` lists
-    {{ settings MODULE:NAME }}  the fields of a configuration with types and defaults
-    {{ columns MODULE:NAME }}   the columns of an Arrow schema
+    {{ settings MODULE:NAME }}  the fields that a configuration declares, with types and defaults
 
 A name that does not exist fails the build. `zensical.toml` names this module; it is found because the build is started
 as `python -m zensical` in the root of the repository.
@@ -77,30 +76,26 @@ def _list(kind: str) -> Iterator[str]:
 
 
 def _settings(reference: str) -> Iterator[str]:
-    fields: Mapping[str, Any] = _named(reference).model_fields
+    module, _, name = reference.partition(":")
+    configuration = getattr(importlib.import_module(module), name)
     rows = []
-    for name, one in fields.items():
-        kind = re.sub(r"\b(?:typing|collections\.abc)\.", "", getattr(one.annotation, "__name__", str(one.annotation)))
-        kind = kind if "[" not in str(one.annotation) else re.sub(r"\b[\w.]+\.(?=\w)", "", str(one.annotation))
-        default = one.get_default(call_default_factory=True)
+    for name in configuration.__annotations__:  # its own, without those that it has from another one
+        field = configuration.model_fields[name]
+        default = field.get_default(call_default_factory=True)
         shown = "" if default is PydanticUndefined else f"`{json.dumps(default)}`"
-        bounds = ", ".join(_bound(item) for item in one.metadata if _bound(item))
-        rows.append((f"`{name}`", f"`{kind}`".replace("|", "or"), shown, bounds, one.description or ""))
+        bounds = ", ".join(filter(None, map(_bound, field.metadata)))
+        rows.append((f"`{name}`", f"`{_type(field.annotation)}`", shown, bounds, field.description or ""))
     yield _table(("setting", "type", "default", "bounds", "what it is"), rows)
+
+
+def _type(annotation: Any) -> str:
+    text = annotation.__name__ if isinstance(annotation, type) and "[" not in str(annotation) else str(annotation)
+    return re.sub(r"\b(?:typing|collections\.abc)\.", "", text)
 
 
 def _bound(item: Any) -> str:
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
     return " ".join(f"{sign} {getattr(item, name)}" for name, sign in signs.items() if hasattr(item, name))
-
-
-def _columns(reference: str) -> Iterator[str]:
-    yield _table(("column", "type"), [(f"`{field.name}`", f"`{field.type}`") for field in _named(reference)])
-
-
-def _named(reference: str) -> Any:
-    module, _, name = reference.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 def _shown(value: Any, *, is_first: bool = False) -> str:
@@ -124,7 +119,6 @@ _PARTS: Mapping[str, Callable[..., Iterator[str]]] = {
     "commands": _commands,
     "list": _list,
     "settings": _settings,
-    "columns": _columns,
 }
 
 
