@@ -5,6 +5,7 @@ A line of its own in a page is replaced by what the program itself says:
     {{ commands }}              every command with its options, defaults and examples, from the Typer application
     {{ list KIND }}             what `raynas list KIND` lists
     {{ settings MODULE:NAME }}  the fields that a configuration declares, with types and defaults
+    {{ file PATH }}             a Python file of the repository
 
 A name that does not exist fails the build. `zensical.toml` names this module; it is found because the build is started
 as `python -m zensical` in the root of the repository.
@@ -16,6 +17,7 @@ import importlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import typer.main
@@ -98,6 +100,10 @@ def _bound(item: Any) -> str:
     return " ".join(f"{sign} {getattr(item, name)}" for name, sign in signs.items() if hasattr(item, name))
 
 
+def _file(path: str) -> Iterator[str]:
+    yield f"```python\n{Path(path).read_text(encoding='utf-8').strip()}\n```"
+
+
 def _shown(value: Any, *, is_first: bool = False) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -112,13 +118,16 @@ def _shown(value: Any, *, is_first: bool = False) -> str:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
+    )
 
 
 _PARTS: Mapping[str, Callable[..., Iterator[str]]] = {
     "commands": _commands,
     "list": _list,
     "settings": _settings,
+    "file": _file,
 }
 
 
@@ -141,11 +150,11 @@ class _Generated(Preprocessor):
 class GeneratedExtension(Extension):
     """The extension, for Python-Markdown."""
 
-    def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802 - the name is Markdown's
+    def extendMarkdown(self, md: Markdown) -> None:
         """Come before everything that reads code blocks and headings."""
         md.preprocessors.register(_Generated(md), "raynas-generated", 100)
 
 
-def makeExtension(**settings: Any) -> GeneratedExtension:  # noqa: N802 - the name is Markdown's
+def makeExtension(**settings: Any) -> GeneratedExtension:
     """What Markdown calls to have the extension."""
     return GeneratedExtension(**settings)
