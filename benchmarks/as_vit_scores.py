@@ -30,11 +30,11 @@ import torch
 from timing import hardware, provenance
 
 import raynas
-from raynas.combination import rank_sum
-from raynas.console import print_rows
+from raynas.console.terminal import print_rows
 from raynas.errors import TrainingError
-from raynas.rank_correlation import Tau, bootstrapped
-from raynas.run import Listener
+from raynas.searching.run import Listener
+from raynas.stats.combination import rank_sum
+from raynas.stats.rank_correlation import Tau, bootstrapped
 from raynas.training.config import TrainConfig
 from raynas.training.folder import load_training
 from raynas.training.plan import make_training_plan

@@ -28,8 +28,8 @@ import numpy as np
 from timing import hardware
 
 import raynas
-from raynas.cluster import connect
-from raynas.run import Listener
+from raynas.cluster.joining import connect
+from raynas.searching.run import Listener
 
 
 def main() -> None:

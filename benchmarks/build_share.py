@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from timing import hardware
 
-from raynas.config import RunConfig
-from raynas.evaluator import Evaluator
-from raynas.plan import make_plan
-from raynas.registry import proxies
+from raynas.proxies.registered import proxies
+from raynas.scoring.evaluator import Evaluator
+from raynas.searching.config import RunConfig
+from raynas.searching.plan import make_plan
 
 EXPECTED = 0.1
 WITHOUT_PASSES = ("depth", "width", "l2_norm", "layer_width_sum")

@@ -23,10 +23,10 @@ from typing import Any
 from timing import Turns, hardware, verdict
 
 import raynas
-from raynas.cluster import connect
-from raynas.ranking import Ranking
-from raynas.results import Evaluation
-from raynas.run import Listener
+from raynas.cluster.joining import connect
+from raynas.searching.ranking import Ranking
+from raynas.searching.run import Listener
+from raynas.space.results import Evaluation
 
 EXPECTED = 1.8
 START = "8,2,3,1|4,1,2,2|4,1,4,2|4,1,6,1|32,80"

@@ -15,10 +15,10 @@ import torch
 from timing import hardware, interleaved_medians, verdict
 from torch import Tensor, nn
 
-from raynas.models.as_vit import AsViT
+from raynas.models.families.as_vit import AsViT
 from raynas.proxies import curve
 from raynas.proxies.probe import Probe
-from raynas.registry import proxies
+from raynas.proxies.registered import proxies
 from searchspaces.as_vit import as_vit
 
 EXPECTED = 80

@@ -21,9 +21,9 @@ from timing import hardware
 
 import raynas
 from raynas.proxies.probe import Probe, Proxy
-from raynas.ranking import Ranking
-from raynas.results import Evaluation
-from raynas.run import Listener
+from raynas.searching.ranking import Ranking
+from raynas.searching.run import Listener
+from raynas.space.results import Evaluation
 
 
 def nothing(probe: Probe) -> float:

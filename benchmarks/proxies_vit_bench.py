@@ -25,9 +25,9 @@ import pyarrow.parquet as pq
 from timing import provenance
 
 import raynas
-from raynas.registry import spaces
-from raynas.report import write_report
-from raynas.run import Interrupted
+from raynas.interruption import Interrupted
+from raynas.report.page import write_report
+from raynas.space.registered import spaces
 
 BENCH_LABELS = [f"{data}_{kind}_acc" for data in ("c100", "flower", "chaoyang") for kind in ("base", "kd")]
 TABLES: dict[str, dict[str, Any]] = {

@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from timing import hardware, interleaved_medians
 
-from raynas.config import RunConfig
-from raynas.evaluator import Evaluator
 from raynas.models.networks import Networks
-from raynas.plan import make_plan
-from raynas.space import Architecture
+from raynas.scoring.evaluator import Evaluator
+from raynas.searching.config import RunConfig
+from raynas.searching.plan import make_plan
+from raynas.space.architecture import Architecture
 
 SALIENCIES = ("grad_norm", "snip", "plain", "fisher", "l2_norm")
 AZ_BATCH = 64

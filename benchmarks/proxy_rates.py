@@ -30,13 +30,14 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import raynas.proxies  # noqa: F401  (registers them)
-from raynas.config import RunConfig
-from raynas.evaluator import EvaluationTask, Evaluator
-from raynas.plan import make_plan
-from raynas.pool import EvaluatorPool, Job, SerialPool
 from raynas.proxies.probe import DTYPES
-from raynas.registry import proxies as registered
-from raynas.space import Architecture
+from raynas.proxies.registered import proxies as registered
+from raynas.scoring.evaluator import Evaluator
+from raynas.scoring.pool import EvaluatorPool, Job, SerialPool
+from raynas.scoring.task import EvaluationTask
+from raynas.searching.config import RunConfig
+from raynas.searching.plan import make_plan
+from raynas.space.architecture import Architecture
 
 TOGETHER = "all together"
 _PEAK_SIDES = {"cpu": 1024, "cuda": 8192}
@@ -133,8 +134,8 @@ def _flops(task: EvaluationTask, architectures: Sequence[Architecture]) -> float
 def _pool(task: EvaluationTask, workers: int, gpus: float) -> tuple[EvaluatorPool, Callable[[], None]]:
     if not workers:
         return SerialPool(task), lambda: None
-    from raynas.cluster import connect
-    from raynas.ray_pool import RayPool
+    from raynas.cluster.joining import connect
+    from raynas.scoring.ray_pool import RayPool
 
     disconnect = connect(None, min_cpus=workers, min_gpus=gpus)
     return RayPool(task, workers=workers, gpus_per_worker=gpus / workers, window=8 * workers), disconnect

@@ -18,10 +18,10 @@ from pathlib import Path
 from timing import hardware, verdict
 
 import raynas
-from raynas.cluster import connect
-from raynas.ranking import Ranking
-from raynas.results import Evaluation
-from raynas.run import Listener
+from raynas.cluster.joining import connect
+from raynas.searching.ranking import Ranking
+from raynas.searching.run import Listener
+from raynas.space.results import Evaluation
 
 EXPECTED = 1.8
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from raynas.api import Run, bench_proxies, build, load_run, scale, score, search, sweep, train
-    from raynas.bench import Bench, load_bench
-    from raynas.errors import RaynasError
-    from raynas.exporting import export
-    from raynas.proxies.probe import Probe, proxy
-    from raynas.space import Architecture, Choice, PerLayer, SearchSpace
-    from raynas.training.folder import Training, load_training
+from raynas.version import __version__ as __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from raynas.api import bench_proxies, build, scale, score, search, sweep, train
+    from raynas.bench.folder import Bench, load_bench
+    from raynas.errors import RaynasError
+    from raynas.exporting.export import export
+    from raynas.proxies.probe import Probe
+    from raynas.proxies.registered import proxy
+    from raynas.space.architecture import Architecture
+    from raynas.space.search_space import Choice, PerLayer, SearchSpace
+    from raynas.storage.runs import Run, load_run
+    from raynas.training.folder import Training, load_training
 
 __all__ = [
     "Architecture",
@@ -43,25 +46,25 @@ __all__ = [
 
 # Imported on first use: behind some of these is torch, Ray or NumPy, and `raynas --help` should answer at once.
 _HOMES = {
-    "Architecture": "raynas.space",
-    "Bench": "raynas.bench",
-    "Choice": "raynas.space",
-    "PerLayer": "raynas.space",
+    "Architecture": "raynas.space.architecture",
+    "Bench": "raynas.bench.folder",
+    "Choice": "raynas.space.search_space",
+    "PerLayer": "raynas.space.search_space",
     "Probe": "raynas.proxies.probe",
     "RaynasError": "raynas.errors",
-    "Run": "raynas.api",
-    "SearchSpace": "raynas.space",
+    "Run": "raynas.storage.runs",
+    "SearchSpace": "raynas.space.search_space",
     "Training": "raynas.training.folder",
     "bench_proxies": "raynas.api",
     "build": "raynas.api",
-    "export": "raynas.exporting",
-    "load_bench": "raynas.bench",
-    "load_run": "raynas.api",
+    "export": "raynas.exporting.export",
+    "load_bench": "raynas.bench.folder",
+    "load_run": "raynas.storage.runs",
     "load_training": "raynas.training.folder",
-    "proxy": "raynas.proxies.probe",
+    "proxy": "raynas.proxies.registered",
     "scale": "raynas.api",
     "score": "raynas.api",
-    "score_model": "raynas.model_scores",
+    "score_model": "raynas.scoring.model_scores",
     "search": "raynas.api",
     "sweep": "raynas.api",
     "train": "raynas.api",

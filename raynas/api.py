@@ -5,65 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raynas.config import RunConfig
-from raynas.registry import spaces
-from raynas.space import Architecture, SearchSpace
+from raynas.searching.config import RunConfig
+from raynas.space.architecture import Architecture
+from raynas.space.registered import spaces
+from raynas.space.search_space import SearchSpace
+from raynas.storage.runs import Run, default_folder, load_run
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from torch import nn
 
-    from raynas.bench import Bench
-    from raynas.plan import Plan
+    from raynas.bench.folder import Bench
     from raynas.proxies.probe import Proxy
-    from raynas.run import Listener
-    from raynas.sweep_run import SweepListener
-    from raynas.sweeps import Sweep
+    from raynas.searching.plan import Plan
+    from raynas.searching.run import Listener
+    from raynas.sweeps.folder import Sweep
+    from raynas.sweeps.run import SweepListener
     from raynas.training.folder import Training
     from raynas.training.run import TrainingListener
-
-
-@dataclass(frozen=True, repr=False)
-class Run:
-    """A run folder, read.
-
-    Args:
-        folder: Where it is.
-        description: run.yaml: `config`, `identity`, `directions`, `versions`, `machine`.
-        summary: summary.json; empty if the run was killed before it wrote one.
-        evaluations: One row per architecture and score, an Arrow table with the schema of `raynas.store.SCHEMA`.
-    """
-
-    folder: Path
-    description: Mapping[str, Any]
-    summary: Mapping[str, Any]
-    evaluations: pa.Table
-
-    def __repr__(self) -> str:
-        status, evaluations = self.summary.get("status", "unknown"), self.summary.get("evaluations", 0)
-        return f"Run({str(self.folder)!r}, {status}, {evaluations} evaluations)"
-
-    @property
-    def table(self) -> pa.Table:
-        """One row per architecture in the order of asking, a column per score, null where it has no value."""
-        from raynas.store import values_by_architecture
-
-        return values_by_architecture(self.evaluations, list(self.description["identity"]["scores"]))
-
-    @property
-    def best(self) -> list[Mapping[str, Any]]:
-        """The best architectures with their scores, or the Pareto front."""
-        return list(self.summary.get("best", []))
-
-    @property
-    def family(self) -> list[Mapping[str, Any]]:
-        """Of a growth: its states from the start on, with their scores and what each step changed; else nothing."""
-        return list(self.summary.get("family") or [])
 
 
 def search(
@@ -84,8 +45,9 @@ def search(
         resume: Continue the run in `out`.
         reuse: Folders of other runs whose scores are taken where their keys are equal.
         proxies: Scores to compute beside the objectives; names, or proxies of your own.
-        listener: Hears of progress; default: shown on standard error. `raynas.run.Listener()` is silent.
-        config: Fields of `raynas.config.RunConfig`, such as objectives=["length_distortion"], budget=500, workers=2.
+        listener: Hears of progress; default: shown on standard error. `raynas.searching.run.Listener()` is silent.
+        config: Fields of `raynas.searching.config.RunConfig`, such as objectives=["length_distortion"], budget=500,
+            workers=2.
 
     Returns:
         The finished run.
@@ -93,7 +55,7 @@ def search(
     Raises:
         RaynasError: Bad input, before anything is started or written; or a cluster or disk that fails later.
     """
-    from raynas.plan import make_plan
+    from raynas.searching.plan import make_plan
 
     own_space = None if isinstance(space, str) else space
     names, own_proxies = _named(proxies)
@@ -151,7 +113,8 @@ def scale(
         stop: The cost at which growth ends, such as "num_params>=80e6"; default: the space's own, with its constraints.
         rates: By which a step may widen.
         out, resume, reuse, proxies, listener: As for `search`.
-        config: Fields of `raynas.config.RunConfig`; objectives and width_divisor have the space's own defaults.
+        config: Fields of `raynas.searching.config.RunConfig`; objectives and width_divisor have the space's own
+            defaults.
 
     Returns:
         The finished run.
@@ -159,8 +122,8 @@ def scale(
     Raises:
         RaynasError: As for `search`.
     """
-    from raynas.scaling import growth_plan
-    from raynas.source import read_source
+    from raynas.searching.scaling import growth_plan
+    from raynas.storage.sources import read_source
 
     names, own_proxies = _named(proxies)
     text = json.dumps(dict(source)) if isinstance(source, Mapping) else str(source)
@@ -192,8 +155,9 @@ def sweep(
         out: The folder, which has a run folder for each search; default runs/<space>-<date>-<time>.
         resume: Continue the sweep in `out`; its budget and repeat may grow.
         reuse, proxies: As for `search`.
-        listener: Hears of progress; default: shown on standard error. `raynas.sweep_run.SweepListener()` is silent.
-        config: Fields of `raynas.config.RunConfig`, shared by all searches; `workers` are those of each, default 1.
+        listener: Hears of progress; default: shown on standard error. `raynas.sweeps.run.SweepListener()` is silent.
+        config: Fields of `raynas.searching.config.RunConfig`, shared by all searches; `workers` are those of each,
+            default 1.
 
     Returns:
         The sweep: its `summary` has the searchers side by side, its `runs` are the searches. A search that failed
@@ -202,10 +166,11 @@ def sweep(
     Raises:
         RaynasError: As for `search`.
     """
-    from raynas.sweep_console import SweepConsole
-    from raynas.sweep_plan import make_sweep_plan
-    from raynas.sweep_run import execute_sweep
-    from raynas.sweeps import SweepConfig, load_sweep
+    from raynas.console.sweeps import SweepConsole
+    from raynas.sweeps.config import SweepConfig
+    from raynas.sweeps.folder import load_sweep
+    from raynas.sweeps.plan import make_sweep_plan
+    from raynas.sweeps.run import execute_sweep
 
     own_space = None if isinstance(space, str) else space
     names, own_proxies = _named(proxies)
@@ -241,7 +206,7 @@ def bench_proxies(
         out: The run folder; default runs/<space>-bench-<date>-<time>.
         resume: Continue the run in `out`; where all is scored, only what follows from the scores is made again.
         reuse, listener: As for `search`.
-        config: Fields of `raynas.bench_config.BenchConfig`, such as combine=["dss+tvt"], within=["embed_dim"],
+        config: Fields of `raynas.bench.config.BenchConfig`, such as combine=["dss+tvt"], within=["embed_dim"],
             rows=100, data="digits", workers=2.
 
     Returns:
@@ -250,9 +215,9 @@ def bench_proxies(
     Raises:
         RaynasError: Bad input, before anything is started or written; or a cluster or disk that fails later.
     """
-    from raynas.bench_config import BenchConfig
-    from raynas.bench_run import execute_bench, make_bench_plan, stored_bench
-    from raynas.console import ConsoleListener
+    from raynas.bench.config import BenchConfig
+    from raynas.bench.run import execute_bench, make_bench_plan, stored_bench
+    from raynas.console.runs import ConsoleListener
 
     own_space = None if isinstance(space, str) else space
     names, own_proxies = _named(proxies)
@@ -295,9 +260,9 @@ def train(
     Raises:
         RaynasError: Bad input, before anything is started or written; or what fails later.
     """
-    from raynas.source import read_source
+    from raynas.console.training import TrainingConsole
+    from raynas.storage.sources import read_source
     from raynas.training.config import TrainConfig
-    from raynas.training.console import TrainingConsole
     from raynas.training.folder import load_training
     from raynas.training.plan import make_training_plan
     from raynas.training.run import execute_training
@@ -316,19 +281,6 @@ def train(
     return load_training(folder)
 
 
-def load_run(folder: str | Path) -> Run:
-    """Read a run folder, finished or not.
-
-    Raises:
-        StoreError: It holds no run.
-    """
-    from raynas.run_folder import read_description, read_summary
-    from raynas.store import read_evaluations
-
-    folder = Path(folder)
-    return Run(folder, read_description(folder), read_summary(folder), read_evaluations(folder))
-
-
 def build(space: str | SearchSpace, architecture: Architecture | Mapping[str, Any] | str, **settings: Any) -> nn.Module:
     """The model that an architecture stands for, initialised as for training.
 
@@ -340,15 +292,10 @@ def build(space: str | SearchSpace, architecture: Architecture | Mapping[str, An
     Raises:
         RaynasError: The space is unknown or the architecture cannot be built.
     """
-    from raynas.models.build import build as build_model
+    from raynas.space.build import build as build_model
 
     found = spaces.get(space) if isinstance(space, str) else space
     return build_model(found, found.read(architecture), **settings)
-
-
-def default_folder(space: str) -> Path:
-    """runs/<space>-<date>-<time>."""
-    return Path("runs") / f"{space}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
 def _named(given: Sequence[str | Proxy]) -> tuple[list[str], list[Proxy]]:
@@ -365,8 +312,8 @@ def _executed(
     reuse: Sequence[str | Path],
     listener: Listener | None,
 ) -> Run:
-    from raynas.console import ConsoleListener
-    from raynas.run import execute
+    from raynas.console.runs import ConsoleListener
+    from raynas.searching.run import execute
 
     folder = Path(out) if out is not None else default_folder(plan.space.name)
     with ConsoleListener(command) if listener is None else nullcontext(listener) as heard:

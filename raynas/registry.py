@@ -8,7 +8,6 @@ a file of one's own by its path, FILE.py:NAME.
 from __future__ import annotations
 
 import difflib
-import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
@@ -16,14 +15,9 @@ from hashlib import blake2b
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from raynas.errors import ConfigError, RaynasError, UnknownNameError
-
-if TYPE_CHECKING:
-    from raynas.proxies.probe import Proxy
-    from raynas.searchers.base import SearcherClass
-    from raynas.space import SearchSpace
 
 T = TypeVar("T")
 
@@ -167,9 +161,3 @@ def _imported(file: Path) -> ModuleType:
     finally:
         _being_imported.pop()
     return module
-
-
-spaces: Registry[SearchSpace] = Registry("space", "spaces", group="raynas.searchspaces")
-models: Registry[Callable[..., Any]] = Registry("model", "models", "raynas.models")
-proxies: Registry[Proxy] = Registry("proxy", "proxies", "raynas.proxies")
-searchers: Registry[SearcherClass] = Registry("searcher", "searchers", "raynas.searchers")

@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 
 from raynas.errors import SpaceError
-from raynas.space import Architecture, Choice, SearchSpace
+from raynas.space.architecture import Architecture
+from raynas.space.search_space import Choice, SearchSpace
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*(\.[a-z0-9_]+)?")
 

@@ -23,8 +23,9 @@ import re
 from typing import Any
 
 from raynas.errors import SpaceError
-from raynas.growth import Growth
-from raynas.space import Architecture, Choice, SearchSpace, Stage
+from raynas.space.growth import Growth
+from raynas.space.architecture import Architecture
+from raynas.space.search_space import Choice, SearchSpace, Stage
 
 MAX_WIDTH = 1024
 _GRIDS = (56, 28, 14, 7)  # tokens a side at 224 pixels

@@ -23,8 +23,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from raynas.errors import SpaceError
-from raynas.growth import Growth
-from raynas.space import Architecture, Choice, PerLayer, SearchSpace, Stage
+from raynas.space.growth import Growth
+from raynas.space.architecture import Architecture
+from raynas.space.search_space import Choice, PerLayer, SearchSpace, Stage
 
 PATCH_SIZE = 16
 HEAD_DIM = 64  # of the authors' build
@@ -129,7 +130,7 @@ def _num_params(architecture: Architecture, img_size: int, num_classes: int, inn
 def macs(architecture: Architecture, img_size: int, num_classes: int) -> int:
     """Multiply-adds of one image in the authors' build, as this project computes it.
 
-    Products for relative positions are with each row and column of the grid (see `raynas.models.autoformer_network`),
+    Products for relative positions are with each row and column of the grid (see `raynas.models.families.autoformer_network`),
     of which a grid of G patches a side has 2 * (G + 1), the class token's included.
     """
     a: Any = architecture

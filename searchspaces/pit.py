@@ -24,8 +24,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from raynas.errors import SpaceError
-from raynas.growth import Growth
-from raynas.space import Architecture, Choice, SearchSpace, Stage
+from raynas.space.growth import Growth
+from raynas.space.architecture import Architecture
+from raynas.space.search_space import Choice, SearchSpace, Stage
 
 PATCH_SIZE = 16
 STRIDE = 8

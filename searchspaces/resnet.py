@@ -16,7 +16,8 @@ import re
 from typing import Any
 
 from raynas.errors import SpaceError
-from raynas.space import Architecture, Choice, SearchSpace, Stage
+from raynas.space.architecture import Architecture
+from raynas.space.search_space import Choice, SearchSpace, Stage
 
 _TEXT = re.compile(r"resnet([0-9]{1,9})(?:-w([0-9]{1,9}))?")
 _WIDTH = 16

@@ -2,5 +2,5 @@
 
 import os
 
-# As `raynas.cluster.connect` has it, which comes too late in a test process that has imported Ray by then.
+# As `raynas.cluster.joining.connect` has it, which comes too late in a test process that has imported Ray by then.
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")

@@ -14,12 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from raynas.config import RunConfig
-from raynas.plan import make_plan
-from raynas.registry import spaces
-from raynas.run_folder import described, description
-from raynas.space import Architecture
-from raynas.store import Outcome, ResultStore, ScoreIdentity, write_json
+from raynas.searching.config import RunConfig
+from raynas.searching.plan import description, make_plan
+from raynas.space.architecture import Architecture
+from raynas.space.registered import spaces
+from raynas.space.results import Outcome, ScoreIdentity
+from raynas.storage.files import write_json
+from raynas.storage.result_store import ResultStore
+from raynas.storage.run_folder import described
 from raynas.training.config import TrainConfig
 from raynas.training.folder import METRICS
 

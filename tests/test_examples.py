@@ -14,7 +14,8 @@ import torch
 
 import raynas
 from raynas.errors import ConfigError, UnknownNameError
-from raynas.registry import proxies, spaces
+from raynas.proxies.registered import proxies
+from raynas.space.registered import spaces
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SMALL = ["--img-size", "32", "--data", "digits", "--budget", "6", "--searcher", "random"]

@@ -13,10 +13,10 @@ from toy_scores import SLOPE, TOY, toy_space
 import raynas
 from raynas import Choice, PerLayer, SearchSpace
 from raynas.errors import NotApplicableError
-from raynas.growth import Growth
 from raynas.proxies.probe import Probe, Proxy
-from raynas.run import Listener
-from raynas.space import Architecture
+from raynas.searching.run import Listener
+from raynas.space.architecture import Architecture
+from raynas.space.growth import Growth
 
 
 def bench_space() -> SearchSpace:

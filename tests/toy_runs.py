@@ -8,10 +8,10 @@ from typing import Any
 from toy_scores import SLOPE, TOY, toy_space
 
 import raynas
-import raynas.run
-from raynas.results import Evaluation
-from raynas.run import Listener
-from raynas.store import TIMING_COLUMNS
+import raynas.searching.run
+from raynas.searching.run import Listener
+from raynas.space.results import Evaluation
+from raynas.storage.result_store import TIMING_COLUMNS
 
 
 def content(run: raynas.Run) -> list[dict[str, Any]]:

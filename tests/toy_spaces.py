@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from raynas.growth import Growth
-from raynas.results import Candidate, Constraint, Evaluation, Objective, Status, violations
 from raynas.searchers.base import Searcher
-from raynas.space import Architecture, Choice, PerLayer, SearchSpace
+from raynas.space.architecture import Architecture
+from raynas.space.growth import Growth
+from raynas.space.results import Candidate, Constraint, Evaluation, Objective, Status, violations
+from raynas.space.search_space import Choice, PerLayer, SearchSpace
 
 single_decision = SearchSpace("toy-single", {"embed_dim": Choice(16, 32, 64)}, model="none")
 

@@ -13,13 +13,14 @@ from toy_scores import SLOPE, TOY, toy_space
 
 import raynas
 from raynas import Choice
+from raynas.interruption import Interrupted
 from raynas.proxies.probe import Probe, Proxy
-from raynas.registry import searchers
-from raynas.results import Candidate, Objective
-from raynas.run import Interrupted
-from raynas.space import Architecture, SearchSpace
-from raynas.sweep_run import SweepListener
-from raynas.sweeps import Sweep
+from raynas.searchers.registered import searchers
+from raynas.space.architecture import Architecture
+from raynas.space.results import Candidate, Objective
+from raynas.space.search_space import SearchSpace
+from raynas.sweeps.folder import Sweep
+from raynas.sweeps.run import SweepListener
 
 SEARCHERS = ("random", "reinforce")
 

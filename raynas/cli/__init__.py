@@ -23,7 +23,7 @@ app = typer.Typer(
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
-        from raynas import __version__
+        from raynas.version import __version__
 
         typer.echo(f"raynas {__version__}")
         raise typer.Exit

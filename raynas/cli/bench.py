@@ -108,6 +108,6 @@ def proxies(
     options = run_settings(locals())
     options["labels"] = options.pop("label")
     options["truth"] = None if truth is None else str(truth)
-    from raynas.commands_bench import bench_command
+    from raynas.cli.bench_command import bench_command
 
     bench_command(options, set_ or [], config=config, out=out, resume=resume, reuse=reuse or [])

@@ -124,7 +124,7 @@ def distill(
     """Train an architecture on images and on what a trained network says of them."""
     options = training_settings(locals(), "pairs", "hard")
     options |= {"guidance_pairs": pairs, "logit_targets": "hard" if hard else None}
-    from raynas.commands_train import distill_command
+    from raynas.cli.train_command import distill_command
 
     distill_command(
         source,

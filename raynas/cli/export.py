@@ -48,7 +48,7 @@ def export(
     seed: Annotated[int, typer.Option(min=0, help="Of fresh weights.")] = 0,
 ) -> None:
     """Write a model as plain code and weights that need no raynas."""
-    from raynas.exporting import export as write
+    from raynas.exporting.export import export as write
 
     folder = write(
         source,

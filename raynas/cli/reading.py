@@ -28,13 +28,13 @@ def report(
     run: Annotated[Path, typer.Argument(help="A run folder, finished or not.")],
 ) -> None:
     """Write report.html, one self-contained page, into a run folder."""
-    from raynas.report import write_report
+    from raynas.report.page import write_report
 
     typer.echo(write_report(run))
 
 
 def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")], as_json: JsonOption = False) -> None:
     """List spaces, models, proxies, searchers or data sets."""
-    from raynas.commands import show_list
+    from raynas.cli.commands import show_list
 
     show_list(kind.value, as_json=as_json)

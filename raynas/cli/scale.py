@@ -112,7 +112,7 @@ def scale(
     options = run_settings(locals())
     for name in ("source", "space", "stop", "rate", "pick"):
         del options[name]
-    from raynas.commands_scale import scale_command
+    from raynas.cli.scale_command import scale_command
 
     scale_command(
         source,

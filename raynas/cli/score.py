@@ -75,7 +75,7 @@ def score(
 ) -> None:
     """Score given or sampled architectures with any proxies."""
     options = run_settings(locals())
-    from raynas.commands import run_command, score_options
+    from raynas.cli.commands import run_command, score_options
 
     options |= score_options(architecture or [], file, samples, proxy or [], is_free=resume or config is not None)
     run_command("score", options, set_ or [], config=config, out=out, resume=resume, reuse=reuse or [])

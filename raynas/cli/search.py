@@ -93,8 +93,8 @@ def search(
     options = run_settings(locals())
     searchers = options.pop("searcher") or []
     del options["repeat"], options["level"]
-    from raynas.commands import run_command
-    from raynas.commands_sweep import is_sweep, sweep_command
+    from raynas.cli.commands import run_command
+    from raynas.cli.sweep_command import is_sweep, sweep_command
 
     run: dict[str, Any] = {"config": config, "out": out, "resume": resume}
     if is_sweep(searchers, repeat, level, **run):

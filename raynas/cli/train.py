@@ -120,7 +120,7 @@ def train(
 ) -> None:
     """Train an architecture on images."""
     options = training_settings(locals(), "finalists", "top", "grace", "reduction")
-    from raynas.commands_train import finalists_command, is_finalists, train_command
+    from raynas.cli.train_command import finalists_command, is_finalists, train_command
 
     if finalists is not None or is_finalists(out, resume):
         if source is not None or architecture is not None or pick:

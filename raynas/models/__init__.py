@@ -1,8 +1,1 @@
-"""Architecture to nn.Module, one module per family; importing this package registers them.
-
-`vit` and `pit` are entry points, so that timm is imported only where one is asked for.
-"""
-
-from raynas.models import as_vit as as_vit
-from raynas.models import autoformer as autoformer
-from raynas.models import resnet as resnet
+"""Networks: their parts by role, draws of weights, feature maps, teachers; the families stand in `families`."""

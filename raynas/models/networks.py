@@ -22,7 +22,7 @@ from torch._utils import _unflatten_dense_tensors  # public in all but name: tor
 
 from raynas.models.weights import Constant, Init, Normal, Uniform
 from raynas.seeds import input_seed, seed_from, weight_seed
-from raynas.space import Architecture
+from raynas.space.architecture import Architecture
 
 INIT_SCHEMES = {
     "model": "as the model family's own",

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from raynas.errors import NotApplicableError
 from raynas.models.features import hooked, without_inplace
 from raynas.proxies.passes import block_outputs, head_inputs, noise, roles, weight_layers
-from raynas.proxies.probe import Probe, proxy
+from raynas.proxies.probe import Probe
+from raynas.proxies.registered import proxy
 
 ACTIVATIONS: tuple[type[nn.Module], ...] = (
     nn.GELU,

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from raynas.errors import NotApplicableError
 from raynas.models.roles import Block
 from raynas.proxies.passes import noise, roles
-from raynas.proxies.probe import Probe, proxy
+from raynas.proxies.probe import Probe
+from raynas.proxies.registered import proxy
 from raynas.seeds import seed_from
 
 _AT_ONCE = 16

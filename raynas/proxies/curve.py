@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from raynas.errors import ConfigError, NotApplicableError
 from raynas.models.features import features_of, left_out, without_inplace
 from raynas.proxies.jets import Jet, NoRuleError, jet
-from raynas.proxies.probe import Probe, proxy
+from raynas.proxies.probe import Probe
+from raynas.proxies.registered import proxy
 
 PAPER = "arXiv 2202.11921"
 REDUCTIONS = ("mean", "sum", "integral")

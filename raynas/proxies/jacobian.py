@@ -13,7 +13,8 @@ from torch import Tensor
 
 from raynas.errors import NotApplicableError
 from raynas.proxies.passes import input_gradients
-from raynas.proxies.probe import Probe, proxy
+from raynas.proxies.probe import Probe
+from raynas.proxies.registered import proxy
 
 _MANY_CLASSES = 100
 

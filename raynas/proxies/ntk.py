@@ -21,7 +21,8 @@ from raynas.errors import NotApplicableError
 from raynas.models.features import features_of, hooked
 from raynas.proxies.curve import measured
 from raynas.proxies.passes import logits, noise, requiring_gradients
-from raynas.proxies.probe import Probe, proxy
+from raynas.proxies.probe import Probe
+from raynas.proxies.registered import proxy
 
 
 @proxy("ntk_condition", higher_is_better=False, needs_images=True, paper="arXiv 2102.11535, arXiv 2202.11921")

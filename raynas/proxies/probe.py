@@ -18,12 +18,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from raynas.errors import ConfigError, NotApplicableError, UnknownNameError
 from raynas.models.networks import INIT_SCHEMES
-from raynas.registry import proxies
 from raynas.seeds import input_seed
-from raynas.space import Architecture
+from raynas.space.architecture import Architecture
 
 R = TypeVar("R")
-
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -230,17 +228,3 @@ def _converted(name: str, value: Any, default: Any) -> Any:
     if not accepted:
         raise ConfigError(f"{name} is of type {type(default).__name__}, not {value!r}")
     return value
-
-
-def proxy(name: str, **declared: Any) -> Callable[[ProxyFunction], ProxyFunction]:
-    """Decorator that registers a function (probe, *, settings) as a proxy; keywords are the fields of `Proxy`.
-
-    The summary is the docstring's first line unless given.
-    """
-
-    def register(function: ProxyFunction) -> ProxyFunction:
-        summary = (inspect.getdoc(function) or "").partition("\n")[0]
-        proxies.register(name)(Proxy(name, function, **{"summary": summary, **declared}))
-        return function
-
-    return register

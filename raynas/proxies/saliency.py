@@ -28,7 +28,8 @@ from raynas.proxies.passes import (
     sum_of_weight_norms,
     weight_layers,
 )
-from raynas.proxies.probe import Probe, proxy
+from raynas.proxies.probe import Probe
+from raynas.proxies.registered import proxy
 
 ZERO_COST = "arXiv 2101.08134"
 

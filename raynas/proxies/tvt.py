@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from raynas.errors import ConfigError, NotApplicableError
 from raynas.models.feature_maps import resized_to_larger, with_feature_maps
 from raynas.models.roles import roles_of
+from raynas.models.teachers import Pair, parse_pairs
 from raynas.proxies.passes import sum_of_weight_norms
-from raynas.proxies.probe import Probe, proxy
-from raynas.teachers import Pair, parse_pairs
+from raynas.proxies.probe import Probe
+from raynas.proxies.registered import proxy
 
 NAMED_PAIRS: dict[str, tuple[Pair, ...]] = {"last": ((-1, -1),), "three": ((0, 0), (6, 1), (11, 2))}
 """By the setting `pairs`: the last block with the last stage, and the pairs of locality guidance."""

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from raynas.errors import ConfigError
-from raynas.registry import searchers
-from raynas.results import Candidate, Constraint, Evaluation, Objective
-from raynas.space import Architecture, SearchSpace
+from raynas.space.architecture import Architecture
+from raynas.space.results import Candidate, Constraint, Evaluation, Objective
+from raynas.space.search_space import SearchSpace
 
 
 class Progress(NamedTuple):
@@ -200,22 +200,6 @@ def relative_violations(constraints: Sequence[Constraint], evaluation: Evaluatio
         least = math.ulp(0.0) if amount > 0 else 0.0
         amounts[str(constraint)] = max(amount / (abs(constraint.bound) or 1.0), least)
     return amounts
-
-
-def check_objectives(objectives: Sequence[Objective], several: bool) -> None:
-    """Refuse no objective, and several where a searcher takes one.
-
-    Raises:
-        ConfigError: Naming the searchers that take several.
-    """
-    if not objectives:
-        raise ConfigError("a search needs at least one objective")
-    if len(objectives) > 1 and not several:
-        able = [name for name in searchers if searchers.get(name).is_multi_objective]
-        raise ConfigError(
-            f"this searcher takes one objective, not {len(objectives)} ({', '.join(map(str, objectives))}); "
-            f"searchers for several: {', '.join(able)}"
-        )
 
 
 def check_count(name: str, value: int, low: int) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raynas.results import Candidate, Evaluation
-from raynas.space import Architecture
+from raynas.space.architecture import Architecture
+from raynas.space.results import Candidate, Evaluation
 
 
 class GivenArchitectures:

@@ -7,13 +7,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 
-from raynas.cost import COSTS
 from raynas.errors import ConfigError, SpaceError
-from raynas.growth import Growth
-from raynas.registry import searchers, spaces
-from raynas.results import Candidate, Constraint, Evaluation, Objective
-from raynas.searchers.base import Ledger, Progress, check_count, check_number, check_objectives, oriented_values
-from raynas.space import Architecture, SearchSpace
+from raynas.searchers.base import Ledger, Progress, check_count, check_number, oriented_values
+from raynas.searchers.registered import check_objectives, searchers
+from raynas.space.architecture import Architecture
+from raynas.space.cost import COSTS
+from raynas.space.growth import Growth
+from raynas.space.registered import spaces
+from raynas.space.results import Candidate, Constraint, Evaluation, Objective
+from raynas.space.search_space import SearchSpace
 
 
 class State(NamedTuple):
@@ -174,7 +176,7 @@ class AutoScaling:
                 if width != before:
                     change += f", {growth.width} {before} -> {width}"
                 try:
-                    candidate = growth.deepened(self._space, widened, stage)
+                    candidate = growth.deepened(self._space.fields, widened, stage)
                     self._space.validate(candidate)
                 except SpaceError:
                     continue

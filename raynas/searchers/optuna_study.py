@@ -13,9 +13,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from raynas.results import Candidate, Constraint, Evaluation, Objective
 from raynas.searchers.base import Ledger, Unseen, oriented_values, relative_violations
-from raynas.space import Architecture, SearchSpace
+from raynas.space.architecture import Architecture
+from raynas.space.results import Candidate, Constraint, Evaluation, Objective
+from raynas.space.search_space import SearchSpace
 
 
 class OptunaStudy:

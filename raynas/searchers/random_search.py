@@ -12,12 +12,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from raynas.combination import METHODS
 from raynas.errors import ConfigError
-from raynas.registry import searchers
-from raynas.results import Candidate, Constraint, Evaluation, Objective
 from raynas.searchers.base import Ledger, Unseen, check_number, oriented_values
-from raynas.space import Architecture, SearchSpace
+from raynas.searchers.registered import searchers
+from raynas.space.architecture import Architecture
+from raynas.space.results import Candidate, Constraint, Evaluation, Objective
+from raynas.space.search_space import SearchSpace
+from raynas.stats.combination import METHODS
 
 
 @searchers.register("random")
@@ -27,7 +28,7 @@ class RandomSearch:
     Args:
         space, objectives, constraints, seed, admits: As for all searchers.
         combine: How objectives become one for the final choice among several: "min_max", "rank_sum" or "log_rank", see
-            `raynas.combination`.
+            `raynas.stats.combination`.
         weights: Of the objectives there, in their order; none: all are 1.
     """
 

@@ -8,18 +8,11 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from raynas.registry import searchers
-from raynas.results import Candidate, Constraint, Evaluation, Objective
-from raynas.searchers.base import (
-    Ledger,
-    Unseen,
-    check_count,
-    check_number,
-    check_objectives,
-    oriented_values,
-    relative_violations,
-)
-from raynas.space import Architecture, SearchSpace
+from raynas.searchers.base import Ledger, Unseen, check_count, check_number, oriented_values, relative_violations
+from raynas.searchers.registered import check_objectives, searchers
+from raynas.space.architecture import Architecture
+from raynas.space.results import Candidate, Constraint, Evaluation, Objective
+from raynas.space.search_space import SearchSpace
 
 
 class _Individual(NamedTuple):

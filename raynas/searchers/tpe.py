@@ -7,10 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from raynas.registry import searchers
-from raynas.results import Candidate, Constraint, Evaluation, Objective
-from raynas.searchers.base import check_count, check_objectives
-from raynas.space import Architecture, SearchSpace
+from raynas.searchers.base import check_count
+from raynas.searchers.registered import check_objectives, searchers
+from raynas.space.architecture import Architecture
+from raynas.space.results import Candidate, Constraint, Evaluation, Objective
+from raynas.space.search_space import SearchSpace
 
 
 @searchers.register("tpe")

@@ -19,9 +19,9 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from raynas.cluster import placed_groups, why_waiting
+from raynas.cluster.resources import placed_groups, why_waiting
 from raynas.errors import ConfigError, DataError, PoolError, RaynasError, StoreError, TrainingError
-from raynas.store import write_json
+from raynas.storage.files import write_json
 from raynas.training.checkpoints import LAST, checkpoint_folder, reached_in
 from raynas.training.loop import train
 from raynas.training.task import Place, Progress, TrainingTask, Watcher
@@ -93,7 +93,7 @@ def train_on_ray(
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    from raynas.ray_pool import own_code_by_value
+    from raynas.cluster.own_code import own_code_by_value
     from raynas.training.worker_failures import WorkerFailures, told_error, told_failures
 
     folder = folder.absolute()

@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raynas.errors import ConfigError, StoreError
-from raynas.registry import spaces
-from raynas.retokenization import Phase, phase_at
-from raynas.run_folder import kind_of, read_description, read_summary
-from raynas.space import Architecture, SearchSpace
+from raynas.space.architecture import Architecture
+from raynas.space.registered import spaces
+from raynas.space.search_space import SearchSpace
+from raynas.space.tokens import Phase, phase_at
+from raynas.storage.run_folder import kind_of, read_description, read_summary
 
 if TYPE_CHECKING:
     from torch import nn
@@ -86,7 +87,7 @@ class Training:
 
     def loaded(self, checkpoint: str = "last", *, space: SearchSpace | None = None) -> Loaded:
         """As `model`, with what else the checkpoint says; tokens are of the size that they had in training last."""
-        from raynas.models.build import builder
+        from raynas.space.build import builder
         from raynas.training.checkpoints import (
             CHECKPOINTS,
             check_weights,

@@ -9,7 +9,6 @@ that prepare images, nor workers, nor a resumed run change it.
 from __future__ import annotations
 
 import os
-import random
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -20,8 +19,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from raynas.data import IMAGENET_MEAN, IMAGENET_STD, ImageDataset
+from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD, ImageDataset
 from raynas.errors import ConfigError, DataError
+from raynas.models.process_state import seed_generators
 from raynas.seeds import seed_from
 
 
@@ -107,16 +107,6 @@ class _Prepared(Dataset[tuple[torch.Tensor, int] | DataError]):
             return error  # raised, it would come from another process with a page of traceback in its text
         seed_generators(self._seed, visit.epoch, row)
         return self._transform(image), int(label)
-
-
-def seed_generators(*parts: int | str) -> None:
-    """Make the process-wide generators of torch, NumPy and Python, which timm draws from, follow from a seed."""
-    seed = seed_from(*parts)
-    torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    random.seed(seed)
 
 
 def pieces(batch: np.ndarray, n: int) -> list[np.ndarray]:

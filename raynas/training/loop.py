@@ -22,8 +22,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from raynas.data import open_dataset
+from raynas.data.opening import open_dataset
 from raynas.errors import TrainingError
+from raynas.models.process_state import seed_generators
 from raynas.seeds import seed_from
 from raynas.training.checkpoints import (
     BEST,
@@ -35,27 +36,18 @@ from raynas.training.checkpoints import (
     read_weights,
     write_checkpoint,
 )
-from raynas.training.folder import counted_top1
-from raynas.training.images import (
-    Images,
-    Loader,
-    eval_loader,
-    eval_transform,
-    pieces,
-    seed_generators,
-    train_loader,
-    train_transform,
-)
-from raynas.training.objective import (
+from raynas.training.data_parallel import (
     Objective,
     average_over_workers,
     data_parallel,
     mean_over_workers,
     running_statistics,
 )
+from raynas.training.folder import counted_top1
+from raynas.training.images import Images, Loader, eval_loader, eval_transform, pieces, train_loader, train_transform
+from raynas.training.objectives.recipe import Loss
 from raynas.training.optimizers import make_optimizer
 from raynas.training.pace import Pace
-from raynas.training.recipe import Loss
 from raynas.training.stochastic_depth import share_drops
 from raynas.training.task import Place, Progress, Row, TrainingTask, Watcher
 

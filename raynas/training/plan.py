@@ -15,22 +15,25 @@ import numpy as np
 import torch
 from torch import nn
 
-from raynas.cost import cost
-from raynas.data import ImageDataset, open_dataset
+from raynas.data.dataset import ImageDataset
+from raynas.data.opening import open_dataset
 from raynas.errors import ConfigError, StoreError
-from raynas.models.build import builder
 from raynas.models.feature_maps import feature_widths
-from raynas.registry import spaces
-from raynas.retokenization import Phase, check_schedule, parse_schedule, phase_macs
+from raynas.models.teachers import FrozenTeacher, Teacher, evenly_spaced_pairs, parse_pairs
 from raynas.seeds import seed_from
-from raynas.space import Architecture, SearchSpace
-from raynas.teachers import FrozenTeacher, Teacher, evenly_spaced_pairs, parse_pairs, read_teacher
+from raynas.space.architecture import Architecture
+from raynas.space.build import builder
+from raynas.space.cost import cost
+from raynas.space.registered import spaces
+from raynas.space.search_space import SearchSpace
+from raynas.space.tokens import Phase, check_schedule, parse_schedule, phase_macs
 from raynas.training.checkpoints import check_weights, read_weights
 from raynas.training.config import BASE_BATCH_SIZE, BASE_LR, DISTILLATION, WITHOUT_EFFECT, TrainConfig
-from raynas.training.distillation import Distillation, Guidance
 from raynas.training.images import train_transform
-from raynas.training.recipe import Classification, Recipe
+from raynas.training.objectives.distillation import Distillation, Guidance
+from raynas.training.objectives.recipe import Classification, Recipe
 from raynas.training.task import TrainingTask
+from raynas.training.teachers import read_teacher
 
 _RANDOM_IMAGES = 10_000
 _HASHED_IMAGES = 16  # of either set: enough for another set, cheap with files of millions

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 import torch
 
-from raynas.cluster import alive_nodes, connect, cpus_per_worker, default_workers
+from raynas.cluster.joining import connect
+from raynas.cluster.resources import alive_nodes, cpus_per_worker, default_workers
 from raynas.errors import ConfigError, StoreError
-from raynas.run import Interrupted, StopSignals
-from raynas.run_folder import check_folder, described, seconds_of_earlier_sessions
-from raynas.store import held, write_json, write_text
+from raynas.interruption import Interrupted, StopSignals
+from raynas.models.process_state import kept_process_state
+from raynas.storage.files import held, write_json, write_text
+from raynas.storage.run_folder import check_folder, described, seconds_of_earlier_sessions
 from raynas.training.checkpoints import LAST, checkpoint_folder, reached_in
 from raynas.training.folder import counted_top1
 from raynas.training.loop import train
@@ -182,7 +182,7 @@ class _TrainingRun:
             )
         watcher = _Watcher(self.folder, config.loggers, described_config, task.steps, self.history, self._step)
         watcher.connect(self._on_progress, is_stopped)
-        with closing(watcher), _process_state():
+        with closing(watcher), kept_process_state():
             return train(task, self.folder, Place(device=torch.device(self.device)), watcher)
 
     def _on_progress(self, progress: Progress) -> None:
@@ -238,17 +238,3 @@ class _Watcher(MetricsWatcher):
 
     def is_stopped(self) -> bool:
         return self._asked()
-
-
-@contextmanager
-def _process_state() -> Iterator[None]:
-    """Give the process its threads and its random generators back afterwards."""
-    threads = torch.get_num_threads()
-    of_torch, of_numpy, of_python = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_rng_state(of_torch)
-        np.random.set_state(of_numpy)  # noqa: NPY002
-        random.setstate(of_python)

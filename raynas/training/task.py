@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from raynas.space import Architecture
-from raynas.training.recipe import Recipe
+from raynas.space.architecture import Architecture
+from raynas.training.objectives.recipe import Recipe
 
 Row = dict[str, Any]
 """What is known of a finished epoch; the columns of metrics.parquet."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raynas.errors import ConfigError
-from raynas.store import write_atomically
+from raynas.storage.files import write_atomically
 from raynas.training.folder import METRICS
 from raynas.training.task import Progress, Row, Watcher
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ray.train import UserCallback
 
-from raynas.store import write_json
+from raynas.storage.files import write_json
 
 FAILURES = ".failures.json"
 _TRIES = 3

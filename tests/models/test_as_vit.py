@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from raynas.errors import ConfigError
-from raynas.models.as_vit import AsViT
-from raynas.models.as_vit_network import Attention, PatchEmbed, TokenMerge
+from raynas.models.families.as_vit import AsViT
+from raynas.models.families.as_vit_network import Attention, PatchEmbed, TokenMerge
 from raynas.models.weights import Constant, Normal, Uniform
-from raynas.registry import models
+from raynas.space.registered import models
 from searchspaces.as_vit import as_vit
 
 SEED = as_vit.named["seed"]

@@ -17,14 +17,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import raynas
 from raynas.errors import ConfigError
-from raynas.exporting import load_exported
-from raynas.models.autoformer import AutoFormer, AutoFormerPlain
-from raynas.models.autoformer_network import Attention, grid_of
+from raynas.exporting.export import load_exported
+from raynas.models.families.autoformer import AutoFormer, AutoFormerPlain
+from raynas.models.families.autoformer_network import Attention, grid_of
 from raynas.models.roles import roles_of
 from raynas.models.weights import Constant, Normal, Uniform
 from raynas.proxies.curve import circle
 from raynas.proxies.probe import Probe
-from raynas.registry import models, proxies, spaces
+from raynas.proxies.registered import proxies
+from raynas.space.registered import models, spaces
 from searchspaces.autoformer import autoformer_small, autoformer_tiny, autoformer_tiny_plain
 
 ROOT = Path(__file__).parents[2]

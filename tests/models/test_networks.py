@@ -13,10 +13,10 @@ from scipy import stats
 from torch import nn
 
 from raynas import Architecture
-from raynas.evaluator import is_out_of_memory
-from raynas.models.as_vit import AsViT
+from raynas.models.families.as_vit import AsViT
 from raynas.models.networks import Networks, WeightBank
 from raynas.models.weights import Constant, Init, Normal, Uniform
+from raynas.scoring.evaluator import is_out_of_memory
 from searchspaces.as_vit import as_vit
 
 SMALL = as_vit.named["seed"]

@@ -15,13 +15,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import raynas
 from raynas.errors import ConfigError
-from raynas.exporting import load_exported
-from raynas.models.pit import PiT
+from raynas.exporting.export import load_exported
+from raynas.models.families.pit import PiT
 from raynas.models.roles import roles_of
 from raynas.models.weights import Constant, Normal, Uniform
 from raynas.proxies.curve import circle
 from raynas.proxies.probe import Probe
-from raynas.registry import models, proxies, spaces
+from raynas.proxies.registered import proxies
+from raynas.space.registered import models, spaces
 from searchspaces.pit import pit_small, pit_tiny, pit_xs
 
 TINY = pit_tiny.read("b6-m2.5-d1,2,1-h2,2,4")

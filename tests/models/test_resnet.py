@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 
 import raynas
-from raynas.cost import cost
 from raynas.errors import SpaceError
 from raynas.models.roles import roles_of
-from raynas.registry import spaces
-from raynas.space import Architecture
+from raynas.space.architecture import Architecture
+from raynas.space.cost import cost
+from raynas.space.registered import spaces
 
 SPACE = spaces.get("resnet")
 

@@ -15,9 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from raynas import Architecture, Choice, SearchSpace
 from raynas.errors import ConfigError
-from raynas.models.as_vit import AsViT
-from raynas.models.as_vit_network import AsViTNetwork
-from raynas.retokenization import Phase, check_schedule, default_dilation, parse_schedule, phase_at, phase_macs
+from raynas.models.families.as_vit import AsViT
+from raynas.models.families.as_vit_network import AsViTNetwork
+from raynas.space.tokens import Phase, check_schedule, default_dilation, parse_schedule, phase_at, phase_macs
 from searchspaces.as_vit import as_vit
 
 LARGE = as_vit.named["as-vit-large"]
@@ -225,7 +225,7 @@ def test_tokens_that_do_not_fit_are_refused(arguments: tuple[int, ...], says: st
 def test_schedules_and_their_costs_need_no_torch() -> None:
     script = """
 import sys
-from raynas.retokenization import check_schedule, parse_schedule, phase_macs
+from raynas.space.tokens import check_schedule, parse_schedule, phase_macs
 from searchspaces.as_vit import as_vit
 phases = check_schedule(parse_schedule("as-vit", 30), img_size=224, kernel=8, epochs=30)
 assert len(phase_macs(as_vit, as_vit.named["seed"], phases, img_size=224, num_classes=10)) == 3

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from raynas import Architecture
-from raynas.models.autoformer import AutoFormer
-from raynas.models.autoformer_network import Block
+from raynas.models.families.autoformer import AutoFormer
+from raynas.models.families.autoformer_network import Block
 from raynas.models.networks import Networks
 from raynas.models.skeletons import copied_on_meta
-from raynas.registry import spaces
+from raynas.space.registered import spaces
 
 
 class PartByPart(AutoFormer):

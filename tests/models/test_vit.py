@@ -10,12 +10,13 @@ import torch
 from scipy import stats
 
 from raynas.errors import ConfigError
+from raynas.models.families.vit import ViT
 from raynas.models.networks import Networks
-from raynas.models.vit import ViT
 from raynas.models.weights import Constant
 from raynas.proxies.curve import circle
 from raynas.proxies.probe import Probe
-from raynas.registry import models, proxies
+from raynas.proxies.registered import proxies
+from raynas.space.registered import models
 from searchspaces.vit import vit
 
 TINY = vit.read("p8-w24-d3-h3-m2.5")

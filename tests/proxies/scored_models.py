@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from raynas.models.as_vit import AsViT
+from raynas.models.families.as_vit import AsViT
 from raynas.proxies.probe import Probe
-from raynas.space import Architecture
+from raynas.space.architecture import Architecture
 from searchspaces.as_vit import as_vit
 
 SEED = as_vit.named["seed"]

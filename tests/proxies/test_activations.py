@@ -11,7 +11,7 @@ from zoo_models import CLASSES, Mixer, ReluMlp, drawn, probe_of
 from raynas.errors import NotApplicableError
 from raynas.models.roles import Block, Roles
 from raynas.proxies.activations import firing
-from raynas.registry import proxies
+from raynas.proxies.registered import proxies
 
 
 def score(name, probe, **settings):

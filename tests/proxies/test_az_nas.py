@@ -9,12 +9,12 @@ from torch import nn
 from zoo_models import CLASSES, Mixer, drawn, probe_of
 
 from raynas.errors import NotApplicableError
+from raynas.models.families.vit import ViT
 from raynas.models.roles import Block, Roles
-from raynas.models.vit import ViT
 from raynas.proxies.az_nas import _State, _statistics
 from raynas.proxies.probe import Probe
-from raynas.registry import proxies
-from raynas.space import Architecture
+from raynas.proxies.registered import proxies
+from raynas.space.architecture import Architecture
 
 
 def scores(probe, **settings):

@@ -10,10 +10,10 @@ from scored_models import NONE, SEED, TINY, as_vit_probe, assert_unchanged, fing
 from torch import nn
 
 from raynas.errors import ConfigError, NotApplicableError, UnknownNameError
-from raynas.models.as_vit import AsViT
+from raynas.models.families.as_vit import AsViT
 from raynas.proxies import curve
 from raynas.proxies.probe import Probe, Proxy
-from raynas.registry import proxies
+from raynas.proxies.registered import proxies
 
 NAMES = ("length_distortion", "curvature", "gauss_length")
 DEFAULTS = {"points": 10, "radius": 1.0, "endpoint": False, "norms": False}

@@ -9,7 +9,7 @@ from torch import nn
 from zoo_models import CLASSES, Mixer, drawn, probe_of
 
 from raynas.errors import NotApplicableError
-from raynas.registry import proxies
+from raynas.proxies.registered import proxies
 
 
 def score(name, probe):

@@ -9,10 +9,10 @@ from scored_models import NONE, SEED, TINY, as_vit_probe, assert_unchanged, fing
 from torch import nn
 
 from raynas.errors import NotApplicableError
-from raynas.models.as_vit import AsViT
+from raynas.models.families.as_vit import AsViT
 from raynas.proxies import ntk
 from raynas.proxies.probe import Probe
-from raynas.registry import proxies
+from raynas.proxies.registered import proxies
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from zoo_models import CLASSES, Mixer, ReluMlp, drawn, probe_of
 from raynas.errors import NotApplicableError
 from raynas.proxies import saliency
 from raynas.proxies.passes import absolute_gradients, labelled_gradients
-from raynas.registry import proxies
+from raynas.proxies.registered import proxies
 
 
 def score(name, probe, **settings):

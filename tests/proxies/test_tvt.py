@@ -14,19 +14,23 @@ from torch import nn
 from toy_teachers import grids, resized_by_hand, stages
 
 import raynas
-from raynas.data import load_batch, open_dataset
+from raynas.data.batch import load_batch
+from raynas.data.opening import open_dataset
 from raynas.errors import ConfigError, NotApplicableError
-from raynas.evaluator import EvaluationTask, Evaluator
-from raynas.models.build import builder
 from raynas.models.feature_maps import resized_to_larger
 from raynas.models.roles import Block, Roles
+from raynas.models.teachers import FrozenTeacher
 from raynas.proxies.probe import Probe
+from raynas.proxies.registered import proxies
 from raynas.proxies.tvt import attention_distances, attention_map, sum_of_weight_norms, tvt
-from raynas.registry import proxies, spaces
-from raynas.run import Listener
-from raynas.source import read_source
-from raynas.space import Architecture
-from raynas.teachers import FrozenTeacher, read_teacher
+from raynas.scoring.evaluator import Evaluator
+from raynas.scoring.task import EvaluationTask
+from raynas.searching.run import Listener
+from raynas.space.architecture import Architecture
+from raynas.space.build import builder
+from raynas.space.registered import spaces
+from raynas.storage.sources import read_source
+from raynas.training.teachers import read_teacher
 
 VIT = spaces.get("vit")
 SMALL = Architecture({"patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 3, "mlp_ratio": 2})

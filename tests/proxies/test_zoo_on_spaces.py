@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 from torch import nn
 
-from raynas.cost import cost
-from raynas.data import load_batch, open_dataset
-from raynas.evaluator import EvaluationTask, Evaluator
-from raynas.models.build import builder
-from raynas.registry import proxies, spaces
-from raynas.space import Architecture, SearchSpace
+from raynas.data.batch import load_batch
+from raynas.data.opening import open_dataset
+from raynas.proxies.registered import proxies
+from raynas.scoring.evaluator import Evaluator
+from raynas.scoring.task import EvaluationTask
+from raynas.space.architecture import Architecture
+from raynas.space.build import builder
+from raynas.space.cost import cost
+from raynas.space.registered import spaces
+from raynas.space.search_space import SearchSpace
 
 IMG_SIZE = 32
 
@@ -32,7 +36,7 @@ def test_sizes_and_synflow_grow_with_a_block(name: str) -> None:
     space = spaces.get(name)
     assert space.growth is not None
     architecture = space.sample(np.random.default_rng(0))
-    longer = space.growth.deepened(space, architecture, 0)
+    longer = space.growth.deepened(space.fields, architecture, 0)
     for count in ("num_params", "macs"):
         small, large = (cost(space, a, count, img_size=IMG_SIZE, num_classes=10) for a in (architecture, longer))
         assert large > small

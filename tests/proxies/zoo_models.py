@@ -7,7 +7,7 @@ from torch import nn
 
 from raynas.models.roles import Block, Roles
 from raynas.proxies.probe import Probe
-from raynas.space import Architecture
+from raynas.space.architecture import Architecture
 
 NONE = Architecture({})
 CLASSES = 3

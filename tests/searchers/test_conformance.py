@@ -34,10 +34,11 @@ from toy_spaces import (
 )
 
 from raynas.errors import ConfigError
-from raynas.registry import searchers
-from raynas.results import Candidate, Constraint, Evaluation, Objective, Status
 from raynas.searchers.base import Searcher, own_settings
-from raynas.space import Architecture, SearchSpace
+from raynas.searchers.registered import searchers
+from raynas.space.architecture import Architecture
+from raynas.space.results import Candidate, Constraint, Evaluation, Objective, Status
+from raynas.space.search_space import SearchSpace
 
 GROWING = [name for name in searchers if "start" in own_settings(searchers.get(name))]
 every_searcher = pytest.mark.parametrize("name", searchers.names())

@@ -11,13 +11,14 @@ import pytest
 from scipy.stats import rankdata
 from toy_spaces import growing_layers, growing_stages, layers, maximize_score, searched
 
-from raynas.cost import admission
 from raynas.errors import ConfigError, SpaceError
-from raynas.growth import Growth
-from raynas.registry import searchers
-from raynas.results import Candidate, Constraint, Evaluation, Objective, Status
 from raynas.searchers import AutoScaling
-from raynas.space import Architecture, Choice, SearchSpace
+from raynas.searchers.admission import admission
+from raynas.searchers.registered import searchers
+from raynas.space.architecture import Architecture
+from raynas.space.growth import Growth
+from raynas.space.results import Candidate, Constraint, Evaluation, Objective, Status
+from raynas.space.search_space import Choice, SearchSpace
 from searchspaces.as_vit import as_vit, num_params
 
 SEED = "8,2,3|4,1,2|4,1,4|4,1,6|32"
@@ -143,7 +144,7 @@ def test_no_layer_grows_out_of_none() -> None:
     space = growing_layers
     none = Architecture({"activation": "gelu", "depth": 0, "width": 30, "mlp_ratio": []})
     with pytest.raises(SpaceError, match="there is none"):
-        Growth(width="width", unit=3).deepened(space, none, 0)
+        Growth(width="width", unit=3).deepened(space.fields, none, 0)
 
 
 def test_growth_names_fields_of_the_space() -> None:

@@ -16,9 +16,9 @@ from toy_spaces import (
 )
 
 from raynas.errors import ConfigError
-from raynas.registry import searchers
-from raynas.results import Constraint, Evaluation, Objective
 from raynas.searchers import NSGA2, RandomSearch
+from raynas.searchers.registered import searchers
+from raynas.space.results import Constraint, Evaluation, Objective
 
 GAIN_AND_COST = (Objective("score"), Objective("cost", maximize=False))
 

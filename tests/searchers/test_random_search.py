@@ -8,10 +8,10 @@ from scipy.stats import chisquare
 from toy_spaces import grid, layers, maximize_score, single_decision, stages
 
 from raynas.errors import ConfigError
-from raynas.registry import searchers
-from raynas.results import Evaluation, Objective, Status
 from raynas.searchers import RandomSearch
 from raynas.searchers.base import Unseen
+from raynas.searchers.registered import searchers
+from raynas.space.results import Evaluation, Objective, Status
 
 
 def test_it_is_registered() -> None:

@@ -19,10 +19,10 @@ from toy_spaces import (
 )
 
 from raynas.errors import ConfigError
-from raynas.registry import searchers
-from raynas.results import Candidate, Constraint, Evaluation, Status
 from raynas.searchers import RandomSearch, RegularizedEvolution
-from raynas.space import Architecture
+from raynas.searchers.registered import searchers
+from raynas.space.architecture import Architecture
+from raynas.space.results import Candidate, Constraint, Evaluation, Status
 
 
 def distance(one: Architecture, other: Architecture) -> int:

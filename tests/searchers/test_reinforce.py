@@ -20,9 +20,9 @@ from toy_spaces import (
 )
 
 from raynas.errors import ConfigError
-from raynas.registry import searchers
-from raynas.results import Candidate, Constraint, Evaluation, Objective, Status
 from raynas.searchers import Reinforce
+from raynas.searchers.registered import searchers
+from raynas.space.results import Candidate, Constraint, Evaluation, Objective, Status
 
 SCORES = [3.0, 3.5, 1.0, 4.0, 4.0, -2.0, 0.5, 7.0, 6.0, 6.5, 0.0, 2.0] * 3
 

@@ -17,9 +17,9 @@ from toy_spaces import (
 )
 
 from raynas.errors import ConfigError
-from raynas.registry import searchers
-from raynas.results import Objective
 from raynas.searchers import TPE, RandomSearch
+from raynas.searchers.registered import searchers
+from raynas.space.results import Objective
 
 
 def test_it_is_registered() -> None:

@@ -22,16 +22,17 @@ from toy_trainings import StepCounter, largest_difference, plan, trained, weight
 import raynas
 from raynas.cli import main
 from raynas.errors import ConfigError, RaynasError, StoreError
-from raynas.exporting import export
-from raynas.report_training import training_report_data
-from raynas.run_folder import read_description
-from raynas.space import Architecture
-from raynas.teachers import evenly_spaced_pairs, read_teacher
+from raynas.exporting.export import export
+from raynas.models.teachers import evenly_spaced_pairs
+from raynas.report.training import training_report_data
+from raynas.space.architecture import Architecture
+from raynas.storage.run_folder import read_description
 from raynas.training.checkpoints import LAST, checkpoint_folder, read_checkpoint
-from raynas.training.distillation import Distillation, Guidance, logit_loss
 from raynas.training.folder import load_training
-from raynas.training.recipe import Classification
+from raynas.training.objectives.distillation import Distillation, Guidance, logit_loss
+from raynas.training.objectives.recipe import Classification
 from raynas.training.run import execute_training
+from raynas.training.teachers import read_teacher
 
 TAUGHT = {"teacher": "random:resnet8", "logit_weight": 0.3, "temperature": 2.0}
 STUDENT = Architecture({"patch_size": 8, "embed_dim": 24, "depth": 5, "num_heads": 3, "mlp_ratio": 2})

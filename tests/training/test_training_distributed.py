@@ -20,8 +20,9 @@ import torch
 from toy_trainings import StepCounter, largest_difference, plan, trained, weights, with_broken_image
 
 import raynas
-from raynas.cluster import connect
-from raynas.data import normalised, open_dataset
+from raynas.cluster.joining import connect
+from raynas.data.batch import normalised
+from raynas.data.opening import open_dataset
 from raynas.errors import DataError, StoreError, TrainingError
 from raynas.training.checkpoints import LAST, checkpoint_folder, read_checkpoint
 from raynas.training.folder import load_training

@@ -10,10 +10,11 @@ import pytest
 import torch
 from timm.data import Mixup
 
-from raynas.data import open_dataset
+from raynas.data.opening import open_dataset
 from raynas.errors import ConfigError
+from raynas.models.process_state import seed_generators
 from raynas.training.config import AUGMENTATIONS
-from raynas.training.images import eval_loader, eval_transform, pieces, seed_generators, train_loader, train_transform
+from raynas.training.images import eval_loader, eval_transform, pieces, train_loader, train_transform
 
 DIGITS = open_dataset("digits")
 STRONG = dict(AUGMENTATIONS["strong"])
@@ -99,7 +100,7 @@ def test_evaluation_shows_every_image_once(world: int) -> None:
 
 
 def test_evaluation_images_are_those_that_scores_see() -> None:
-    from raynas.data import normalised
+    from raynas.data.batch import normalised
 
     (image, *_), _ = DIGITS.read([5])
     assert torch.allclose(eval_transform(32)(image), torch.from_numpy(normalised(image, 32)), atol=1e-5)

@@ -20,7 +20,8 @@ import torch
 from toy_trainings import SMALL, StepCounter, largest_difference, plan, trained, weights
 
 import raynas
-from raynas.data import normalised, open_dataset
+from raynas.data.batch import normalised
+from raynas.data.opening import open_dataset
 from raynas.errors import StoreError, TrainingError
 from raynas.seeds import seed_from
 from raynas.training.checkpoints import BEST, LAST, checkpoint_folder, read_checkpoint, write_checkpoint
@@ -271,7 +272,7 @@ def test_progress_tells_the_time_left(tmp_path: Path) -> None:
 def test_a_training_that_fails_for_any_reason_ends_with_its_processes(tmp_path: Path) -> None:
     """Python waits at its exit for processes that prepare images, which ignore a signal as long as they are needed."""
     code = (
-        "from toy_trainings import *; import raynas.training.recipe as recipe\n"
+        "from toy_trainings import *; import raynas.training.objectives.recipe as recipe\n"
         "def loss(*arguments): raise RuntimeError('as out of memory')\n"
         "recipe.Classification.loss = loss\n"
         f"execute_training(plan(loader_processes=1), Path({str(tmp_path / 'run')!r}))"

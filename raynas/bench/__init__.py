@@ -1,0 +1,1 @@
+"""Benchmarks of proxies against what architectures reached once they were trained."""

@@ -1,0 +1,156 @@
+"""What is held against the labels of a truth table: proxies, baselines, and combinations of them, one value a row.
+
+Letters: A architectures of the truth table.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import pyarrow as pa
+
+from raynas.bench.config import Combination
+from raynas.bench.truth import DEPTH, WIDTH, Truth
+from raynas.errors import UnknownNameError
+from raynas.registry import normalised
+from raynas.space.cost import COSTS
+from raynas.space.results import Status
+from raynas.storage.points import MISSING, Points
+
+DEPTH_WIDTH = "depth*width"
+
+BASELINES = (*COSTS, DEPTH, WIDTH, DEPTH_WIDTH)
+"""What costs nothing to know. More of it counts as better, whatever a search would want of it."""
+
+NOT_SCORED = "not_scored"
+"""Status of an architecture that the run has not come to."""
+
+
+class Kind(StrEnum):
+    """What a predictor is."""
+
+    PROXY = "proxy"
+    BASELINE = "baseline"
+    COMBINATION = "combination"
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A score of all architectures.
+
+    Args:
+        name: Of the score, or the text of the combination.
+        kind: What it is.
+        higher_is_better: Its direction.
+        values: (A,) raw, NaN where it has none.
+        statuses: (A,).
+        seconds: Of the workers for one architecture, in the mean; None where it took none of its own.
+    """
+
+    name: str
+    kind: Kind
+    higher_is_better: bool
+    values: np.ndarray
+    statuses: tuple[str, ...]
+    seconds: float | None = None
+
+    @property
+    def oriented(self) -> np.ndarray:
+        """(A,), with the sign with which more is better."""
+        return self.values if self.higher_is_better else -self.values
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Architectures by status."""
+        return dict(Counter(self.statuses))
+
+
+def predictors(
+    points: Points,
+    evaluations: pa.Table,
+    truth: Truth,
+    directions: Mapping[str, str],
+    combinations: Sequence[Combination] = (),
+) -> list[Predictor]:
+    """All that a run has scored, the counts that the truth table brings, and what is made of them.
+
+    Args:
+        points: Of the run; architectures that are in the truth table and not here have not been scored yet.
+        evaluations: Its rows, for their seconds.
+        truth: The table.
+        directions: "max" or "min" by score.
+        combinations: Of scores by name.
+    """
+    place = {key: position for position, key in enumerate(points.keys)}
+    at = np.array([place.get(architecture.key, MISSING) for architecture in truth.architectures], np.int64)
+    seconds = seconds_each(evaluations)
+    found: dict[str, Predictor] = {}
+    for name in points.values:
+        is_baseline = name in BASELINES
+        found[name] = Predictor(
+            name,
+            Kind.BASELINE if is_baseline else Kind.PROXY,
+            is_baseline or directions.get(name) != "min",
+            np.where(at == MISSING, np.nan, points.values[name][at]) if len(points) else np.full(len(at), np.nan),
+            tuple(_status(points, name, position) for position in at.tolist()),
+            None if is_baseline else seconds.get(name),
+        )
+    for name, values in _counted(truth).items():
+        ok = tuple([str(Status.OK)] * len(truth))
+        found.setdefault(name, Predictor(name, Kind.BASELINE, True, values, ok))
+    for combination in combinations:
+        found[combination.text] = _combined(combination, found)
+    return list(found.values())
+
+
+def known_names(scores: Sequence[str], truth: Truth) -> list[str]:
+    """Names that a combination can be made of, for a run that computes these scores."""
+    return list(dict.fromkeys([*scores, *_counted(truth)]))
+
+
+def check_combinations(combinations: Sequence[Combination], known: Sequence[str]) -> None:
+    """Refuse combinations of what is not there.
+
+    Raises:
+        UnknownNameError: Naming the part and what there is.
+    """
+    names = {normalised(name) for name in known}
+    for combination in combinations:
+        for part, _ in combination.parts:
+            if normalised(part) not in names:
+                raise UnknownNameError(
+                    f"combination {combination.text!r}: {part!r} is not computed. What is: {', '.join(known)}"
+                )
+
+
+def seconds_each(evaluations: pa.Table) -> dict[str, float]:
+    """Mean seconds of an architecture by score; what took none of its own, such as a second value, is absent."""
+    plain = evaluations.select(["seconds"]).append_column("proxy", evaluations["proxy"].cast(pa.string()))
+    rows = plain.group_by("proxy").aggregate([("seconds", "mean")]).to_pylist()
+    return {row["proxy"]: row["seconds_mean"] for row in rows if row["seconds_mean"]}
+
+
+def _counted(truth: Truth) -> dict[str, np.ndarray]:
+    counts = dict(truth.counts)
+    if DEPTH in counts and WIDTH in counts:
+        counts[DEPTH_WIDTH] = counts[DEPTH] * counts[WIDTH]
+    return counts
+
+
+def _status(points: Points, name: str, position: int) -> str:
+    number = MISSING if position == MISSING else int(points.statuses[name][position])
+    return NOT_SCORED if number == MISSING else points.status_names[number]
+
+
+def _combined(combination: Combination, found: Mapping[str, Predictor]) -> Predictor:
+    by_name = {normalised(name): one for name, one in found.items()}
+    parts = [by_name[normalised(name)] for name, _ in combination.parts]
+    values = combination.values([part.values for part in parts], [part.higher_is_better for part in parts])
+    lacking = str(Status.NOT_APPLICABLE)
+    statuses = tuple(lacking if np.isnan(value) else str(Status.OK) for value in values.tolist())
+    spent = [part.seconds for part in parts if part.seconds is not None]
+    return Predictor(combination.text, Kind.COMBINATION, True, values, statuses, sum(spent) if spent else None)

@@ -1,0 +1,1 @@
+"""Ray itself: joining, resources, code on workers, and what all Tune runs share."""

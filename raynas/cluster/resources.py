@@ -1,0 +1,72 @@
+"""Joining a Ray cluster, or starting Ray on this machine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+
+
+def default_workers(gpus_per_worker: float | None) -> tuple[int, float]:
+    """Workers and GPUs of each on the joined cluster: one worker per GPU, without GPUs one per core up to 2."""
+    import ray
+
+    total = ray.cluster_resources()
+    gpus = total.get("GPU", 0.0)
+    if gpus_per_worker is None:
+        gpus_per_worker = 1.0 if gpus else 0.0
+    if gpus_per_worker:
+        return max(1, fitting(gpus, gpus_per_worker)), gpus_per_worker
+    return max(1, min(2, int(total.get("CPU", 1)))), 0.0
+
+
+def fitting(total: float, each: float) -> int:
+    """How often a share fits into what there is; as often as one likes if it is nothing."""
+    return int(total / each + 1e-9) if each else sys.maxsize
+
+
+def cpus_per_worker(nodes: Iterable[Mapping[str, float]], workers: int, gpus_per_worker: float) -> int:
+    """The most CPUs that each worker can have when all of them are to run at once; at least 1.
+
+    Args:
+        nodes: Resources of each node, such as {"CPU": 8, "GPU": 1}.
+        workers: How many.
+        gpus_per_worker: Of each.
+    """
+    nodes = list(nodes)
+
+    def places(cpus: int) -> int:
+        by_gpu = [fitting(node.get("GPU", 0.0), gpus_per_worker) for node in nodes]
+        return sum(min(fitting(node.get("CPU", 0.0), cpus), most) for node, most in zip(nodes, by_gpu, strict=True))
+
+    largest = int(max((node.get("CPU", 0.0) for node in nodes), default=1.0))
+    return next((cpus for cpus in range(largest, 1, -1) if places(cpus) >= workers), 1)
+
+
+def alive_nodes() -> list[dict[str, float]]:
+    """Resources of each node of the joined cluster."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def placed_groups() -> set[str]:
+    """Ids of the placement groups that have their resources, of whichever job; what they are for may still start."""
+    from ray.util import placement_group_table
+
+    return {name for name, group in placement_group_table().items() if group["state"] == "CREATED"}
+
+
+def why_waiting(which: str, needs: Mapping[str, float]) -> str:
+    """A line on what workers wait for.
+
+    Args:
+        which: They are.
+        needs: Resources of each, such as {"CPU": 1}.
+    """
+    import ray
+
+    free, total = ray.available_resources(), ray.cluster_resources()
+    each = " and ".join(f"{amount:g} {name}" for name, amount in needs.items() if amount)
+    has = ", ".join(f"{total.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in ("CPU", "GPU"))
+    nodes = len(alive_nodes())
+    return f"waiting for {which} with {each} each; the cluster has {nodes} node{'s' * (nodes != 1)} with {has}"

@@ -1,0 +1,217 @@
+"""What all work in Ray Tune trials shares: quiet, restored where it stopped, ended from outside without loss.
+
+Tune keeps its own state in a folder of its own beside the results, and restores from it with pickles: resume only what
+you would run. Import this after `raynas.cluster.joining.connect`, which sets what Ray reads when it is imported.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import psutil
+import ray
+from ray import tune
+
+from raynas.errors import PoolError
+
+FOLDER = "tune"
+"""Of Tune's own state, in the folder of the results."""
+
+_SETTINGS = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # only the old output heeds verbose=0
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the signals are ours
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that is interrupted may have no metric yet
+}
+_MAX_PROCESS_LOSSES = 3
+
+
+class Watch(Protocol):
+    """Follows trials from the driver."""
+
+    def on_step(self, running: Sequence[str]) -> bool:
+        """Called several times a second with the names of the running trials; whether Tune is to end now.
+
+        Trials that run at that moment are stopped and count as unfinished.
+        """
+        ...
+
+    def on_result(self, name: str, result: Mapping[str, Any]) -> None:
+        """A trial has reported."""
+        ...
+
+    def on_lost(self, name: str, is_final: bool) -> None:
+        """A trial has raised, or its process is gone; unless that is final, it is started again."""
+        ...
+
+
+def fit(trainable: type, names: Sequence[str], folder: Path, watch: Watch, **settings: Any) -> None:
+    """Run trials until all have ended, or the watch ends them.
+
+    A trial that raises, or whose process is lost, is tried again after the others, twice at most in a session. A trial
+    is restored where Tune's state in the folder knows it as unfinished or as one that raised; where that state does not
+    serve all the trials asked for, Tune begins anew with these. What a trial has done must be in files of its own, so
+    that either comes to the same.
+
+    Args:
+        trainable: A subclass of `ray.tune.Trainable` that says its resources; its config names the trial as "trial".
+        names: Of the trials that are to run.
+        folder: Of the results.
+        watch: Follows the trials.
+        settings: Of `ray.tune.TuneConfig`.
+
+    Raises:
+        PoolError: The Ray that this process started has ended, as it does when a signal reaches all its processes.
+        KeyboardInterrupt: A signal whose handler raises it.
+    """
+    state = folder.resolve() / FOLDER
+    with _as_we_need_it(), _relayed_to(watch):
+        tuner = _restored(trainable, names, state) or _new(trainable, names, state, settings)
+        try:
+            tuner.fit()
+        except _RayHasEnded:
+            raise PoolError("the Ray that this process started has ended before its trials") from None
+
+
+def trial_resources(own: Mapping[str, float], workers: int, each: Mapping[str, float]) -> tune.PlacementGroupFactory:
+    """Resources of a trial: its own process on this node, where its files are, and its workers on any node.
+
+    Actors that the trial starts take their places in this group.
+
+    Args:
+        own: Of the trial's process, such as {"CPU": 1}; it may be nothing.
+        workers: How many.
+        each: Of each worker.
+    """
+    here = {name: value for name, value in own.items() if value} | {_this_node(): 0.001}
+    bundle = {name: value for name, value in each.items() if value}
+    return tune.PlacementGroupFactory([here, *[bundle] * workers], strategy="PACK")
+
+
+def node_resources() -> dict[str, float]:
+    """What Ray has on this node, whoever uses it now."""
+    own = ray.get_runtime_context().get_node_id()
+    (resources,) = (node["Resources"] for node in ray.nodes() if node["NodeID"] == own)
+    return dict(resources)
+
+
+def _this_node() -> str:
+    return next(name for name in node_resources() if name.startswith("node:") and "__" not in name)
+
+
+def _new(trainable: type, names: Sequence[str], state: Path, settings: Mapping[str, Any]) -> tune.Tuner:
+    shutil.rmtree(state, ignore_errors=True)
+    return tune.Tuner(
+        trainable,
+        param_space={"trial": tune.grid_search(list(names))},
+        tune_config=tune.TuneConfig(trial_name_creator=_name, trial_dirname_creator=_name, **settings),
+        run_config=tune.RunConfig(
+            name=state.name,
+            storage_path=str(state.parent),
+            verbose=0,
+            callbacks=[_Relay()],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            failure_config=tune.FailureConfig(max_failures=_MAX_PROCESS_LOSSES - 1),
+        ),
+    )
+
+
+def _restored(trainable: type, names: Sequence[str], state: Path) -> tune.Tuner | None:
+    """Tune where it stopped; None if it cannot go on with all of these trials from there."""
+    if not tune.Tuner.can_restore(str(state)):
+        return None
+    try:
+        tuner = tune.Tuner.restore(str(state), trainable, resume_unfinished=True, resume_errored=True)
+        found = tuner.get_results()
+    except Exception:  # a state that was cut off by a kill can fail in any way, and is no loss
+        return None
+    unfinished = {Path(result.path).name for result in found if not (result.metrics or {}).get("done")}
+    return tuner if unfinished.issuperset(names) else None
+
+
+def _name(trial: Any) -> str:
+    return str(trial.config["trial"])
+
+
+_watches: list[Watch] = []
+_begun: list[set[str]] = []  # names of the trials that have started in this session
+_daemons: list[list[psutil.Process]] = []
+
+
+class _RayHasEnded(BaseException):
+    """Tune would wait for it, and the process would end then; no Exception, after which Tune would clean up."""
+
+
+class _Relay(tune.Callback):  # type: ignore[misc]
+    """Passes on to the watch of this process: Tune pickles its callbacks, and restores them in another process."""
+
+    def on_step_begin(self, iteration: int, trials: Sequence[Any], **info: Any) -> None:
+        is_over = _watches[-1].on_step([_name(trial) for trial in trials if trial.status == "RUNNING"])
+        if any(not one.is_running() or one.status() == psutil.STATUS_ZOMBIE for one in _daemons[-1]):
+            raise _RayHasEnded
+        if is_over:
+            signal.raise_signal(signal.SIGUSR1)  # for Tune's own handler, which saves its state and ends the trials
+
+    def on_trial_start(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
+        if _name(trial) not in _begun[-1]:
+            _begun[-1].add(_name(trial))
+            trial.run_metadata.num_failures = 0  # those of earlier sessions leave it fewer tries
+
+    def on_trial_result(
+        self, iteration: int, trials: Sequence[Any], trial: Any, result: Mapping[str, Any], **info: Any
+    ) -> None:
+        _watches[-1].on_result(_name(trial), result)
+
+    def on_trial_recover(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
+        _watches[-1].on_lost(_name(trial), is_final=False)
+
+    def on_trial_error(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
+        _watches[-1].on_lost(_name(trial), is_final=True)
+
+
+@contextmanager
+def _relayed_to(watch: Watch) -> Iterator[None]:
+    """Tune takes SIGUSR1 in the main thread, and keeps it."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGUSR1)
+    _watches.append(watch)
+    _begun.append(set())
+    _daemons.append([one for one in psutil.Process().children() if one.name() in ("gcs_server", "raylet")])
+    try:
+        yield
+    finally:
+        _watches.pop()
+        _begun.pop()
+        _daemons.pop()
+        if is_main:
+            signal.signal(signal.SIGUSR1, before)
+
+
+@contextmanager
+def _as_we_need_it() -> Iterator[None]:
+    """Tune prints and logs nothing, and leaves signals and results alone."""
+    before = {name: os.environ.get(name) for name in _SETTINGS}
+    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.air", "ray.train")]
+    levels = [logger.level for logger in loggers]
+    os.environ.update(_SETTINGS)
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,68 @@
+"""What a person sees of finalists in a terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from raynas.console.terminal import print_rows, wide_console
+from raynas.finalists.run import FinalistsListener
+from raynas.space.cost import COSTS
+from raynas.wording import duration
+
+
+class FinalistsConsole(FinalistsListener):
+    """A line whenever an epoch of any training is done, on standard error."""
+
+    def __init__(self) -> None:
+        self._console = wide_console(stderr=True)
+        self._told: tuple[Any, ...] = ()
+        self._started, self._first = 0.0, -1
+
+    def on_start(self, folder: Path, trials: int, epochs: int) -> None:
+        """Say what is trained, and where the results go."""
+        self._started = time.monotonic()
+        self.on_log(f"run folder {folder}, {trials} trainings of up to {epochs} epochs")
+
+    def on_progress(self, trials: Sequence[Mapping[str, Any]]) -> None:
+        """Tell what is new."""
+        ended = sum(trial["status"] in ("completed", "stopped", "failed") for trial in trials)
+        done = sum(trial["epochs_done"] for trial in trials)
+        if self._first < 0:
+            self._first = done
+        best = next((trial for trial in trials if trial["top1"] is not None), None)
+        if best is None or (ended, done) == self._told:
+            return
+        self._told = ended, done
+        # Those that end early leave epochs out.
+        open_trials = [trial for trial in trials if trial["status"] in ("running", "waiting")]
+        left = sum(trial["epochs"] - trial["epochs_done"] for trial in open_trials)
+        passed = time.monotonic() - self._started
+        rest = f", at most {duration(passed / (done - self._first) * left)} left" if done > self._first else ""
+        self.on_log(f"{ended}/{len(trials)} ended, {done} epochs, best top-1 {best['top1']:.2%} ({best['name']}){rest}")
+
+    def on_log(self, line: str) -> None:
+        """Print it."""
+        self._console.print(line, highlight=False, markup=False)
+
+
+def show_finalists(summary: Mapping[str, Any]) -> None:
+    """The trainings by accuracy, on standard output."""
+    print_rows(
+        [
+            {
+                "rank": trial["rank"],
+                "top1": trial["top1"],
+                "epochs": f"{trial['epochs_done']}/{trial['epochs']}",
+                "status": trial["status"],
+                "num_params": trial["num_params"],
+                "macs": trial["macs"],
+                **{name: value for name, value in trial["score"].items() if name not in COSTS},
+                "folder": trial["folder"],
+                "architecture": trial["text"],
+            }
+            for trial in summary["trials"]
+        ]
+    )

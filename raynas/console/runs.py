@@ -1,0 +1,181 @@
+"""What a person sees of a run in a terminal or a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from raynas.console.terminal import print_rows, say, shown_in_table, wide_console
+from raynas.searchers.base import Progress
+from raynas.searching.ranking import Ranking
+from raynas.searching.run import Listener
+from raynas.space.architecture import Architecture
+from raynas.space.cost import COSTS
+from raynas.space.results import Evaluation
+from raynas.space.search_space import SearchSpace
+
+_LINE_EVERY_S = 10.0
+_SHOWN_FAILURES = 4
+_SHOWN_BEST = 5
+_SHOWN_SCORES = 50
+
+
+class ConsoleListener(Listener):
+    """Shows a bar with the time left in a terminal, and a line now and then elsewhere, on standard error.
+
+    Args:
+        command: What is running.
+    """
+
+    def __init__(self, command: str) -> None:
+        self._console = wide_console(stderr=True)
+        self._budget = 0
+        self._progress: Progress | None = None
+        self._last_line: tuple[float, float] | None = None  # when it was printed, and the share that it told
+        self._bar = Bar(
+            TextColumn(command),
+            BarColumn(),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[best]}"),
+            console=self._console,
+            transient=True,
+        )
+        self._shown = self._bar if self._console.is_terminal else nullcontext()
+        self._task = self._bar.add_task(command, total=None, count="", best="starting workers")
+
+    def __enter__(self) -> ConsoleListener:
+        self._shown.__enter__()
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        self._shown.__exit__(*details)
+
+    def on_start(self, folder: Path, budget: int) -> None:
+        """Say where the results go."""
+        self._budget = budget
+        self._bar.update(self._task, total=1.0)
+        self.on_log(f"run folder {folder}")
+
+    def on_progress(self, progress: Progress) -> None:
+        """Show this instead of the share of the budget."""
+        self._progress = progress
+
+    def on_tell(self, evaluation: Evaluation, told: int, ranking: Ranking) -> None:
+        """Move the bar, or print a line if it is time."""
+        count, share = self._progress or (f"{told}/{self._budget}", told / self._budget)
+        best = self._best(ranking) if self._progress is None else ""
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=share, count=count, best=best)
+            return
+        now = time.monotonic()
+        if self._last_line is None:
+            self._last_line = now, share  # starting the workers says nothing of the time left
+        elif now - self._last_line[0] > _LINE_EVERY_S:
+            seconds, gained = now - self._last_line[0], share - self._last_line[1]
+            self._last_line = now, share
+            left = f"about {seconds / gained * (1 - share):.0f} s left" if gained > 0 else ""
+            self._console.print(", ".join(filter(None, [count, left, best])), highlight=False)
+
+    def on_log(self, line: str) -> None:
+        """Print it above the bar."""
+        self._console.print(line, highlight=False, markup=False)
+
+    @staticmethod
+    def _best(ranking: Ranking) -> str:
+        best = ranking.best()
+        if not best:
+            return ""
+        if len(ranking.objectives) > 1:
+            return f"{len(best)} on the front"
+        name = ranking.objectives[0].name
+        return f"best {name} {best[0].scores[name]:.4g}"
+
+
+def show_summary(summary: Mapping[str, Any], *, stderr: bool = False) -> None:
+    """Counts and time."""
+    line = f"{summary['evaluations']} evaluations in {summary['seconds']:.0f} s, {summary['failed']} failed"
+    if summary["reused"]:
+        line += f", {summary['reused']} reused"
+    if summary["status"] == "exhausted":
+        is_growth = summary.get("family") is not None
+        line += "; the last step left nothing to choose" if is_growth else "; the space has no more architectures"
+    wide_console(stderr=stderr).print(line, highlight=False)
+
+
+def show_failures(evaluations: Any) -> None:
+    """Which scores have no value, and why the first of them has none, on standard error."""
+    import pyarrow.compute as pc
+
+    failed = evaluations.filter(pc.field("status") != "ok")
+    groups = failed.group_by(["proxy", "status"], use_threads=False).aggregate([([], "count_all"), ("error", "first")])
+    rows = sorted(groups.to_pylist(), key=lambda row: -row["count_all"])
+    for row in rows[:_SHOWN_FAILURES]:
+        say(f"{row['proxy']}: {row['status']} {row['count_all']} x, such as: {row['error_first']}")
+    if len(rows) > _SHOWN_FAILURES:
+        say(f"and {len(rows) - _SHOWN_FAILURES} more kinds of failure in the report")
+
+
+def show_best(summary: Mapping[str, Any], scores: Sequence[str]) -> None:
+    """The best architectures, and the searcher's own choice if it has one, on standard output."""
+    best = summary["best"]
+    rows = [
+        {**{name: {**entry, **entry["scores"]}.get(name) for name in scores}, "architecture": entry["text"]}
+        for entry in best[:_SHOWN_BEST]
+    ]
+    print_rows(rows)
+    if len(best) > _SHOWN_BEST:
+        wide_console().print(f"and {len(best) - _SHOWN_BEST} more in the report", highlight=False)
+    if chosen := summary.get("recommended"):
+        values = ", ".join(f"{name} {shown_in_table(value)}" for name, value in chosen["scores"].items())
+        reason = f", {chosen['reason']}" if chosen.get("reason") else ""
+        line = f"the searcher's own choice{reason}: {chosen['text']} ({values})"
+        wide_console().print(line, highlight=False, markup=False)
+
+
+def show_scores(table: Any, space: SearchSpace) -> None:
+    """All architectures up to a screenful, on standard output."""
+    hidden = ("architecture_key", "candidate", "architecture")
+    rows = [
+        {
+            **{name: _whole(value) if name in COSTS else value for name, value in row.items() if name not in hidden},
+            "architecture": space.text(Architecture.from_json(row["architecture"])),
+        }
+        for row in table.slice(0, _SHOWN_SCORES).to_pylist()
+    ]
+    print_rows(rows)
+    if len(table) > _SHOWN_SCORES:
+        wide_console().print(f"and {len(table) - _SHOWN_SCORES} more in evaluations/", highlight=False)
+
+
+def show_family(summary: Mapping[str, Any], space: SearchSpace, *, stderr: bool = False) -> None:
+    """The states of a growth, from the start on."""
+    growth = space.growth
+    assert growth is not None
+    names = list(dict.fromkeys(name for state in summary["family"] for name in state["scores"]))
+    rows = []
+    for state in summary["family"]:
+        architecture = Architecture(state["architecture"])
+        rows.append(
+            {
+                "step": state["step"],
+                "change": state["change"],
+                growth.depth: list(growth.depths(architecture)),
+                growth.width: growth.width_of(architecture),
+                **{name: state[name] for name in COSTS},
+                **{name: state["scores"].get(name) for name in names},
+            }
+        )
+    print_rows(rows, stderr=stderr)
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)

@@ -1,0 +1,51 @@
+"""Consoles, lines and tables that all commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+_FILE_WIDTH = 400
+
+
+def wide_console(*, stderr: bool = False) -> Console:
+    """A console that breaks no line where the output goes to a file or another program."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=_FILE_WIDTH)
+
+
+def say(line: str, *, stderr: bool = True) -> None:
+    """A line as it is, on standard error unless another is asked for."""
+    wide_console(stderr=stderr).print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], *, stderr: bool = False) -> None:
+    """A table of dictionaries with equal keys."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in rows[0] if rows else ():
+        # What one copies or searches for stays in one piece.
+        table.add_column(name, overflow="fold", no_wrap=name in ("name", "architecture"))
+    for row in rows:
+        table.add_row(*(escape(shown_in_table(value)) for value in row.values()))
+    wide_console(stderr=stderr).print(table)
+
+
+def shown_in_table(value: Any) -> str:
+    """A value as a cell of a table shows it."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    if isinstance(value, Mapping):
+        return " ".join(f"{name}={item}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(value)

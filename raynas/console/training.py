@@ -1,0 +1,114 @@
+"""What a person sees of a training in a terminal or a log."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from raynas.console.terminal import wide_console
+from raynas.training.plan import TrainingPlan
+from raynas.training.run import TrainingListener
+from raynas.training.task import Progress, Row
+from raynas.wording import duration
+
+_LINE_EVERY_S = 20.0
+
+
+class TrainingConsole(TrainingListener):
+    """A bar with the time left in a terminal, and a line for every epoch, on standard error."""
+
+    def __init__(self) -> None:
+        self._console = wide_console(stderr=True)
+        self._epochs = 0
+        self._last_line = time.monotonic()
+        self._bar = Bar(
+            TextColumn("train"),
+            BarColumn(),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[state]}"),
+            console=self._console,
+            transient=True,
+        )
+        self._shown = self._bar if self._console.is_terminal else nullcontext()
+        self._task = self._bar.add_task("train", total=None, count="", state="starting")
+
+    def __enter__(self) -> TrainingConsole:
+        self._shown.__enter__()
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        self._shown.__exit__(*details)
+
+    def on_start(self, folder: Path, plan: TrainingPlan, history: list[Row]) -> None:
+        """Say what is trained, and where the results go."""
+        config = plan.config
+        self._epochs = config.epochs
+        self.on_log(f"run folder {folder}")
+        self.on_log(
+            f"{plan.space.text(plan.architecture)}: {plan.num_params / 1e6:.2f} M parameters, "
+            f"{plan.macs / 1e6:,.0f} M MACs at {config.img_size} pixels; "
+            f"{len(plan.rows):,} images to train on, {len(plan.val_rows):,} to evaluate on"
+        )
+        full = plan.training_macs(full=True)
+        for epoch, stride, dilation, macs in plan.phases:
+            if stride:
+                share = macs / plan.macs
+                self.on_log(f"from epoch {epoch}: stride {stride}, dilation {dilation}, {share:.1%} of the MACs")
+        if plan.training_macs() != full:
+            self.on_log(f"re-tokenization saves {1 - plan.training_macs() / full:.1%} of the training's MACs")
+
+    def on_progress(self, progress: Progress) -> None:
+        """Move the bar, or print a line if it is time."""
+        done = progress.epoch + progress.step / progress.steps
+        left = "" if math.isnan(progress.left_s) else f"about {duration(progress.left_s)} left"
+        loss = "" if math.isnan(progress.loss) else f"loss {progress.loss:.3f}"
+        state = ", ".join(filter(None, [f"{progress.images_per_s:,.0f} images/s", loss, left]))
+        count = f"epoch {min(progress.epoch + 1, progress.epochs)}/{progress.epochs}"
+        if self._console.is_terminal:
+            self._bar.update(self._task, total=progress.epochs, completed=done, count=count, state=state)
+        elif time.monotonic() - self._last_line > _LINE_EVERY_S and progress.step:
+            self._last_line = time.monotonic()
+            self.on_log(f"{count}, step {progress.step}/{progress.steps}, {state}")
+
+    def on_epoch(self, row: Row) -> None:
+        """A line for the epoch."""
+        self._last_line = time.monotonic()
+        parts = [f"epoch {row['epoch'] + 1}/{self._epochs}", f"loss {row['train_loss']:.3f}"]
+        parts.append(f"validation loss {row['val_loss']:.3f}, top-1 {row['val_top1']:.2%}")
+        if row["ema_val_top1"] is not None:
+            parts.append(f"moving average {row['ema_val_top1']:.2%}")
+        if row["stride"] is not None:
+            parts.append(f"stride {row['stride']}")
+        parts.append(f"{row['images_per_s']:,.0f} images/s, waited for data {row['data_wait_s'] / row['train_s']:.1%}")
+        self.on_log("; ".join(parts))
+
+    def on_log(self, line: str) -> None:
+        """Print it above the bar."""
+        self._console.print(line, highlight=False, markup=False)
+
+
+def show_training(summary: Mapping[str, Any]) -> None:
+    """What came of it, on standard output."""
+    console = wide_console()
+    if summary["top1"] is None:
+        return
+    console.print(
+        f"top-1 {summary['top1']:.2%} after {summary['epochs_done']} epochs (best {summary['best_top1']:.2%} after "
+        f"epoch {summary['best_epoch'] + 1}) on {summary['images']['val']:,} images; "
+        f"{summary['num_params'] / 1e6:.2f} M parameters, {duration(summary['seconds'])}",
+        highlight=False,
+    )
+    if summary["saved"]:
+        console.print(
+            f"re-tokenization saved {summary['saved']:.1%} of the training's MACs: {summary['training_macs']:.3g} in "
+            f"place of {summary['training_macs_full']:.3g}",
+            highlight=False,
+        )

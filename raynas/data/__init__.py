@@ -1,0 +1,1 @@
+"""Images in: one file for each kind of source."""

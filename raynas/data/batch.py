@@ -1,0 +1,66 @@
+"""The batch of images that proxies see, and what tells it from others."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from raynas.data.built_in import RandomImages
+from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD, ImageDataset
+from raynas.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+class Batch(NamedTuple):
+    """Inputs of a score."""
+
+    images: np.ndarray  # float32 (B, 3, S, S)
+    labels: np.ndarray  # int64 (B,)
+
+
+def load_batch(dataset: ImageDataset, *, batch_size: int, img_size: int, seed: int) -> Batch:
+    """Draw rows without replacement and prepare them: bicubic to the image side, ImageNet mean and std.
+
+    Random data are drawn directly: N(0, 1) pixels and uniform labels.
+
+    Returns:
+        images float32 (batch_size, 3, img_size, img_size) and labels int64 (batch_size,).
+
+    Raises:
+        DataError: The data set has fewer rows, or an image cannot be read.
+    """
+    if batch_size < 1 or img_size < 1:
+        raise DataError(
+            f"a batch has at least one image of one pixel, not batch_size={batch_size}, img_size={img_size}"
+        )
+    rng = np.random.default_rng(seed)
+    if isinstance(dataset, RandomImages):
+        pixels = rng.standard_normal((batch_size, 3, img_size, img_size), dtype=np.float32)
+        return Batch(pixels, rng.integers(0, dataset.num_classes, size=batch_size))
+    if batch_size > len(dataset):
+        raise DataError(f"data {dataset.source!r}: a batch of {batch_size} from {len(dataset)} images")
+    images, labels = dataset.read(rng.choice(len(dataset), size=batch_size, replace=False).tolist())
+    return Batch(np.stack([normalised(image, img_size) for image in images]), labels)
+
+
+def normalised(image: Image.Image, img_size: int) -> np.ndarray:
+    """An RGB image as float32 (3, img_size, img_size): squeezed to a square (bicubic), ImageNet mean and std."""
+    from PIL import Image
+
+    pixels = np.asarray(image.resize((img_size, img_size), Image.Resampling.BICUBIC), dtype=np.float32) / 255
+    scaled = (pixels - np.array(IMAGENET_MEAN, np.float32)) / np.array(IMAGENET_STD, np.float32)
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1))
+
+
+def input_hash(images: np.ndarray, labels: np.ndarray) -> str:
+    """32 hexadecimal digits that identify the values, types and shapes of a batch, wherever it came from."""
+    digest = blake2b(digest_size=16)
+    for array in (np.asarray(images), np.asarray(labels)):
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -1,0 +1,86 @@
+"""Images in: the embedded digits, Parquet tables, folders, torchvision sets and noise, as batches of NumPy arrays.
+
+B images, C = 3 channels, S the image side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from raynas.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class ImageDataset(Protocol):
+    """Labelled images by row number."""
+
+    source: str
+    """The text that opened it."""
+    num_classes: int
+    label_names: tuple[str, ...]
+    """In label order; empty if unknown."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: Sequence[int]) -> tuple[list[Image.Image], np.ndarray]:
+        """RGB images and int64 labels of some rows, in the order asked for.
+
+        Raises:
+            DataError: An image cannot be read; the message names its row.
+        """
+        ...
+
+    def labels(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """int64 labels of some rows, without their images where that is possible."""
+        ...
+
+    def hold(self) -> None:
+        """Get ready for single rows in any order.
+
+        Raises:
+            DataError: The memory does not suffice.
+        """
+        ...
+
+
+# -- kinds of data -----------------------------------------------------------------------------------------------------
+class ReadableAsIs:
+    """Images whose single rows are at hand as they are."""
+
+    def hold(self) -> None:
+        """Nothing is to be done."""
+
+
+# -- checks and conversions --------------------------------------------------------------------------------------------
+def checked_rows(dataset: ImageDataset, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Row numbers as int64 (B,).
+
+    Raises:
+        DataError: The data set has no such row.
+    """
+    rows = np.asarray(indices, dtype=np.int64)
+    outside = rows[(rows < 0) | (rows >= len(dataset))]
+    if len(outside):
+        raise DataError(f"data {dataset.source!r}: no row {outside[0]}; rows are 0 to {len(dataset) - 1}")
+    return rows
+
+
+def checked_labels(spec: str, labels: np.ndarray, num_names: int) -> tuple[np.ndarray, int]:
+    """The labels as int64 (B,), and the number of classes; refuses what is no class number."""
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise DataError(f"data {spec!r}: labels are {labels.dtype} of shape {labels.shape}; expected one integer each")
+    high = num_names or np.iinfo(np.int32).max
+    wrong = np.flatnonzero((labels < 0) | (labels >= high))
+    if len(wrong):
+        raise DataError(
+            f"data {spec!r}: label of row {wrong[0]} is {labels[wrong[0]]}; expected an integer from 0 to {high - 1}"
+        )
+    return labels.astype(np.int64), num_names or int(labels.max()) + 1

@@ -1,0 +1,299 @@
+"""A found model as a folder that needs no raynas: plain code, weights, settings, and ONNX where asked for."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import platform
+import shutil
+import tempfile
+import textwrap
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import nn
+
+from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
+from raynas.errors import ConfigError, RaynasError, StoreError
+from raynas.exporting.text import TIMM_MODEL, model_text, readme_text
+from raynas.models.plain_code import PlainCode
+from raynas.space.build import build
+from raynas.space.cost import cost
+from raynas.space.search_space import SearchSpace
+from raynas.space.tokens import Phase, phase_macs
+from raynas.storage.sources import Source, read_source
+from raynas.training.folder import counted_top1, load_training
+from raynas.version import __version__
+
+TOLERANCE = 1e-5
+OPSET = 20
+
+_ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A model to export, and what is known of it."""
+
+    model: nn.Module
+    img_size: int
+    num_classes: int
+    weights: dict[str, Any]
+    phase: Phase | None = None
+    top1: float | None = None
+    class_names: list[str] | None = None
+
+
+def export(
+    source: str | Path | Mapping[str, Any],
+    out: str | Path | None = None,
+    *,
+    checkpoint: str | None = None,
+    onnx: bool = False,
+    pick: Sequence[str] = (),
+    space: str | SearchSpace | None = None,
+    img_size: int | None = None,
+    num_classes: int | None = None,
+    untrained: bool = False,
+    seed: int = 0,
+) -> Path:
+    """Write a folder from which a model runs without raynas.
+
+    It holds `model.py` (the network as one plain file), `model.safetensors`, `config.json`, `timm_model.py` (registers
+    the model with timm when it is imported), `README.md` and, where asked for, `model.onnx`. The folder is loaded and
+    its outputs are compared with the model's before it gets its name.
+
+    Args:
+        source: A training folder, or one of finalists, of which the most accurate is taken; or, for a model with fresh
+            weights, whatever `raynas.storage.sources.read_source` reads, or an architecture as a mapping.
+        out: The folder; it must not exist, or be empty. Default: runs/<space>-export-<date>-<time>.
+        checkpoint: "last", which is the default, or "best", of a training; the moving average where there is one.
+        onnx: Write `model.onnx` too, for any number of images.
+        pick: Constraints that choose among the architectures of a run, such as num_params<=30e6.
+        space: Of the architecture, where several spaces can read it, or a space that is not registered.
+        img_size, num_classes: Of a model with fresh weights; default: those of its run, else 224 and 1000.
+        untrained: Export fresh weights.
+        seed: Of fresh weights.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigError: The source has no trained weights; settings that do not go together; packages for ONNX are missing.
+        StoreError: The folder is not empty or cannot be written; the checkpoint is missing or of another architecture.
+        RaynasError: The exported model does not give the outputs of the model.
+    """
+    text = json.dumps(dict(source)) if isinstance(source, Mapping) else str(source)
+    read = read_source(text, space=space, pick=pick)
+    if onnx:
+        _check_onnx()
+    folder = Path(out) if out is not None else Path("runs") / f"{read.space.name}-export-{datetime.now():%Y%m%d-%H%M%S}"
+    _check_folder(folder)
+    if untrained:
+        if checkpoint is not None:
+            raise ConfigError(f"checkpoint {checkpoint!r} and untrained exclude each other: fresh weights are in none")
+        found = _fresh(read, img_size or read.img_size or 224, num_classes or read.num_classes or 1000, seed)
+    else:
+        found = _trained(read, checkpoint or "last", img_size, num_classes)
+    if not hasattr(found.model, "plain_code"):
+        raise ConfigError(
+            f"models of the space {read.space.name!r} cannot be exported as plain code: "
+            f"{type(found.model).__name__} has no method plain_code"
+        )
+    code: PlainCode = found.model.plain_code()  # type: ignore[operator]
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as made:
+            written = Path(made) / "export"
+            written.mkdir()
+            _write(written, read, found, code, onnx=onnx)
+            _check_outputs(written, found, onnx=onnx)
+            if folder.exists():
+                folder.rmdir()
+            shutil.move(written, folder)
+    except (OSError, SafetensorError) as error:
+        raise StoreError(f"cannot write {folder}: {getattr(error, 'strerror', None) or error}") from error
+    return folder
+
+
+# -- what is exported --------------------------------------------------------------------------------------------------
+
+
+def _fresh(source: Source, img_size: int, num_classes: int, seed: int) -> _Found:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build(
+            source.space, source.architecture, img_size=img_size, num_classes=num_classes, **source.space.training
+        )
+    return _Found(model.eval(), img_size, num_classes, {"trained": False, "seed": seed})
+
+
+def _trained(source: Source, checkpoint: str, img_size: int | None, num_classes: int | None) -> _Found:
+    """The model of a training folder, with its weights, tokenized as they were trained last."""
+    if source.kind != "training" or source.folder is None:
+        raise ConfigError(
+            "there are no trained weights in this source; export the folder of a training or of finalists, "
+            "or fresh weights with --untrained"
+        )
+    training = load_training(source.folder)
+    about = training.description["model"]
+    for name, value in (("img_size", img_size), ("num_classes", num_classes)):
+        if value not in (None, about[name]):
+            raise ConfigError(f"{name} is {value}, but the trained model has {about[name]}")
+    model, state, phase = training.loaded(checkpoint, space=source.space)
+    is_average = state.get("ema") is not None
+    last = state["history"][-1] if state["history"] and not state["step"] else None
+    return _Found(
+        model,
+        img_size=about["img_size"],
+        num_classes=about["num_classes"],
+        weights={"trained": True, "checkpoint": checkpoint, "epochs": state["epoch"], "moving_average": is_average},
+        phase=phase,
+        top1=last and counted_top1(last),
+        class_names=list(about.get("label_names") or []) or None,
+    )
+
+
+# -- the folder --------------------------------------------------------------------------------------------------------
+
+
+def _write(folder: Path, source: Source, found: _Found, code: PlainCode, *, onnx: bool) -> None:
+    config = _config(source, found, code, onnx=onnx)
+    size = found.img_size
+    first = f"{config['name']}: {config['text']} of the space {config['space']}, exported by raynas {__version__}."
+    title = (
+        f"{textwrap.fill(first, 117, break_long_words=False, break_on_hyphens=False)}\n\n"
+        f"{config['num_params']:,} parameters; {config['macs']:,} multiply-adds for an image of {size} x {size} pixels."
+    )
+    constants = {"MEAN": IMAGENET_MEAN, "STD": IMAGENET_STD}
+    (folder / "model.py").write_text(model_text(code, title, constants))
+    (folder / "timm_model.py").write_text(TIMM_MODEL)
+    (folder / "README.md").write_text(readme_text(config, code.packages))
+    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in config.items())
+    (folder / "config.json").write_text(f"{{\n{lines}\n}}\n")
+    weights = {name: value.contiguous() for name, value in found.model.state_dict().items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    shutil.copymode(folder / "config.json", folder / "model.safetensors")  # safetensors writes for its owner only
+    if onnx:
+        _write_onnx(found, folder / "model.onnx")
+
+
+def _config(source: Source, found: _Found, code: PlainCode, *, onnx: bool) -> dict[str, Any]:
+    size = {"img_size": found.img_size, "num_classes": found.num_classes}
+    architecture, space = source.architecture, source.space
+    if found.phase is None:
+        macs = cost(space, architecture, "macs", **size)
+    else:
+        (macs,) = phase_macs(space, architecture, [found.phase], **size)
+    return {
+        "name": _name(source),
+        "space": space.name,
+        "architecture": {name: architecture[name] for name in architecture},
+        "text": space.text(architecture),
+        **size,
+        "class_names": found.class_names,
+        "mean": IMAGENET_MEAN,
+        "std": IMAGENET_STD,
+        "interpolation": "bicubic",
+        "num_params": cost(space, architecture, "num_params", **size),
+        "macs": macs,
+        "tokens": None if found.phase is None else {"stride": found.phase.stride, "dilation": found.phase.dilation},
+        "top1": found.top1,
+        "weights": found.weights,
+        "dtype": "float32",
+        "first_conv": code.first_conv,
+        "classifier": code.classifier,
+        "onnx": {"opset": OPSET, "input": "images", "output": "logits"} if onnx else None,
+        "versions": {
+            "python": platform.python_version(),
+            "raynas": __version__,
+            **{name: version(name) for name in (*code.packages, "safetensors", *(_ONNX_PACKAGES if onnx else ()))},
+        },
+    }
+
+
+def _name(source: Source) -> str:
+    """For timm: the space and the published name, or the start of the architecture's key."""
+    space, architecture = source.space, source.architecture
+    known = [name for name, named in space.named.items() if named == architecture]
+    name = known[0] if known else architecture.key[:8]
+    full = name if name.startswith(space.name) else f"{space.name}_{name}"
+    return "raynas_" + "".join(c if c.isalnum() else "_" for c in full.lower())
+
+
+def _write_onnx(found: _Found, path: Path) -> None:
+    """ONNX by torch's exporter, its first dimension free."""
+    images = torch.zeros(2, 3, found.img_size, found.img_size)
+    batch = torch.export.Dim("batch", min=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own, of which a user can mend none
+        torch.onnx.export(
+            found.model,
+            (images,),
+            path,
+            dynamo=True,
+            external_data=False,
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=({0: batch},),
+            verbose=False,
+        )
+
+
+# -- checks ------------------------------------------------------------------------------------------------------------
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.is_file():
+        raise StoreError(f"{folder} is a file; an export is a folder")
+    if folder.is_dir() and (there := sorted(path.name for path in folder.iterdir())):
+        raise StoreError(f"{folder} is not empty: {', '.join(there[:5])}; name another folder with --out")
+
+
+def _check_onnx() -> None:
+    missing = [name for name in _ONNX_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"ONNX needs the packages {', '.join(missing)}: pip install 'raynas[onnx]'")
+
+
+def _check_outputs(folder: Path, found: _Found, *, onnx: bool) -> None:
+    """Load what was written, and compare.
+
+    Raises:
+        RaynasError: Outputs differ by more than 1e-5 of the largest, or of 1 if that is smaller.
+    """
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(3, 3, found.img_size, found.img_size, generator=generator)
+    with torch.no_grad():
+        expected = found.model(images)
+        outputs = {"model.py": load_exported(folder)(images)}
+    if onnx:
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+        outputs["model.onnx"] = torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
+    for name, output in outputs.items():
+        allowed = TOLERANCE * max(1.0, float(expected.abs().max()))
+        difference = float((output - expected).abs().max())
+        if not difference <= allowed:
+            raise RaynasError(f"outputs of the exported {name} differ by {difference:.2g}; {allowed:.2g} is allowed")
+
+
+def load_exported(folder: Path) -> nn.Module:
+    """The network of an exported folder with its weights, in eval mode."""
+    path = folder / "model.py"
+    module = ModuleType("exported_model")  # not imported, which would leave compiled code in the folder
+    module.__file__ = str(path)
+    exec(compile(path.read_text(), path, "exec"), vars(module))
+    model: nn.Module = module.load()
+    return model

@@ -1,0 +1,1 @@
+"""The best of a search trained against each other as Ray Tune trials."""

@@ -1,0 +1,133 @@
+"""A training as one Ray Tune trial, of which one step is an epoch: the trial's side."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, Queue
+from time import sleep
+from typing import Any
+
+from ray import tune
+
+from raynas.errors import TrainingError
+from raynas.finalists.folder import STOP_FILE
+from raynas.storage.files import wait_for_predecessor
+from raynas.training.folder import counted_top1
+from raynas.training.plan import TrainingPlan
+from raynas.training.run import TrainingListener, execute_training
+from raynas.training.task import Row
+
+_LOOK_S = 0.5
+_JOIN_S = 60.0
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What all trials are given.
+
+    Args:
+        folder: In which every training has its own, absolute.
+        plans: By name.
+        unfinished: Names of those that are to go on; Tune's state may lag behind what had ended.
+        has_gpu: Whether each trial has a GPU, or a share of one.
+    """
+
+    folder: Path
+    plans: Mapping[str, TrainingPlan]
+    unfinished: frozenset[str]
+    has_gpu: bool
+
+
+class TrainingTrial(tune.Trainable):  # type: ignore[misc]
+    """Trains in a thread of its own, and hands its epochs over one by one, so that Tune can stop it between them.
+
+    Epochs that its folder holds already, from before the trial was restored, are handed over at once. A failure is
+    handed over too, as a result, and then raised: so Tune tries the trial again, after the others and when it resumes.
+    """
+
+    def setup(self, config: dict[str, Any], job: TrainingJob) -> None:
+        """Get ready for the training that the config names."""
+        if not job.has_gpu:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves GPUs visible to those who ask for none
+        self._has_ended = config["trial"] not in job.unfinished
+        self._plan, self._folder = job.plans[config["trial"]], job.folder / config["trial"]
+        self._stop_file = job.folder / STOP_FILE
+        self._rows: Queue[Row | BaseException | None] = Queue()
+        self._is_over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failure: str | None = None
+
+    def step(self) -> dict[str, Any]:
+        """The next epoch.
+
+        Raises:
+            TrainingError: The training failed, as the step before has said.
+        """
+        if self._failure is not None:
+            raise TrainingError(self._failure)
+        if self._has_ended:
+            return {"status": "stopped", "done": True}
+        if self._thread is None and not self._is_stopped():
+            self._thread = threading.Thread(target=self._train, daemon=True)
+            self._thread.start()
+        row = self._next()
+        if row is None:
+            sleep(_LOOK_S)  # Tune asks again at once
+            return {"status": "interrupted"}
+        if isinstance(row, BaseException):
+            self._failure = f"{type(row).__name__}: {' '.join(str(row).split())}"
+            return {"status": "failed", "error": self._failure}
+        done = row["epoch"] + 1
+        is_last = done == self._plan.config.epochs
+        if is_last and self._thread is not None:
+            self._thread.join(_JOIN_S)  # for its summary
+        return {
+            "status": "completed" if is_last else "running",
+            "epochs_done": done,
+            "top1": counted_top1(row),
+            "done": is_last,
+        }
+
+    def cleanup(self) -> None:
+        """Stop the training with a checkpoint."""
+        self._is_over.set()
+        if self._thread is not None:
+            self._thread.join(_JOIN_S)
+
+    def _next(self) -> Row | BaseException | None:
+        """The next row, what the training ended with, or None if it was stopped."""
+        while self._thread is not None:
+            try:
+                return self._rows.get(timeout=_LOOK_S)
+            except Empty:
+                if not self._thread.is_alive() and self._rows.empty():
+                    return None
+        return None
+
+    def _is_stopped(self) -> bool:
+        return self._is_over.is_set() or self._stop_file.exists()
+
+    def _train(self) -> None:
+        try:
+            wait_for_predecessor(self._folder)
+            execute_training(
+                self._plan, self._folder, resume=True, listener=_Relay(self._rows), is_stopped=self._is_stopped
+            )
+        except BaseException as error:  # whatever it is, the other trainings go on
+            self._rows.put(error)
+
+
+class _Relay(TrainingListener):
+    def __init__(self, rows: Queue[Row | BaseException | None]) -> None:
+        self._rows = rows
+
+    def on_start(self, folder: Path, plan: TrainingPlan, history: list[Row]) -> None:
+        for row in history:
+            self._rows.put(row)
+
+    def on_epoch(self, row: Row) -> None:
+        self._rows.put(row)

@@ -1,0 +1,50 @@
+"""SIGINT and SIGTERM: collected for loops to look at, and the error that ends an interrupted run."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+from raynas.errors import RaynasError
+
+
+class Interrupted(RaynasError):
+    """A signal ended the run; what was done is stored.
+
+    Args:
+        signum: The signal.
+        folder: The run folder, which can be resumed.
+    """
+
+    def __init__(self, signum: int, folder: Path) -> None:
+        super().__init__(f"interrupted by {signal.Signals(signum).name}; what is done is stored in {folder}")
+        self.signum = signum
+        self.folder = folder
+
+
+class StopSignals:
+    """Collects SIGINT and SIGTERM for the loop to look at; a second one interrupts at once."""
+
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        self._before: dict[int, Any] = {}
+
+    def install(self) -> None:
+        """Take over the signals; again where Ray has taken them in between."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            before = signal.signal(signum, self._receive)
+            self._before.setdefault(signum, before)
+
+    def restore(self) -> None:
+        """Give the signals back."""
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    def _receive(self, signum: int, frame: object) -> None:
+        if self.received:
+            raise KeyboardInterrupt
+        self.received.append(signum)

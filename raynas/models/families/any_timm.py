@@ -1,0 +1,69 @@
+"""Any model of timm, for the space `timm`; it comes in through an entry point, since timm takes seconds to import."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import timm
+from torch import nn
+
+from raynas.models.plain_code import PlainCode
+from raynas.space.architecture import Architecture
+
+_PLAIN = '''"""A model of timm."""
+
+from timm import create_model
+'''
+
+
+def any_timm(
+    architecture: Architecture,
+    *,
+    img_size: int = 224,
+    num_classes: int = 1000,
+    drop_path_rate: float = 0.0,
+    fused_attn: bool = False,
+) -> nn.Module:
+    """The model of a name, with weights drawn from torch's generator.
+
+    Args:
+        architecture: name.
+        img_size: Side of the images in pixels; taken by models that need to know it.
+        num_classes: Outputs of the head.
+        drop_path_rate: Stochastic depth, for models that have it.
+        fused_attn: Use torch's fused attention, which is faster but not differentiable in forward mode.
+    """
+    settings: dict[str, Any] = {"num_classes": num_classes, "img_size": img_size, "drop_path_rate": drop_path_rate}
+    model, taken = _created(str(architecture["name"]), settings)
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = fused_attn  # type: ignore[assignment]
+    first_conv = (getattr(model, "default_cfg", None) or {}).get("first_conv")
+    plain = PlainCode(
+        source=_PLAIN,
+        network="create_model",
+        settings={"model_name": architecture["name"], **taken},
+        packages=("torch", "timm"),
+        first_conv=first_conv if isinstance(first_conv, str) else None,
+        classifier=_classifier(model),
+    )
+    model.plain_code = lambda: plain  # type: ignore[assignment]
+    return model
+
+
+def _created(name: str, settings: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+    """The model with those settings that its class takes."""
+    optional = [("img_size", "drop_path_rate"), ("drop_path_rate",), ("img_size",), ()]
+    for names in optional:
+        taken = {"num_classes": settings["num_classes"], **{key: settings[key] for key in names}}
+        try:
+            return timm.create_model(name, **taken), taken
+        except TypeError as error:
+            if names == () or "unexpected keyword" not in str(error):
+                raise
+    raise AssertionError
+
+
+def _classifier(model: nn.Module) -> str | None:
+    found = (getattr(model, "default_cfg", None) or {}).get("classifier")
+    return found if isinstance(found, str) else None

@@ -1,0 +1,112 @@
+"""AutoFormer networks in their two builds; the network itself is in `autoformer_network`."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, ClassVar
+
+import torch
+
+from raynas.errors import ConfigError
+from raynas.models.families import autoformer_network
+from raynas.models.families.autoformer_network import PATCH_SIZE, AutoFormerNetwork, Block
+from raynas.models.plain_code import PlainCode
+from raynas.models.roles import Roles, block_roles, linear_layers
+from raynas.models.skeletons import copied_on_meta
+from raynas.models.weights import Init, init_table
+from raynas.space.architecture import Architecture
+from raynas.space.registered import models
+
+_FIELDS = ("embed_dim", "depth", "mlp_ratio", "num_heads")
+
+
+@models.register("autoformer")
+class AutoFormer(AutoFormerNetwork):
+    """The network of an architecture of the AutoFormer spaces, as its authors build it.
+
+    Heads are 64 wide whatever the width of the network, and attention knows the relative position of patches.
+
+    Args:
+        architecture: embed_dim, depth, and mlp_ratio and num_heads of each block.
+        img_size: Side of the images in pixels, divisible by 16.
+        num_classes: Outputs of the head.
+        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
+        fused_attn: Use torch's fused attention, which is faster but not differentiable in forward mode.
+        device, dtype: Of the parameters. On the meta device they get no values.
+
+    Raises:
+        ConfigError: img_size is not divisible by 16.
+    """
+
+    make_block = staticmethod(copied_on_meta(Block))
+
+    _BUILD: ClassVar[dict[str, Any]] = {"head_dim": 64, "rel_pos": True, "norm_eps": 1e-5}
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        *,
+        img_size: int = 224,
+        num_classes: int = 1000,
+        drop_path_rate: float = 0.0,
+        fused_attn: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        if img_size < PATCH_SIZE or img_size % PATCH_SIZE:
+            raise ConfigError(f"autoformer: img_size is {img_size}; it must be a positive multiple of {PATCH_SIZE}")
+        fields: dict[str, Any] = dict(architecture)
+        settings: dict[str, Any] = {
+            **{name: fields[name] for name in _FIELDS},
+            **self._BUILD,
+            "img_size": img_size,
+            "num_classes": num_classes,
+            "fused_attn": fused_attn,
+        }
+        super().__init__(**settings, drop_path_rate=drop_path_rate, device=device, dtype=dtype)
+        self._plain_settings = settings
+
+    def init_table(self) -> dict[str, Init]:
+        """The distribution from which each parameter is drawn, by name."""
+        return init_table(self.initial_distributions())
+
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that optimizers do not shrink, beside biases and norms, which timm finds by itself."""
+        tables = {name for name, _ in self.named_parameters() if ".rel_pos." in name}
+        return {"cls_token", "pos_embed", *tables}
+
+    def roles(self) -> Roles:
+        """Its parts by role."""
+        blocks: list[Any] = list(self.blocks)
+        return Roles(
+            attention=linear_layers(block.attn for block in blocks),
+            mlp=linear_layers(block.mlp for block in blocks),
+            head=(self.head,),
+            final_norms=(self.norm,),
+            blocks=tuple(block_roles(block, prefix_tokens=1) for block in blocks),
+        )
+
+    def pooled_features(self, images: torch.Tensor) -> torch.Tensor:
+        """Mean over the tokens of patches, before the final norm: (B, 3, img_size, img_size) to (B, C)."""
+        return self._tokens(images)[:, 1:].mean(1)
+
+    def plain_code(self) -> PlainCode:
+        """The network's own file, with the numbers of this one."""
+        return PlainCode(
+            source=inspect.getsource(autoformer_network),
+            network=AutoFormerNetwork.__name__,
+            settings=self._plain_settings,
+            first_conv="patch_embed",
+            classifier="head",
+        )
+
+
+@models.register("autoformer-plain")
+class AutoFormerPlain(AutoFormer):
+    """The network of an architecture as the tiny-data benchmark builds it (ViT-Bench-101, arXiv 2312.09059).
+
+    A head has the network's width over the block's heads, and attention knows no positions: so heads change neither the
+    number of parameters nor the multiply-adds.
+    """
+
+    _BUILD: ClassVar[dict[str, Any]] = {"head_dim": None, "rel_pos": False, "norm_eps": 1e-6}

@@ -1,0 +1,59 @@
+"""The network for an architecture of the space `resnet`; the network itself is in `resnet_network`."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+
+from raynas.models.families import resnet_network
+from raynas.models.families.resnet_network import ResNetNetwork
+from raynas.models.plain_code import PlainCode
+from raynas.models.roles import Block, Roles
+from raynas.space.architecture import Architecture
+from raynas.space.registered import models
+
+
+@models.register("resnet")
+class ResNet(ResNetNetwork):
+    """The ResNet of an architecture of the space `resnet`.
+
+    Args:
+        architecture: depth (6 n + 2 layers), width of stage 1.
+        img_size: Taken for the sake of uniformity; images of any side can be classified.
+        num_classes: Outputs of the head.
+        device, dtype: Of the parameters. On the meta device they get no values.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        *,
+        img_size: int = 32,
+        num_classes: int = 10,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        fields: dict[str, Any] = {**architecture, "num_classes": num_classes}
+        super().__init__(**fields, device=device, dtype=dtype)
+        self._plain_settings = fields
+
+    def roles(self) -> Roles:
+        """Its head, and its three stages as blocks."""
+        blocks = tuple(Block(stage, channels_first=True) for stage in self.stages)
+        return Roles(head=(self.fc,), blocks=blocks)
+
+    def pooled_features(self, images: torch.Tensor) -> torch.Tensor:
+        """Mean over the pixels of stage 3: (B, 3, img_size, img_size) to (B, C)."""
+        return self.features(images)
+
+    def plain_code(self) -> PlainCode:
+        """The network's own file, with the numbers of this one."""
+        return PlainCode(
+            source=inspect.getsource(resnet_network),
+            network=ResNetNetwork.__name__,
+            settings=self._plain_settings,
+            first_conv="conv1",
+            classifier="fc",
+        )

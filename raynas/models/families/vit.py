@@ -1,0 +1,99 @@
+"""The plain vision transformer (Dosovitskiy 2020, arXiv 2010.11929), as timm has it, for the space `vit`.
+
+It comes in through an entry point and not through `raynas.models.families`, since timm takes seconds to import.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+
+from raynas.errors import ConfigError
+from raynas.models.plain_code import PlainCode
+from raynas.models.weights import Constant, Init, Normal, Uniform
+from raynas.space.architecture import Architecture
+
+_PLAIN = '''"""The plain vision transformer (Dosovitskiy 2020, arXiv 2010.11929), as timm has it."""
+
+from timm.models.vision_transformer import VisionTransformer
+'''
+
+
+class ViT(VisionTransformer):  # type: ignore[misc]
+    """timm's VisionTransformer for an architecture of the space `vit`; logits come from the class token.
+
+    Args:
+        architecture: patch_size, embed_dim, depth, num_heads, mlp_ratio.
+        img_size: Side of the images in pixels, divisible by the patch size.
+        num_classes: Outputs of the head.
+        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
+        fused_attn: Use torch's fused attention, which is faster but not differentiable in forward mode.
+        device: Of the parameters. On the meta device they get no values.
+
+    Raises:
+        ConfigError: The patches do not tile the image.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        *,
+        img_size: int = 224,
+        num_classes: int = 1000,
+        drop_path_rate: float = 0.0,
+        fused_attn: bool = False,
+        device: torch.device | str | None = None,
+    ) -> None:
+        fields: dict[str, Any] = dict(architecture)
+        if img_size < 1 or img_size % fields["patch_size"]:
+            raise ConfigError(
+                f"vit: img_size is {img_size}; it must be a multiple of patch_size {fields['patch_size']}"
+            )
+        with nullcontext() if device is None else torch.device(device):
+            super().__init__(img_size=img_size, num_classes=num_classes, drop_path_rate=drop_path_rate, **fields)
+        self._plain_settings = {**fields, "img_size": img_size, "num_classes": num_classes}
+        for block in self.blocks:
+            block.attn.fused_attn = fused_attn
+
+    def init_table(self) -> dict[str, Init]:
+        """The distribution from which timm draws each parameter, by name.
+
+        Its truncated normal of std 0.02 is cut at plus and minus 2, a hundred deviations out: a plain normal.
+        """
+        bound = 1 / math.sqrt(self.patch_embed.proj.weight[0].numel())
+        table: dict[str, Init] = {}
+        for name, parameter in self.named_parameters():
+            if name.startswith("patch_embed.proj"):
+                table[name] = Uniform(bound)
+            elif name == "cls_token":
+                table[name] = Normal(1e-6)
+            elif name.endswith("bias"):
+                table[name] = Constant(0.0)
+            elif parameter.ndim == 1:  # the scale of a LayerNorm
+                table[name] = Constant(1.0)
+            else:
+                table[name] = Normal(0.02)
+        return table
+
+    def pooled_features(self, images: torch.Tensor) -> torch.Tensor:
+        """Mean over all tokens, the class token's among them, before the final norm.
+
+        (B, 3, img_size, img_size) to (B, embed_dim).
+        """
+        x: torch.Tensor = self.blocks(self._pos_embed(self.patch_embed(images)))
+        return x.mean(1)
+
+    def plain_code(self) -> PlainCode:
+        """A call of timm's VisionTransformer."""
+        return PlainCode(
+            source=_PLAIN,
+            network=VisionTransformer.__name__,
+            settings=self._plain_settings,
+            packages=("torch", "timm"),
+            first_conv="patch_embed.proj",
+            classifier="head",
+        )

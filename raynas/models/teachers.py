@@ -1,0 +1,139 @@
+"""Teachers as values and at work, and which of their stages guide which blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
+from raynas.errors import ConfigError
+from raynas.models.feature_maps import resized, with_feature_maps
+from raynas.models.roles import roles_of
+
+Pair = tuple[int, int]
+"""A block of the student and a stage of the teacher, both counted from 0."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A network with its weights, in values.
+
+    Args:
+        name: What it is, without paths: resnet20, timm:resnet18, random:resnet20.
+        make: Builds it, without these weights.
+        weights: By name, its buffers among them.
+        img_size: Side of the images that it is shown.
+        num_classes: Its outputs.
+        mean, std: By which its images are normalised, of each channel.
+        is_random: It was never trained.
+        top1: Accuracy after its training; None if unknown.
+    """
+
+    name: str
+    make: Callable[[], nn.Module]
+    weights: Mapping[str, np.ndarray]
+    img_size: int
+    num_classes: int
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    is_random: bool = False
+    top1: float | None = None
+
+    @cached_property
+    def hash(self) -> str:
+        """16 hexadecimal digits that change with all that changes what it says of an image."""
+        digest = blake2b(repr((self.name, self.img_size, self.mean, self.std)).encode(), digest_size=8)
+        for name in sorted(self.weights):
+            digest.update(name.encode() + np.ascontiguousarray(self.weights[name]).tobytes())
+        return digest.hexdigest()
+
+    @property
+    def label(self) -> str:
+        """For tables and keys: its name and its hash."""
+        return f"{self.name} {self.hash}"
+
+    def described(self) -> dict[str, Any]:
+        """For run.yaml."""
+        names = ("name", "hash", "img_size", "num_classes", "is_random", "top1")
+        return {name: getattr(self, name) for name in names}
+
+
+class FrozenTeacher:
+    """A teacher at work: in eval mode, without gradients.
+
+    Args:
+        teacher: In values.
+        device, dtype: Of its weights.
+    """
+
+    def __init__(self, teacher: Teacher, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        # Copied, since what comes out of an object store is read-only.
+        weights = {name: torch.tensor(value) for name, value in teacher.weights.items()}
+        with torch.random.fork_rng(devices=[]):
+            model = teacher.make()
+        model.load_state_dict(weights)
+        self.model = model.to(device, dtype).eval().requires_grad_(False)
+        self._blocks = roles_of(self.model).blocks
+        self._size = teacher.img_size, teacher.img_size
+        scale, shift = _renormalisation(teacher)
+        self._scale, self._shift = (values.to(device, dtype)[:, None, None] for values in (scale, shift))
+        self._is_usual = (teacher.mean, teacher.std) == (IMAGENET_MEAN, IMAGENET_STD)
+
+    @property
+    def num_stages(self) -> int:
+        """Whose feature maps it has."""
+        return len(self._blocks)
+
+    @torch.no_grad()
+    def __call__(self, images: torch.Tensor, stages: Sequence[int] = ()) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Logits (B, num_classes), and the feature maps (B, C, h, w) of some stages.
+
+        Args:
+            images: (B, 3, S, S) of any side, normalised by the mean and std of ImageNet.
+            stages: From 0, in any order; -1 is the last.
+        """
+        images = resized(images, self._size)
+        if not self._is_usual:
+            images = images * self._scale + self._shift
+        return with_feature_maps(self.model, images, [self._blocks[stage] for stage in stages])
+
+
+def parse_pairs(text: str) -> tuple[Pair, ...]:
+    """Read BLOCK:STAGE,..., such as 0:0,6:1,11:2: blocks of the student with stages of the teacher.
+
+    Raises:
+        ConfigError: The text has another form, or names a pair twice.
+    """
+    pairs = []
+    for part in text.split(","):
+        block, colon, stage = (piece.strip() for piece in part.partition(":"))
+        if not (colon and block.isdecimal() and stage.isdecimal()):
+            raise ConfigError(f"pairs are BLOCK:STAGE,..., such as 0:0,6:1,11:2, not {text!r}")
+        pairs.append((int(block), int(stage)))
+    if len(set(pairs)) < len(pairs):
+        raise ConfigError(f"pairs {text!r} name a pair twice")
+    return tuple(pairs)
+
+
+def evenly_spaced_pairs(blocks: int, stages: int) -> tuple[Pair, ...]:
+    """Every stage of a teacher with a block of the student, from its first to its last; of one stage, the last block.
+
+    With 12 blocks and 3 stages these are the pairs of locality guidance, 0:0, 6:1 and 11:2.
+    """
+    if stages == 1:
+        return ((blocks - 1, 0),)
+    return tuple((int(stage * (blocks - 1) / (stages - 1) + 0.5), stage) for stage in range(stages))
+
+
+def _renormalisation(teacher: Teacher) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scale and shift that take an image from the mean and std of ImageNet to the teacher's."""
+    before_mean, before_std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
+    mean, std = np.array(teacher.mean), np.array(teacher.std)
+    return torch.tensor(before_std / std), torch.tensor((before_mean - mean) / std)

@@ -1,0 +1,26 @@
+"""The registry of proxies, and the decorator that files a function in it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from raynas.proxies.probe import Proxy, ProxyFunction
+from raynas.registry import Registry
+
+proxies: Registry[Proxy] = Registry("proxy", "proxies", "raynas.proxies")
+
+
+def proxy(name: str, **declared: Any) -> Callable[[ProxyFunction], ProxyFunction]:
+    """Decorator that registers a function (probe, *, settings) as a proxy; keywords are the fields of `Proxy`.
+
+    The summary is the docstring's first line unless given.
+    """
+
+    def register(function: ProxyFunction) -> ProxyFunction:
+        summary = (inspect.getdoc(function) or "").partition("\n")[0]
+        proxies.register(name)(Proxy(name, function, **{"summary": summary, **declared}))
+        return function
+
+    return register

@@ -1,0 +1,183 @@
+"""How a searcher's policy moved: the search is done again with the stored scores in place of workers.
+
+A search is a function of its configuration and its results, so a fresh searcher that is told what was stored, in the
+order of asking, goes through the states of the one that ran.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from raynas.errors import RaynasError
+from raynas.searchers.admission import admission
+from raynas.searchers.base import own_settings
+from raynas.searchers.registered import searchers
+from raynas.space.architecture import Architecture
+from raynas.space.cost import COSTS
+from raynas.space.results import Candidate, Constraint, Evaluation, Objective, Status, evaluated
+from raynas.space.search_space import SearchSpace
+from raynas.storage.points import MISSING, Points
+
+MAX_SNAPSHOTS = 200
+MAX_REPLAYED = 20_000
+"""Evaluations that are told again; a policy has settled long before."""
+
+
+@dataclass
+class PolicyCourse:
+    """Probabilities over time.
+
+    Args:
+        told: Evaluations told at each snapshot.
+        probabilities: By decision, one array (options,) per snapshot.
+        note: Why the course ends before the run did; empty if it does not.
+    """
+
+    told: list[int] = field(default_factory=list)
+    probabilities: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    note: str = ""
+
+    def add(self, told: int, probabilities: Mapping[str, np.ndarray]) -> None:
+        """Take a snapshot."""
+        self.told.append(told)
+        for name, row in probabilities.items():
+            self.probabilities.setdefault(name, []).append(row)
+
+    def thin_out(self) -> None:
+        """Drop every other snapshot."""
+        del self.told[1::2]
+        for rows in self.probabilities.values():
+            del rows[1::2]
+
+
+class StoredScores:
+    """Evaluations of a run folder, by architecture.
+
+    Args:
+        points: The run's rows.
+        objectives, constraints: Of the run.
+    """
+
+    def __init__(self, points: Points, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> None:
+        self._points = points
+        self._constraints = tuple(constraints)
+        self._needed = [objective.name for objective in objectives] + [constraint.name for constraint in constraints]
+        self._numbers = {key: number for number, key in enumerate(points.keys)}
+        self._errors = {(failure.point, failure.score): failure.error for failure in points.failures}
+
+    def candidate(self, architecture: Architecture) -> int | None:
+        """The number under which an architecture was asked first; None if it was not."""
+        number = self._numbers.get(architecture.key)
+        return None if number is None else int(self._points.candidates[number])
+
+    def answer(self, candidate: Candidate) -> Evaluation | None:
+        """What the searcher was told of a candidate; None if its scores are not in the store."""
+        number = self._numbers.get(candidate.architecture.key)
+        if number is None:
+            return None
+        points = self._points
+        values = {name: float(column[number]) for name, column in points.values.items()}
+        scores = {name: value for name, value in values.items() if value == value}
+        failures = {}
+        for name in self._needed:
+            status = points.statuses[name][number]
+            if status != MISSING and points.status_names[status] != Status.OK:
+                failures[name] = (Status(points.status_names[status]), self._errors.get((number, name)))
+        evaluation = evaluated(candidate, scores, failures, self._needed, self._constraints)
+        is_scored = all(points.statuses[name][number] != MISSING for name in self._needed)
+        is_refused = any(
+            constraint.name in COSTS and str(constraint) in evaluation.violations for constraint in self._constraints
+        )
+        return evaluation if is_scored or is_refused else None
+
+
+def policy_course(
+    space: SearchSpace,
+    identity: Mapping[str, Any],
+    stored: StoredScores,
+    objectives: Sequence[Objective],
+    constraints: Sequence[Constraint],
+    told_by_run: int | None,
+) -> PolicyCourse | None:
+    """Tell a fresh searcher what is stored and watch its probabilities.
+
+    Args:
+        space: The run's.
+        identity: Of run.yaml.
+        stored: The run's scores.
+        objectives, constraints: Of the run.
+        told_by_run: Evaluations that the run's searcher was told; None if that is not known.
+
+    Returns:
+        None for a searcher that has no probabilities.
+    """
+    name = identity.get("searcher")
+    if not name or name not in searchers or not hasattr(searchers.get(name), "probabilities"):
+        return None
+    closed_forms = {"num_params": space.num_params, "macs": space.macs}
+    if any(closed_forms.get(constraint.name, True) is None for constraint in constraints):
+        return PolicyCourse(note="Not shown: the searcher kept to a bound on a cost that only a built network tells.")
+    try:
+        searcher: Any = searchers.get(name)(
+            space,
+            tuple(objectives),
+            tuple(constraints),
+            seed=identity["seed"],
+            admits=admission(space, constraints, img_size=identity["img_size"], num_classes=identity["num_classes"]),
+            **identity.get("searcher_settings", {}),
+        )
+    except (RaynasError, TypeError) as error:
+        return PolicyCourse(note=f"Not shown: the searcher of this version does not take the run's settings ({error}).")
+    return _replayed(searcher, stored, int(identity["window"]), told_by_run)
+
+
+def _replayed(searcher: Any, stored: StoredScores, window: int, told_by_run: int | None) -> PolicyCourse:
+    limit = MAX_REPLAYED if told_by_run is None else min(told_by_run, MAX_REPLAYED)
+    course = PolicyCourse()
+    course.add(0, searcher.probabilities())
+    waiting: deque[Candidate] = deque()
+    told, step = 0, 1
+    while told < limit:
+        # As raynas.searching.run asks; a budget would only cut off candidates that are not told here.
+        waiting.extend(searcher.ask(window - len(waiting)))
+        if not waiting:
+            break
+        candidate = waiting.popleft()
+        first = stored.candidate(candidate.architecture)
+        evaluation = stored.answer(candidate)
+        if first is not None and first > candidate.id:
+            course.note = (
+                f"Only up to evaluation {told:,}: there, the searcher of this version asks for another architecture "
+                "than the run did."
+            )
+            break
+        if evaluation is None:
+            if told_by_run is not None:
+                course.note = f"Only up to evaluation {told:,}: what the searcher asks for next is not in the store."
+            break
+        searcher.tell([evaluation])
+        told += 1
+        if told % step == 0:
+            course.add(told, searcher.probabilities())
+            if len(course.told) > MAX_SNAPSHOTS:
+                course.thin_out()
+                step *= 2
+    if course.told[-1] != told:
+        if len(course.told) == MAX_SNAPSHOTS:
+            course.thin_out()
+        course.add(told, searcher.probabilities())
+    if not course.note and told_by_run is not None and told < told_by_run:
+        course.note = f"The first {told:,} of {told_by_run:,} evaluations."
+    return course
+
+
+def searcher_settings(name: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a searcher, those given before its defaults; those given where it is not registered."""
+    if not name or name not in searchers:
+        return dict(given)
+    return {**own_settings(searchers.get(name)), **given}

@@ -1,0 +1,283 @@
+"""What a report says in words: what was searched and how, what it came to, and where the time went."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from raynas.report.policy import searcher_settings
+from raynas.searchers.registered import searchers
+from raynas.space.search_space import Choice, PerLayer, SearchSpace
+from raynas.storage.points import Failure, Points
+from raynas.wording import duration, settings_text, shown, size_in_words
+
+Rows = list[tuple[str, str]]
+_MAX_GROUPS = 50
+_MAX_ERROR = 2000
+DRIVER_WORK = {
+    "ask": "the searcher decides",
+    "dispatch": "costs, and handing out work",
+    "store": "looking up and writing results",
+    "wait": "waiting for scores",
+    "tell": "the searcher learns",
+    "report": "progress and summary",
+}
+"""What the parts of summary.json's `driver_seconds` stand for."""
+
+
+def is_growth(identity: Mapping[str, Any]) -> bool:
+    """Whether a run's searcher grows a family.
+
+    Args:
+        identity: Of run.yaml.
+    """
+    name = str(identity.get("searcher"))
+    return name in searchers and hasattr(searchers.get(name), "family")
+
+
+def resume_command(config: Mapping[str, Any], identity: Mapping[str, Any], folder: Path, is_registered: bool) -> str:
+    """What continues a run that was not completed."""
+    grows = is_growth(identity)
+    if not is_registered:
+        own = "scale(source, space=space" if grows else "search(space"
+        return f"raynas.{own}, out={str(folder)!r}, resume=True, ...)"
+    return resume_line("scale" if grows else "search" if config.get("objectives") else "score", folder)
+
+
+def resume_line(command: str, folder: Path) -> str:
+    """A command with the arguments that resume."""
+    return f"raynas {command} --resume --out {shlex.quote(str(folder))}"
+
+
+def headline(config: Mapping[str, Any], identity: Mapping[str, Any], evaluations: int, seconds: float | None) -> str:
+    """The run in one sentence."""
+    lasted = "" if seconds is None else f" in {duration(seconds)}"
+    architectures = "1 architecture" if evaluations == 1 else f"{evaluations:,} architectures"
+    if not identity.get("objectives"):
+        return f"{architectures} scored{lasted}"
+    aims = []
+    for text in identity["objectives"]:
+        name, _, direction = str(text).partition(":")
+        aims.append(f"{'the smallest' if direction == 'min' else 'the largest'} {name}")
+    asked = "1 evaluation" if evaluations == 1 else f"{evaluations:,} evaluations"
+    return f"{config.get('searcher')} looked for {' and '.join(aims)}: {asked}{lasted}"
+
+
+def subline(identity: Mapping[str, Any], space: SearchSpace | None) -> str:
+    """Among how many architectures, at what image side, within which bounds, with which seeds."""
+    parts = [] if space is None else [f"{size_in_words(space.size)} architectures to choose from"]
+    parts.append(f"images of {identity.get('img_size')} pixels")
+    parts += [str(text) for text in identity.get("constraints") or []]
+    parts.append(f"search seed {identity.get('seed')}, score seed {identity.get('score_seed')}")
+    return " · ".join(parts)
+
+
+def described(
+    description: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    space: SearchSpace | None,
+    is_same_space: bool,
+    num_scored: int,
+    how: Rows | None = None,
+) -> list[dict[str, Any]]:
+    """What was searched and how, as titled lists of (term, text).
+
+    Args:
+        description: run.yaml.
+        summary: summary.json.
+        space: The registered one; None if there is none.
+        is_same_space: It is the one that was searched.
+        num_scored: Distinct architectures.
+        how: In place of what a single search says of its searcher.
+    """
+    config, identity = description["config"], description["identity"]
+    groups = [("Space", _space_rows(identity, space, is_same_space, num_scored))]
+    if space is not None and is_same_space:
+        groups.append(("Decisions", _decision_rows(space)))
+    groups += [
+        ("Search", _search_rows(config, identity) if how is None else how),
+        ("Scores", _score_rows(identity, description.get("directions", {}))),
+        ("Data and workers", _worker_rows(config, summary)),
+        ("Made with", machine_rows(description)),
+    ]
+    return [{"title": title, "rows": rows} for title, rows in groups if rows]
+
+
+def _space_rows(identity: Mapping[str, Any], space: SearchSpace | None, is_same_space: bool, num_scored: int) -> Rows:
+    rows = [("name", str(identity.get("space")))]
+    if space is None:
+        rows.append(("note", "not registered here, so architectures are shown by their fields"))
+    elif not is_same_space:
+        rows.append(("note", "the space of this name has changed since, so architectures are shown by their fields"))
+    else:
+        if space.summary:
+            rows.append(("what", space.summary))
+        share = ""
+        if num_scored and not is_growth(identity):  # which leaves what can be drawn
+            share = f", {100 * min(1.0, num_scored / space.size):.2g} % of them stored here"
+        rows.append(("size", f"{size_in_words(space.size)} architectures{share}"))
+        if space.paper:
+            rows.append(("paper", space.paper))
+    return [
+        *rows,
+        ("image side", f"{identity.get('img_size')} pixels"),
+        ("classes", shown(identity.get("num_classes"))),
+    ]
+
+
+def _decision_rows(space: SearchSpace) -> Rows:
+    rows = []
+    for name, entry in space.fields.items():
+        if isinstance(entry, Choice):
+            text = _options(entry)
+        elif isinstance(entry, PerLayer):
+            text = f"{_options(entry.choice)}, for each layer of {entry.depth}"
+        elif len({choice.options for choice in entry}) == 1:
+            text = f"{_options(entry[0])}, {len(entry)} times"
+        else:
+            text = " | ".join(_options(choice) for choice in entry)
+        rows.append((name, text))
+    return rows
+
+
+def _options(choice: Choice) -> str:
+    return " ".join(shown(option).replace(" ", "") for option in choice.options)
+
+
+def _search_rows(config: Mapping[str, Any], identity: Mapping[str, Any]) -> Rows:
+    searcher = identity.get("searcher")
+    rows = [("objective", str(text).replace(":", ", ")) for text in identity.get("objectives") or []]
+    rows += [("constraint", str(text)) for text in identity.get("constraints") or []]
+    if identity.get("architectures") is not None or not searcher:
+        return [*rows, ("architectures", "given as a list"), ("score seed", shown(identity.get("score_seed")))]
+    rows.append(("searcher", str(searcher)))
+    if settings := settings_text(searcher_settings(searcher, identity.get("searcher_settings") or {})):
+        rows.append(("its settings", settings))
+    window = identity.get("window")
+    rows.append(("window", f"{window} candidates in flight" if window != 1 else "one candidate at a time"))
+    if is_growth(identity):  # ends by itself, and draws nothing
+        return [*rows, ("seeds", f"scores {identity.get('score_seed')}")]
+    return [
+        *rows,
+        ("budget", f"{config.get('budget'):,} evaluations"),
+        ("seeds", f"search {identity.get('seed')}, scores {identity.get('score_seed')}"),
+    ]
+
+
+def _score_rows(identity: Mapping[str, Any], directions: Mapping[str, str]) -> Rows:
+    rows = []
+    for name, score in (identity.get("scores") or {}).items():
+        parts = [{"max": "higher is better", "min": "lower is better"}.get(directions.get(name, ""), "")]
+        if score.get("repeats"):
+            times = "1 draw" if score["repeats"] == 1 else f"mean of {score['repeats']} draws"
+            parts += [f"{times} of weights ({score['init']})", score["dtype"]]
+            parts.append(settings_text(json.loads(score.get("settings") or "{}")))
+            parts.append(f"version {score['proxy_version']}")
+            parts.append(f"input {score['input_hash'][:8]}" if score.get("input_hash") else "")
+        else:
+            parts.append("a cost, counted before scoring")
+        rows.append((name, "; ".join(filter(None, parts))))
+    return rows
+
+
+def _worker_rows(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Rows:
+    workers = summary.get("workers", config.get("workers"))
+    rows = [("data", f"{config.get('data')}, batches of {config.get('batch_size')} images")]
+    if workers is None:
+        where = "as many as the run found room for"
+    else:
+        where = "none: scored in the driver's process" if workers == 0 else str(workers)
+    threads = config.get("threads") or 1
+    rows.append(("workers", f"{where}; {threads} thread{'s' if threads > 1 else ''} an evaluation"))
+    if config.get("gpus_per_worker"):
+        rows.append(("GPUs", f"{shown(config['gpus_per_worker'])} a worker"))
+    if config.get("address"):
+        rows.append(("cluster", str(config["address"])))
+    return rows
+
+
+def machine_rows(description: Mapping[str, Any]) -> Rows:
+    """With what a run was made, from its run.yaml."""
+    machine, versions = description.get("machine") or {}, description.get("versions") or {}
+    rows = [("versions", settings_text(versions))] if versions else []
+    if machine:
+        rows.append(("driver's machine", f"{machine.get('system')}, {machine.get('cores')} cores"))
+    if description.get("started"):
+        rows.append(("started", str(description["started"])))
+    return rows
+
+
+def failure_groups(
+    failures: Sequence[Failure], limit: int = _MAX_GROUPS
+) -> tuple[list[dict[str, Any]], dict[int, int]]:
+    """Rows without a value, grouped by status and by error text with its numbers left out.
+
+    Returns:
+        The largest groups, with the first point of each as its example; and the group of each point.
+    """
+    grouped: dict[tuple[str, str], list[Failure]] = {}
+    for failure in failures:
+        grouped.setdefault((failure.status, _NUMBER.sub("#", failure.error)), []).append(failure)
+    groups: list[dict[str, Any]] = []
+    group_of_point: dict[int, int] = {}
+    largest = sorted(grouped.items(), key=lambda item: -len({failure.point for failure in item[1]}))
+    for number, ((status, _), members) in enumerate(largest[:limit]):
+        points = {failure.point for failure in members}
+        for point in points:
+            group_of_point.setdefault(point, number)
+        groups.append(
+            {
+                "status": status,
+                "scores": sorted({failure.score for failure in members}),
+                "error": members[0].error[:_MAX_ERROR],
+                "texts": len({failure.error for failure in members}),
+                "count": len(points),
+                "example": members[0].point,
+            }
+        )
+    if len(largest) > limit:
+        rest = {failure.point for _, members in largest[limit:] for failure in members}
+        groups.append({"status": "others", "scores": [], "error": "", "texts": 0, "count": len(rest), "example": None})
+    return groups, group_of_point
+
+
+_NUMBER = re.compile(r"0x[0-9a-fA-F]+|[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|\b(?:nan|inf)\b")
+
+
+def time_spent(config: Mapping[str, Any], summary: Mapping[str, Any], points: Points) -> dict[str, Any]:
+    """Seconds of workers by score and of the driver by its kind of work, with a sentence on them."""
+    workers = []
+    scored = 0.0
+    for name, seconds in points.seconds.items():
+        total, build = float(seconds.sum()), float(points.build_seconds[name].sum())
+        scored += total
+        if total > 0:
+            workers.append({"name": name, "build": min(build, total), "rest": max(total - build, 0.0)})
+    driver = [
+        {"name": name, "what": DRIVER_WORK.get(name, name), "seconds": float(seconds)}
+        for name, seconds in (summary.get("driver_seconds") or {}).items()
+    ]
+    return {"workers": workers, "driver": driver, "sentence": _time_sentence(config, summary, scored)}
+
+
+def _time_sentence(config: Mapping[str, Any], summary: Mapping[str, Any], scored: float) -> str:
+    seconds, workers = summary.get("seconds"), summary.get("workers", config.get("workers"))
+    if not scored:
+        return "No time was spent on scores."
+    if not seconds:
+        return f"Scoring took {duration(scored)} of workers' time."
+    share = scored / seconds
+    if workers == 0:
+        return (
+            f"Scoring took {duration(scored)} of the run's {duration(seconds)}, {100 * min(share, 1):.0f} %, "
+            "in the driver's own process."
+        )
+    text = f"Scoring took {duration(scored)} of workers' time in a run of {duration(seconds)}: "
+    if workers is None:
+        return f"{text}{share:.2g} workers were busy on average."
+    of = "the one worker was" if workers == 1 else f"the {workers} workers were"
+    return f"{text}{of} busy for {100 * min(share / workers, 1):.0f} % of it."

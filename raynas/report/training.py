@@ -1,0 +1,314 @@
+"""What the page of a training shows: its curves, its phases, where the time went, and with which settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from raynas.report.embedding import finite, registered_space, short_number
+from raynas.report.model_points import model_points
+from raynas.report.text import Rows, machine_rows, resume_line
+from raynas.stats.thinning import spread
+from raynas.training.config import DISTILLATION
+from raynas.wording import compact, duration, percent, plural, setting_text, shown
+
+if TYPE_CHECKING:
+    from raynas.training.folder import Training
+
+_MAX_EPOCHS = 1000
+
+_SETTINGS = {
+    "Optimisation": (
+        "epochs",
+        "batch_size",
+        "accumulation",
+        "optimizer",
+        "lr",
+        "min_lr",
+        "warmup_epochs",
+        "weight_decay",
+        "clip_grad",
+        "label_smoothing",
+        "drop_path_rate",
+        "ema_decay",
+        "precision",
+        "seed",
+    ),
+    "Augmentation": ("augment", "auto_augment", "min_scale", "color_jitter", "hflip", "erasing", "mixup", "cutmix"),
+    "Workers": (
+        "workers",
+        "min_workers",
+        "gpus_per_worker",
+        "address",
+        "threads",
+        "loader_processes",
+        "checkpoint_every_s",
+        "loggers",
+    ),
+}
+
+
+def training_report_data(training: Training) -> dict[str, Any]:
+    """Everything that the page shows, without NaN and infinity.
+
+    Args:
+        training: A training folder, of any status, also without any epoch finished.
+
+    Returns:
+        A value for `json.dumps`.
+    """
+    description, summary = training.description, training.summary
+    config, model = description["config"], description["model"]
+    rows = training.metrics.to_pylist()
+    phases = phases_of(rows, config.get("retokenize"), int(config["epochs"]), int(model["macs"]))
+    status = str(summary.get("status") or "unknown")
+    is_registered = registered_space(str(model["space"])) is not None
+    data: dict[str, Any] = finite(
+        {
+            "layout": "training",
+            "title": f"{model['space']} training",
+            "headline": _headline(summary, model, rows, int(config["epochs"])),
+            "subline": _subline(summary, config, model, description.get("teacher")),
+            "status": {
+                "name": status,
+                "error": summary.get("error"),
+                "resume": resume_line("train", training.folder) if status != "completed" and is_registered else None,
+            },
+            "facts": _facts(summary, model, rows, int(config["epochs"])),
+            **model_points(
+                str(model["space"]),
+                [model["architecture"]],
+                {"num_params": [model["num_params"]], "macs": [model["macs"]]},
+                texts=[model.get("text")],
+                img_size=int(model["img_size"]),
+            ),
+            "epochs": int(config["epochs"]),
+            "curves": curves(training.metrics),
+            "phases": phases,
+            "saving": saving(phases, rows, summary),
+            "time": time_of_training(summary, rows),
+            "groups": _groups(description, summary, phases),
+        }
+    )
+    return data
+
+
+def counted_top1(row: Mapping[str, Any]) -> float:
+    """The accuracy that counts after an epoch: of the moving average of the weights, where there is one."""
+    top1 = row["val_top1"] if row["ema_val_top1"] is None else row["ema_val_top1"]
+    return float(top1)
+
+
+def curves(metrics: pa.Table) -> dict[str, list[Any]]:
+    """Columns of metrics.parquet that are drawn, over at most 1,000 epochs; columns without any value are left out."""
+    kept = spread(np.arange(metrics.num_rows), _MAX_EPOCHS)
+    columns = {name: metrics[name].take(pa.array(kept)).to_pylist() for name in metrics.column_names}
+    return {
+        name: [None if value is None else short_number(value) for value in values]
+        for name, values in columns.items()
+        if any(value is not None for value in values)
+    }
+
+
+def phases_of(
+    rows: Sequence[Mapping[str, Any]], schedule: Sequence[Sequence[int]] | None, epochs: int, full_macs: int
+) -> list[dict[str, Any]]:
+    """The phases of a re-tokenized training, with what was measured in each.
+
+    Args:
+        rows: Of metrics.parquet.
+        schedule: First epoch, stride and dilation of each phase; None: it is not re-tokenized.
+        epochs: Of the whole training.
+        full_macs: Of a forward pass of one image without re-tokenization.
+
+    Returns:
+        `start` and `end` (epochs from 0, half-open), `stride`, `dilation`, and over its finished epochs `done`, `macs`
+        of a forward pass, their `share` of the full ones, `epoch_s` (mean seconds of training an epoch) and
+        `images_per_s`; None where no epoch is finished.
+    """
+    if not schedule:
+        return []
+    starts = [int(phase[0]) for phase in schedule]
+    found = []
+    for (start, end), (_, stride, dilation) in zip(pairwise([*starts, epochs]), schedule, strict=True):
+        own = [row for row in rows if start <= row["epoch"] < end]
+        trained = sum(float(row["train_s"]) for row in own)
+        images = sum(float(row["images_per_s"]) * float(row["train_s"]) for row in own)
+        macs = int(own[0]["macs"]) if own else None
+        found.append(
+            {
+                "start": start,
+                "end": end,
+                "stride": int(stride),
+                "dilation": int(dilation),
+                "done": len(own),
+                "macs": macs,
+                "share": None if macs is None else macs / full_macs,
+                "epoch_s": trained / len(own) if own else None,
+                "images_per_s": images / trained if trained else None,
+            }
+        )
+    return found
+
+
+def saving(
+    phases: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """What re-tokenization saved so far: the share of the training's MACs, and of its time.
+
+    The time it would have taken without is the number of epochs times the mean of those with all tokens, so it is
+    known only once there are such.
+
+    Returns:
+        `macs`, `full` and `share` from the summary, `top1`, and `train_s` and `full_s`, None if not known; None for a
+        training without phases, or without a finished epoch.
+    """
+    if not phases or not rows or not summary.get("training_macs_full"):
+        return None
+    full = [float(row["train_s"]) for row in rows if row["macs"] == summary["macs"]]
+    return {
+        "macs": summary["training_macs"],
+        "full": summary["training_macs_full"],
+        "share": summary["saved"],
+        "top1": counted_top1(rows[-1]),
+        "train_s": sum(float(row["train_s"]) for row in rows),
+        "full_s": len(rows) * sum(full) / len(full) if full else None,
+    }
+
+
+def time_of_training(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Seconds by what they went to, with a sentence on them.
+
+    What the epochs do not account for is starting, writing checkpoints, and work that a crash undid.
+    """
+    trained, waited, evaluated = (
+        sum(float(row[name]) for row in rows) for name in ("train_s", "data_wait_s", "eval_s")
+    )
+    seconds = max(float(summary.get("seconds") or 0.0), trained + evaluated)
+    parts = [
+        {"name": "training steps", "seconds": max(0.0, trained - waited)},
+        {"name": "steps waiting for images", "seconds": waited},
+        {"name": "evaluation", "seconds": evaluated},
+        {"name": "start, checkpoints and the rest", "seconds": seconds - trained - evaluated},
+    ]
+    if not trained:
+        return {"parts": parts, "sentence": "No epoch is finished yet."}
+    images = sum(float(row["images_per_s"]) * float(row["train_s"]) for row in rows)
+    return {
+        "parts": parts,
+        "sentence": f"Steps waited for images for {percent(waited / trained, 1)} of their time; "
+        f"{compact(images / trained)} images a second on average.",
+    }
+
+
+def _headline(
+    summary: Mapping[str, Any], model: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], epochs: int
+) -> str:
+    size = f"{compact(model['num_params'])} parameters and {compact(model['macs'])} MACs"
+    lasted = f" in {duration(summary['seconds'])}" if summary.get("seconds") else ""
+    if not rows:
+        return f"{size}: no epoch of {epochs:,} is finished"
+    of = "" if len(rows) == epochs else f" of {epochs:,}"
+    return f"top-1 {percent(counted_top1(rows[-1]))} with {size}, after {len(rows):,}{of} epochs{lasted}"
+
+
+def _subline(
+    summary: Mapping[str, Any], config: Mapping[str, Any], model: Mapping[str, Any], teacher: Mapping[str, Any] | None
+) -> str:
+    images = summary.get("images") or {}
+    parts = [
+        f"{name} {images[key]:,} images"
+        for name, key in (("trained on", "train"), ("evaluated on", "val"))
+        if key in images
+    ]
+    parts.append(f"images of {model['img_size']} pixels, {plural(int(model['num_classes']), 'class', 'classes')}")
+    taught = [] if teacher is None else [f"teacher {teacher['name']}"]
+    return " · ".join([*parts, *taught, f"batches of {config['batch_size']}", f"seed {config['seed']}"])
+
+
+def _facts(
+    summary: Mapping[str, Any], model: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], epochs: int
+) -> list[list[str | None]]:
+    best = max(rows, key=counted_top1, default=None)
+    top1 = percent(counted_top1(rows[-1])) if rows else None
+    is_best = best is not None and best["epoch"] == rows[-1]["epoch"]
+    saved = summary.get("saved")
+    return [
+        ["top-1", top1],
+        [
+            "best top-1",
+            None if best is None or is_best else f"{percent(counted_top1(best))}, epoch {best['epoch'] + 1}",
+        ],
+        ["training MACs saved" if len(rows) == epochs else "MACs saved so far", percent(saved, 1) if saved else None],
+        ["parameters", compact(model["num_params"])],
+        ["MACs", compact(model["macs"])],
+        ["epochs", f"{len(rows):,}" if len(rows) == epochs else f"{len(rows):,} of {epochs:,}"],
+        ["duration", duration(summary["seconds"]) if summary.get("seconds") else None],
+    ]
+
+
+def _groups(
+    description: Mapping[str, Any], summary: Mapping[str, Any], phases: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """All settings, as titled lists of (term, text); the identity has what a preset stands for."""
+    config, model = description["config"], description["model"]
+    resolved = {**config, **{name: value for name, value in description["identity"].items() if name in config}}
+    resolved["workers"] = summary.get("workers", config.get("workers"))
+    groups: list[tuple[str, Rows]] = [
+        ("Model", _model_rows(config, model)),
+        ("Images", _image_rows(config, model, summary)),
+    ]
+    for title, names in _SETTINGS.items():
+        known = [(name, resolved[name]) for name in names if name in resolved]
+        groups.append((title, [(name, _text(name, value)) for name, value in known if value is not None]))
+    if teacher := description.get("teacher"):
+        groups.insert(2, ("Distillation", _teacher_rows(config, teacher)))
+    if phases:
+        schedule = [f"{phase['start']}:{phase['stride']}:{phase['dilation']}" for phase in phases]
+        groups.append(("Re-tokenization", [("schedule", f"{', '.join(schedule)} (epoch:stride:dilation)")]))
+    groups.append(("Made with", machine_rows(description)))
+    return [{"title": title, "rows": rows} for title, rows in groups if rows]
+
+
+def _teacher_rows(config: Mapping[str, Any], teacher: Mapping[str, Any]) -> Rows:
+    known = "" if teacher.get("top1") is None else f", top-1 {percent(teacher['top1'])} after its own training"
+    weights = "random, never trained" if teacher["is_random"] else f"{teacher['hash']}{known}"
+    rows = [("teacher", f"{teacher['name']}, images of {teacher['img_size']} pixels"), ("its weights", weights)]
+    rows += [("from", str(config["teacher"]))]
+    return [*rows, *((name, setting_text(config[name])) for name in DISTILLATION if config.get(name) is not None)]
+
+
+def _text(name: str, value: Any) -> str:
+    if name == "workers":
+        return "none: trained in the driver's process" if value == 0 else shown(value)
+    return setting_text(value)
+
+
+def _model_rows(config: Mapping[str, Any], model: Mapping[str, Any]) -> Rows:
+    settings = {name: value for name, value in (model.get("settings") or {}).items() if name not in model}
+    rows = [("space", str(model["space"])), ("architecture", str(model.get("text") or config["architecture"]))]
+    rows += [("parameters", f"{model['num_params']:,}"), ("MACs", f"{model['macs']:,} for one image")]
+    rows.append(("weights", f"from {config['weights']}" if config.get("weights") else "initialised afresh"))
+    return [*rows, *((name, shown(value)) for name, value in settings.items())]
+
+
+def _image_rows(config: Mapping[str, Any], model: Mapping[str, Any], summary: Mapping[str, Any]) -> Rows:
+    images = summary.get("images") or {}
+    held_out = f"{percent(config['val_fraction'], 0)} of the images, held out"
+    rows = [
+        ("to train on", str(config["data"])),
+        ("to evaluate on", str(config["val_data"] or held_out)),
+        ("how many", f"{images['train']:,} and {images['val']:,}" if images else ""),
+        ("image side", f"{model['img_size']} pixels"),
+        ("classes", " ".join([shown(model["num_classes"]), _names(model.get("label_names") or [])])),
+    ]
+    return [(term, text.strip()) for term, text in rows if text]
+
+
+def _names(names: Sequence[Any], limit: int = 20) -> str:
+    more = f", and {len(names) - limit} more" if len(names) > limit else ""
+    return f"({', '.join(map(str, names[:limit]))}{more})" if names else ""

@@ -1,0 +1,1 @@
+"""Scores of untrained networks: tasks, evaluators, and the pools of workers."""

@@ -1,0 +1,98 @@
+"""Scores of one model that is at hand."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from raynas.data.batch import load_batch
+from raynas.data.opening import open_dataset
+from raynas.errors import ConfigError
+from raynas.proxies.probe import Proxy
+from raynas.proxies.registered import proxies as registered
+from raynas.scoring.evaluator import Evaluator
+from raynas.scoring.task import EvaluationTask
+from raynas.seeds import input_seed
+from raynas.space.architecture import Architecture
+from raynas.space.results import Outcome
+
+
+def score_model(
+    model: nn.Module,
+    proxies: Sequence[str | Proxy] = (),
+    *,
+    img_size: int = 224,
+    data: str = "random",
+    batch_size: int = 16,
+    score_seed: int = 0,
+    device: str = "cpu",
+    threads: int = 1,
+) -> dict[str, Outcome]:
+    """Score a model as it is, in this process.
+
+    Its weights are those that the model has, except for proxies that draw their own, as `naswot` does. What a proxy
+    needs to know of the model's parts, the model tells by a method `roles()` or `pooled_features()`, or timm's classes
+    do; where something is missing, the status is not_applicable and the error says what.
+
+    Args:
+        model: Takes images (B, 3, img_size, img_size) to logits; left as it was.
+        proxies: Names, or proxies of your own; none: all that are registered.
+        img_size: Side of the images in pixels.
+        data: As for `raynas search`.
+        batch_size: Images of a proxy.
+        score_seed: Of batches, curves and perturbations, and of weights that a proxy draws.
+        device: "cpu" or "cuda".
+        threads: Of torch.
+
+    Returns:
+        An outcome for every value, by its name: value, status, error, seconds.
+
+    Raises:
+        RaynasError: A proxy or data set that does not exist, images that cannot be read, or a model that does not take
+            such images.
+    """
+    import raynas.proxies  # noqa: F401  (registers them)
+
+    chosen = tuple(registered.get(p) if isinstance(p, str) else p for p in (proxies or list(registered)))
+    if not chosen:
+        raise ConfigError("there are no proxies to score with")
+    _check_takes_images(model, img_size)
+    repeats = max(proxy.repeats for proxy in chosen)
+    dataset = open_dataset(data)
+    batches = [
+        load_batch(dataset, batch_size=batch_size, img_size=img_size, seed=input_seed(score_seed, repeat))
+        for repeat in range(repeats)
+    ]
+    task = EvaluationTask(
+        lambda architecture, **settings: copy.deepcopy(model),
+        {"img_size": img_size},
+        chosen,
+        score_seed=score_seed,
+        images=np.stack([batch.images for batch in batches]),
+        labels=np.stack([batch.labels for batch in batches]),
+        device=device,
+        threads=threads,
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        outcomes = Evaluator(task)(Architecture({}), range(len(chosen)))
+    finally:
+        torch.set_num_threads(before)
+    return dict(zip([name for proxy in chosen for name in proxy.outputs], outcomes, strict=True))
+
+
+def _check_takes_images(model: nn.Module, img_size: int) -> None:
+    """One pass, since otherwise each proxy would fail for itself."""
+    trial = copy.deepcopy(model).cpu().eval()
+    try:
+        with torch.no_grad():
+            trial(torch.zeros(1, 3, img_size, img_size, dtype=next(trial.parameters(), torch.empty(0)).dtype))
+    except Exception as error:  # it is the user's code
+        raise ConfigError(
+            f"the model does not take images (1, 3, {img_size}, {img_size}): {type(error).__name__}: {error}"
+        ) from error

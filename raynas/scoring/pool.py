@@ -1,0 +1,151 @@
+"""Architectures to outcomes: what a pool is, and the one that scores in this process.
+
+A pool may batch, reorder and retry as it likes; what it returns for an architecture does not depend on it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from raynas.errors import PoolError
+from raynas.space.architecture import Architecture
+from raynas.space.results import Outcome
+
+if TYPE_CHECKING:
+    from raynas.scoring.task import EvaluationTask
+
+
+class Job(NamedTuple):
+    """One architecture to score."""
+
+    architecture: Architecture
+    wanted: tuple[int, ...]  # numbers of the proxies
+    num_outputs: int  # of those proxies together
+
+
+class Result(NamedTuple):
+    """What became of a job: one outcome per output of its proxies, in their order."""
+
+    job: Job
+    outcomes: list[Outcome]
+
+
+WORKER_WORK = {
+    "scoring": "building networks and passes through them",
+    "transfers": "nothing to score, as candidates or results were on their way, through Ray's own hands too",
+    "waiting": "nothing to score, as nothing was sent",
+    "starting": "not ready, at first or after a loss; the input batches travel then",
+    "lost": "from what a worker computed last to when it was seen to be lost",
+}
+"""What the parts of a worker's time stand for, in summary.json's `worker_seconds` too."""
+
+
+class WorkerTime:
+    """Where the time of one worker went, in seconds that add up to the time since it was asked for.
+
+    Spans are by the driver's clock, and what a chunk took to score is a difference by the worker's: so the clocks of
+    two machines are never compared. A worker waits while it has no chunk; of the time in which it has any, what it does
+    not score is transfers. So a chunk that queues behind another is in no transfer, and neither is one that travels
+    while another is scored, as nothing stands still for it.
+    """
+
+    def __init__(self) -> None:
+        self._seconds = dict.fromkeys(WORKER_WORK, 0.0)
+        self._until = monotonic()
+
+    def book(self, part: str, until: float) -> None:
+        """Put what is not booked yet down to a part, up to this time of the driver; nothing if that is booked."""
+        if until > self._until:
+            self._seconds[part] += until - self._until
+            self._until = until
+
+    def book_chunk(self, sent: float, arrived: float, scoring: float) -> None:
+        """A chunk came back; chunks of a worker come back in the order of sending.
+
+        Args:
+            sent: When it was, by the driver's clock.
+            arrived: When its outcomes reached the driver, which need not have looked at them then.
+            scoring: What it took to score, in seconds, by the worker's clock.
+        """
+        self.book("waiting", sent)
+        self.book("transfers", arrived)
+        self._seconds["transfers"] -= scoring
+        self._seconds["scoring"] += scoring
+
+    def seconds(self, now_in: str) -> dict[str, float]:
+        """By the names of `WORKER_WORK`; what is not booked yet counts as this part."""
+        return self._seconds | {now_in: self._seconds[now_in] + monotonic() - self._until}
+
+
+class EvaluatorPool(Protocol):
+    """Scores jobs in any order; each comes back once."""
+
+    def submit(self, job: Job) -> None:
+        """Queue a job."""
+        ...
+
+    def poll(self, timeout_s: float) -> list[Result]:
+        """Finished jobs, after waiting for at least one at most this long."""
+        ...
+
+    def worker_seconds(self) -> dict[str, float]:
+        """What the time of all workers went to since the pool was made, by the names of `WORKER_WORK`."""
+        ...
+
+    def close(self) -> None:
+        """End what the pool has started."""
+        ...
+
+
+class SerialPool:
+    """Scores one job at each poll, in this process: nothing protects it from a crash, and it has no time limit."""
+
+    def __init__(self, task: EvaluationTask) -> None:
+        import torch
+
+        from raynas.scoring.evaluator import Evaluator
+
+        self._queue: deque[Job] = deque()
+        self._threads_before = torch.get_num_threads()
+        self._generators_before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+        torch.set_num_threads(task.threads)
+        self._evaluator = Evaluator(task)
+        self._time = WorkerTime()
+
+    def submit(self, job: Job) -> None:
+        """Queue a job."""
+        self._queue.append(job)
+
+    def poll(self, timeout_s: float) -> list[Result]:
+        """Score the next job, however long it takes."""
+        if not self._queue:
+            return []
+        from raynas.scoring.evaluator import DeviceLostError
+
+        job = self._queue.popleft()
+        self._time.book("waiting", monotonic())
+        try:
+            return [Result(job, self._evaluator(job.architecture, job.wanted))]
+        except DeviceLostError as error:
+            raise PoolError(f"this process cannot compute any more ({error}); resume in a new one") from error
+        finally:
+            self._time.book("scoring", monotonic())
+
+    def worker_seconds(self) -> dict[str, float]:
+        """Where the time of this process went, in seconds: scoring, or waiting for what else it does in a run."""
+        return self._time.seconds("waiting")
+
+    def close(self) -> None:
+        """Give the process its threads and its random generators back."""
+        import torch
+
+        torch.set_num_threads(self._threads_before)
+        of_torch, of_numpy, of_python = self._generators_before
+        torch.set_rng_state(of_torch)
+        np.random.set_state(of_numpy)  # noqa: NPY002
+        random.setstate(of_python)

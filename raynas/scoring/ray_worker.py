@@ -1,0 +1,96 @@
+"""The actor's side of the pool: scores chunks, says how far it is, ends itself where it has become harmful."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from raynas.space.architecture import Architecture
+from raynas.space.results import Outcome
+
+if TYPE_CHECKING:
+    from raynas.scoring.task import EvaluationTask
+
+_MEMORY_WATCH_S = 0.25
+
+
+class Worker:
+    """The actor: long-lived, holds the task and the device, scores chunks."""
+
+    def __init__(self) -> None:
+        self._running: tuple[int, int, float] | None = None  # chunk, item, when it started
+        self._evaluator: Any = None
+        self._threads = 1
+
+    def prepare(self, task: EvaluationTask, memory_limit_bytes: float, gpu_share: float) -> tuple[str, int]:
+        """Build what takes long, and see that device and memory are there; node and process id."""
+        import ray
+        import torch
+
+        from raynas.scoring.evaluator import Evaluator
+
+        torch.zeros(1, device=task.device)  # a device that is not there is no fault of the candidates
+        if task.device != "cpu" and gpu_share < 1:
+            # Whether a batch fits must not depend on what the neighbours have taken.
+            torch.cuda.set_per_process_memory_fraction(gpu_share)
+        taken = psutil.Process().memory_info().rss
+        if taken > 0.8 * memory_limit_bytes:
+            raise MemoryError(
+                f"a worker takes {taken / 2**30:.2f} GiB before it scores anything; its limit of "
+                f"{memory_limit_bytes / 2**30:.2f} GiB leaves too little"
+            )
+        self._threads = task.threads
+        self._evaluator = Evaluator(task)
+        # What has been imported stays: without going through it again and again, building is a third faster.
+        gc.collect()
+        gc.freeze()
+        threading.Thread(target=self._watch_memory, args=(memory_limit_bytes,), daemon=True).start()
+        return ray.get_runtime_context().get_node_id(), os.getpid()
+
+    def run(
+        self, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]
+    ) -> tuple[float, list[list[Outcome]]] | None:
+        """Score jobs in order; seconds taken, and their outcomes. None in a restarted process that is not prepared."""
+        if self._evaluator is None:
+            return None
+        import torch
+
+        from raynas.scoring.evaluator import DeviceLostError
+
+        # The number belongs to the thread that computes, which is not always the same one.
+        torch.set_num_threads(self._threads)
+        started = monotonic()
+        outcomes = []
+        try:
+            for item, (architecture, wanted) in enumerate(jobs):
+                self._running = (chunk, item, monotonic())
+                outcomes.append(self._evaluator(architecture, wanted))
+        except DeviceLostError as error:
+            print(f"raynas worker ends itself: {error}", file=sys.stderr, flush=True)
+            os._exit(1)
+        finally:
+            self._running = None
+        return monotonic() - started, outcomes
+
+    def _watch_memory(self, limit_bytes: float) -> None:
+        """End this process before it takes the memory of the others on its node.
+
+        Ray's own monitor acts only when the node is full, and may then end a worker that is not to blame.
+        """
+        process = psutil.Process()
+        while process.memory_info().rss < limit_bytes:
+            sleep(_MEMORY_WATCH_S)
+        print(f"raynas worker ends itself: over {limit_bytes:g} bytes of memory", file=sys.stderr, flush=True)
+        os._exit(1)
+
+    def progress(self) -> tuple[int, int, float] | None:
+        """Chunk, item and its seconds so far, by this worker's own clock; None between chunks."""
+        running = self._running
+        return running and (running[0], running[1], monotonic() - running[2])

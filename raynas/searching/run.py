@@ -1,0 +1,296 @@
+"""A run: ask, score, store, tell, from its first candidate or from where a killed run stopped."""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from raynas.cluster.joining import connect
+from raynas.cluster.resources import default_workers
+from raynas.errors import ConfigError, StoreError
+from raynas.interruption import Interrupted, StopSignals
+from raynas.scoring.pool import EvaluatorPool, SerialPool
+from raynas.scoring.ray_pool import RayPool
+from raynas.searchers.base import Progress
+from raynas.searching.plan import Plan, description
+from raynas.searching.ranking import Ranking
+from raynas.searching.score_book import ScoreBook
+from raynas.space.cost import COSTS
+from raynas.space.results import Candidate, Evaluation, Outcome
+from raynas.storage.files import write_json, write_text
+from raynas.storage.result_store import ResultStore, read_evaluations
+from raynas.storage.run_folder import check_folder, seconds_of_earlier_sessions
+
+_POLL_S = 0.5
+_SUMMARY_EVERY_S = 5.0
+
+
+class Listener:
+    """Hears of a run's progress; the base class ignores it."""
+
+    def on_start(self, folder: Path, budget: int) -> None:
+        """The run starts, or resumes."""
+
+    def on_tell(self, evaluation: Evaluation, told: int, ranking: Ranking) -> None:
+        """An evaluation was told."""
+
+    def on_progress(self, progress: Progress) -> None:
+        """How far the search has come, before each `on_tell`, from a searcher that knows it better than the budget."""
+
+    def on_log(self, line: str) -> None:
+        """Something that a person wants to know."""
+
+
+@dataclass
+class _Clock:
+    """Where the driver's time goes, in seconds."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, name: str, started: float) -> float:
+        """Book the time since `started`; returns now."""
+        now = perf_counter()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - started
+        return now
+
+
+def execute(
+    plan: Plan,
+    folder: Path,
+    *,
+    resume: bool = False,
+    reuse: Sequence[Path] = (),
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """Carry out a plan in a run folder.
+
+    Args:
+        plan: What to do.
+        folder: Created unless it exists.
+        resume: Continue the run that the folder holds; without one, start.
+        reuse: Folders of other runs whose scores are taken where their keys are equal.
+        listener: Hears of progress.
+
+    Returns:
+        The summary, as in summary.json.
+
+    Raises:
+        StoreError: The folder holds another run, is in use, or cannot be written.
+        PoolError: Workers cannot be started.
+        Interrupted: SIGINT or SIGTERM; what was done is stored.
+    """
+    listener = listener or Listener()
+    check = partial(check_folder, folder, plan.identity())
+    check(resume=resume)
+    tables = [read_evaluations(path) for path in reuse]
+    with ExitStack() as stack:
+        signals = StopSignals()
+        signals.install()
+        stack.callback(signals.restore)
+        pool, workers = start_pool(plan, stack, listener.on_log)
+        signals.install()
+        store = ResultStore(folder, [score.identity for score in plan.scores], lambda: check(resume=resume))
+        stack.callback(store.close)
+        for name in store.set_aside:
+            listener.on_log(f"set aside {name}; what it held is scored again")
+        book = ScoreBook(plan, store, tables)
+        if book.num_stored > plan.config.budget:
+            raise StoreError(
+                f"{folder} holds {book.num_stored} candidates; a budget may grow, not shrink to {plan.config.budget}"
+            )
+        write_text(folder / "run.yaml", description(plan))
+        run = _Run(plan, folder, book, pool, signals.received, listener)
+        run.workers = workers
+        return run.carry_out()
+
+
+class _Run:
+    """The state of one session of a run."""
+
+    def __init__(
+        self, plan: Plan, folder: Path, book: ScoreBook, pool: EvaluatorPool, stop: list[int], listener: Listener
+    ) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.book = book
+        self.pool = pool
+        self.stop = stop  # signals received
+        self.listener = listener
+        self.clock = _Clock()
+        self.ranking = Ranking(plan.objectives)
+        self.told = 0
+        self.failed = 0
+        self.workers = 0
+        self.recommended: dict[str, Any] | None = None
+        self.searcher = plan.searcher()
+        self._seconds_before = seconds_of_earlier_sessions(folder)
+        self._started = perf_counter()
+        self._summary_written = 0.0
+
+    def carry_out(self) -> dict[str, Any]:
+        """Search, keeping summary.json up to date, also when it ends badly."""
+        status, error = "failed", None
+        self.listener.on_start(self.folder, self.plan.config.budget)
+        self._write_summary("running")
+        try:
+            status = self._search()
+            if status != "interrupted":
+                self._evaluate_recommendation()
+            self.book.flush()
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        except BaseException as failure:
+            error = f"{type(failure).__name__}: {failure}"
+            raise
+        finally:
+            with suppress(StoreError):  # on a full disk, the error that is on its way says more
+                summary = self._write_summary(status, error)
+        if status == "interrupted":
+            self.listener.on_log(f"{signal.Signals(self.stop[0]).name}: what is done is stored")
+            raise Interrupted(self.stop[0], self.folder)
+        return summary
+
+    def _search(self) -> str:
+        """Ask, have scored, tell; returns the status with which it ended.
+
+        Candidate k is asked when exactly max(0, k - window + 1) have been told, and evaluations are told one at a time
+        in the order of the candidates: so the searcher's course depends on no clock and no worker.
+        """
+        budget, window, searcher = self.plan.config.budget, self.plan.window, self.searcher
+        progress = getattr(searcher, "progress", None)
+        waiting: deque[Candidate] = deque()
+        now = perf_counter()
+        while self.told < budget:
+            wanted = min(budget, self.told + window) - self.told - len(waiting)
+            asked = searcher.ask(wanted) if wanted else []
+            now = self.clock.add("ask", now)
+            for candidate in asked:
+                self.book.request(candidate, self.pool)
+            waiting.extend(asked)
+            now = self.clock.add("dispatch", now)
+            if not waiting:
+                return "completed" if getattr(searcher, "is_complete", False) else "exhausted"
+            while (evaluation := self.book.answer(waiting[0])) is None:
+                now = self.clock.add("store", now)
+                results = self.pool.poll(_POLL_S)
+                now = self.clock.add("wait", now)
+                self.book.receive(results)
+                if self.stop:
+                    self.book.flush()
+                    return "interrupted"
+            waiting.popleft()
+            now = self.clock.add("store", now)
+            searcher.tell([evaluation])
+            self.told += 1
+            self.failed += not evaluation.is_ok
+            self.ranking.add(evaluation)
+            now = self.clock.add("tell", now)
+            if progress is not None:
+                self.listener.on_progress(progress())
+            self.listener.on_tell(evaluation, self.told, self.ranking)
+            if now - self._summary_written > _SUMMARY_EVERY_S:
+                self._write_summary("running")
+            now = self.clock.add("report", now)
+            if self.stop:
+                self.book.flush()
+                return "interrupted"
+        return "completed"
+
+    def _evaluate_recommendation(self) -> None:
+        """Score what the searcher would choose, which it need not have asked for; told in the summary alone."""
+        recommendation = getattr(self.searcher, "recommendation", None)
+        architecture = recommendation() if recommendation is not None and self.told else None
+        if architecture is None:
+            return
+        job = self.book.missing(architecture)
+        outcomes: list[Outcome] | None = None
+        if job is not None:
+            self.pool.submit(job)
+            while outcomes is None and not self.stop:
+                outcomes = next((found for done, found in self.pool.poll(_POLL_S) if done is job), None)
+        if job is None or outcomes is not None:
+            described = self._described(self.book.evaluation_aside(architecture, outcomes or []))
+            self.recommended = {**described, "reason": getattr(self.searcher, "reason", "")}
+
+    def _described(self, evaluation: Evaluation) -> dict[str, Any]:
+        costs = {name: int(evaluation.scores[name]) for name in COSTS}
+        scores = {name: value for name, value in evaluation.scores.items() if name not in costs}
+        return {
+            "architecture": dict(evaluation.architecture),
+            "scores": scores,
+            **costs,
+            "candidate": evaluation.id,
+            "status": evaluation.status,
+            "is_feasible": evaluation.is_feasible,
+            "text": self.plan.space.text(evaluation.architecture),
+        }
+
+    def _family(self) -> list[dict[str, Any]] | None:
+        """The states that the searcher went through, if it keeps them."""
+        family = getattr(self.searcher, "family", None)
+        if family is None:
+            return None
+        return [
+            {"step": state.step, "change": state.change, "asked": state.asked, **self._described(state.evaluation)}
+            for state in family()
+        ]
+
+    def _write_summary(self, status: str, error: str | None = None) -> dict[str, Any]:
+        seconds = self._seconds_before + perf_counter() - self._started
+        summary = {
+            "status": status,
+            "evaluations": self.told,
+            "failed": self.failed,
+            "reused": self.book.num_reused,
+            "workers": self.workers,
+            "seconds": seconds,
+            "evaluations_per_s": self.told / seconds,
+            "best": [self._described(evaluation) for evaluation in self.ranking.best()],
+            "recommended": self.recommended,
+            "family": self._family(),
+            "driver_seconds": dict(self.clock.seconds),
+            "worker_seconds": self.pool.worker_seconds(),
+            "error": error,
+        }
+        write_json(self.folder / "summary.json", summary)
+        self._summary_written = perf_counter()
+        return summary
+
+
+def start_pool(plan: Plan, stack: ExitStack, log: Callable[[str], None]) -> tuple[EvaluatorPool, int]:
+    """The pool that the configuration asks for, with Ray under it if need be, and its workers; the stack ends both."""
+    config = plan.config
+    if config.workers == 0:
+        if config.address or config.gpus_per_worker:
+            raise ConfigError("workers=0 scores in this process; an address or GPUs per worker need workers")
+        import torch
+
+        serial = SerialPool(plan.task("cuda" if torch.cuda.is_available() else "cpu"))
+        stack.callback(serial.close)
+        return serial, 0
+    needed = config.workers or 1
+    min_gpus = needed * (config.gpus_per_worker or 0.0)
+    stack.callback(connect(config.address, min_cpus=needed * config.threads, min_gpus=min_gpus))
+    workers, gpus = default_workers(config.gpus_per_worker)
+    workers = config.workers or workers
+    if plan.window < 2 * workers:
+        log(f"the window of {plan.window} is under twice the {workers} workers: some will wait for others")
+    pool = RayPool(
+        plan.task("cuda" if gpus else "cpu"),
+        workers=workers,
+        gpus_per_worker=gpus,
+        window=plan.window,
+        time_limit_s=config.time_limit_s,
+        memory_limit_bytes=config.worker_memory_gib and config.worker_memory_gib * 2**30,
+        log=log,
+    )
+    stack.callback(pool.close)
+    return pool, workers

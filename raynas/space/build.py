@@ -1,0 +1,51 @@
+"""Architecture to model, and counts on a model that has no closed forms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from raynas.space.architecture import Architecture
+from raynas.space.registered import models
+from raynas.space.search_space import SearchSpace
+
+
+def builder(space: SearchSpace) -> Callable[..., nn.Module]:
+    """The callable that makes a space's models: (architecture, *, img_size, num_classes, ...) -> nn.Module."""
+    return models.get(space.model) if isinstance(space.model, str) else space.model
+
+
+def build(
+    space: SearchSpace, architecture: Architecture, *, img_size: int = 224, num_classes: int = 1000, **settings: Any
+) -> nn.Module:
+    """The model that an architecture stands for, initialised as for training.
+
+    Args:
+        space: Where the architecture comes from.
+        architecture: Checked against the space's grammar.
+        img_size: Image side in pixels.
+        num_classes: Outputs of the head.
+        settings: The model family's own, such as drop_path_rate.
+
+    Raises:
+        SpaceError: The architecture cannot be built.
+    """
+    space.validate(architecture)
+    return builder(space)(architecture, img_size=img_size, num_classes=num_classes, **settings)
+
+
+def counted(make: Callable[[], nn.Module], name: str, img_size: int, in_chans: int = 3) -> int:
+    """num_params or macs of a model, counted without memory or arithmetic on the meta device."""
+    with torch.device("meta"):
+        model = make()
+        if name == "num_params":
+            return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        counter = FlopCounterMode(display=False)
+        with torch.no_grad(), counter:
+            # Frozen, since torch's counter fails on a view of a parameter, such as an expanded class token.
+            model.eval().requires_grad_(False)(torch.empty(1, in_chans, img_size, img_size))
+    return int(counter.get_total_flops()) // 2

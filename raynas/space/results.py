@@ -1,0 +1,182 @@
+"""The records that travel: a candidate is asked, its evaluation is told."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from raynas.errors import ConfigError
+from raynas.space.architecture import Architecture
+
+
+class Status(StrEnum):
+    """What became of a score; only an ok one has a value."""
+
+    OK = "ok"
+    NON_FINITE = "non_finite"
+    FAILED = "failed"
+    OUT_OF_MEMORY = "out_of_memory"
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"
+    NOT_APPLICABLE = "not_applicable"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An architecture that a searcher asks to be evaluated; ids count from 0 in the order of asking."""
+
+    id: int
+    architecture: Architecture
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a searcher is told of a candidate.
+
+    Args:
+        id: That of the candidate.
+        architecture: That of the candidate.
+        status: ok if all objectives and constraints have values, else the status of the first that has none.
+        scores: Raw values by name, costs included; names without a value are absent. A candidate that violates a
+            constraint on costs is told without having been scored: it is ok, not feasible, and has costs only.
+        violations: By how much each violated constraint is violated, positive, by the constraint's text.
+        seconds: Time spent scoring, on the worker.
+        error: Text for a status that is not ok.
+    """
+
+    id: int
+    architecture: Architecture
+    status: Status = Status.OK
+    scores: Mapping[str, float] = field(default_factory=dict)
+    violations: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    error: str | None = None
+
+    @property
+    def is_ok(self) -> bool:
+        """All objectives and constraints have values."""
+        return self.status is Status.OK
+
+    @property
+    def is_feasible(self) -> bool:
+        """All objectives and constraints have values, and no constraint is violated."""
+        return self.is_ok and not self.violations
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """A score to be maximised or minimised."""
+
+    name: str
+    maximize: bool = True
+
+    def oriented(self, scores: Mapping[str, float]) -> float:
+        """The score with its sign such that higher is better."""
+        return scores[self.name] if self.maximize else -scores[self.name]
+
+    def __str__(self) -> str:
+        return f"{self.name}:{'max' if self.maximize else 'min'}"
+
+
+_CONSTRAINT = re.compile(r"\s*([\w\-]+)\s*(<=|>=|<|>)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
+_HOLDS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A bound on a cost or a score, such as macs<=2e9."""
+
+    name: str
+    relation: str
+    bound: float
+
+    @classmethod
+    def parse(cls, text: str) -> Constraint:
+        """Read NAME<=NUMBER, or the same with >=, < or >.
+
+        Raises:
+            ConfigError: The text has another form.
+        """
+        match = _CONSTRAINT.fullmatch(text)
+        try:
+            if match is None:
+                raise ValueError
+            return cls(match[1].replace("-", "_"), match[2], float(match[3]))
+        except ValueError:
+            raise ConfigError(
+                f"a constraint is NAME<=NUMBER or NAME>=NUMBER, such as 'macs<=2e9', not {text!r}"
+            ) from None
+
+    def violation(self, scores: Mapping[str, float]) -> float:
+        """How far the score is on the wrong side of the bound, 0 where the constraint holds."""
+        value = scores[self.name]
+        if _HOLDS[self.relation](value, self.bound):
+            return 0.0
+        # A value equal to a strict bound violates it, if by the least amount that counts.
+        return abs(value - self.bound) or float.fromhex("0x1p-1022")
+
+    def __str__(self) -> str:
+        bound = f"{self.bound:g}"
+        # Six digits where they suffice; else two bounds would share a text.
+        return f"{self.name}{self.relation}{bound if float(bound) == self.bound else repr(self.bound)}"
+
+
+def violations(constraints: tuple[Constraint, ...], scores: Mapping[str, float]) -> dict[str, float]:
+    """The violated constraints among those whose score is known, with their amounts."""
+    amounts = {str(c): c.violation(scores) for c in constraints if c.name in scores}
+    return {name: amount for name, amount in amounts.items() if amount > 0}
+
+
+def evaluated(
+    candidate: Candidate,
+    scores: Mapping[str, float],
+    failures: Mapping[str, tuple[Status, str | None]],
+    needed: Sequence[str],
+    constraints: tuple[Constraint, ...],
+    seconds: float = 0.0,
+) -> Evaluation:
+    """The evaluation that follows from what is known of a candidate's architecture.
+
+    Args:
+        candidate: What was asked.
+        scores: Values by name.
+        failures: Status and error of the scores that have no value.
+        needed: Names of the objectives and of what is constrained; the first of them that failed gives the status.
+        constraints: Of the run.
+        seconds: Time spent scoring.
+    """
+    status, error = next((failures[name] for name in needed if name in failures), (Status.OK, None))
+    broken = violations(constraints, scores)
+    return Evaluation(candidate.id, candidate.architecture, status, scores, broken, seconds, error)
+
+
+@dataclass(frozen=True)
+class ScoreIdentity:
+    """All that changes a score beside the architecture; with its key, the key of a row."""
+
+    space: str
+    img_size: int
+    num_classes: int
+    model_version: int
+    proxy: str
+    proxy_version: int = 1
+    settings: str = "{}"
+    repeats: int = 0
+    init: str = ""
+    dtype: str = ""
+    score_seed: int = 0
+    input_hash: str = ""
+
+
+class Outcome(NamedTuple):
+    """What scoring gave: one value of one architecture."""
+
+    value: float | None
+    status: str
+    error: str | None = None
+    seconds: float = 0.0
+    build_seconds: float = 0.0

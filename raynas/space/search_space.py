@@ -1,0 +1,328 @@
+"""Architectures and search spaces as values.
+
+An `Architecture` is a JSON object that cannot change. A `SearchSpace` says which architectures may be drawn, which may
+be built, and which model family builds them. Neither knows torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from hashlib import blake2b
+from math import prod
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from raynas.errors import SpaceError
+from raynas.space.architecture import Architecture, FieldValue, Scalar, frozen_value
+from raynas.space.growth import Growth
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several options, each a scalar or, where positions are chosen jointly, a tuple."""
+
+    options: tuple[FieldValue, ...]
+
+    def __init__(self, *options: Any) -> None:
+        object.__setattr__(self, "options", tuple(frozen_value("option", option) for option in options))
+        if not options or len(set(self.options)) < len(options):
+            raise SpaceError(f"a choice needs distinct options, not {options}")
+
+
+@dataclass(frozen=True)
+class PerLayer:
+    """One value a layer, all from the same options; the field `depth` holds the number of layers."""
+
+    choice: Choice
+    depth: str = "depth"
+
+
+Field: TypeAlias = Choice | tuple[Choice, ...] | PerLayer
+
+
+class Decision(NamedTuple):
+    """One categorical decision with at least two options, named after its field and, in a list, its position."""
+
+    name: str
+    options: tuple[FieldValue, ...]
+
+
+class Stage(NamedTuple):
+    """What a picture of a network shows of one stage."""
+
+    name: str
+    width: int  # channels
+    tokens: int
+    depth: int  # blocks
+    details: Mapping[str, str]  # such as {"kernel": "4", "heads": "8"}
+
+
+@dataclass(frozen=True, eq=False)
+class SearchSpace:
+    """Which architectures may be drawn, and how one becomes a model.
+
+    Args:
+        name: Its name in the registry.
+        fields: In order; a field's number of layers stands before it. A tuple of choices gives each position its own.
+        model: A name in `registry.models`, or a callable: (architecture, *, img_size, num_classes) -> nn.Module.
+        model_version: Raised when the same architecture and weights would give other outputs.
+        scoring, training: Further keywords with which a model is built to be scored, or to be trained.
+        num_params, macs: Closed forms (architecture, img_size, num_classes) -> int; None: counted on the built model.
+        grammar: Raises SpaceError for an architecture that cannot be built, also for one that would not be drawn; None:
+            only what can be drawn can be built.
+        parse, format: The space's own text for architectures, beside JSON.
+        stages: (architecture, img_size) -> stages for pictures; None: pictures show the fields.
+        growth: How architectures grow in depth and width; None: they do not.
+        named: Published architectures.
+        img_size_multiple: The image side must be divisible by it.
+        search_img_size: Image side in `search` and `score` unless another is asked for.
+        objectives: Proxies that `search` maximises or minimises unless others are asked for.
+    """
+
+    name: str
+    fields: Mapping[str, Field]
+    model: str | Callable[..., Any]
+    model_version: int = 1
+    scoring: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    num_params: Callable[[Architecture, int, int], int] | None = None
+    macs: Callable[[Architecture, int, int], int] | None = None
+    grammar: Callable[[Architecture], None] | None = None
+    parse: Callable[[str], Architecture] | None = None
+    format: Callable[[Architecture], str] | None = None
+    stages: Callable[[Architecture, int], list[Stage]] | None = None
+    growth: Growth | None = None
+    named: Mapping[str, Architecture] = field(default_factory=dict)
+    img_size_multiple: int = 1
+    search_img_size: int = 224
+    objectives: tuple[str, ...] = ()
+    summary: str = ""
+    paper: str = ""
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for name, entry in self.fields.items():
+            if isinstance(entry, PerLayer) and entry.depth not in seen:
+                raise SpaceError(f"space {self.name!r}: field {name!r} needs {entry.depth!r} before it")
+            seen.add(name)
+        if self.growth is not None:
+            unit = self.growth.unit
+            for name in (self.growth.depth, self.growth.width, *([unit] if isinstance(unit, str) else [])):
+                if name not in self.fields:
+                    raise SpaceError(f"space {self.name!r}: its growth names {name!r}, which is no field of it")
+
+    # -- the decisions, as a flat vector of option numbers --------------------------------------------------------
+
+    @cached_property
+    def _slots(self) -> tuple[tuple[str, int | None, Choice], ...]:
+        """(field, position or None, choice) of every position that can exist, in the order of the fields."""
+        slots: list[tuple[str, int | None, Choice]] = []
+        for name, entry in self.fields.items():
+            if isinstance(entry, Choice):
+                slots.append((name, None, entry))
+            elif isinstance(entry, PerLayer):
+                slots += [(name, i, entry.choice) for i in range(self._max_depth(entry.depth))]
+            else:
+                slots += [(name, i, choice) for i, choice in enumerate(entry)]
+        return tuple(slots)
+
+    @cached_property
+    def _searched(self) -> tuple[int, ...]:
+        return tuple(i for i, (_, _, choice) in enumerate(self._slots) if len(choice.options) > 1)
+
+    @cached_property
+    def decisions(self) -> tuple[Decision, ...]:
+        """Everything that can be chosen; those of layers that an architecture lacks have no effect on it."""
+        slots = [self._slots[i] for i in self._searched]
+        return tuple(Decision(n if i is None else f"{n}[{i}]", choice.options) for n, i, choice in slots)
+
+    @cached_property
+    def _num_options(self) -> np.ndarray:
+        return np.array([len(decision.options) for decision in self.decisions], dtype=np.int64)
+
+    @cached_property
+    def size(self) -> int:
+        """The number of distinct architectures that can be drawn."""
+        independent = prod(
+            len(choice.options)
+            for entry in self.fields.values()
+            if not isinstance(entry, PerLayer)
+            for choice in ([entry] if isinstance(entry, Choice) else entry)
+        )
+        for depth in {entry.depth for entry in self.fields.values() if isinstance(entry, PerLayer)}:
+            depths = self._depth_options(depth)
+            layers = prod(
+                len(entry.choice.options)
+                for entry in self.fields.values()
+                if isinstance(entry, PerLayer) and entry.depth == depth
+            )
+            independent = independent // len(depths) * sum(layers**d for d in depths)
+        return independent
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with the fields or their options."""
+        fields = json.dumps(self.fields, default=asdict)
+        return blake2b(fields.encode(), digest_size=8).hexdigest()
+
+    def decode(self, options: Sequence[int] | np.ndarray) -> Architecture:
+        """The architecture of one option number per decision; those of absent layers are ignored."""
+        chosen = iter(options.tolist() if isinstance(options, np.ndarray) else options)
+        fields: dict[str, Any] = {}
+        for name, entry in self.fields.items():
+            if isinstance(entry, Choice):
+                fields[name] = _pick(entry, chosen)
+            elif isinstance(entry, PerLayer):
+                values = [_pick(entry.choice, chosen) for _ in range(self._max_depth(entry.depth))]
+                fields[name] = tuple(values[: fields[entry.depth]])
+            else:
+                fields[name] = tuple(_pick(choice, chosen) for choice in entry)
+        return Architecture(fields)
+
+    def encode(self, architecture: Architecture) -> list[int]:
+        """One option number per decision, -1 for layers that the architecture lacks.
+
+        Raises:
+            SpaceError: A value is not among its options.
+        """
+        self._check_shape(architecture)
+        numbers = []
+        for name, i, choice in self._slots:
+            value: Any = architecture[name]
+            if i is not None:
+                if i >= len(value):
+                    if len(choice.options) > 1:
+                        numbers.append(-1)
+                    continue
+                value = value[i]
+            number = _option_number(choice, value)
+            if number is None:
+                where = name if i is None else f"{name}[{i}]"
+                raise SpaceError(f"space {self.name!r}: {where} is {value!r}, not one of {list(choice.options)}")
+            if len(choice.options) > 1:
+                numbers.append(number)
+        return numbers
+
+    # -- operations that searchers use ---------------------------------------------------------------------------
+
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """Draw every decision uniformly."""
+        return self.decode(rng.integers(0, self._num_options))
+
+    def mutate(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
+        """Change one decision that has an effect, chosen uniformly; layers that appear are drawn."""
+        numbers = np.array(self.encode(architecture))
+        active = np.flatnonzero(numbers >= 0)
+        if not len(active):
+            return architecture  # a space of one architecture
+        at = rng.choice(active)
+        step = rng.integers(1, self._num_options[at])
+        numbers[at] = (numbers[at] + step) % self._num_options[at]
+        return self.decode(np.where(numbers >= 0, numbers, rng.integers(0, self._num_options)))
+
+    def crossover(self, first: Architecture, second: Architecture, rng: np.random.Generator) -> Architecture:
+        """Take each decision from either parent; a layer that only one parent has comes from that one."""
+        a, b = np.array(self.encode(first)), np.array(self.encode(second))
+        if not len(a):
+            return first
+        numbers = np.where(rng.random(len(a)) < 0.5, a, b)
+        return self.decode(np.where(numbers >= 0, numbers, np.maximum(a, b)))
+
+    # -- reading and checking ------------------------------------------------------------------------------------
+
+    def validate(self, architecture: Architecture) -> None:
+        """Accept everything that can be built, also what would not be drawn.
+
+        Raises:
+            SpaceError: Fields are missing, unknown, of the wrong length, or outside the grammar.
+        """
+        self._check_shape(architecture)
+        if self.grammar is None:
+            self.encode(architecture)
+        else:
+            self.grammar(architecture)
+
+    def __contains__(self, architecture: Architecture) -> bool:
+        try:
+            self.encode(architecture)
+        except SpaceError:
+            return False
+        return True
+
+    def read(self, source: str | Mapping[str, Any]) -> Architecture:
+        """An architecture from a mapping, JSON, the space's own text, or a published name; checked by `validate`.
+
+        Raises:
+            SpaceError: It cannot be read, or not be built.
+        """
+        try:
+            architecture = self._parsed(source)
+            self.validate(architecture)
+        except SpaceError:
+            raise
+        except (TypeError, ValueError, KeyError) as error:
+            raise SpaceError(f"space {self.name!r}: cannot read {source!r}: {error}") from error
+        return architecture
+
+    def text(self, architecture: Architecture) -> str:
+        """The space's own text for an architecture, or JSON if it has none."""
+        return self.format(architecture) if self.format is not None else architecture.to_json()
+
+    def _parsed(self, source: str | Mapping[str, Any]) -> Architecture:
+        if isinstance(source, Architecture):
+            return source
+        if not isinstance(source, str):
+            return Architecture(source)
+        if source.lstrip().startswith("{"):
+            return Architecture.from_json(source)
+        for name, architecture in self.named.items():
+            if name.lower() == source.strip().lower():
+                return architecture
+        if self.parse is not None:
+            return self.parse(source)
+        known = f" or one of {', '.join(self.named)}" if self.named else ""
+        raise SpaceError(f"space {self.name!r}: an architecture is a JSON object{known}, not {source!r}")
+
+    def _check_shape(self, architecture: Architecture) -> None:
+        if set(architecture) != set(self.fields):
+            raise SpaceError(
+                f"space {self.name!r}: an architecture has the fields {', '.join(self.fields)}; "
+                f"got {', '.join(architecture) or 'none'}"
+            )
+        for name, entry in self.fields.items():
+            value = architecture[name]
+            if isinstance(entry, Choice):
+                continue
+            length = architecture[entry.depth] if isinstance(entry, PerLayer) else len(entry)
+            if not isinstance(value, tuple) or len(value) != length:
+                raise SpaceError(f"space {self.name!r}: {name} needs a list of {length} values, got {value!r}")
+
+    def _depth_options(self, depth: str) -> tuple[int, ...]:
+        entry = self.fields[depth]
+        if not isinstance(entry, Choice):
+            raise SpaceError(f"space {self.name!r}: {depth!r} must be one choice of integers")
+        return tuple(int(option) for option in entry.options if isinstance(option, int))
+
+    def _max_depth(self, depth: str) -> int:
+        return max(self._depth_options(depth))
+
+
+def _pick(choice: Choice, chosen: Iterator[int]) -> FieldValue:
+    return choice.options[0] if len(choice.options) == 1 else choice.options[next(chosen)]
+
+
+def _option_number(choice: Choice, value: FieldValue) -> int | None:
+    if value not in choice.options:
+        return None
+    number = choice.options.index(value)
+    # Python has True == 1, but as JSON they differ, and so do the keys.
+    pairs = zip(_as_tuple(choice.options[number]), _as_tuple(value), strict=True)
+    return number if all(type(one) is type(other) for one, other in pairs) else None
+
+
+def _as_tuple(value: FieldValue) -> tuple[Scalar, ...]:
+    return value if isinstance(value, tuple) else (value,)

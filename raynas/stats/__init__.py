@@ -1,0 +1,1 @@
+"""Statistics on columns of numbers, in numpy and scipy alone."""

@@ -1,0 +1,27 @@
+"""Pareto fronts and courses of the best value, in numpy; lower is better everywhere."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def pareto_front(losses: np.ndarray) -> np.ndarray:
+    """Positions of rows (A, M) that no other dominates, of equal ones the first; in the order of the first column."""
+    order = np.lexsort((np.arange(len(losses)), *losses.T[::-1]))
+    ordered = losses[order]
+    if losses.shape[1] <= 2:
+        best = np.minimum.accumulate(ordered[:, -1])
+        is_better = np.append(True, best[1:] < best[:-1])[: len(order)]
+        return np.asarray(order[is_better])
+    kept: list[int] = []
+    while len(order):
+        kept.append(order[0])
+        remains = (ordered < ordered[0]).any(axis=1)
+        order, ordered = order[remains], ordered[remains]
+    return np.array(kept, np.int64)
+
+
+def best_so_far(losses: np.ndarray) -> np.ndarray:
+    """Positions at which the smallest of the losses (A,) so far was found."""
+    best = np.minimum.accumulate(losses)
+    return np.flatnonzero(np.append(True, best[1:] < best[:-1])[: len(losses)])

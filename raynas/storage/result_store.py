@@ -1,0 +1,293 @@
+"""Results on disk: immutable Parquet parts with one schema, written by one driver.
+
+A part is written under a temporary name, synced and renamed, so a reader sees it whole or not at all. As small parts
+become many they are merged into one, whose name covers the numbers of those it replaces; a crash in between leaves
+both, and the covered ones are ignored.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from raynas.errors import StoreError
+from raynas.space.architecture import Architecture
+from raynas.space.results import Outcome, ScoreIdentity, Status
+from raynas.storage.files import held, write_atomically
+
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+SCHEMA = pa.schema(
+    [
+        ("candidate", pa.int64()),  # that asked for it first
+        ("architecture_key", pa.string()),
+        ("architecture", pa.string()),  # canonical JSON
+        ("space", _TEXT),
+        ("img_size", pa.int32()),
+        ("num_classes", pa.int32()),
+        ("model_version", pa.int32()),
+        ("proxy", _TEXT),
+        ("proxy_version", pa.int32()),
+        ("settings", _TEXT),  # canonical JSON
+        ("repeats", pa.int32()),
+        ("init", _TEXT),
+        ("dtype", _TEXT),
+        ("score_seed", pa.int64()),
+        ("input_hash", _TEXT),
+        ("value", pa.float64()),  # null unless the status is ok
+        ("status", _TEXT),
+        ("error", pa.string()),
+        ("seconds", pa.float64()),
+        ("build_seconds", pa.float64()),  # within seconds: building the network and drawing its weights
+        ("reused", pa.bool_()),  # taken from another run
+    ]
+)
+TIMING_COLUMNS = ("seconds", "build_seconds")
+REUSABLE = (Status.OK, Status.NON_FINITE, Status.NOT_APPLICABLE)
+"""Statuses that say something of the architecture, and nothing of the machine it was scored on."""
+_PART = re.compile(r"part-(\d{8})-(\d{8})\.parquet")
+_TEMPORARY = re.compile(rf"\.{_PART.pattern}\.tmp")
+_MERGED_PARTS = 32
+_FULL_PART_ROWS = 65_536
+
+
+class Part(NamedTuple):
+    """A file and the numbers of the flushes whose rows it holds."""
+
+    first: int
+    last: int
+    path: Path
+    rows: int
+
+
+class ResultStore:
+    """The writer's side of a run folder's `evaluations/`; holds the folder's lock until closed.
+
+    Args:
+        folder: The run folder; created if missing.
+        identities: One per score, in the order in which `append` numbers them.
+        check: Called when the folder is locked and nothing has been read; raises to refuse it.
+
+    Raises:
+        StoreError: Another process holds the folder, or it cannot be written.
+    """
+
+    def __init__(
+        self, folder: Path, identities: Sequence[ScoreIdentity], check: Callable[[], None] = lambda: None
+    ) -> None:
+        self.folder = folder
+        self.identities = tuple(identities)
+        self.set_aside: list[str] = []
+        self._parts_folder = folder / "evaluations"
+        self._lock = held(folder, self._parts_folder)
+        try:
+            check()
+            self._parts, loaded = self._take_stock()
+        except BaseException:
+            self._lock.close()
+            raise
+        self._loaded: list[pa.Table] | None = loaded
+        self._next = 1 + max((part.last for part in self._parts), default=-1)
+        self._pending: list[tuple[int, Architecture, Mapping[int, Outcome], bool]] = []
+
+    def take_loaded(self) -> pa.Table:
+        """The rows found on disk when the store was opened; the store then forgets them."""
+        tables, self._loaded = self._loaded or [], None
+        return pa.concat_tables([SCHEMA.empty_table(), *tables])
+
+    def append(
+        self, candidate: int, architecture: Architecture, outcomes: Mapping[int, Outcome], *, reused: bool = False
+    ) -> None:
+        """Keep rows for the next flush: outcomes by the number of their identity."""
+        self._pending.append((candidate, architecture, outcomes, reused))
+
+    def flush(self) -> None:
+        """Put all kept rows on disk.
+
+        Raises:
+            StoreError: The disk is full or the folder read-only; earlier parts are intact, and nothing half-written
+                is left.
+        """
+        if not self._pending:
+            return
+        self._write(self._table(), self._next, self._next)
+        self._next += 1
+        self._pending.clear()
+        self._merge_small_parts()
+
+    def close(self) -> None:
+        """Release the folder; rows that were not flushed are dropped."""
+        self._lock.close()
+
+    def _table(self) -> pa.Table:
+        rows = [(i, number, outcome) for i, entry in enumerate(self._pending) for number, outcome in entry[2].items()]
+        owner = pa.array([row[0] for row in rows], pa.int32())
+        number = pa.array([row[1] for row in rows], pa.int32())
+        outcomes = [row[2] for row in rows]
+        columns: dict[str, Any] = {
+            "candidate": pa.array([entry[0] for entry in self._pending], pa.int64()).take(owner),
+            "architecture_key": pa.array([entry[1].key for entry in self._pending], pa.string()).take(owner),
+            "architecture": pa.array([entry[1].to_json() for entry in self._pending], pa.string()).take(owner),
+            "reused": pa.array([entry[3] for entry in self._pending], pa.bool_()).take(owner),
+            "value": pa.array([outcome.value for outcome in outcomes], pa.float64()),
+            "status": pa.array([outcome.status for outcome in outcomes], pa.string()).cast(_TEXT),
+            "error": pa.array([outcome.error for outcome in outcomes], pa.string()),
+            "seconds": pa.array([outcome.seconds for outcome in outcomes], pa.float64()),
+            "build_seconds": pa.array([outcome.build_seconds for outcome in outcomes], pa.float64()),
+        }
+        parts = [asdict(identity) for identity in self.identities]
+        for name in parts[0]:
+            values = pa.array([part[name] for part in parts], _plain(SCHEMA.field(name).type))
+            columns[name] = values.take(number).cast(SCHEMA.field(name).type)
+        return pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
+
+    def _write(self, table: pa.Table, first: int, last: int) -> None:
+        path = self._parts_folder / f"part-{first:08d}-{last:08d}.parquet"
+        try:
+            with write_atomically(path) as file:
+                pq.write_table(table, file, compression="zstd")
+        except OSError as error:
+            raise StoreError(f"cannot write results to {self._parts_folder}: {error}") from error
+        self._parts.append(Part(first, last, path, table.num_rows))
+
+    def _merge_small_parts(self) -> None:
+        small: list[Part] = []
+        for part in reversed(self._parts):
+            if part.rows >= _FULL_PART_ROWS:
+                break
+            small.insert(0, part)
+        if len(small) < _MERGED_PARTS:
+            return
+        try:
+            tables = [_read_part(part.path)[1] for part in small]
+        except (StoreError, pa.ArrowException, OSError) as error:
+            warnings.warn(f"parts of {self._parts_folder} are left unmerged: {error}", stacklevel=2)
+            return
+        merged = pa.concat_tables(tables).unify_dictionaries()
+        self._parts = self._parts[: -len(small)]
+        self._write(merged, small[0].first, small[-1].last)
+        for part in small:
+            part.path.unlink()
+
+    def _take_stock(self) -> tuple[list[Part], list[pa.Table]]:
+        """The sound parts and their rows; files that are none are set aside, covered and temporary ones removed."""
+        sound: list[tuple[Part, pa.Table]] = []
+        for path in sorted(self._parts_folder.iterdir()):
+            if _TEMPORARY.fullmatch(path.name):
+                path.unlink()
+            if path.name.startswith("."):
+                continue  # of this store's writer, killed; or of a file system or an editor
+            try:
+                part, table = _read_part(path)
+                if not self._is_own(table):
+                    raise StoreError("it holds scores of another run")
+                sound.append((part, table))
+            except (StoreError, pa.ArrowException, OSError) as error:
+                self.set_aside.append(f"{path.name}: {error}")
+                self._set_aside(path)
+        kept = _uncovered([part for part, _ in sound])
+        for part, _ in sound:
+            if part not in kept:
+                part.path.unlink()
+        return kept, [table for part, table in sound if part in kept]
+
+    def _set_aside(self, path: Path) -> None:
+        aside = self.folder / "set_aside"
+        aside.mkdir(exist_ok=True)
+        name, number = path.name, 1
+        while (aside / name).exists():  # numbers of parts are used again
+            name, number = f"{path.name}.{number}", number + 1
+        path.rename(aside / name)
+
+    def _is_own(self, table: pa.Table) -> bool:
+        """Whether all rows have one of the run's identities."""
+        return len(table) == sum(len(rows_of(table, identity)) for identity in self.identities)
+
+
+def read_evaluations(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """All rows of a run folder, which may be one that is being written.
+
+    Damaged files are skipped with a warning; only the run's own driver sets them aside.
+
+    Raises:
+        StoreError: The folder holds no run.
+    """
+    parts_folder = Path(folder) / "evaluations"
+    if not parts_folder.is_dir():
+        raise StoreError(f"{folder} holds no run: it has no evaluations/ folder")
+    sound = None
+    while sound is None:
+        sound = _read_all(parts_folder, columns)
+    kept = _uncovered([part for part, _ in sound])
+    schema = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
+    tables = [table for part, table in sound if part in kept]
+    return pa.concat_tables([schema.empty_table(), *tables]).unify_dictionaries()
+
+
+def _read_all(parts_folder: Path, columns: Sequence[str] | None) -> list[tuple[Part, pa.Table]] | None:
+    """The sound parts; None if the writer has merged some of them since they were listed."""
+    sound: list[tuple[Part, pa.Table]] = []
+    for path in sorted(parts_folder.glob("[!.]*")):
+        try:
+            sound.append(_read_part(path, columns))
+        except FileNotFoundError:
+            return None
+        except (StoreError, pa.ArrowException, OSError) as error:
+            warnings.warn(f"skipped {path}: {error}", stacklevel=3)
+    return sound
+
+
+def rows_of(table: pa.Table, identity: ScoreIdentity) -> pa.Table:
+    """The rows with this identity."""
+    mask = None
+    for name, value in asdict(identity).items():
+        equal = pc.equal(table[name], pa.scalar(value, _plain(SCHEMA.field(name).type)))
+        mask = equal if mask is None else pc.and_(mask, equal)
+    return table.filter(mask)
+
+
+def _read_part(path: Path, columns: Sequence[str] | None = None) -> tuple[Part, pa.Table]:
+    match = _PART.fullmatch(path.name)
+    if match is None:
+        raise StoreError("not a part of this store")
+    with pq.ParquetFile(path) as file:
+        if not file.schema_arrow.equals(SCHEMA):
+            raise StoreError("its columns are not those of a result store")
+        table = file.read(columns=None if columns is None else list(columns))
+        return Part(int(match[1]), int(match[2]), path, file.metadata.num_rows), table
+
+
+def _uncovered(parts: Sequence[Part]) -> list[Part]:
+    """Parts whose numbers no other part covers, in order."""
+    widest_first = sorted(parts, key=lambda part: (part.first, -part.last))
+    kept: list[Part] = []
+    for part in widest_first:
+        if not kept or part.last > kept[-1].last:
+            kept.append(part)
+    return kept
+
+
+def _plain(type_: pa.DataType) -> pa.DataType:
+    return type_.value_type if pa.types.is_dictionary(type_) else type_
+
+
+def values_by_architecture(table: pa.Table, names: Iterable[str]) -> pa.Table:
+    """One row per architecture: its first candidate number, JSON, and a column per score, null without a value."""
+    names = list(names)
+    order = (
+        table.select(["architecture_key", "candidate", "architecture"])
+        .group_by("architecture_key")
+        .aggregate([("candidate", "min"), ("architecture", "min")])
+    )
+    wide = order.rename_columns(["architecture_key", "candidate", "architecture"])
+    for name in names:
+        chosen = table.filter(pc.equal(table["proxy"], name)).select(["architecture_key", "value"])
+        wide = wide.join(chosen.rename_columns(["architecture_key", name]), "architecture_key", join_type="left outer")
+    return wide.sort_by("candidate")

@@ -1,0 +1,141 @@
+"""run.yaml: what a run folder holds, and whether a run may go on in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from raynas.errors import StoreError
+
+# libyaml's, where PyYAML was built with it: in Python alone, a list of 100,000 architectures takes half a minute.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+def check_folder(folder: Path, identity: Mapping[str, Any], *, resume: bool, kind: str = "search") -> None:
+    """Refuse a folder that holds something else than this run; writes nothing.
+
+    Args:
+        folder: Which need not exist.
+        identity: Of the run.
+        resume: A run of this identity may be there.
+        kind: Of the run: search (also for score and scale), training, finalists or sweep.
+
+    Raises:
+        StoreError: It holds another run, or files that are no run; the message shows the difference.
+    """
+    stored_file = folder / "run.yaml"
+    if not stored_file.exists():
+        files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
+        foreign = [str(path.relative_to(folder)) for path in files if path.name != ".lock"]
+        if foreign or folder.is_file():
+            raise StoreError(f"{folder} is not empty and holds no run: {', '.join(sorted(foreign)[:5])}")
+        return
+    if not resume:
+        raise StoreError(f"{folder} holds a run already: --resume continues it, another --out leaves it alone")
+    stored = read_description(folder)
+    if kind_of(stored) != kind:
+        raise StoreError(f"{folder} holds a run of the kind {kind_of(stored)}, not {kind}")
+    differences = _differences(stored["identity"], yaml.safe_load(yaml.safe_dump(_plain(identity))))
+    if differences:
+        raise StoreError(f"{folder} holds another run: {'; '.join(differences)}")
+
+
+def described(kind: str, config: Mapping[str, Any], identity: Mapping[str, Any], **more: Any) -> str:
+    """run.yaml: the resolved configuration, what identifies the run, and with what it was made."""
+    packages = ("raynas", "ray", "torch", "timm", "numpy", "optuna", "pyarrow")
+    content = {
+        "kind": kind,
+        "config": _plain(config),
+        "identity": _plain(identity),
+        **_plain(more),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
+        "machine": {"system": platform.platform(), "cores": os.cpu_count()},
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return str(yaml.dump(content, Dumper=_Dumper, sort_keys=False))
+
+
+def kind_of(description: Mapping[str, Any]) -> str:
+    """What a run folder holds, from its run.yaml."""
+    return str(description.get("kind", "search"))
+
+
+def _version(package: str) -> str | None:
+    """None for a package that is missing, as Ray may be where everything is scored in one process."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """run.yaml of a run folder.
+
+    Raises:
+        StoreError: It is missing or not what a run writes.
+    """
+    path = Path(folder) / "run.yaml"
+    try:
+        content = yaml.load(path.read_text(), Loader=_Loader)
+    except OSError as error:
+        raise StoreError(f"{folder} holds no run: cannot read {path.name} ({error.strerror})") from None
+    except yaml.YAMLError as error:
+        raise StoreError(f"{path} is damaged: {error}") from None
+    if not isinstance(content, dict) or not {"config", "identity"} <= content.keys():
+        raise StoreError(f"{path} is not the description of a run")
+    return content
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """summary.json of a run folder; empty if the run was killed before it wrote one.
+
+    Raises:
+        StoreError: It is damaged.
+    """
+    path = folder / "summary.json"
+    try:
+        summary = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot read {path}: {error}") from None
+    if not isinstance(summary, dict):
+        raise StoreError(f"{path} is not the summary of a run")
+    return summary
+
+
+def seconds_of_earlier_sessions(folder: Path) -> float:
+    """How long the run in a folder took before it was resumed; 0 for a new one."""
+    try:
+        return float(read_summary(folder).get("seconds", 0.0))
+    except StoreError:
+        return 0.0
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, so that YAML reads back what was written."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _differences(stored: Any, now: Any, name: str = "") -> list[str]:
+    if isinstance(stored, dict) and isinstance(now, dict):
+        names = list(dict.fromkeys([*stored, *now]))
+        return [
+            line
+            for key in names
+            for line in _differences(stored.get(key), now.get(key), f"{name}.{key}" if name else key)
+        ]
+    return [] if stored == now else [f"{name} was {stored!r} and is now {now!r}"]

@@ -1,0 +1,189 @@
+"""What commands take as SOURCE: an architecture, as text, in a file, or in the folder of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raynas.errors import ConfigError, SpaceError, StoreError
+from raynas.space.architecture import Architecture
+from raynas.space.registered import spaces
+from raynas.space.results import Constraint
+from raynas.space.search_space import SearchSpace
+from raynas.storage.run_folder import kind_of, read_description, read_summary
+
+
+@dataclass(frozen=True)
+class Source:
+    """An architecture and where it came from.
+
+    Args:
+        space: That it belongs to.
+        architecture: As a value.
+        kind: "text", "file", "search" (any run of ask/tell: search, score, scale) or "training".
+        folder: The run folder it was taken from, of finalists that of the training; None for text and files.
+        img_size, num_classes, data: Of that run; `data` of one that scored.
+    """
+
+    space: SearchSpace
+    architecture: Architecture
+    kind: str
+    folder: Path | None = None
+    img_size: int | None = None
+    num_classes: int | None = None
+    data: str | None = None
+
+
+def read_source(text: str, *, space: str | SearchSpace | None = None, pick: Sequence[str] = ()) -> Source:
+    """Read an architecture.
+
+    Args:
+        text: A run folder, a file with one architecture, JSON, a space's own text, or a published name.
+        space: Needed only where several registered spaces can read the text; a space that is not registered can be
+            given itself.
+        pick: Constraints such as num_params<=30e6: of a growth, the last member of the family that meets all of them
+            is taken in place of the last one; of another search, the best-ranked that does; of finalists, the most
+            accurate that does, of those that were trained to the end.
+
+    Raises:
+        SpaceError: No space reads the text.
+        StoreError: The folder holds no run, or one without an architecture to take.
+        ConfigError: Several spaces read the text, nothing meets what is picked by, or there is nothing to pick from.
+        UnknownNameError: The space is not registered.
+    """
+    bounds = tuple(Constraint.parse(one) for one in pick)
+    given = spaces.get(space) if isinstance(space, str) else space
+    path = existing_path(text)
+    if path is not None and path.is_dir():
+        return _from_folder(path, given, bounds)
+    if bounds:
+        raise ConfigError(f"picking by {bounds[0]} takes a run folder to pick from, not {text!r}")
+    if path is not None and path.is_file():
+        return _from_text(_content(path), given, "file", f"file {text}")
+    return _from_text(text, given, "text", repr(text))
+
+
+def picked(entries: Sequence[Mapping[str, Any]], bounds: Sequence[Constraint], where: str) -> Mapping[str, Any]:
+    """The first entry of a summary's list whose scores and costs meet all bounds.
+
+    Args:
+        entries: With `scores` and costs.
+        bounds: On them.
+        where: What the entries are, for messages.
+
+    Raises:
+        ConfigError: None does; the message says what values there are.
+    """
+    values = [{**entry, **(entry.get("scores") or {})} for entry in entries]
+    for bound in bounds:
+        known = [value[bound.name] for value in values if isinstance(value.get(bound.name), int | float)]
+        if not known:
+            numbers = sorted({name for value in values for name, number in value.items() if isinstance(number, float)})
+            raise ConfigError(
+                f"{where} has no {bound.name!r} to pick by; it has num_params, macs, {', '.join(numbers)}"
+            )
+        if not any(bound.violation({bound.name: value}) == 0 for value in known):
+            raise ConfigError(
+                f"nothing in {where} meets {bound}: {bound.name} is from {_shown(min(known))} to {_shown(max(known))}"
+            )
+    for entry, value in zip(entries, values, strict=True):
+        if all(bound.name in value and bound.violation(value) == 0 for bound in bounds):
+            return entry
+    raise ConfigError(f"nothing in {where} meets all of {', '.join(map(str, bounds))} at once")
+
+
+def existing_path(text: str) -> Path | None:
+    """The text as a path, where one is there."""
+    try:
+        return path if (path := Path(text).expanduser()).exists() else None
+    except (OSError, ValueError):  # too long for a name, or with characters that no name has
+        return None
+
+
+def _content(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpaceError(f"cannot read an architecture from {path}: {error}") from None
+    if not text:
+        raise SpaceError(f"{path} is empty; a file holds one architecture")
+    return text
+
+
+def _from_text(text: str, space: SearchSpace | None, kind: str, where: str) -> Source:
+    candidates = [space] if space is not None else [spaces.get(name) for name in spaces]
+    found: list[Source] = []
+    refusals: list[str] = []
+    for candidate in candidates:
+        try:
+            found.append(Source(candidate, candidate.read(text), kind))
+        except SpaceError as error:
+            refusals.append(str(error))
+    if len(found) > 1:
+        names = ", ".join(source.space.name for source in found)
+        raise ConfigError(f"several spaces can read {where}: {names}; say which with --space")
+    if not found:
+        what = f"{where} is no run folder, no file" if kind == "text" else where
+        if kind == "text" and "/" in text and not text.lstrip().startswith("{"):
+            raise SpaceError(f"{what} and no architecture")  # a path; the spaces' forms would hide the slip in it
+        raise SpaceError(f"{what} and no architecture that can be read: {'; '.join(dict.fromkeys(refusals))}")
+    return found[0]
+
+
+def _from_folder(folder: Path, space: SearchSpace | None, bounds: tuple[Constraint, ...]) -> Source:
+    description = read_description(folder)
+    kind = kind_of(description)
+    if kind == "training":
+        if bounds:
+            raise ConfigError(f"{folder} holds one trained model; there is nothing to pick from")
+        settings = description.get("model") or {}
+        fields = settings.get("architecture")
+    elif kind == "finalists":
+        return _from_folder(folder / _of_finalists(folder, bounds), space, ())
+    elif kind == "search":
+        settings = description["config"]
+        fields = _of_search(folder, bounds)
+    else:
+        raise StoreError(f"{folder} holds a {kind}, which has no architecture of its own; name one of its runs")
+    if not isinstance(fields, Mapping) or "space" not in settings:
+        raise StoreError(f"{folder} does not say which architecture of which space it holds")
+    of_run = space or spaces.get(settings["space"])
+    architecture = of_run.read(fields)
+    data = settings.get("data") if kind == "search" else None
+    return Source(of_run, architecture, kind, folder, settings.get("img_size"), settings.get("num_classes"), data)
+
+
+def _of_finalists(folder: Path, bounds: tuple[Constraint, ...]) -> str:
+    """The folder of the best training."""
+    best = _summary(folder).get("best")
+    if not best:
+        raise StoreError(f"{folder} holds no finalist yet that was trained to the end; resume it")
+    # Costs among the scores are those of the search, whose head may have had other classes.
+    entries = [{**one, "scores": {name: v for name, v in one["score"].items() if name not in one}} for one in best]
+    return str(picked(entries, bounds, f"the finalists in {folder} that were trained to the end")["folder"])
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    summary = read_summary(folder)
+    if not summary:
+        raise StoreError(f"{folder} has no summary.json: its run ended before it wrote one; resume it")
+    return summary
+
+
+def _of_search(folder: Path, bounds: tuple[Constraint, ...]) -> Any:
+    summary = _summary(folder)
+    family, best = summary.get("family"), list(summary.get("best") or [])
+    chosen = summary.get("recommended") or {}
+    if family:
+        return picked(family[::-1], bounds, f"the family in {folder}")["architecture"]
+    if not bounds and chosen.get("is_feasible"):
+        return chosen["architecture"]
+    if not best:
+        raise StoreError(f"{folder} holds no architecture yet that could be taken: its summary lists none as best")
+    return picked(best, bounds, f"the best of {folder}")["architecture"]
+
+
+def _shown(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

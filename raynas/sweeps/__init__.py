@@ -1,0 +1,1 @@
+"""Whole searches side by side, with several seeds each, as Ray Tune trials."""

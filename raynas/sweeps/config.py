@@ -1,0 +1,46 @@
+"""Which searches a sweep consists of, and the names of what its folder holds."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pydantic import Field
+
+from raynas.searching.config import RunConfig
+
+
+class SearchName(NamedTuple):
+    """One search of a sweep."""
+
+    searcher: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.searcher}-seed{self.seed}"
+
+
+KIND = "sweep"
+STOP_FILE = ".stop"
+"""In a sweep's folder once its searches are to end."""
+LOGS = "logs"
+"""In a sweep's folder: what each search had to say to people."""
+FINISHED = ("completed", "exhausted")
+"""Statuses of a search that has made all its calls; the others are not compared."""
+
+
+class SweepConfig(RunConfig):
+    """What a sweep can be told: the settings that its searches share, and which searches they are."""
+
+    searchers: tuple[str, ...] = Field((), description="names; none: the default for the objectives")
+    repeat: int = Field(5, ge=1, description="searches of each searcher, with the seeds seed, seed + 1, ...")
+    level: float | None = Field(None, allow_inf_nan=False, description="value whose calls are told, beside one found")
+
+    def search(self, searcher: str | None, seed: int) -> RunConfig:
+        """The configuration of one search."""
+        values = self.model_dump(exclude={"searchers", "repeat", "level"})
+        return RunConfig.make({**values, "searcher": searcher, "seed": seed})
+
+    @property
+    def names(self) -> list[SearchName]:
+        """All searches, one seed after the other."""
+        return [SearchName(searcher, self.seed + k) for k in range(self.repeat) for searcher in self.searchers]

@@ -1,0 +1,342 @@
+"""A sweep carried out: its searches as Ray Tune trials, from the driver's side."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic, perf_counter, sleep
+from typing import Any
+
+from raynas.cluster.joining import connect
+from raynas.cluster.resources import default_workers, placed_groups, why_waiting
+from raynas.errors import PoolError, StoreError
+from raynas.interruption import Interrupted, StopSignals
+from raynas.searchers.registered import searchers
+from raynas.storage.files import held, is_in_use, write_json, write_text
+from raynas.storage.run_folder import check_folder, described, read_description, seconds_of_earlier_sessions
+from raynas.sweeps.config import KIND, LOGS, STOP_FILE, SweepConfig
+from raynas.sweeps.folder import compared, entries, is_finished
+from raynas.sweeps.plan import SweepPlan
+
+_LOOK_S = 1.0
+_POLL_S = 0.2
+_SUMMARY_EVERY_S = 5.0
+_GRACE_S = 20.0  # for searches to store what is done
+_WAITING_SAID_AFTER_S = 10.0
+_WAITING_SAID_EVERY_S = 30.0
+
+
+class SweepListener:
+    """Hears of a sweep's progress; the base class ignores it."""
+
+    def on_start(self, folder: Path, searches: int, budget: int) -> None:
+        """The sweep starts, or resumes: so many searches of so many calls each."""
+
+    def on_progress(self, searches: Sequence[Mapping[str, Any]]) -> None:
+        """How far each search is, as `raynas.sweeps.folder.entries` has it."""
+
+    def on_end(self, search: Mapping[str, Any]) -> None:
+        """A search has ended, well or not."""
+
+    def on_log(self, line: str) -> None:
+        """Something that a person wants to know."""
+
+
+def execute_sweep(
+    plan: SweepPlan,
+    folder: Path,
+    *,
+    resume: bool = False,
+    reuse: Sequence[Path] = (),
+    listener: SweepListener | None = None,
+) -> dict[str, Any]:
+    """Carry out a sweep in a folder, as many searches at once as the cluster has room for.
+
+    A search that fails does not keep the others from their end.
+
+    Args:
+        plan: What to do.
+        folder: Created unless it exists; each search has a run folder of its own in it.
+        resume: Continue the sweep that the folder holds: searches that have ended are kept, the others go on, and those
+            that failed are tried again. Budget and repeat may grow.
+        reuse: Folders of other runs whose scores are taken where their keys are equal.
+        listener: Hears of progress.
+
+    Returns:
+        The summary, as in summary.json: kind, status (completed, failed), `searches`, seconds, error, and what
+        `raynas.sweeps.folder.compared` returns of those that have ended, less the curves.
+
+    Raises:
+        StoreError: The folder holds something else, is in use, or cannot be written.
+        PoolError: Ray cannot be started or joined.
+        Interrupted: SIGINT or SIGTERM; what was done is stored.
+    """
+    listener = listener or SweepListener()
+    check_sweep_folder(folder, plan, resume=resume)
+    with ExitStack() as stack:
+        signals = StopSignals()
+        signals.install()
+        stack.callback(signals.restore)
+        if _unfinished(plan.config, folder):
+            _connect(plan.config, stack)
+            signals.install()
+        stack.enter_context(held(folder))
+        check_sweep_folder(folder, plan, resume=resume)
+        return _Session(plan, folder, reuse, signals.received, listener).carry_out()
+
+
+def _unfinished(config: SweepConfig, folder: Path) -> list[str]:
+    return [str(name) for name in config.names if not is_finished(folder / str(name), config.budget)]
+
+
+def _connect(config: SweepConfig, stack: ExitStack) -> None:
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # relative paths mean the same in a trial
+    workers = max(1, config.workers or 0)
+    min_gpus = workers * (config.gpus_per_worker or 0.0)
+    stack.callback(connect(config.address, min_cpus=workers * config.threads, min_gpus=min_gpus))
+
+
+def check_sweep_folder(folder: Path, plan: SweepPlan, *, resume: bool) -> None:
+    """Refuse a folder that holds something else than this sweep, or more of it; writes nothing.
+
+    Raises:
+        StoreError: Saying what it holds.
+    """
+    check_folder(folder, plan.identity(), resume=resume, kind=KIND)
+    if not (folder / "run.yaml").exists():
+        return
+    stored = read_description(folder)["config"]
+    for name in ("budget", "repeat"):
+        if getattr(plan.config, name) < stored[name]:
+            raise StoreError(
+                f"{folder} holds a sweep with {name} {stored[name]}, which may grow, not shrink to "
+                f"{getattr(plan.config, name)}"
+            )
+
+
+class _Session:
+    """One session of a sweep, and the watch over its trials."""
+
+    def __init__(
+        self, plan: SweepPlan, folder: Path, reuse: Sequence[Path], stop: list[int], listener: SweepListener
+    ) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.stop = stop  # signals received
+        self.listener = listener
+        self.names = plan.config.names
+        self.errors: dict[str, str] = {}
+        self._reuse = tuple(path.resolve() for path in reuse)
+        self._logs = _Logs(folder / LOGS)
+        self._looked = self._summary_written = -math.inf
+        self._waits_since = monotonic()
+        self._waiting_said = -math.inf
+        self._seconds_before = seconds_of_earlier_sessions(folder)
+        self._started = perf_counter()
+
+    def carry_out(self) -> dict[str, Any]:
+        """Search, keeping summary.json up to date, also when it ends badly."""
+        config = self.plan.config
+        scores = next(iter(self.plan.plans.values())).scores
+        directions = {score.name: "max" if score.higher_is_better else "min" for score in scores}
+        description = described(KIND, config.model_dump(), self.plan.identity(), directions=directions)
+        write_text(self.folder / "run.yaml", description)
+        self.listener.on_start(self.folder, len(self.names), config.budget)
+        self._write_summary("running")
+        try:
+            self._search()
+        except BaseException as failure:
+            is_interrupted = isinstance(failure, KeyboardInterrupt)
+            with suppress(StoreError):  # on a full disk, the error that is on its way says more
+                error = None if is_interrupted else f"{type(failure).__name__}: {failure}"
+                self._write_summary("interrupted" if is_interrupted else "failed", error)
+            raise
+        status = "interrupted" if self.stop else "failed" if self.errors else "completed"
+        summary = self._write_summary(status, self._failures())
+        if self.stop:
+            raise Interrupted(self.stop[0], self.folder)
+        return summary
+
+    def _search(self) -> None:
+        """Run the searches that have not ended as trials."""
+        unfinished = _unfinished(self.plan.config, self.folder)
+        if not unfinished:
+            return
+        from raynas.cluster.tune import fit  # Ray is imported by now, under the settings of `connect`
+
+        self._stop_file.unlink(missing_ok=True)
+        try:
+            fit(self._trainable(len(unfinished)), unfinished, self.folder, self, reuse_actors=True)
+        except PoolError:
+            if not self.stop:
+                raise
+        self._stop_file.unlink(missing_ok=True)
+
+    @property
+    def _stop_file(self) -> Path:
+        return self.folder / STOP_FILE
+
+    def _trainable(self, searches: int) -> type:
+        """The trial with what all searches need, shipped once, and with its resources."""
+        import ray
+        from ray import tune
+
+        from raynas.cluster.own_code import own_code_by_value
+        from raynas.cluster.tune import trial_resources
+        from raynas.sweeps.trial import SearchJob, SearchTrial
+
+        config = self.plan.config
+        workers = config.workers or 0
+        own: dict[str, float] = {}
+        each: dict[str, float] = {"CPU": config.threads}
+        settings: dict[str, Any] = {"workers": workers}
+        if workers:
+            _, each["GPU"] = default_workers(config.gpus_per_worker)
+            memory = config.worker_memory_gib or _share_of_memory_gib(searches * workers, each)
+            settings |= {"gpus_per_worker": each["GPU"], "worker_memory_gib": memory}
+        else:
+            own = {**each, "GPU": min(1.0, ray.cluster_resources().get("GPU", 0.0))}
+        plans = {
+            str(name): replace(plan, config=plan.config.resolved(**settings)) for name, plan in self.plan.plans.items()
+        }
+        made = {name: searchers.get(name) for name in config.searchers}
+        job = SearchJob(self.folder.resolve(), plans, made, self._reuse)
+        task = next(iter(plans.values())).task("cpu")
+        with own_code_by_value(task.builder, *(proxy.function for proxy in task.proxies), *made.values()):
+            given = tune.with_parameters(SearchTrial, job=job)
+        trainable: type = tune.with_resources(given, trial_resources(own, workers, each))
+        return trainable
+
+    # -- watching over the trials --------------------------------------------------------------------------------
+
+    def on_step(self, running: Sequence[str]) -> bool:
+        """See `raynas.cluster.tune.Watch`."""
+        if self.stop:
+            self._await_rest(running)
+            return True
+        now = monotonic()
+        if now - self._looked > _LOOK_S:
+            self._looked = now
+            self._look(running, now)
+        return False
+
+    def _await_rest(self, running: Sequence[str]) -> None:
+        """Have the searches store what is done; without Ray, which the signal may have reached too."""
+        self.listener.on_log(f"{signal.Signals(self.stop[0]).name}: the searches store what is done")
+        self._stop_file.touch()
+        deadline = monotonic() + _GRACE_S
+        while any(is_in_use(self.folder / name) for name in running) and monotonic() < deadline:
+            sleep(_POLL_S)
+
+    def on_result(self, name: str, result: Mapping[str, Any]) -> None:
+        """See `raynas.cluster.tune.Watch`."""
+        if result["status"] == "interrupted":
+            return  # by a signal to its process alone: Tune has it go on
+        if result["status"] == "failed":
+            self.errors[name] = str(result["error"])
+        self._tell_end(name)
+
+    def on_lost(self, name: str, is_final: bool) -> None:
+        """See `raynas.cluster.tune.Watch`."""
+        if not is_final:
+            self.listener.on_log(f"{name}: its process is lost; the search goes on in a new one")
+            return
+        self.errors[name] = "its process was lost again and again"
+        self._tell_end(name)
+
+    def _tell_end(self, name: str) -> None:
+        self._tell_logs()
+        self.listener.on_end(next(one for one in self._entries() if one["name"] == name))
+
+    def _look(self, running: Sequence[str], now: float) -> None:
+        self._tell_logs()
+        self.listener.on_progress(self._entries())
+        if now - self._summary_written > _SUMMARY_EVERY_S:
+            self._write_summary("running")
+        if running:
+            self._waits_since = now
+        elif now - self._waits_since > _WAITING_SAID_AFTER_S and now - self._waiting_said > _WAITING_SAID_EVERY_S:
+            self._waiting_said = now
+            self.listener.on_log(_why_waiting(self.plan.config))
+
+    def _tell_logs(self) -> None:
+        for name, line in self._logs.new_lines():
+            self.listener.on_log(f"{name}: {line}")
+
+    # -- what it comes to ----------------------------------------------------------------------------------------
+
+    def _entries(self) -> list[dict[str, Any]]:
+        return entries(self.folder, self.names, self.errors)
+
+    def _failures(self) -> str | None:
+        if not self.errors:
+            return None
+        told = "; ".join(f"{name}: {error}" for name, error in self.errors.items())
+        return f"{len(self.errors)} of {len(self.names)} searches failed: {told}"
+
+    def _write_summary(self, status: str, error: str | None = None) -> dict[str, Any]:
+        searches = self._entries()
+        summary: dict[str, Any] = {
+            "kind": KIND,
+            "status": status,
+            "seconds": self._seconds_before + perf_counter() - self._started,
+            "error": error,
+        }
+        if status != "running":
+            for one in searches:
+                if one["status"] == "running":
+                    one["status"] = "interrupted"
+            found = compared(self.folder, self.plan.config, searches)
+            best = found.pop("best")
+            del found["curves"]
+            searches = [{**one, "best": best.get(one["name"])} for one in searches]
+            summary |= found
+        summary = {**summary, "searches": searches}
+        write_json(self.folder / "summary.json", summary)
+        self._summary_written = monotonic()
+        return summary
+
+
+class _Logs:
+    """Reads what searches append to their logs, from the end that the logs have now."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read = {path: path.stat().st_size for path in folder.glob("*.log")}
+
+    def new_lines(self) -> list[tuple[str, str]]:
+        """Names of searches, and the whole lines that they have written since the last call."""
+        found = []
+        for path in sorted(self._folder.glob("*.log")):
+            with path.open("rb") as file:
+                file.seek(self._read.get(path, 0))
+                new = file.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            self._read[path] = self._read.get(path, 0) + len(whole)
+            found += [(path.stem, line) for line in whole.decode().splitlines()]
+        return found
+
+
+def _share_of_memory_gib(workers: int, each: Mapping[str, float]) -> float:
+    """Of nine tenths of the smallest node, where as many workers run at once as the cluster has room for."""
+    import ray
+
+    total, nodes = ray.cluster_resources(), [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    room = [int(total.get(name, 0.0) / amount) for name, amount in each.items() if amount]
+    at_once = max(1, min(workers, *room))
+    least = min(float(node.get("memory", math.inf)) for node in nodes)
+    return 0.9 * least / 2**30 / math.ceil(at_once / len(nodes))
+
+
+def _why_waiting(config: SweepConfig) -> str:
+    """Why no search runs yet."""
+    if placed_groups():
+        return "waiting for the processes of the first searches"
+    n = max(1, config.workers or 0)
+    share = {"CPU": config.threads, "GPU": config.gpus_per_worker or 0.0}
+    return why_waiting(f"{n} worker{'s' * (n != 1)} of a search", share)

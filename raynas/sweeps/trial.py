@@ -1,0 +1,135 @@
+"""A whole search as one Ray Tune trial: the trial's side."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import traceback
+from _thread import interrupt_main
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+from ray import tune
+
+from raynas.interruption import Interrupted
+from raynas.searchers.base import SearcherClass
+from raynas.searchers.registered import searchers
+from raynas.searching.plan import Plan
+from raynas.searching.run import Listener, execute
+from raynas.storage.files import wait_for_predecessor
+from raynas.sweeps.config import LOGS, STOP_FILE
+from raynas.sweeps.folder import is_finished
+
+_LOOK_S = 0.5
+
+
+@dataclass(frozen=True)
+class SearchJob:
+    """What all trials of a sweep are given.
+
+    Args:
+        folder: Of the sweep, absolute.
+        plans: Of the searches, by name.
+        searchers: Classes by name, for those that only the driver's program registers.
+        reuse: Folders of other runs whose scores are taken.
+    """
+
+    folder: Path
+    plans: Mapping[str, Plan]
+    searchers: Mapping[str, SearcherClass]
+    reuse: tuple[Path, ...]
+
+    @property
+    def stop_file(self) -> Path:
+        """Exists once the searches are to end."""
+        return self.folder / STOP_FILE
+
+    def log_file(self, name: str) -> Path:
+        """What a search has to say to people."""
+        return self.folder / LOGS / f"{name}.log"
+
+    def error_file(self, name: str) -> Path:
+        """The last error of a search, in full."""
+        return self.folder / LOGS / f"{name}.error"
+
+
+class SearchTrial(tune.Trainable):  # type: ignore[misc]
+    """The trial: its one step is the search. Steps run in the process's main thread, as signals need it."""
+
+    def setup(self, config: dict[str, Any], job: SearchJob) -> None:
+        """Get ready for the searches of a sweep, of which the config names the first."""
+        self._job = job
+        for name, searcher in job.searchers.items():
+            if name not in searchers:
+                searchers.register(name)(searcher)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take on another search; its process and what it has imported are kept."""
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Search, from the start or from where the search was stopped."""
+        return run_search(self._job, self.config["trial"])
+
+
+def run_search(job: SearchJob, name: str) -> dict[str, Any]:
+    """Carry out one search of a sweep in its own folder, as `raynas search --resume` would.
+
+    Scores of the searches that have ended by now are taken where their keys are equal, which changes no value.
+
+    Returns:
+        `status`: completed, failed or interrupted; `error` of a failed one; `done` unless interrupted.
+    """
+    plan, folder = job.plans[name], job.folder / name
+    if job.stop_file.exists():
+        sleep(_LOOK_S)  # Tune asks again at once
+        return {"status": "interrupted"}
+    if is_finished(folder, plan.config.budget):
+        return {"status": "completed", "done": True}
+    ended = [job.folder / other for other in job.plans if other != name and is_finished(job.folder / other)]
+    listener = _TrialListener(job.log_file(name), job.stop_file)
+    try:
+        wait_for_predecessor(folder)
+        execute(plan, folder, resume=True, reuse=[*job.reuse, *ended], listener=listener)
+    except (Interrupted, KeyboardInterrupt):
+        return {"status": "interrupted"}
+    except Exception as error:  # whatever it is, the other searches go on
+        job.error_file(name).write_text(traceback.format_exc())
+        return {"status": "failed", "error": f"{type(error).__name__}: {error}", "done": True}
+    finally:
+        listener.close()
+    return {"status": "completed", "done": True}
+
+
+class _TrialListener(Listener):
+    """Keeps what a search says, and interrupts it when the sweep is to stop."""
+
+    def __init__(self, log: Path, stop_file: Path) -> None:
+        self._log = log
+        self._stop_file = stop_file
+        self._is_over = threading.Event()
+        log.parent.mkdir(exist_ok=True)
+
+    def on_start(self, folder: Path, budget: int) -> None:
+        """Look out for the end from now on, since the run has the signals by now."""
+        threading.Thread(target=self._interrupt_when_stopped, daemon=True).start()
+
+    def on_log(self, line: str) -> None:
+        """Keep the line; that it is interrupted, the sweep says for all."""
+        if self._stop_file.exists():
+            return
+        with self._log.open("a") as file:
+            file.write(line + "\n")
+
+    def close(self) -> None:
+        """No longer look out."""
+        self._is_over.set()
+
+    def _interrupt_when_stopped(self) -> None:
+        while not self._is_over.wait(_LOOK_S):
+            if self._stop_file.exists():
+                interrupt_main(signal.SIGTERM)
+                return

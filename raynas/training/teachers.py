@@ -1,0 +1,181 @@
+"""Teachers: trained networks, read once by the driver and shipped to the workers in values.
+
+A teacher sees what the student sees: the same batch, resized to its own side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
+from raynas.errors import ConfigError, StoreError
+from raynas.models.roles import roles_of
+from raynas.models.teachers import Teacher
+from raynas.space.architecture import Architecture
+from raynas.space.build import builder
+from raynas.space.tokens import Phase
+from raynas.storage.sources import existing_path, read_source
+from raynas.training.checkpoints import CHECKPOINTS, check_weights, read_weights
+from raynas.training.folder import counted_top1, load_training
+
+FORMS = "the folder of a training, a checkpoint in one, timm:NAME:FILE or random:NAME"
+_DEFAULT_CLASSES = 10
+
+
+def read_teacher(spec: str, *, num_classes: int | None = None) -> Teacher:
+    """Read a teacher: the folder of a training, a checkpoint in one, timm:NAME:FILE or random:NAME.
+
+    Of a training, its last weights are taken, the moving average where there is one; a checkpoint is named by its file.
+    `timm:NAME:FILE` takes any model of timm with the weights of a local file. `random:NAME` has fresh weights, of seed
+    0: of an architecture's name, such as random:resnet20, or of random:timm:NAME.
+
+    Args:
+        spec: One of these.
+        num_classes: Of the images; None: they have no classes.
+
+    Raises:
+        ConfigError: The form or a name is unknown; the teacher has another number of classes than the images.
+        StoreError: A file is missing, damaged, or holds the weights of another architecture.
+        SpaceError: No space has the architecture of random:NAME.
+    """
+    kind, _, rest = spec.strip().partition(":")
+    path = existing_path(spec.strip())
+    if path is not None:
+        teacher = _of_training(path)
+    elif kind == "timm" and rest:
+        teacher = _of_timm(*_name_and_file(spec, rest))
+    elif kind == "random" and rest:
+        return _random(rest, num_classes or _DEFAULT_CLASSES)
+    else:
+        raise ConfigError(f"there is no teacher {spec!r}: it is {FORMS}")
+    if num_classes is not None and teacher.num_classes != num_classes:
+        raise ConfigError(f"teacher {spec!r} has {teacher.num_classes} classes, but the images have {num_classes}")
+    return teacher
+
+
+# -- where teachers come from ------------------------------------------------------------------------------------------
+def _of_training(path: Path) -> Teacher:
+    folder, checkpoint = path, "last"
+    if path.is_file():
+        found = [name for name, file in CHECKPOINTS.items() if file == path.name]
+        folder = path.absolute().parent.parent
+        if not found or not (folder / "run.yaml").exists():
+            raise StoreError(
+                f"teacher {str(path)!r} is no checkpoint in the folder of a training, where run.yaml says of which "
+                f"network it is; a teacher is {FORMS}"
+            )
+        checkpoint = found[0]
+    training = load_training(folder)
+    model, state, phase = training.loaded(checkpoint)
+    about = training.description["model"]
+    last = state["history"][-1] if state["history"] and not state["step"] else None
+    source = read_source(training.architecture.to_json(), space=about["space"])
+    return Teacher(
+        name=source.space.text(source.architecture),
+        make=partial(_built, builder(source.space), source.architecture, dict(about["settings"]), phase),
+        weights=_arrays(model.state_dict()),
+        img_size=about["img_size"],
+        num_classes=about["num_classes"],
+        top1=last and counted_top1(last),
+    )
+
+
+def _name_and_file(spec: str, rest: str) -> tuple[str, Path]:
+    name, colon, file = rest.partition(":")
+    if not colon or not file:
+        raise ConfigError(f"teacher {spec!r} has no file of weights: nothing is downloaded. A teacher is {FORMS}")
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise StoreError(f"teacher {spec!r}: there is no file {file!r}")
+    return name, path
+
+
+def _of_timm(name: str, file: Path) -> Teacher:
+    weights = read_weights(file)
+    model = _timm_model(name)
+    head = _head_name(model)
+    if head is None or weights.get(f"{head}.weight") is None:
+        check_weights(model, weights, str(file))  # says what else is there
+        raise ConfigError(f"teacher timm:{name} has no layer that gives out logits")
+    num_classes = len(weights[f"{head}.weight"])
+    model = _timm_model(name, num_classes=num_classes)
+    check_weights(model, weights, str(file))
+    return _timm_teacher(f"timm:{name}", name, model, num_classes, _arrays(weights))
+
+
+def _random(name: str, num_classes: int) -> Teacher:
+    kind, _, rest = name.partition(":")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if kind == "timm" and rest:
+            model = _timm_model(rest, num_classes=num_classes)
+            return _timm_teacher(
+                f"random:{name}", rest, model, num_classes, _arrays(model.state_dict()), is_random=True
+            )
+        source = read_source(name)
+        space, img_size = source.space, source.img_size or source.space.search_img_size
+        settings = {"img_size": img_size, "num_classes": num_classes, **space.training}
+        make = partial(_built, builder(space), source.architecture, settings, None)
+        weights = _arrays(make().state_dict())
+    text = f"random:{space.text(source.architecture)}"
+    return Teacher(text, make, weights, img_size, num_classes, is_random=True)
+
+
+def _timm_teacher(
+    label: str,
+    name: str,
+    model: nn.Module,
+    num_classes: int,
+    weights: dict[str, np.ndarray],
+    *,
+    is_random: bool = False,
+) -> Teacher:
+    about: Mapping[str, Any] = getattr(model, "default_cfg", None) or {}
+    return Teacher(
+        name=label,
+        make=partial(_timm_model, name, num_classes=num_classes),
+        weights=weights,
+        img_size=int(about.get("input_size", (3, 224, 224))[-1]),
+        num_classes=num_classes,
+        mean=tuple(about.get("mean", IMAGENET_MEAN)),
+        std=tuple(about.get("std", IMAGENET_STD)),
+        is_random=is_random,
+    )
+
+
+# -- networks ----------------------------------------------------------------------------------------------------------
+def _built(
+    make: Callable[..., nn.Module], architecture: Architecture, settings: Mapping[str, Any], phase: Phase | None
+) -> nn.Module:
+    model = make(architecture, **settings)
+    if phase is not None:
+        model.retokenize(phase.stride, phase.dilation)  # type: ignore[operator]
+    return model
+
+
+def _timm_model(name: str, **settings: Any) -> nn.Module:
+    import timm
+
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models(), n=3)
+        raise ConfigError(f"timm has no model {name!r}.{' Did you mean ' + ', '.join(near) + '?' if near else ''}")
+    model: nn.Module = timm.create_model(name, pretrained=False, **settings)
+    return model
+
+
+def _head_name(model: nn.Module) -> str | None:
+    heads = roles_of(model).head
+    return next((name for name, module in model.named_modules() if heads and module is heads[0]), None)
+
+
+def _arrays(weights: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """In float32 where they are not integers."""
+    return {name: (v.float() if v.is_floating_point() else v).cpu().numpy() for name, v in weights.items()}

@@ -1,0 +1,179 @@
+"""Clusters: joining one by its address, and losing a node of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import yaml
+from toy_scores import TOY, toy_space
+
+import raynas
+from raynas.errors import PoolError
+from raynas.searching.run import Listener
+from raynas.storage.result_store import TIMING_COLUMNS
+
+ROOT = Path(__file__).parents[2]
+TOKEN = "a" * 64
+
+
+def content(run: raynas.Run) -> list[dict[str, Any]]:
+    rows = run.evaluations.drop_columns([*TIMING_COLUMNS, "settings"]).to_pylist()
+    return sorted(rows, key=lambda row: (row["architecture_key"], row["proxy"]))
+
+
+def toy_search(folder: Path, **settings: Any) -> raynas.Run:
+    return raynas.search(
+        toy_space(), proxies=[TOY], objectives=["toy"], searcher="regularized_evolution", window=16, budget=120,
+        out=folder, **settings,
+    )  # fmt: skip
+
+
+AS_VIT = {"space": "as-vit", "img_size": 32, "budget": 8, "settings": {"length_distortion": {"repeats": 1}}}
+
+
+@pytest.fixture
+def head() -> Iterator[str]:
+    """The address of a Ray head that another process has started, which asks for a token."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    ray_command = str(Path(sys.executable).with_name("ray"))
+    process = subprocess.Popen(
+        [ray_command, "start", "--head", "--block", f"--port={port}", "--num-cpus=2", "--node-ip-address=127.0.0.1",
+         "--include-dashboard=false", "--disable-usage-stats"],
+        start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN},
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with socket.socket() as attempt:
+            if attempt.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        time.sleep(0.2)
+    yield f"127.0.0.1:{port}"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def search_on(address: str, token: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    config = tmp_path / "search.yaml"
+    config.write_text(yaml.safe_dump(AS_VIT))
+    command = [sys.executable, "-m", "raynas.cli", "search", "--config", str(config), "--address", address]
+    return subprocess.run(
+        [*command, "--workers", "2", "--out", str(tmp_path / "run")], capture_output=True, text=True, check=False,
+        env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token},
+    )  # fmt: skip
+
+
+def test_a_running_cluster_is_joined_by_its_address_and_token(tmp_path: Path, head: str) -> None:
+    done = search_on(head, TOKEN, tmp_path)
+    assert done.returncode == 0, done.stderr
+    chosen = dict(AS_VIT)
+    serial = raynas.search(str(chosen.pop("space")), workers=0, out=tmp_path / "serial", **chosen)
+    assert content(raynas.load_run(tmp_path / "run")) == content(serial)
+
+
+@pytest.mark.slow
+def test_a_wrong_token_is_an_error_that_says_what_to_set(tmp_path: Path, head: str) -> None:
+    done = search_on(head, "b" * 64, tmp_path)
+    assert done.returncode == 1
+    assert "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_address_without_a_cluster_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+    with pytest.raises(PoolError, match=f"cannot join the Ray cluster at '{address}'"):
+        toy_search(tmp_path / "run", address=address, workers=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_ray_that_does_not_start_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    command = [
+        sys.executable,
+        "-m",
+        "raynas.cli",
+        "search",
+        "vit",
+        "-o",
+        "synflow",
+        "--budget",
+        "2",
+        "--img-size",
+        "32",
+    ]
+    done = subprocess.run(
+        [*command, "--workers", "1", "--out", str(tmp_path / "run")],
+        env={**os.environ, "RAY_TMPDIR": str(tmp_path / "file")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "cannot start Ray on this machine: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+class Loses(Listener):
+    """Replaces a node of the cluster by another once both of two workers have scored.
+
+    Args:
+        log: Where the proxy `toy` writes which process scored.
+    """
+
+    def __init__(self, cluster: Any, doomed: Any, log: Path) -> None:
+        self.cluster = cluster
+        self.doomed = doomed
+        self.log = log
+        self.lines: list[str] = []
+        self.has_lost = False
+
+    def on_log(self, line: str) -> None:
+        self.lines.append(line)
+
+    def on_tell(self, evaluation: Any, told: int, ranking: Any) -> None:
+        if self.has_lost:
+            return
+        if len({line.split()[1] for line in self.log.read_text().splitlines()}) < 2:
+            time.sleep(0.2)  # one worker alone must not come to the end before the other has started
+            return
+        self.cluster.remove_node(self.doomed, allow_graceful=False)
+        self.cluster.add_node(num_cpus=1)
+        self.has_lost = True
+
+
+def test_a_lost_node_blames_nobody_and_costs_no_result(tmp_path: Path) -> None:
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    loses = Loses(cluster, cluster.add_node(num_cpus=1), tmp_path / "log")
+    settings = {"toy": {"pause_s": 0.1, "log": str(loses.log)}}
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
+    try:
+        run = toy_search(tmp_path / "run", workers=2, settings=settings, listener=loses)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert loses.has_lost
+    assert content(run) == content(toy_search(tmp_path / "serial", workers=0))
+    assert any(line.startswith("node ") and "is lost" in line for line in loses.lines), loses.lines
+    assert not any("worker process" in line for line in loses.lines), loses.lines
+
+
+def test_the_launcher_accepts_cluster_yaml() -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    validate_config(prepare_config(yaml.safe_load((ROOT / "cluster.yaml").read_text())))

@@ -1,0 +1,374 @@
+"""The page of a benchmark: its data against the tables in the folder, and what a browser draws of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from report_folders import embedded
+from report_pages import check_layout, sections
+from toy_bench import write_table
+
+import raynas
+import raynas.report.bench
+from raynas.proxies.probe import Probe, Proxy
+from raynas.report.page import write_report
+from raynas.searching.run import Listener
+from raynas.space.registered import spaces
+
+pytest_plugins = ["report_browser"]
+
+VIT = spaces.get("vit")
+N = 60
+
+
+def wide(probe: Probe) -> float:
+    return float(probe.architecture["embed_dim"]) + float(probe.architecture.key[0] > "7")  # type: ignore[arg-type]
+
+
+def shallow(probe: Probe) -> float:
+    if int(probe.architecture.key[:2], 16) % 6 == 0:
+        raise ValueError(f"</script><b>no {probe.architecture.key[:4]}</b>")
+    return 1 / float(probe.architecture["depth"]) + 1e-3 * int(probe.architecture.key[:3], 16)  # type: ignore[arg-type]
+
+
+PROXIES = [Proxy("wide", wide), Proxy("shallow", shallow, higher_is_better=False)]
+
+
+def made(folder: Path, **settings: Any) -> Path:
+    """The page of a benchmark over the plain vision transformers."""
+    rng = np.random.default_rng(0)
+    chosen = list({a.key: a for a in (VIT.sample(rng) for _ in range(3 * N))}.values())[:N]
+    sizes = [math.log(VIT.num_params(a, 32, 10)) for a in chosen]  # type: ignore[misc]
+    noise = rng.standard_normal((2, N))
+    columns: dict[str, list[Any]] = {
+        "top1": [round(40 + 3 * size + e, 3) for size, e in zip(sizes, noise[0], strict=True)],
+        "loss": [round(9 - size / 2 + e / 5, 3) for size, e in zip(sizes, noise[1], strict=True)],
+    }
+    columns["loss"][::10] = [""] * 6
+    given: dict[str, Any] = {
+        "labels": ["top1", "loss:min"], "proxies": PROXIES, "combine": ["wide+shallow"], "within": ["depth"],
+        "resamples": 60, "img_size": 32, "workers": 0, "listener": Listener(),
+    }  # fmt: skip
+    table = write_table(folder.parent / f"{folder.name}.csv", chosen, columns)
+    return write_report(raynas.bench_proxies("vit", table, out=folder, **{**given, **settings}).folder)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(tmp_path_factory.mktemp("runs") / "bench")
+
+
+@pytest.fixture(scope="module")
+def correlations(bench: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = raynas.load_bench(bench.parent).correlations.to_pylist()
+    return rows
+
+
+def row_of(rows: list[dict[str, Any]], proxy: str, label: str) -> dict[str, Any]:
+    return next(row for row in rows if (row["proxy"], row["label"], row["within"]) == (proxy, label, None))
+
+
+def near(value: Any) -> Any:
+    """A number to the digits that a page holds."""
+    return value if value is None else pytest.approx(value, rel=1e-4, abs=1e-9)
+
+
+def decimal(value: float) -> str:
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # noqa: RUF001
+
+
+# -- data -------------------------------------------------------------------------------------------------------------
+
+
+def test_head_says_what_was_compared_and_at_which_setting(bench: Path, correlations: list[dict[str, Any]]) -> None:
+    data = embedded(bench.read_text())
+    assert data["title"] == "vit: proxies against bench.csv"
+    assert data["headline"] == "2 proxies and 1 combination against 2 labels of 60 architectures"
+    assert data["subline"].split(" · ")[:2] == ["images of 32 pixels", "1 draw of weights"]
+    assert "all 60 architectures of the table" in data["subline"]
+    useful = [row["proxy"] for row in correlations if row["useful"] and row["label"] == "top1"]
+    both = [name for name in useful if row_of(correlations, name, "loss")["useful"]]
+    assert dict(data["facts"])["above size on all labels"] == f"{len(both)} of 3"
+    setup = {title: dict(rows) for title, rows in ((one["title"], one["rows"]) for one in data["groups"])}
+    assert setup["Benchmark"]["truth table"] == "bench.csv"
+    assert setup["Benchmark"]["combination"] == "wide+shallow, logarithms of ranks added"
+
+
+def test_architectures_that_lack_several_scores_count_once(tmp_path: Path) -> None:
+    def never(probe: Probe) -> float:
+        raise ValueError
+
+    page = made(tmp_path / "failing", proxies=[*PROXIES, Proxy("never", never)])
+    assert dict(embedded(page.read_text())["facts"])["without some score"] == "60"
+
+
+def test_page_holds_the_statistics_of_the_table(bench: Path, correlations: list[dict[str, Any]]) -> None:
+    found = embedded(bench.read_text())["bench"]
+    names = [one["name"] for one in found["predictors"]]
+    labels = [one["name"] for one in found["labels"]]
+    assert len(found["rows"]) == len(names) * len(labels)
+    for row in found["rows"]:
+        shown = dict(zip(found["columns"], row, strict=True))
+        stored = row_of(correlations, names[shown.pop("predictor")], labels[shown.pop("label")])
+        assert shown == {name: near(stored[name]) for name in shown}
+    strata = [row for row in correlations if row["within"] is not None]
+    assert [row[4:6] for row in found["strata"]] == [[row["n"], near(row["tau"])] for row in strata]
+
+
+def test_predictors_that_agree_stand_side_by_side(bench: Path) -> None:
+    found = embedded(bench.read_text())["bench"]["agreement"]
+    counts = ["num_params", "macs", "depth", "width", "depth*width"]
+    assert sorted(found["names"]) == sorted(["wide", "shallow", "wide+shallow", *counts])
+    at = {name: i for i, name in enumerate(found["names"])}
+    assert abs(at["wide"] - at["width"]) == 1
+    assert found["tau"][at["wide"]][at["width"]] > 0.9
+    # Both are turned so that more is better: a shallow network has a low depth, and a low value is good.
+    assert found["tau"][at["shallow"]][at["depth"]] == found["tau"][at["depth"]][at["shallow"]]
+
+
+def test_aggregates_only_leaves_no_architecture_and_no_label_in_the_page(bench: Path, tmp_path: Path) -> None:
+    page = made(tmp_path / "bench", aggregates_only=True, title="Aggregates").read_text()
+    data = embedded(page)
+    truth = raynas.load_bench(tmp_path / "bench").truth
+    assert data["points"]["text"] == data["points"]["fields"] == []
+    assert all(values == [] for values in data["points"]["values"].values())
+    content = json.dumps(data)
+    assert not any(text in page for text in truth.texts)
+    assert not any(f"{value}" in content for value in truth.labels["top1"])
+    assert any(text in bench.read_text() for text in truth.texts)
+    assert data["bench"]["rows"] == embedded(bench.read_text())["bench"]["rows"]
+
+
+def test_pages_of_many_architectures_hold_a_sample_with_the_best(
+    bench: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = embedded(bench.read_text())
+    monkeypatch.setattr(raynas.report.bench, "MAX_POINTS", 45)
+    monkeypatch.setattr(raynas.report.bench, "_SHOWN_BEST", 2)
+    data = embedded(write_report(bench.parent).read_text())
+    monkeypatch.undo()
+    write_report(bench.parent)
+    assert (data["total"], len(data["points"]["text"])) == (60, 45)
+    assert data["bench"] == whole["bench"]
+    assert max(data["points"]["values"]["top1"]) == max(whole["points"]["values"]["top1"])
+    assert min(v for v in data["points"]["values"]["loss"] if v) == min(
+        v for v in whole["points"]["values"]["loss"] if v
+    )
+
+
+# -- the page ---------------------------------------------------------------------------------------------------------
+
+
+def test_all_sections_are_drawn(opened: Any, bench: Path) -> None:
+    page = opened(bench)
+    assert sections(page) == ["ranking", "heat", "scatter", "among", "numbers", "strata", "failures", "time", "setup"]
+    assert page.locator("#ranking-plot .row").count() == 8
+    assert page.locator("#heat-table td[data-row]").count() == 8 * 2
+    assert page.locator("#among-table td[data-row]").count() == 8 * 7
+    assert page.locator("#numbers-table tbody tr").count() == 8
+
+
+@pytest.mark.parametrize(
+    ("label", "measure", "field"), [("top1", "tau", "tau"), ("loss", "partial_tau", "partial_tau")]
+)
+def test_the_best_stand_first_with_their_intervals(
+    opened: Any, bench: Path, correlations: list[dict[str, Any]], label: str, measure: str, field: str
+) -> None:
+    page = opened(bench)
+    page.locator("#ranking").get_by_label("label").select_option(label=label)
+    page.locator("#ranking").get_by_label("measure").select_option(measure)
+    rows = [row for row in correlations if row["label"] == label and row["within"] is None]
+    rows = sorted(rows, key=lambda row: -9 if row[field] is None else row[field], reverse=True)
+    for row, found in zip(rows, page.locator("#ranking-plot .row").all(), strict=True):
+        texts = found.locator("text").all_text_contents()
+        assert texts[0] == row["proxy"]
+        if row[field] is not None:
+            ends = f"{decimal(row[f'{field}_low'])} to {decimal(row[f'{field}_high'])}"
+            assert texts[1:] == [decimal(row[field]), ends]
+
+
+def test_verdict_compares_the_best_with_size(opened: Any, bench: Path, correlations: list[dict[str, Any]]) -> None:
+    page = opened(bench)
+    rivals = [
+        row for row in correlations if row["label"] == "top1" and row["within"] is None and row["lead"] is not None
+    ]
+    best = max(rivals, key=lambda row: row["tau"])
+    verdict = page.locator("#ranking-verdict").inner_text()
+    assert verdict.startswith(
+        f"{best['proxy']} ranks top1 best: τ-b {decimal(best['tau'])} ({decimal(best['tau_low'])}"
+    )
+    assert ("is not above" in verdict) == (best["lead"] <= 0)
+    assert decimal(abs(best["lead"])) in verdict
+
+
+def test_pointing_at_a_cell_reads_its_interval_and_a_click_draws_the_pair(
+    opened: Any, bench: Path, correlations: list[dict[str, Any]]
+) -> None:
+    page = opened(bench)
+    names = [cell.inner_text() for cell in page.locator("#heat-table tbody th").all()]
+    cell = page.locator("#heat-table tbody tr").nth(names.index("shallow")).locator("td").nth(1)
+    cell.hover()
+    row = row_of(correlations, "shallow", "loss")
+    said = page.locator("#heat-reading").inner_text()
+    assert said.startswith("shallow and loss: τ-b")
+    assert f"{decimal(row['tau'])} ({decimal(row['tau_low'])} to {decimal(row['tau_high'])})" in said
+    assert f"n = {row['n']}" in said
+    cell.click()
+    assert page.locator("#scatter-note").inner_text().startswith("shallow and loss")
+    titles = page.locator("#scatter-plot .axis-title").all_text_contents()
+    assert any(title.startswith("shallow") and "← better" in title for title in titles)
+    assert any(title.startswith("loss") and "↓ better" in title for title in titles)
+    assert page.locator("#numbers").get_by_label("label").input_value() == "1"
+
+
+def test_arrow_keys_move_between_cells(opened: Any, bench: Path) -> None:
+    page = opened(bench)
+    names = [cell.inner_text() for cell in page.locator("#heat-table tbody th").all()]
+    page.locator('#heat-table td[data-row="0"]').first.focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowUp", "ArrowLeft", "ArrowRight"):
+        page.keyboard.press(key)
+    assert page.locator("#heat-reading").inner_text().startswith(f"{names[1]} and loss:")
+    page.keyboard.press("Enter")
+    assert page.locator("#scatter-note").inner_text().startswith(f"{names[1]} and loss")
+
+
+def test_marked_cells_are_above_size(opened: Any, bench: Path, correlations: list[dict[str, Any]]) -> None:
+    page = opened(bench)
+    names = [cell.inner_text() for cell in page.locator("#heat-table tbody th").all()]
+    for k, label in enumerate(("top1", "loss")):
+        for i, name in enumerate(names):
+            classes = page.locator(f'#heat-table td[data-row="{i}"][data-column="{k}"]').get_attribute("class") or ""
+            row = row_of(correlations, name, label)
+            assert ("marked" in classes) == bool(row["useful"])
+            assert ("clear" in classes) == bool(row["useful"] and row["lead_low"] > 0)
+
+
+def place(page: Any, axis: str, value: float) -> float:
+    """Where a value of a linear axis lies, from two ticks."""
+    found = []
+    for tick in page.locator(f"#scatter-plot .tick.{axis}").all():
+        box = tick.bounding_box()
+        middle = box["x"] + box["width"] / 2 if axis == "x" else box["y"] + box["height"] / 2
+        found.append((float(tick.get_attribute("data-value")), middle))
+    (low, start), *_, (high, end) = found
+    return float(start + (value - low) / (high - low) * (end - start))
+
+
+def test_pointing_at_a_mark_shows_the_architecture(opened: Any, bench: Path) -> None:
+    data = embedded(bench.read_text())
+    page = opened(bench)
+    page.locator("#scatter").get_by_label("predictor").select_option(label="wide")
+    values = data["points"]["values"]
+    spots = np.array([values["wide"], values["top1"]]).T / [300, 10]
+    apart = np.argsort([np.sort(np.hypot(*(spots - spot).T))[1] for spot in spots]).tolist()
+    page.locator("#scatter-plot").scroll_into_view_if_needed()
+    for point in apart[-3:]:
+        page.mouse.move(place(page, "x", values["wide"][point]), place(page, "y", values["top1"][point]))
+        panel = page.locator("#scatter-panel")
+        assert panel.locator("code").inner_text() == data["points"]["text"][point]
+        rank = 1 + sum(value > values["top1"][point] for value in values["top1"])
+        assert f"#{rank} of 60" in panel.inner_text()
+        assert panel.locator("svg.stage-box").count() == 1
+
+
+def test_ranks_and_what_has_no_value_are_drawn_too(opened: Any, bench: Path) -> None:
+    page = opened(bench)
+    page.locator("#scatter").get_by_label("predictor").select_option(label="shallow")
+    assert page.locator("#scatter-plot text", has_text="none").count() == 1
+    assert "no shallow" in page.locator("#scatter-legend").inner_text()
+    before = page.locator("#scatter-plot .tick.x").all_text_contents()
+    page.get_by_label("axes").select_option("ranks")
+    titles = page.locator("#scatter-plot .axis-title").all_text_contents()
+    assert any(title.startswith("rank by shallow") for title in titles)
+    assert page.locator("#scatter-plot .tick.x").all_text_contents() != before
+    # The first rank is on the right and on top.
+    for axis in ("x", "y"):
+        ticks = sorted(
+            page.locator(f"#scatter-plot .tick.{axis}").all(), key=lambda tick: float(tick.get_attribute("data-value"))
+        )
+        boxes = [tick.bounding_box() for tick in ticks]
+        assert len(boxes) > 3
+        assert boxes[0]["x"] > boxes[-1]["x"] if axis == "x" else boxes[0]["y"] < boxes[-1]["y"]
+    seen = set()
+    page.locator("#scatter-plot").focus()
+    for _ in range(N):
+        page.keyboard.press("ArrowLeft")
+    for _ in range(N):
+        seen.add(page.locator("#scatter-panel code").inner_text())
+        page.keyboard.press("ArrowRight")
+    assert len(seen) == N
+
+
+def test_a_click_on_a_heading_sorts(opened: Any, bench: Path, correlations: list[dict[str, Any]]) -> None:
+    page = opened(bench)
+
+    def names() -> list[str]:
+        return [cell.inner_text() for cell in page.locator("#numbers-table tbody .name").all()]
+
+    rows = {row["proxy"]: row for row in correlations if row["label"] == "top1" and row["within"] is None}
+    for heading, field in (("Spearman", "rho"), ("regret", "regret"), ("values", "distinct")):
+        for sign in (-1, 1):  # the largest first, then the smallest
+            page.locator("#numbers-table th button", has_text=heading).first.click()
+            shown = [rows[name][field] for name in names() if rows[name][field] is not None]
+            assert shown == sorted(shown, key=lambda value: sign * value)
+    page.locator("#numbers-table th button", has_text="predictor").click()
+    assert names() == sorted(names(), key=str.lower)
+    head = page.locator("#numbers-table th[aria-sort]")
+    assert (head.count(), head.get_attribute("aria-sort")) == (1, "ascending")
+
+
+def test_strata_show_each_value_and_the_mean(opened: Any, bench: Path, correlations: list[dict[str, Any]]) -> None:
+    page = opened(bench)
+    page.locator("#strata").get_by_label("label").select_option(label="top1")
+    heads = page.locator("#strata-table thead th").all_inner_texts()
+    assert [head.split(" (")[0] for head in heads] == ["all", "mean within", *(f"depth {d}" for d in (4, 6, 8, 10, 12))]
+    mean = next(
+        row for row in correlations
+        if (row["proxy"], row["label"], row["within"], row["stratum"]) == ("wide", "top1", "depth", None)
+    )  # fmt: skip
+    row = next(row for row in page.locator("#strata-table tbody tr").all() if row.locator("th").inner_text() == "wide")
+    assert row.locator("td").nth(1).inner_text() == decimal(mean["tau"])
+    depth = next(
+        row for row in page.locator("#strata-table tbody tr").all() if row.locator("th").inner_text() == "depth"
+    )
+    assert depth.locator("td").all_inner_texts()[1:] == ["–"] * 6  # noqa: RUF001
+
+
+def test_errors_are_text(opened: Any, bench: Path) -> None:
+    page = opened(bench)
+    assert "</script><b>no" in page.locator("#failures pre").first.inner_text()
+    assert page.locator("#failures b").count() == 0
+    page.get_by_role("button", name="draw it").first.click()
+    assert page.locator("#scatter-panel code").inner_text() in page.locator("#failures").inner_text()
+
+
+def test_page_of_aggregates_says_so_and_has_no_scatter_plot(opened: Any, tmp_path: Path) -> None:
+    page = opened(made(tmp_path / "bench", aggregates_only=True, title="Table of <others>"))
+    assert page.locator("h1").inner_text() == "Table of <others>"
+    assert "no single architecture" in page.locator("#notice").inner_text()
+    assert not page.locator("#scatter").is_visible()
+    page.locator("#heat-table td[data-row]").first.click()
+    assert page.locator("#ranking-plot .row.chosen").count() == 1
+
+
+def test_page_of_a_benchmark_that_has_just_begun_opens(opened: Any, bench: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "begun"
+    folder.mkdir()
+    for name in ("run.yaml", "bench.yaml", "truth.parquet"):
+        (folder / name).write_bytes((bench.parent / name).read_bytes())
+    (folder / "evaluations").mkdir()
+    path = write_report(folder)
+    page = opened(path)
+    assert "raynas bench proxies --resume --out" in page.locator("#notice").inner_text()
+    assert dict(embedded(path.read_text())["facts"])["scored so far"] == "0"
+    assert page.locator("#ranking-plot .row").count() == 8
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_layout(opened: Any, bench: Path, width: int) -> None:
+    check_layout(opened(bench, width=width))
