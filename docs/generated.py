@@ -73,8 +73,11 @@ def _list(kind: str) -> Iterator[str]:
     if result.exit_code:
         raise ValueError(f"raynas list {kind} failed: {result.output}")
     rows = json.loads(result.stdout)
-    names = [name for name in rows[0] if name not in ("description", "outputs")]
-    yield _table(names, [[_shown(row[name], is_first=name == names[0]) for name in names] for row in rows])
+    columns = [name for name in rows[0] if name != "description"]
+    for row in rows:
+        if row.get("outputs") == [row["name"]]:
+            row["outputs"] = []  # that a proxy's one score has its name goes without saying
+    yield _table(columns, [[_shown(row[name], is_first=name == columns[0]) for name in columns] for row in rows])
 
 
 def _settings(reference: str) -> Iterator[str]:
