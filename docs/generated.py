@@ -73,11 +73,13 @@ def _list(kind: str) -> Iterator[str]:
     if result.exit_code:
         raise ValueError(f"raynas list {kind} failed: {result.output}")
     rows = json.loads(result.stdout)
-    columns = [name for name in rows[0] if name != "description"]
+    first = next(iter(rows[0]))
+    facts = [name for name in rows[0] if name not in (first, "summary", "description")]
+    lines = []
     for row in rows:
-        if row.get("outputs") == [row["name"]]:
-            row["outputs"] = []  # that a proxy's one score has its name goes without saying
-    yield _table(columns, [[_shown(row[name], is_first=name == columns[0]) for name in columns] for row in rows])
+        told = [f"{name}: {_shown(row[name])}" for name in facts if row[name] not in ("", [], {}, None, [row[first]])]
+        lines.append((f"`{row[first]}`", "<br>".join([row["summary"], "; ".join(told)]) if told else row["summary"]))
+    yield _table((first, "what it is"), lines)
 
 
 def _settings(reference: str) -> Iterator[str]:
@@ -107,16 +109,14 @@ def _file(path: str) -> Iterator[str]:
     yield f"```python\n{Path(path).read_text(encoding='utf-8').strip()}\n```"
 
 
-def _shown(value: Any, *, is_first: bool = False) -> str:
+def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
         return ", ".join(f"`{name}={one}`" for name, one in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(f"`{one}`" for one in value)
-    if value is None:
-        return ""
-    return f"`{value}`" if is_first else f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
