@@ -32,7 +32,7 @@ from timing import hardware, provenance
 import raynas
 from raynas.console.terminal import print_rows
 from raynas.errors import TrainingError
-from raynas.searching.run import Listener
+from raynas.searching.run import SearchListener
 from raynas.stats.combination import rank_sum
 from raynas.stats.rank_correlation import Tau, bootstrapped
 from raynas.training.config import TrainConfig
@@ -92,7 +92,7 @@ def main() -> None:
         workers=arguments.workers,
         out=arguments.out / "scores",
         resume=True,
-        listener=Listener(),
+        listener=SearchListener(),
     )
     rows = run.table.to_pylist()
     seconds = {name: _seconds_alone(arguments, name) for name in PROXIES} | dict.fromkeys(COSTS, 0.0)
@@ -197,7 +197,7 @@ def _seconds_alone(arguments: argparse.Namespace, name: str) -> float:
             seed=arguments.seed,
             workers=0,
             out=Path(folder) / "scores",
-            listener=Listener(),
+            listener=SearchListener(),
         )
     return float(np.median([row["seconds"] for row in run.evaluations.to_pylist() if row["proxy"] == name]))
 

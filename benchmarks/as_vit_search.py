@@ -29,7 +29,7 @@ from timing import hardware
 
 import raynas
 from raynas.cluster.joining import connect
-from raynas.searching.run import Listener
+from raynas.searching.run import SearchListener
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def main() -> None:
         "img_size": arguments.img_size,
         "data": arguments.data,
         "num_classes": 10 if arguments.img_size < 224 else 1000,
-        "listener": Listener(),
+        "listener": SearchListener(),
     }
     if arguments.data in ("digits", "random"):
         where["num_classes"] = 10

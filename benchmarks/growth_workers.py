@@ -25,7 +25,7 @@ from timing import Turns, hardware, verdict
 import raynas
 from raynas.cluster.joining import connect
 from raynas.searching.ranking import Ranking
-from raynas.searching.run import Listener
+from raynas.searching.run import SearchListener
 from raynas.space.results import Evaluation
 
 EXPECTED = 1.8
@@ -33,7 +33,7 @@ START = "8,2,3,1|4,1,2,2|4,1,4,2|4,1,6,1|32,80"
 """Of twenty million parameters; its steps have 16 candidates."""
 
 
-class Side(Listener):
+class Side(SearchListener):
     """Stops between steps until it is its turn; what each step took, and what its actors were scoring, in seconds."""
 
     def __init__(self, workers: int, turns: Turns, ends: list[int]) -> None:
@@ -83,7 +83,7 @@ def main() -> None:
     disconnect = connect(None, min_cpus=3)  # both sides' actors
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as threads:
 
-        def grown(name: str, workers: int, listener: Listener | None = None) -> list[dict[str, Any]]:
+        def grown(name: str, workers: int, listener: SearchListener | None = None) -> list[dict[str, Any]]:
             return raynas.scale(
                 arguments.start,
                 data="digits",

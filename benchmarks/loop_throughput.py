@@ -22,7 +22,7 @@ from timing import hardware
 import raynas
 from raynas.proxies.probe import Probe, Proxy
 from raynas.searching.ranking import Ranking
-from raynas.searching.run import Listener
+from raynas.searching.run import SearchListener
 from raynas.space.results import Evaluation
 
 
@@ -31,7 +31,7 @@ def nothing(probe: Probe) -> float:
     return 0.0
 
 
-class Clock(Listener):
+class Clock(SearchListener):
     """When the first and the last evaluation were told, and the memory then."""
 
     def __init__(self, from_told: int) -> None:

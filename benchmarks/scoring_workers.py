@@ -20,13 +20,13 @@ from timing import hardware, verdict
 import raynas
 from raynas.cluster.joining import connect
 from raynas.searching.ranking import Ranking
-from raynas.searching.run import Listener
+from raynas.searching.run import SearchListener
 from raynas.space.results import Evaluation
 
 EXPECTED = 1.8
 
 
-class Rate(Listener):
+class Rate(SearchListener):
     """Evaluations per second, the first ones left out."""
 
     def __init__(self, skipped: int) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from raynas.bench.folder import Bench
     from raynas.proxies.probe import Proxy
     from raynas.searching.plan import Plan
-    from raynas.searching.run import Listener
+    from raynas.searching.run import SearchListener
     from raynas.sweeps.folder import Sweep
     from raynas.sweeps.run import SweepListener
     from raynas.training.folder import Training
@@ -34,7 +34,7 @@ def search(
     resume: bool = False,
     reuse: Sequence[str | Path] = (),
     proxies: Sequence[str | Proxy] = (),
-    listener: Listener | None = None,
+    listener: SearchListener | None = None,
     **config: Any,
 ) -> Run:
     """Search a space.
@@ -45,7 +45,8 @@ def search(
         resume: Continue the run in `out`.
         reuse: Folders of other runs whose scores are taken where their keys are equal.
         proxies: Scores to compute beside the objectives; names, or proxies of your own.
-        listener: Hears of progress; default: shown on standard error. `raynas.searching.run.Listener()` is silent.
+        listener: Hears of progress; default: shown on standard error. `raynas.searching.run.SearchListener()` is
+            silent.
         config: Fields of `raynas.searching.config.RunConfig`, such as objectives=["length_distortion"], budget=500,
             workers=2.
 
@@ -102,7 +103,7 @@ def scale(
     resume: bool = False,
     reuse: Sequence[str | Path] = (),
     proxies: Sequence[str | Proxy] = (),
-    listener: Listener | None = None,
+    listener: SearchListener | None = None,
     **config: Any,
 ) -> Run:
     """Grow an architecture in depth and width; the run's `family` holds every state.
@@ -192,7 +193,7 @@ def bench_proxies(
     out: str | Path | None = None,
     resume: bool = False,
     reuse: Sequence[str | Path] = (),
-    listener: Listener | None = None,
+    listener: SearchListener | None = None,
     **config: Any,
 ) -> Bench:
     """Hold proxies against what architectures reached once they were trained.
@@ -310,7 +311,7 @@ def _executed(
     out: str | Path | None,
     resume: bool,
     reuse: Sequence[str | Path],
-    listener: Listener | None,
+    listener: SearchListener | None,
 ) -> Run:
     from raynas.console.runs import ConsoleListener
     from raynas.searching.run import execute

@@ -23,8 +23,8 @@ import re
 from typing import Any
 
 from raynas.errors import SpaceError
-from raynas.space.growth import Growth
 from raynas.space.architecture import Architecture
+from raynas.space.growth import Growth
 from raynas.space.search_space import Choice, SearchSpace, Stage
 
 MAX_WIDTH = 1024

@@ -23,8 +23,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from raynas.errors import SpaceError
-from raynas.space.growth import Growth
 from raynas.space.architecture import Architecture
+from raynas.space.growth import Growth
 from raynas.space.search_space import Choice, PerLayer, SearchSpace, Stage
 
 PATCH_SIZE = 16
@@ -130,8 +130,8 @@ def _num_params(architecture: Architecture, img_size: int, num_classes: int, inn
 def macs(architecture: Architecture, img_size: int, num_classes: int) -> int:
     """Multiply-adds of one image in the authors' build, as this project computes it.
 
-    Products for relative positions are with each row and column of the grid (see `raynas.models.families.autoformer_network`),
-    of which a grid of G patches a side has 2 * (G + 1), the class token's included.
+    Products for relative positions are with each row and column of the grid, of which a grid of G patches a side has
+    2 * (G + 1), the class token's included (see `raynas.models.families.autoformer_network`).
     """
     a: Any = architecture
     side = img_size // PATCH_SIZE

@@ -24,8 +24,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from raynas.errors import SpaceError
-from raynas.space.growth import Growth
 from raynas.space.architecture import Architecture
+from raynas.space.growth import Growth
 from raynas.space.search_space import Choice, SearchSpace, Stage
 
 PATCH_SIZE = 16

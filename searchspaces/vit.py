@@ -17,8 +17,8 @@ import re
 from typing import Any
 
 from raynas.errors import SpaceError
-from raynas.space.growth import Growth
 from raynas.space.architecture import Architecture
+from raynas.space.growth import Growth
 from raynas.space.search_space import Choice, SearchSpace, Stage
 
 _TEXT = re.compile(r"p([0-9]{1,9})-w([0-9]{1,9})-d([0-9]{1,9})-h([0-9]{1,9})-m([0-9]{1,9}(?:\.[0-9]{1,20})?)")

@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 import yaml
 
 from raynas.searching.config import RunConfig
-from raynas.searching.plan import description, make_plan
+from raynas.searching.plan import make_plan, search_description
 from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
 from raynas.space.results import Outcome, ScoreIdentity
 from raynas.storage.files import write_json
 from raynas.storage.result_store import ResultStore
-from raynas.storage.run_folder import described
+from raynas.storage.run_folder import run_description
 from raynas.training.config import TrainConfig
 from raynas.training.folder import METRICS
 
@@ -55,7 +55,7 @@ def write_folder(
     values = {"space": "as-vit", "searcher": "random", "workers": 2, "budget": max(1, len(rows)), **config}
     values.setdefault("objectives", [f"{scores[0]}:max"])
     plan = make_plan(RunConfig.make({**values, "proxies": ["length_distortion"], "objectives": ["length_distortion"]}))
-    described = yaml.safe_load(description(plan))
+    described = yaml.safe_load(search_description(plan))
     names = [*scores, "num_params", "macs"]
     identities = [
         ScoreIdentity(str(values["space"]), 64, 10, 1, name, repeats=5 * (name not in names[-2:])) for name in names
@@ -162,7 +162,7 @@ def write_training(
     }
     identity = {**settings.model_dump(exclude={"data", "val_data", "workers", "augment"}), **settings.augmentation()}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "run.yaml").write_text(described("training", settings.model_dump(), identity, model=model))
+    (folder / "run.yaml").write_text(run_description("training", settings.model_dump(), identity, model=model))
     if rows:
         pq.write_table(pa.Table.from_pylist(list(rows), schema=METRICS), folder / "metrics.parquet")
     if summary is None or summary:
@@ -231,7 +231,7 @@ def write_finalists(
             }
         )
     config = {"source": "runs/search", "space": "as-vit", "top": len(trials), "epochs": epochs, "data": "digits"}
-    (folder / "run.yaml").write_text(described("finalists", config, {"epochs": epochs}))
+    (folder / "run.yaml").write_text(run_description("finalists", config, {"epochs": epochs}))
     ranked = sorted((entry for entry in entries if entry["top1"] is not None), key=lambda entry: -entry["top1"])
     whole = {
         "kind": "finalists",

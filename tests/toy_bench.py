@@ -14,7 +14,7 @@ import raynas
 from raynas import Choice, PerLayer, SearchSpace
 from raynas.errors import NotApplicableError
 from raynas.proxies.probe import Probe, Proxy
-from raynas.searching.run import Listener
+from raynas.searching.run import SearchListener
 from raynas.space.architecture import Architecture
 from raynas.space.growth import Growth
 
@@ -85,5 +85,5 @@ def bench(truth: Path | None, out: Path, **settings: Any) -> raynas.Bench:
     given: dict[str, Any] = {"labels": ["top1", "loss:min"], "proxies": [TOY, SLOPE], "resamples": 50, "workers": 0}
     if settings.get("resume") and truth is None:
         given.pop("labels")
-    given |= {"listener": Listener(), **settings}
+    given |= {"listener": SearchListener(), **settings}
     return raynas.bench_proxies(bench_space(), truth, out=out, **given)

@@ -9,7 +9,7 @@ from toy_scores import SLOPE, TOY, toy_space
 
 import raynas
 import raynas.searching.run
-from raynas.searching.run import Listener
+from raynas.searching.run import SearchListener
 from raynas.space.results import Evaluation
 from raynas.storage.result_store import TIMING_COLUMNS
 
@@ -25,7 +25,7 @@ def search(folder: Path | None, **settings: Any) -> raynas.Run:
     return raynas.search(chosen.pop("space", toy_space()), proxies=proxies, objectives=["toy"], out=folder, **chosen)
 
 
-class Course(Listener):
+class Recorder(SearchListener):
     """Keeps what was told."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from raynas.training.checkpoints import LAST, checkpoint_folder, read_checkpoint
 from raynas.training.config import TrainConfig
 from raynas.training.plan import TrainingPlan, make_training_plan
 from raynas.training.run import TrainingListener, execute_training
-from raynas.training.task import Progress
+from raynas.training.task import TrainingProgress
 
 SMALL = "4,2,2|2,1,2|2,1,2|2,1,2|8,8"
 """An As-ViT of 30,000 parameters."""
@@ -77,7 +77,7 @@ class StepCounter(TrainingListener):
         self.stop_after = stop_after
         self.asked = 0
         self.epochs: list[dict[str, Any]] = []
-        self.progress: list[Progress] = []
+        self.progress: list[TrainingProgress] = []
         self.lines: list[str] = []
 
     def is_stopped(self) -> bool:
@@ -87,7 +87,7 @@ class StepCounter(TrainingListener):
     def on_epoch(self, row: dict[str, Any]) -> None:
         self.epochs.append(row)
 
-    def on_progress(self, progress: Progress) -> None:
+    def on_progress(self, progress: TrainingProgress) -> None:
         self.progress.append(progress)
 
     def on_log(self, line: str) -> None:

@@ -15,10 +15,10 @@ from raynas.errors import ConfigError
 from raynas.proxies.probe import Proxy
 from raynas.proxies.registered import proxies
 from raynas.registry import normalised
-from raynas.searchers.base import Progress
+from raynas.searchers.base import SearchProgress
 from raynas.searching.plan import Plan, make_plan
 from raynas.searching.ranking import Ranking
-from raynas.searching.run import Listener, execute
+from raynas.searching.run import SearchListener, execute
 from raynas.space.cost import COSTS
 from raynas.space.registered import spaces
 from raynas.space.results import Evaluation
@@ -36,9 +36,9 @@ class BenchPlan:
     """What a benchmark will do, in values.
 
     Args:
-        plan: The scoring run.
-        settings: What is asked of its scores.
-        truth: Labels of its architectures.
+        plan: The plan of the scoring run under it.
+        settings: Labels, strata and combinations that the scores are held against.
+        truth: The truth table: what the architectures reached.
         about: Where they came from, and which proxies are left out.
     """
 
@@ -58,8 +58,8 @@ def make_bench_plan(
     """Resolve a configuration; everything is checked here, before anything starts.
 
     Args:
-        config: What was asked for.
-        folder: Of a run that is resumed; its truth table is taken if none is named.
+        config: What the user said; fields that are None get their defaults here.
+        folder: The folder of a run that is resumed; its truth table is taken if none is named.
         space: The space itself, where it is not a registered one.
         own_proxies: Proxies that are not registered.
 
@@ -104,16 +104,16 @@ def execute_bench(
     *,
     resume: bool = False,
     reuse: Sequence[Path] = (),
-    listener: Listener | None = None,
+    listener: SearchListener | None = None,
 ) -> Bench:
     """Score what is not stored yet, and write what follows.
 
     Args:
-        bench: What to do.
-        folder: Created unless it exists.
+        bench: The checked plan to carry out.
+        folder: The run folder, which is created unless it exists.
         resume: Continue the run that the folder holds; without one, start. What is asked of the scores may change.
         reuse: Folders of other runs whose scores are taken where their keys are equal.
-        listener: Hears of progress.
+        listener: Receives progress and lines for people.
 
     Returns:
         The folder, read.
@@ -121,7 +121,7 @@ def execute_bench(
     Raises:
         RaynasError: As `raynas.searching.run.execute`.
     """
-    heard = _Keeper(bench, listener or Listener())
+    heard = _Keeper(bench, listener or SearchListener())
     execute(bench.plan, folder, resume=resume, reuse=reuse, listener=heard)
     done = load_bench(folder)
     done.write()
@@ -141,10 +141,10 @@ def stored_bench(folder: Path) -> dict[str, Any]:
     return {**values, "proxies": values["proxies"] or list(COSTS)}  # none at all would be the space's objectives
 
 
-class _Keeper(Listener):
+class _Keeper(SearchListener):
     """Writes the truth table into the folder as soon as it is the run's, and passes on what it hears."""
 
-    def __init__(self, bench: BenchPlan, listener: Listener) -> None:
+    def __init__(self, bench: BenchPlan, listener: SearchListener) -> None:
         self._bench = bench
         self._listener = listener
 
@@ -155,7 +155,7 @@ class _Keeper(Listener):
     def on_tell(self, evaluation: Evaluation, told: int, ranking: Ranking) -> None:
         self._listener.on_tell(evaluation, told, ranking)
 
-    def on_progress(self, progress: Progress) -> None:
+    def on_progress(self, progress: SearchProgress) -> None:
         self._listener.on_progress(progress)
 
     def on_log(self, line: str) -> None:

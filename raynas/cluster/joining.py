@@ -18,7 +18,7 @@ def connect(address: str | None, *, min_cpus: int, min_gpus: float = 0.0) -> Cal
     A Ray that this process has joined already is used as it is, and left so.
 
     Args:
-        address: Of a running cluster; None starts a local one.
+        address: The address of a running cluster; None starts a local one.
         min_cpus: A local one offers at least as many, so that a worker per core and more of them fit.
         min_gpus: A local one must have as many; a cluster may still grow.
 
@@ -29,6 +29,8 @@ def connect(address: str | None, *, min_cpus: int, min_gpus: float = 0.0) -> Cal
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     # Ray would hide the GPUs from tasks that ask for none, and warns that it will stop doing so.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Ray Tune and Train would move workers to folders of their own; so, relative paths mean there what they mean here.
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     if address is None:
         # Of the head that is started here: a cut link is noticed in 10 s instead of 65.
         for name, value in (("period_ms", 1000), ("timeout_ms", 2000), ("failure_threshold", 3)):

@@ -35,7 +35,7 @@ _SETTINGS = {
 _MAX_PROCESS_LOSSES = 3
 
 
-class Watch(Protocol):
+class TuneListener(Protocol):
     """Follows trials from the driver."""
 
     def on_step(self, running: Sequence[str]) -> bool:
@@ -54,8 +54,8 @@ class Watch(Protocol):
         ...
 
 
-def fit(trainable: type, names: Sequence[str], folder: Path, watch: Watch, **settings: Any) -> None:
-    """Run trials until all have ended, or the watch ends them.
+def fit(trainable: type, names: Sequence[str], folder: Path, listener: TuneListener, **settings: Any) -> None:
+    """Run trials until all have ended, or the listener ends them.
 
     A trial that raises, or whose process is lost, is tried again after the others, twice at most in a session. A trial
     is restored where Tune's state in the folder knows it as unfinished or as one that raised; where that state does not
@@ -64,17 +64,17 @@ def fit(trainable: type, names: Sequence[str], folder: Path, watch: Watch, **set
 
     Args:
         trainable: A subclass of `ray.tune.Trainable` that says its resources; its config names the trial as "trial".
-        names: Of the trials that are to run.
-        folder: Of the results.
-        watch: Follows the trials.
-        settings: Of `ray.tune.TuneConfig`.
+        names: Names of the trials that are to run.
+        folder: The folder of the results.
+        listener: Follows the trials.
+        settings: Keywords of `ray.tune.TuneConfig`.
 
     Raises:
         PoolError: The Ray that this process started has ended, as it does when a signal reaches all its processes.
         KeyboardInterrupt: A signal whose handler raises it.
     """
     state = folder.resolve() / FOLDER
-    with _as_we_need_it(), _relayed_to(watch):
+    with _as_we_need_it(), _relayed_to(listener):
         tuner = _restored(trainable, names, state) or _new(trainable, names, state, settings)
         try:
             tuner.fit()
@@ -88,9 +88,9 @@ def trial_resources(own: Mapping[str, float], workers: int, each: Mapping[str, f
     Actors that the trial starts take their places in this group.
 
     Args:
-        own: Of the trial's process, such as {"CPU": 1}; it may be nothing.
+        own: Resources of the trial's process, such as {"CPU": 1}; it may need none.
         workers: How many.
-        each: Of each worker.
+        each: Resources of each worker.
     """
     here = {name: value for name, value in own.items() if value} | {_this_node(): 0.001}
     bundle = {name: value for name, value in each.items() if value}
@@ -142,7 +142,7 @@ def _name(trial: Any) -> str:
     return str(trial.config["trial"])
 
 
-_watches: list[Watch] = []
+_watches: list[TuneListener] = []
 _begun: list[set[str]] = []  # names of the trials that have started in this session
 _daemons: list[list[psutil.Process]] = []
 
@@ -152,7 +152,7 @@ class _RayHasEnded(BaseException):
 
 
 class _Relay(tune.Callback):  # type: ignore[misc]
-    """Passes on to the watch of this process: Tune pickles its callbacks, and restores them in another process."""
+    """Passes on to the listener of this process: Tune pickles its callbacks, and restores them in another process."""
 
     def on_step_begin(self, iteration: int, trials: Sequence[Any], **info: Any) -> None:
         is_over = _watches[-1].on_step([_name(trial) for trial in trials if trial.status == "RUNNING"])
@@ -179,11 +179,11 @@ class _Relay(tune.Callback):  # type: ignore[misc]
 
 
 @contextmanager
-def _relayed_to(watch: Watch) -> Iterator[None]:
+def _relayed_to(listener: TuneListener) -> Iterator[None]:
     """Tune takes SIGUSR1 in the main thread, and keeps it."""
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGUSR1)
-    _watches.append(watch)
+    _watches.append(listener)
     _begun.append(set())
     _daemons.append([one for one in psutil.Process().children() if one.name() in ("gcs_server", "raylet")])
     try:

@@ -12,9 +12,9 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from rich.progress import Progress as Bar
 
 from raynas.console.terminal import print_rows, say, shown_in_table, wide_console
-from raynas.searchers.base import Progress
+from raynas.searchers.base import SearchProgress
 from raynas.searching.ranking import Ranking
-from raynas.searching.run import Listener
+from raynas.searching.run import SearchListener
 from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS
 from raynas.space.results import Evaluation
@@ -26,7 +26,7 @@ _SHOWN_BEST = 5
 _SHOWN_SCORES = 50
 
 
-class ConsoleListener(Listener):
+class ConsoleListener(SearchListener):
     """Shows a bar with the time left in a terminal, and a line now and then elsewhere, on standard error.
 
     Args:
@@ -36,7 +36,7 @@ class ConsoleListener(Listener):
     def __init__(self, command: str) -> None:
         self._console = wide_console(stderr=True)
         self._budget = 0
-        self._progress: Progress | None = None
+        self._progress: SearchProgress | None = None
         self._last_line: tuple[float, float] | None = None  # when it was printed, and the share that it told
         self._bar = Bar(
             TextColumn(command),
@@ -65,7 +65,7 @@ class ConsoleListener(Listener):
         self._bar.update(self._task, total=1.0)
         self.on_log(f"run folder {folder}")
 
-    def on_progress(self, progress: Progress) -> None:
+    def on_progress(self, progress: SearchProgress) -> None:
         """Show this instead of the share of the budget."""
         self._progress = progress
 

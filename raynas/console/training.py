@@ -15,7 +15,7 @@ from rich.progress import Progress as Bar
 from raynas.console.terminal import wide_console
 from raynas.training.plan import TrainingPlan
 from raynas.training.run import TrainingListener
-from raynas.training.task import Progress, Row
+from raynas.training.task import Row, TrainingProgress
 from raynas.wording import duration
 
 _LINE_EVERY_S = 20.0
@@ -65,7 +65,7 @@ class TrainingConsole(TrainingListener):
         if plan.training_macs() != full:
             self.on_log(f"re-tokenization saves {1 - plan.training_macs() / full:.1%} of the training's MACs")
 
-    def on_progress(self, progress: Progress) -> None:
+    def on_progress(self, progress: TrainingProgress) -> None:
         """Move the bar, or print a line if it is time."""
         done = progress.epoch + progress.step / progress.steps
         left = "" if math.isnan(progress.left_s) else f"about {duration(progress.left_s)} left"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -25,15 +24,15 @@ from raynas.space.search_space import SearchSpace
 from raynas.storage.files import held, write_json, write_text
 from raynas.storage.run_folder import (
     check_folder,
-    described,
     read_description,
     read_summary,
+    run_description,
     seconds_of_earlier_sessions,
 )
 from raynas.training.config import TrainConfig
 from raynas.training.folder import counted_top1, load_training
+from raynas.training.listeners import check_loggers
 from raynas.training.plan import TrainingPlan, make_training_plan
-from raynas.training.watchers import check_loggers
 
 _LOOK_S = 1.0
 _IDLE_SAID_EVERY_S = 30.0
@@ -147,7 +146,6 @@ def execute_finalists(
         stack.callback(signals.restore)
         share: dict[str, float] = {}
         if plan.plans.keys() - _ended_before(folder):
-            os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # relative paths mean the same in a trial
             stack.callback(connect(plan.config.training.get("address"), min_cpus=training.threads or 1))
             signals.install()
             from raynas.cluster.tune import node_resources
@@ -156,8 +154,8 @@ def execute_finalists(
             share = trial_share(training, None if gpus is None else float(gpus), node_resources())
         stack.enter_context(held(folder))
         check_folder(folder, plan.identity(), resume=resume, kind=KIND)
-        write_text(folder / "run.yaml", described(KIND, plan.config.model_dump(), plan.identity()))
-        return _Session(plan, folder, signals.received, listener, share).carry_out()
+        write_text(folder / "run.yaml", run_description(KIND, plan.config.model_dump(), plan.identity()))
+        return _FinalistsSession(plan, folder, signals.received, listener, share).carry_out()
 
 
 def trial_share(training: TrainConfig, gpus: float | None, node: Mapping[str, float]) -> dict[str, float]:
@@ -190,8 +188,8 @@ def trial_share(training: TrainConfig, gpus: float | None, node: Mapping[str, fl
     return share
 
 
-class _Session:
-    """One session, and the watch over its trials."""
+class _FinalistsSession:
+    """One session, and the listener over its trials."""
 
     def __init__(
         self,
@@ -281,7 +279,7 @@ class _Session:
     # -- watching over the trials --------------------------------------------------------------------------------
 
     def on_step(self, running: Sequence[str]) -> bool:
-        """See `raynas.cluster.tune.Watch`."""
+        """See `raynas.cluster.tune.TuneListener`."""
         now = monotonic()
         if self.stop and self._stopping_since is None:
             self._stopping_since = now
@@ -301,7 +299,7 @@ class _Session:
         return self._at_rest.issuperset(running) or now - self._stopping_since > _GRACE_S
 
     def on_result(self, name: str, result: Mapping[str, Any]) -> None:
-        """See `raynas.cluster.tune.Watch`."""
+        """See `raynas.cluster.tune.TuneListener`."""
         status = str(result["status"])
         if status == "interrupted":
             self._at_rest.add(name)
@@ -315,7 +313,7 @@ class _Session:
             self._write_summary("running")
 
     def on_lost(self, name: str, is_final: bool) -> None:
-        """See `raynas.cluster.tune.Watch`."""
+        """See `raynas.cluster.tune.TuneListener`."""
         has_raised = name in self._has_raised
         self._has_raised.discard(name)
         if has_raised:

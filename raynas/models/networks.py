@@ -47,7 +47,7 @@ def _memory(n: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     return torch.empty(n, dtype=dtype, device=device)
 
 
-class WeightBank:
+class RandomNumberPool:
     """Random numbers of one distribution that all networks of a run take theirs from.
 
     It grows to the largest network seen. Its first numbers do not depend on its length, which is a power of two that
@@ -135,7 +135,7 @@ class _Network:
             else:
                 self._drawn.append((isinstance(init, Uniform), totals[type(init)], _scale(init), values))
 
-    def draw(self, normal: WeightBank, uniform: WeightBank, seed: int) -> nn.Module:
+    def draw(self, normal: RandomNumberPool, uniform: RandomNumberPool, seed: int) -> nn.Module:
         """The model with the weights of a seed."""
         for value, values in self._constant:
             values.fill_(value)
@@ -191,8 +191,8 @@ class Networks:
         self._settings = dict(settings)
         self._score_seed = score_seed
         self._device = torch.device(device)
-        self._normal = WeightBank(score_seed, self._device)
-        self._uniform = WeightBank(score_seed, self._device, uniform=True)
+        self._normal = RandomNumberPool(score_seed, self._device)
+        self._uniform = RandomNumberPool(score_seed, self._device, uniform=True)
         self._buffers: dict[_Kind, torch.Tensor] = {}
         self._last: dict[_Kind, tuple[str, _Network]] = {}
 

@@ -59,7 +59,7 @@ class Teacher:
         """For tables and keys: its name and its hash."""
         return f"{self.name} {self.hash}"
 
-    def described(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         """For run.yaml."""
         names = ("name", "hash", "img_size", "num_classes", "is_random", "top1")
         return {name: getattr(self, name) for name in names}

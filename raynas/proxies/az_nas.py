@@ -49,7 +49,7 @@ def az_nas(probe: Probe, *, batch_size: int = 64) -> dict[str, float]:
     Raises:
         NotApplicableError: The network has no transformer blocks that are known.
     """
-    entropies, singular_values = probe.once(_statistics, batch_size=batch_size)
+    entropies, singular_values = probe.once(state_statistics, batch_size=batch_size)
     values = {
         "az_expressivity": float(entropies.sum()),
         "az_progressivity": float((entropies[1:] - entropies[:-1]).min()),
@@ -61,7 +61,7 @@ def az_nas(probe: Probe, *, batch_size: int = 64) -> dict[str, float]:
     return values
 
 
-def _statistics(probe: Probe, *, batch_size: int) -> tuple[Tensor, Tensor]:
+def state_statistics(probe: Probe, *, batch_size: int) -> tuple[Tensor, Tensor]:
     """Entropies of all states, and singular values of all sub-layers that have one."""
     blocks = roles(probe).blocks
     if not blocks or any(block.middle is None for block in blocks):
@@ -70,7 +70,7 @@ def _statistics(probe: Probe, *, batch_size: int) -> tuple[Tensor, Tensor]:
         )
     images = noise(probe, batch_size)
     step = min(batch_size, probe.max_batch or _AT_ONCE, _AT_ONCE)
-    states = [_State(seed_from(probe.score_seed, probe.repeat, "az_nas", i)) for i in range(2 * len(blocks))]
+    states = [SubLayerState(seed_from(probe.score_seed, probe.repeat, "az_nas", i)) for i in range(2 * len(blocks))]
     with torch.enable_grad():
         for start in range(0, batch_size, step):
             tensors = _states(probe.model, blocks, images[start : start + step])
@@ -103,7 +103,7 @@ def _states(model: nn.Module, blocks: Sequence[Block], images: Tensor) -> list[T
     return found
 
 
-class _State:
+class SubLayerState:
     """What is summed up of one F over pieces of the batch."""
 
     def __init__(self, seed: int) -> None:
@@ -114,6 +114,7 @@ class _State:
         self.product: Tensor | None = None
 
     def add_features(self, features: Tensor) -> None:
+        """Take in the features (b, N, C) of some images of the batch, for the covariance of their channels."""
         rows = features.reshape(-1, features.shape[-1]).double()
         self._sum = self._sum + rows.sum(0)
         self._squares = self._squares + rows.T @ rows

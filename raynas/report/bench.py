@@ -20,7 +20,7 @@ from raynas.bench.predictors import Kind
 from raynas.bench.truth import DEPTH, WIDTH
 from raynas.report.embedding import embedded_points, finite, registered_space, short_number
 from raynas.report.search import MAX_POINTS
-from raynas.report.text import Rows, described, failure_groups, time_spent
+from raynas.report.text import Rows, description_groups, failure_groups, time_spent
 from raynas.space.search_space import SearchSpace
 from raynas.stats.rank_correlation import kendall_taus
 from raynas.stats.thinning import sampled
@@ -43,7 +43,7 @@ def bench_report_data(folder: Path) -> dict[str, Any]:
     """Everything that the page shows, without NaN and infinity; brings the tables in the folder up to date.
 
     Args:
-        folder: Of the benchmark, finished or not.
+        folder: The folder of the benchmark, finished or not.
 
     Returns:
         A value for `json.dumps`.
@@ -315,7 +315,7 @@ def _groups(bench: Bench, space: SearchSpace | None, is_same: bool) -> list[dict
         ("intervals", f"{100 * bench.settings.level:g} %, {bench.settings.resamples:,} resamples of the architectures"),
         ("score seed", str(identity.get("score_seed"))),
     ]
-    groups = described(
+    groups = description_groups(
         bench.run.description, bench.run.summary, space, is_same, len(bench.truth), [row for row in how if row[0]]
     )
     return [{**group, "title": "Benchmark" if group["title"] == "Search" else group["title"]} for group in groups]

@@ -38,7 +38,7 @@ def finalists_report_data(folder: Path, write_report: Callable[[Path], Path]) ->
     """Everything that the page shows, without NaN and infinity.
 
     Args:
-        folder: Of the finalists, of any status.
+        folder: The folder of the finalists, finished or not.
         write_report: Writes the page of a trial, so that links lead somewhere.
 
     Returns:
@@ -85,7 +85,7 @@ def finalists_report_data(folder: Path, write_report: Callable[[Path], Path]) ->
                     "epochs_done": len(history) or int(trial.get("epochs_done") or 0),
                     "epochs": trial.get("epochs"),
                     "error": trial.get("error"),
-                    **_course(history),
+                    **_trace(history),
                 }
                 for trial, path, history in zip(trials, folders, histories, strict=True)
             ],
@@ -102,7 +102,7 @@ def score_columns(
     """What the trials can be compared by.
 
     Args:
-        trials: Of summary.json.
+        trials: The entry `trials` of summary.json: how far each training is.
         histories: Rows of their metrics.parquet.
 
     Returns:
@@ -172,7 +172,7 @@ def _training(folder: Path) -> Training | None:
         return None
 
 
-def _course(history: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def _trace(history: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     rows = [history[number] for number in spread(np.arange(len(history)), _MAX_EPOCHS)]
     return {
         "at": [int(row["epoch"]) + 1 for row in rows],

@@ -34,7 +34,7 @@ class _Layout(NamedTuple):
 _SEARCH = ("best", "scatter", "progress", "policy", "failures", "correlation", "time", "setup")
 _BASE = ("values.js", "pictures.js", "plot.js", "tables.js", "head.js")
 _LINES = (*_BASE, "lines.js")
-_DRAWN = (*_BASE, "scatter.js", "courses.js")
+_DRAWN = (*_BASE, "scatter.js", "traces.js")
 
 _LAYOUTS = {
     "search": _Layout(_SEARCH, (*_DRAWN, "page.js"), ("page.css",)),
@@ -42,7 +42,7 @@ _LAYOUTS = {
         ("growth", "steps", "family", *_SEARCH), (*_DRAWN, "lines.js", "towers.js", "growth.js", "page.js")
     ),
     "training": _Layout(("curves", "phases", "model", "epochs", "time", "setup"), (*_LINES, "training.js")),
-    "sweep": _Layout(("courses", "levels", "searches", "setup"), (*_LINES, "sweep.js")),
+    "sweep": _Layout(("traces", "levels", "searches", "setup"), (*_LINES, "sweep.js")),
     "bench": _Layout(
         ("ranking", "heat", "scatter", "among", "numbers", "strata", "failures", "time", "setup"),
         (*_LINES, "scatter.js", "bench_heat.js", "bench_scatter.js", "bench_table.js", "bench.js"),
@@ -64,7 +64,8 @@ def write_report(folder: Path) -> Path:
     The searches of a sweep and the trainings of finalists get theirs too, so that its links lead somewhere.
 
     Args:
-        folder: Of a search, a scoring run, a benchmark of proxies, a growth, a training, finalists or a sweep.
+        folder: The folder of a search, a scoring run, a benchmark of proxies, a growth, a training, finalists or a
+            sweep.
 
     Returns:
         The page.

@@ -29,13 +29,13 @@ MAX_REPLAYED = 20_000
 
 
 @dataclass
-class PolicyCourse:
+class PolicyTrace:
     """Probabilities over time.
 
     Args:
         told: Evaluations told at each snapshot.
         probabilities: By decision, one array (options,) per snapshot.
-        note: Why the course ends before the run did; empty if it does not.
+        note: Why the trace ends before the run did; empty if it does not.
     """
 
     told: list[int] = field(default_factory=list)
@@ -59,8 +59,8 @@ class StoredScores:
     """Evaluations of a run folder, by architecture.
 
     Args:
-        points: The run's rows.
-        objectives, constraints: Of the run.
+        points: The run's architectures with their scores.
+        objectives, constraints: What the run searched for, and within which bounds.
     """
 
     def __init__(self, points: Points, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> None:
@@ -96,21 +96,21 @@ class StoredScores:
         return evaluation if is_scored or is_refused else None
 
 
-def policy_course(
+def policy_trace(
     space: SearchSpace,
     identity: Mapping[str, Any],
     stored: StoredScores,
     objectives: Sequence[Objective],
     constraints: Sequence[Constraint],
     told_by_run: int | None,
-) -> PolicyCourse | None:
+) -> PolicyTrace | None:
     """Tell a fresh searcher what is stored and watch its probabilities.
 
     Args:
-        space: The run's.
-        identity: Of run.yaml.
-        stored: The run's scores.
-        objectives, constraints: Of the run.
+        space: The space that was searched.
+        identity: The entry `identity` of run.yaml.
+        stored: The scores that the run has stored.
+        objectives, constraints: What the run searched for, and within which bounds.
         told_by_run: Evaluations that the run's searcher was told; None if that is not known.
 
     Returns:
@@ -121,7 +121,7 @@ def policy_course(
         return None
     closed_forms = {"num_params": space.num_params, "macs": space.macs}
     if any(closed_forms.get(constraint.name, True) is None for constraint in constraints):
-        return PolicyCourse(note="Not shown: the searcher kept to a bound on a cost that only a built network tells.")
+        return PolicyTrace(note="Not shown: the searcher kept to a bound on a cost that only a built network tells.")
     try:
         searcher: Any = searchers.get(name)(
             space,
@@ -132,14 +132,14 @@ def policy_course(
             **identity.get("searcher_settings", {}),
         )
     except (RaynasError, TypeError) as error:
-        return PolicyCourse(note=f"Not shown: the searcher of this version does not take the run's settings ({error}).")
+        return PolicyTrace(note=f"Not shown: the searcher of this version does not take the run's settings ({error}).")
     return _replayed(searcher, stored, int(identity["window"]), told_by_run)
 
 
-def _replayed(searcher: Any, stored: StoredScores, window: int, told_by_run: int | None) -> PolicyCourse:
+def _replayed(searcher: Any, stored: StoredScores, window: int, told_by_run: int | None) -> PolicyTrace:
     limit = MAX_REPLAYED if told_by_run is None else min(told_by_run, MAX_REPLAYED)
-    course = PolicyCourse()
-    course.add(0, searcher.probabilities())
+    trace = PolicyTrace()
+    trace.add(0, searcher.probabilities())
     waiting: deque[Candidate] = deque()
     told, step = 0, 1
     while told < limit:
@@ -151,29 +151,29 @@ def _replayed(searcher: Any, stored: StoredScores, window: int, told_by_run: int
         first = stored.candidate(candidate.architecture)
         evaluation = stored.answer(candidate)
         if first is not None and first > candidate.id:
-            course.note = (
+            trace.note = (
                 f"Only up to evaluation {told:,}: there, the searcher of this version asks for another architecture "
                 "than the run did."
             )
             break
         if evaluation is None:
             if told_by_run is not None:
-                course.note = f"Only up to evaluation {told:,}: what the searcher asks for next is not in the store."
+                trace.note = f"Only up to evaluation {told:,}: what the searcher asks for next is not in the store."
             break
         searcher.tell([evaluation])
         told += 1
         if told % step == 0:
-            course.add(told, searcher.probabilities())
-            if len(course.told) > MAX_SNAPSHOTS:
-                course.thin_out()
+            trace.add(told, searcher.probabilities())
+            if len(trace.told) > MAX_SNAPSHOTS:
+                trace.thin_out()
                 step *= 2
-    if course.told[-1] != told:
-        if len(course.told) == MAX_SNAPSHOTS:
-            course.thin_out()
-        course.add(told, searcher.probabilities())
-    if not course.note and told_by_run is not None and told < told_by_run:
-        course.note = f"The first {told:,} of {told_by_run:,} evaluations."
-    return course
+    if trace.told[-1] != told:
+        if len(trace.told) == MAX_SNAPSHOTS:
+            trace.thin_out()
+        trace.add(told, searcher.probabilities())
+    if not trace.note and told_by_run is not None and told < told_by_run:
+        trace.note = f"The first {told:,} of {told_by_run:,} evaluations."
+    return trace
 
 
 def searcher_settings(name: str | None, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from raynas.report.embedding import embedded_points, finite, registered_space, short_number
 from raynas.report.growth import family_members, growth_data, growth_head
-from raynas.report.policy import PolicyCourse, StoredScores, policy_course
-from raynas.report.text import described, failure_groups, headline, resume_command, subline, time_spent
+from raynas.report.policy import PolicyTrace, StoredScores, policy_trace
+from raynas.report.text import description_groups, failure_groups, headline, resume_command, subline, time_spent
 from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS
 from raynas.space.results import Constraint, Objective, Status
@@ -53,7 +53,7 @@ def report_data(run: Run) -> dict[str, Any]:
     rankings = view.rankings()
     groups, group_of_point = failure_groups(view.points.failures)
     recommended = view.recommended()
-    courses, improvements = view.courses()
+    traces, improvements = view.traces()
     family = family_members(run.family, view.points, view.space)
     failed = np.array(sorted(group_of_point), np.int64)
     required = [
@@ -79,7 +79,7 @@ def report_data(run: Run) -> dict[str, Any]:
             "subline": subline(identity, view.space),
             "status": _status(run, view),
             "counts": _counts(run, view, evaluations),
-            "groups": described(
+            "groups": description_groups(
                 run.description, summary, view.space or view.changed_space, view.space is not None, len(view.points)
             ),
             "scores": view.scores(),
@@ -93,7 +93,7 @@ def report_data(run: Run) -> dict[str, Any]:
             "front_size": len(view.front),
             "recommended": None if recommended is None else place[recommended],
             "recommended_reason": (summary.get("recommended") or {}).get("reason"),
-            "courses": courses,
+            "traces": traces,
             "policy": view.policy(),
             "failures": groups,
             "time": time_spent(config, summary, view.points),
@@ -104,7 +104,7 @@ def report_data(run: Run) -> dict[str, Any]:
         data |= growth_head(family, view.points, identity, summary, data["counts"])
         placed = [{**member, "point": place[member["point"]]} for member in family]
         # Candidates are compared with others of their step, not with those of smaller architectures.
-        data |= {"growth": growth_data(placed, identity, view.space), "courses": []}
+        data |= {"growth": growth_data(placed, identity, view.space), "traces": []}
         if data["status"]["name"] == "exhausted":
             data["status"]["text"] = "ended: a step left nothing to choose"
     return data
@@ -115,12 +115,12 @@ class _View:
     """A run with its names resolved.
 
     Args:
-        run: The run.
+        run: The run folder, read.
         space: As it was searched; None if it is not registered or has changed.
         changed_space: The registered one, if it is another by now.
-        objectives, constraints: Of the run.
-        points: Its architectures.
-        states: (A,) their states.
+        objectives, constraints: What the run searched for, and within which bounds.
+        points: The architectures of the run with their scores.
+        states: (A,) what became of each architecture, numbers of `raynas.storage.points.State`.
     """
 
     run: Run
@@ -221,9 +221,9 @@ class _View:
         key = Architecture(chosen).key
         return self.points.keys.index(key) if key in self.points.keys else None
 
-    def courses(self) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+    def traces(self) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
         """Best value so far by candidate number for each objective, the hypervolume for two; and who improved them."""
-        courses, improvements = [], []
+        traces, improvements = [], []
         asked = self.points.candidates >= 0
         for one in self.objectives:
             if one.name not in self.points.values:
@@ -233,29 +233,27 @@ class _View:
             steps = within[best_so_far(self.losses([one.name], within)[:, 0])]
             improvements.append(spread(steps, _MAX_COURSE))
             values = self.points.values[one.name][improvements[-1]].tolist()
-            courses.append(
-                {"name": one.name, "at": self.points.candidates[improvements[-1]].tolist(), "values": values}
-            )
-        if len(courses) == 2:
-            names = [course["name"] for course in courses]
+            traces.append({"name": one.name, "at": self.points.candidates[improvements[-1]].tolist(), "values": values})
+        if len(traces) == 2:
+            names = [trace["name"] for trace in traces]
             within = self.feasible(*names)
             within = within[asked[within]]
             grown = hypervolume_so_far(self.losses(names, within))
             grown = [grown[i] for i in spread(np.arange(len(grown)), _MAX_COURSE).tolist()]
             at = [int(self.points.candidates[within[position]]) for position, _ in grown]
-            courses.append({"name": "hypervolume", "at": at, "values": [area for _, area in grown]})
-        return courses, improvements
+            traces.append({"name": "hypervolume", "at": at, "values": [area for _, area in grown]})
+        return traces, improvements
 
     def policy(self) -> dict[str, Any] | None:
-        """The policy's course, for searchers that have one."""
+        """The policy's trace, for searchers that have one."""
         if self.space is None or not self.objectives:
             return None
         stored = StoredScores(self.points, self.objectives, self.constraints)
         is_over = self.run.summary.get("status") not in (None, "running")
         told = int(self.run.summary["evaluations"]) if is_over else None
         identity = self.run.description["identity"]
-        course = policy_course(self.space, identity, stored, self.objectives, self.constraints, told)
-        return None if course is None else _policy(self.space, course)
+        trace = policy_trace(self.space, identity, stored, self.objectives, self.constraints, told)
+        return None if trace is None else _policy(self.space, trace)
 
     def correlation(self) -> dict[str, Any] | None:
         """Rank correlations of all scores, over a sample if there are many architectures."""
@@ -274,11 +272,11 @@ class _View:
         }
 
 
-def _policy(space: SearchSpace, course: PolicyCourse) -> dict[str, Any]:
+def _policy(space: SearchSpace, trace: PolicyTrace) -> dict[str, Any]:
     options = {decision.name: decision.options for decision in space.decisions}
     return {
-        "told": course.told,
-        "note": course.note,
+        "told": trace.told,
+        "note": trace.note,
         "decisions": [
             {
                 "name": name,
@@ -287,7 +285,7 @@ def _policy(space: SearchSpace, course: PolicyCourse) -> dict[str, Any]:
                 ],
                 "probabilities": [[round(float(p), 4) for p in row] for row in rows],
             }
-            for name, rows in course.probabilities.items()
+            for name, rows in trace.probabilities.items()
         ],
     }
 

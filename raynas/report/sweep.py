@@ -9,11 +9,11 @@ from typing import Any
 from raynas.report.embedding import finite, registered_space
 from raynas.report.model_points import has_report, model_points
 from raynas.report.policy import searcher_settings
-from raynas.report.text import Rows, described, resume_line
+from raynas.report.text import Rows, description_groups, resume_line
 from raynas.storage.run_folder import read_description
 from raynas.sweeps.config import SearchName
-from raynas.sweeps.courses import Course, Measure
 from raynas.sweeps.folder import sweep_data
+from raynas.sweeps.traces import Measure, Trace
 from raynas.wording import duration, plural, settings_text
 
 _STATUSES = ("completed", "exhausted", "running", "waiting", "interrupted", "failed")
@@ -23,7 +23,7 @@ def sweep_report_data(folder: Path, write_report: Callable[[Path], Path]) -> dic
     """Everything that the page shows, without NaN and infinity.
 
     Args:
-        folder: Of the sweep, finished or not.
+        folder: The folder of the sweep, finished or not.
         write_report: Writes the page of a search, so that links lead somewhere.
 
     Returns:
@@ -57,7 +57,7 @@ def sweep_report_data(folder: Path, write_report: Callable[[Path], Path]) -> dic
                 {**one, "has_report": has_report(folder / str(one["folder"]), folder, write_report)}
                 for one in found["searches"]
             ],
-            "groups": described(description, {}, space, is_same, 0, how=_how(config, identity)),
+            "groups": description_groups(description, {}, space, is_same, 0, how=_how(config, identity)),
         }
     )
     return data
@@ -84,9 +84,9 @@ def level_calls(
                     "searcher": curve["searcher"],
                     "seeds": [search["seed"] for search in curve["searches"]],
                     "calls": [
-                        Course(
-                            SearchName(curve["searcher"], search["seed"]), search["at"], search["values"], 0
-                        ).reached(level["value"], told)
+                        Trace(SearchName(curve["searcher"], search["seed"]), search["at"], search["values"], 0).reached(
+                            level["value"], told
+                        )
                         for search in curve["searches"]
                     ],
                 }

@@ -32,7 +32,7 @@ class DeviceLostError(Exception):
 
 
 @dataclass
-class _Progress:
+class _ScoreState:
     """One proxy on one architecture, while its repeats are taken."""
 
     values: list[dict[str, float]] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Evaluator:
 
     def _scored(self, architecture: Architecture, wanted: Sequence[int]) -> list[Outcome]:
         proxies = [self.task.proxies[i] for i in wanted]
-        progress = [_Progress() for _ in proxies]
+        progress = [_ScoreState() for _ in proxies]
         for repeat in range(max((proxy.repeats for proxy in proxies), default=0)):
             probes: dict[_Kind, _TimedProbe] = {}
             for proxy, state in zip(proxies, progress, strict=True):
@@ -96,7 +96,7 @@ class Evaluator:
         repeat: int,
         proxy: Proxy,
         probes: dict[_Kind, _TimedProbe],
-        state: _Progress,
+        state: _ScoreState,
     ) -> None:
         """One repeat of one proxy; on lack of memory the batch is halved down to one sample."""
         started = perf_counter()
@@ -128,7 +128,7 @@ class Evaluator:
             if is_device_lost(error):
                 raise DeviceLostError(str(error)) from error
             state.status = Status.OUT_OF_MEMORY if is_out_of_memory(error) else Status.FAILED
-            state.error = _described(error)
+            state.error = _error_text(error)
             if state.status is Status.OUT_OF_MEMORY and self.task.device != "cpu":
                 torch.cuda.empty_cache()  # others share the device
         state.seconds += perf_counter() - started
@@ -232,7 +232,7 @@ def is_device_lost(error: BaseException) -> bool:
     return isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error)
 
 
-def _outcomes(proxy: Proxy, state: _Progress) -> list[Outcome]:
+def _outcomes(proxy: Proxy, state: _ScoreState) -> list[Outcome]:
     """Means over the repeats; the time is booked on the first output."""
     outcomes: list[Outcome] = []
     for output in proxy.outputs:
@@ -253,7 +253,7 @@ def _outcomes(proxy: Proxy, state: _Progress) -> list[Outcome]:
     return outcomes
 
 
-def _described(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     """The error and where it rose, on one line."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno})" if frames else ""

@@ -15,7 +15,7 @@ from raynas.space.results import Candidate, Constraint, Evaluation, Objective
 from raynas.space.search_space import SearchSpace
 
 
-class Progress(NamedTuple):
+class SearchProgress(NamedTuple):
     """How far a search has come, where its budget does not say it."""
 
     text: str
@@ -87,21 +87,21 @@ def own_settings(searcher: SearcherClass) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in ("seed", "admits")}
 
 
-class Ledger:
+class OpenCandidates:
     """Which candidates were asked and not yet told."""
 
     def __init__(self) -> None:
         self.num_asked = 0
         self._open: set[int] = set()
 
-    def asked(self, architecture: Architecture) -> Candidate:
+    def request(self, architecture: Architecture) -> Candidate:
         """The candidate with the next id."""
         candidate = Candidate(self.num_asked, architecture)
         self._open.add(candidate.id)
         self.num_asked += 1
         return candidate
 
-    def told(self, evaluations: Sequence[Evaluation]) -> None:
+    def receive(self, evaluations: Sequence[Evaluation]) -> None:
         """Close the candidates of these evaluations: all, or none where one is refused.
 
         Raises:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 
 from raynas.errors import ConfigError, SpaceError
-from raynas.searchers.base import Ledger, Progress, check_count, check_number, oriented_values
+from raynas.searchers.base import OpenCandidates, SearchProgress, check_count, check_number, oriented_values
 from raynas.searchers.registered import check_objectives, searchers
 from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS
@@ -88,7 +88,7 @@ class AutoScaling:
         self._rates = _checked_rates(rates)
         self._stop = _checked_stop(stop, constraints)
         self._max_steps = max_steps
-        self._ledger = Ledger()
+        self._open_candidates = OpenCandidates()
         self.start = self._read_start(start)
         self._family: list[State] = []
         self._step: list[_Grown] = []  # candidates of the current step
@@ -99,7 +99,8 @@ class AutoScaling:
 
     def ask(self, n: int) -> list[Candidate]:
         """Up to n candidates of the current step; none while its results are awaited, or when growth has ended."""
-        return [self._ledger.asked(self._to_ask.popleft().architecture) for _ in range(min(n, len(self._to_ask)))]
+        count = min(n, len(self._to_ask))
+        return [self._open_candidates.request(self._to_ask.popleft().architecture) for _ in range(count)]
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Take in results; with the last one of a step the step is decided, and the next one begins.
@@ -107,7 +108,7 @@ class AutoScaling:
         Raises:
             ValueError: An id was never asked, or was told before.
         """
-        self._ledger.told(evaluations)
+        self._open_candidates.receive(evaluations)
         self._told.update((evaluation.id, evaluation) for evaluation in evaluations)
         if self._step and len(self._told) == len(self._step):
             self._decide([self._told[number] for number in sorted(self._told)])
@@ -121,13 +122,13 @@ class AutoScaling:
         """Growth ended where it was told to."""
         return bool(self._family) and self._is_at_end(self._family[-1])
 
-    def progress(self) -> Progress:
+    def progress(self) -> SearchProgress:
         """The step, and how far its state is on the way to the end.
 
         The way to a stop is measured in its square root, about a width: steps multiply costs, and take ever longer.
         """
         if not self._family:
-            return Progress("start", 0.0)
+            return SearchProgress("start", 0.0)
         first, last = self._family[0], self._family[-1]
         text = f"step {last.step + bool(self._step)}"
         share = last.step / self._max_steps if self._max_steps is not None else 0.0
@@ -137,11 +138,11 @@ class AutoScaling:
             share = max(share, (math.sqrt(now) - start) / (end - start) if end > start else 1.0)
         if last.step and self._step:
             share += share / last.step * len(self._told) / len(self._step)
-        return Progress(text, min(share, 1.0))
+        return SearchProgress(text, min(share, 1.0))
 
     def _begin(self, step: list[_Grown]) -> None:
         self._step = step
-        self._first = self._ledger.num_asked
+        self._first = self._open_candidates.num_asked
         self._to_ask = deque(step)
         self._told = {}
 

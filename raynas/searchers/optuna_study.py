@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from raynas.searchers.base import Ledger, Unseen, oriented_values, relative_violations
+from raynas.searchers.base import OpenCandidates, Unseen, oriented_values, relative_violations
 from raynas.space.architecture import Architecture
 from raynas.space.results import Candidate, Constraint, Evaluation, Objective
 from raynas.space.search_space import SearchSpace
@@ -39,7 +39,7 @@ class OptunaStudy:
     ) -> None:
         self._objectives = objectives
         self._constraints = constraints
-        self._ledger = Ledger()
+        self._open_candidates = OpenCandidates()
         self._trials: dict[int, optuna.Trial] = {}
         self._sampler = _UnseenSampler(space, admits, rng, sampler)
         with _quiet("optuna.storages._in_memory"):
@@ -57,7 +57,7 @@ class OptunaStudy:
             if self._sampler.is_exhausted:
                 self._study.tell(trial, state=TrialState.FAIL)
             else:
-                candidates.append(self._ledger.asked(self._sampler.architecture))
+                candidates.append(self._open_candidates.request(self._sampler.architecture))
                 self._trials[candidates[-1].id] = trial
         return candidates
 
@@ -67,7 +67,7 @@ class OptunaStudy:
         Raises:
             ValueError: An id was never asked, or was told before.
         """
-        self._ledger.told(evaluations)
+        self._open_candidates.receive(evaluations)
         for evaluation in evaluations:
             trial = self._trials.pop(evaluation.id)
             amounts = relative_violations(self._constraints, evaluation)

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from raynas.errors import ConfigError
-from raynas.searchers.base import Ledger, Unseen, check_number, oriented_values
+from raynas.searchers.base import OpenCandidates, Unseen, check_number, oriented_values
 from raynas.searchers.registered import searchers
 from raynas.space.architecture import Architecture
 from raynas.space.results import Candidate, Constraint, Evaluation, Objective
@@ -53,7 +53,7 @@ class RandomSearch:
             check_number("weights", weight, 0.0, math.inf)
         if weights and (len(weights) != len(objectives) or not any(weights)):
             raise ConfigError(f"weights are {len(objectives)} numbers, one for each objective, not all 0: {weights!r}")
-        self._ledger = Ledger()
+        self._open_candidates = OpenCandidates()
         self._unseen = Unseen(space, np.random.default_rng(seed), admits)
         self._objectives = objectives
         self._combine = combine
@@ -64,7 +64,7 @@ class RandomSearch:
         """Up to n candidates that were not asked before; fewer when none are left."""
         candidates: list[Candidate] = []
         while len(candidates) < n and (architecture := self._unseen.draw()) is not None:
-            candidates.append(self._ledger.asked(architecture))
+            candidates.append(self._open_candidates.request(architecture))
         return candidates
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
@@ -73,7 +73,7 @@ class RandomSearch:
         Raises:
             ValueError: An id was never asked, or was told before.
         """
-        self._ledger.told(evaluations)
+        self._open_candidates.receive(evaluations)
         if len(self._objectives) < 2:
             return
         for evaluation in evaluations:

@@ -8,7 +8,14 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from raynas.searchers.base import Ledger, Unseen, check_count, check_number, oriented_values, relative_violations
+from raynas.searchers.base import (
+    OpenCandidates,
+    Unseen,
+    check_count,
+    check_number,
+    oriented_values,
+    relative_violations,
+)
 from raynas.searchers.registered import check_objectives, searchers
 from raynas.space.architecture import Architecture
 from raynas.space.results import Candidate, Constraint, Evaluation, Objective
@@ -70,14 +77,14 @@ class RegularizedEvolution:
         self._crossover_probability = crossover_probability
         self._rng = np.random.default_rng(seed)
         self._unseen = Unseen(space, self._rng, admits)
-        self._ledger = Ledger()
+        self._open_candidates = OpenCandidates()
         self._population: deque[_Individual] = deque(maxlen=population)
 
     def ask(self, n: int) -> list[Candidate]:
         """Up to n candidates that were not asked before; fewer when none are left."""
         candidates: list[Candidate] = []
         while len(candidates) < n and (architecture := self._next()) is not None:
-            candidates.append(self._ledger.asked(architecture))
+            candidates.append(self._open_candidates.request(architecture))
         return candidates
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
@@ -86,7 +93,7 @@ class RegularizedEvolution:
         Raises:
             ValueError: An id was never asked, or was told before.
         """
-        self._ledger.told(evaluations)
+        self._open_candidates.receive(evaluations)
         for evaluation in evaluations:
             violation = sum(relative_violations(self._constraints, evaluation).values())
             values = oriented_values(self._objectives, evaluation)
@@ -95,7 +102,7 @@ class RegularizedEvolution:
                 self._population.append(_Individual(evaluation.architecture, (-violation, objective)))
 
     def _next(self) -> Architecture | None:
-        if self._unseen.is_exhausted or self._ledger.num_asked < self._num_random or not self._population:
+        if self._unseen.is_exhausted or self._open_candidates.num_asked < self._num_random or not self._population:
             return self._unseen.draw()
         child = self._child()
         for _ in range(self._max_tries):

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from raynas.searchers.base import Ledger, check_count, check_number, oriented_values
+from raynas.searchers.base import OpenCandidates, check_count, check_number, oriented_values
 from raynas.searchers.registered import check_objectives, searchers
 from raynas.space.architecture import Architecture
 from raynas.space.results import Candidate, Constraint, Evaluation, Objective
@@ -72,7 +72,7 @@ class Reinforce:
         self._objectives = objectives
         self._admits = admits
         self._max_tries = max_tries
-        self._ledger = Ledger()
+        self._open_candidates = OpenCandidates()
         self._rng = np.random.default_rng(seed)
 
         self._num_options = np.array([len(decision.options) for decision in space.decisions], dtype=np.int64)
@@ -89,7 +89,7 @@ class Reinforce:
 
     def ask(self, n: int) -> list[Candidate]:
         """n candidates drawn from the policy."""
-        return [self._ledger.asked(self._drawn()) for _ in range(n)]
+        return [self._open_candidates.request(self._drawn()) for _ in range(n)]
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Move the policy by one step per evaluation, in the order given.
@@ -97,7 +97,7 @@ class Reinforce:
         Raises:
             ValueError: An id was never asked, or was told before.
         """
-        self._ledger.told(evaluations)
+        self._open_candidates.receive(evaluations)
         for evaluation in evaluations:
             reward = self._reward(evaluation)
             advantage = reward - self._baseline.updated(reward)

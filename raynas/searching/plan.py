@@ -30,7 +30,7 @@ from raynas.space.cost import COSTS, cost
 from raynas.space.registered import spaces
 from raynas.space.results import Constraint, Objective, ScoreIdentity
 from raynas.space.search_space import SearchSpace
-from raynas.storage.run_folder import described
+from raynas.storage.run_folder import run_description
 from raynas.training.teachers import FORMS, read_teacher
 
 _ADMISSION_TRIES = 2000
@@ -427,7 +427,7 @@ def _check_start(plan: Plan, start: Architecture) -> None:
     _check_divisors(plan.space, plan.proxies, [start])
 
 
-def description(plan: Plan) -> str:
+def search_description(plan: Plan) -> str:
     """run.yaml of a search, a scoring run or a growth."""
     directions = {score.name: "max" if score.higher_is_better else "min" for score in plan.scores}
-    return described("search", plan.config.model_dump(), plan.identity(), directions=directions)
+    return run_description("search", plan.config.model_dump(), plan.identity(), directions=directions)

@@ -18,10 +18,10 @@ from raynas.errors import ConfigError, StoreError
 from raynas.interruption import Interrupted, StopSignals
 from raynas.scoring.pool import EvaluatorPool, SerialPool
 from raynas.scoring.ray_pool import RayPool
-from raynas.searchers.base import Progress
-from raynas.searching.plan import Plan, description
+from raynas.searchers.base import SearchProgress
+from raynas.searching.plan import Plan, search_description
 from raynas.searching.ranking import Ranking
-from raynas.searching.score_book import ScoreBook
+from raynas.searching.score_cache import ScoreCache
 from raynas.space.cost import COSTS
 from raynas.space.results import Candidate, Evaluation, Outcome
 from raynas.storage.files import write_json, write_text
@@ -32,7 +32,7 @@ _POLL_S = 0.5
 _SUMMARY_EVERY_S = 5.0
 
 
-class Listener:
+class SearchListener:
     """Hears of a run's progress; the base class ignores it."""
 
     def on_start(self, folder: Path, budget: int) -> None:
@@ -41,7 +41,7 @@ class Listener:
     def on_tell(self, evaluation: Evaluation, told: int, ranking: Ranking) -> None:
         """An evaluation was told."""
 
-    def on_progress(self, progress: Progress) -> None:
+    def on_progress(self, progress: SearchProgress) -> None:
         """How far the search has come, before each `on_tell`, from a searcher that knows it better than the budget."""
 
     def on_log(self, line: str) -> None:
@@ -67,7 +67,7 @@ def execute(
     *,
     resume: bool = False,
     reuse: Sequence[Path] = (),
-    listener: Listener | None = None,
+    listener: SearchListener | None = None,
 ) -> dict[str, Any]:
     """Carry out a plan in a run folder.
 
@@ -86,7 +86,7 @@ def execute(
         PoolError: Workers cannot be started.
         Interrupted: SIGINT or SIGTERM; what was done is stored.
     """
-    listener = listener or Listener()
+    listener = listener or SearchListener()
     check = partial(check_folder, folder, plan.identity())
     check(resume=resume)
     tables = [read_evaluations(path) for path in reuse]
@@ -100,13 +100,13 @@ def execute(
         stack.callback(store.close)
         for name in store.set_aside:
             listener.on_log(f"set aside {name}; what it held is scored again")
-        book = ScoreBook(plan, store, tables)
-        if book.num_stored > plan.config.budget:
+        cache = ScoreCache(plan, store, tables)
+        if cache.num_stored > plan.config.budget:
             raise StoreError(
-                f"{folder} holds {book.num_stored} candidates; a budget may grow, not shrink to {plan.config.budget}"
+                f"{folder} holds {cache.num_stored} candidates; a budget may grow, not shrink to {plan.config.budget}"
             )
-        write_text(folder / "run.yaml", description(plan))
-        run = _Run(plan, folder, book, pool, signals.received, listener)
+        write_text(folder / "run.yaml", search_description(plan))
+        run = _Run(plan, folder, cache, pool, signals.received, listener)
         run.workers = workers
         return run.carry_out()
 
@@ -115,11 +115,17 @@ class _Run:
     """The state of one session of a run."""
 
     def __init__(
-        self, plan: Plan, folder: Path, book: ScoreBook, pool: EvaluatorPool, stop: list[int], listener: Listener
+        self,
+        plan: Plan,
+        folder: Path,
+        cache: ScoreCache,
+        pool: EvaluatorPool,
+        stop: list[int],
+        listener: SearchListener,
     ) -> None:
         self.plan = plan
         self.folder = folder
-        self.book = book
+        self.cache = cache
         self.pool = pool
         self.stop = stop  # signals received
         self.listener = listener
@@ -143,7 +149,7 @@ class _Run:
             status = self._search()
             if status != "interrupted":
                 self._evaluate_recommendation()
-            self.book.flush()
+            self.cache.flush()
         except KeyboardInterrupt:
             status = "interrupted"
             raise
@@ -173,18 +179,18 @@ class _Run:
             asked = searcher.ask(wanted) if wanted else []
             now = self.clock.add("ask", now)
             for candidate in asked:
-                self.book.request(candidate, self.pool)
+                self.cache.request(candidate, self.pool)
             waiting.extend(asked)
             now = self.clock.add("dispatch", now)
             if not waiting:
                 return "completed" if getattr(searcher, "is_complete", False) else "exhausted"
-            while (evaluation := self.book.answer(waiting[0])) is None:
+            while (evaluation := self.cache.answer(waiting[0])) is None:
                 now = self.clock.add("store", now)
                 results = self.pool.poll(_POLL_S)
                 now = self.clock.add("wait", now)
-                self.book.receive(results)
+                self.cache.receive(results)
                 if self.stop:
-                    self.book.flush()
+                    self.cache.flush()
                     return "interrupted"
             waiting.popleft()
             now = self.clock.add("store", now)
@@ -200,7 +206,7 @@ class _Run:
                 self._write_summary("running")
             now = self.clock.add("report", now)
             if self.stop:
-                self.book.flush()
+                self.cache.flush()
                 return "interrupted"
         return "completed"
 
@@ -210,17 +216,17 @@ class _Run:
         architecture = recommendation() if recommendation is not None and self.told else None
         if architecture is None:
             return
-        job = self.book.missing(architecture)
+        job = self.cache.missing(architecture)
         outcomes: list[Outcome] | None = None
         if job is not None:
             self.pool.submit(job)
             while outcomes is None and not self.stop:
                 outcomes = next((found for done, found in self.pool.poll(_POLL_S) if done is job), None)
         if job is None or outcomes is not None:
-            described = self._described(self.book.evaluation_aside(architecture, outcomes or []))
-            self.recommended = {**described, "reason": getattr(self.searcher, "reason", "")}
+            summary = self._summary_of(self.cache.evaluation_aside(architecture, outcomes or []))
+            self.recommended = {**summary, "reason": getattr(self.searcher, "reason", "")}
 
-    def _described(self, evaluation: Evaluation) -> dict[str, Any]:
+    def _summary_of(self, evaluation: Evaluation) -> dict[str, Any]:
         costs = {name: int(evaluation.scores[name]) for name in COSTS}
         scores = {name: value for name, value in evaluation.scores.items() if name not in costs}
         return {
@@ -239,7 +245,7 @@ class _Run:
         if family is None:
             return None
         return [
-            {"step": state.step, "change": state.change, "asked": state.asked, **self._described(state.evaluation)}
+            {"step": state.step, "change": state.change, "asked": state.asked, **self._summary_of(state.evaluation)}
             for state in family()
         ]
 
@@ -249,11 +255,11 @@ class _Run:
             "status": status,
             "evaluations": self.told,
             "failed": self.failed,
-            "reused": self.book.num_reused,
+            "reused": self.cache.num_reused,
             "workers": self.workers,
             "seconds": seconds,
             "evaluations_per_s": self.told / seconds,
-            "best": [self._described(evaluation) for evaluation in self.ranking.best()],
+            "best": [self._summary_of(evaluation) for evaluation in self.ranking.best()],
             "recommended": self.recommended,
             "family": self._family(),
             "driver_seconds": dict(self.clock.seconds),

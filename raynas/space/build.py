@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
-
-import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from typing import TYPE_CHECKING, Any
 
 from raynas.space.architecture import Architecture
 from raynas.space.registered import models
 from raynas.space.search_space import SearchSpace
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def builder(space: SearchSpace) -> Callable[..., nn.Module]:
@@ -40,6 +39,9 @@ def build(
 
 def counted(make: Callable[[], nn.Module], name: str, img_size: int, in_chans: int = 3) -> int:
     """num_params or macs of a model, counted without memory or arithmetic on the meta device."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
     with torch.device("meta"):
         model = make()
         if name == "num_params":

@@ -17,7 +17,7 @@ def hypervolume_so_far(losses: np.ndarray) -> list[tuple[int, float]]:
     low, high = losses.min(axis=0, initial=np.inf), losses.max(axis=0, initial=-np.inf)
     scaled = (losses - low) / np.where(high > low, high - low, 1.0)
     front: list[tuple[float, float]] = []  # ascending in the first, descending in the second column
-    course: list[tuple[int, float]] = []
+    trace: list[tuple[int, float]] = []
     for position, (a, b) in enumerate(scaled.tolist()):
         at = bisect_left(front, (a, b))
         if (at and front[at - 1][1] <= b) or (at < len(front) and front[at] == (a, b)):
@@ -30,21 +30,21 @@ def hypervolume_so_far(losses: np.ndarray) -> list[tuple[int, float]]:
         for x, y in front:
             area += (1.0 - x) * (ceiling - y)
             ceiling = y
-        course.append((position, area))
-    return course
+        trace.append((position, area))
+    return trace
 
 
-def hypervolume_course(points: np.ndarray) -> list[tuple[int, float]]:
+def hypervolume_trace(points: np.ndarray) -> list[tuple[int, float]]:
     """Where the volume that points (A, M) in the unit box dominate grew, and to what; lower is better everywhere."""
     front, volume = np.empty((0, points.shape[1])), 0.0
-    course: list[tuple[int, float]] = []
+    trace: list[tuple[int, float]] = []
     for position, point in enumerate(points):
         if (front <= point).all(axis=1).any():
             continue
         volume += float(np.prod(1 - point)) - _volume(np.maximum(front, point))
         front = np.vstack([front[~(point <= front).all(axis=1)], point])
-        course.append((position, volume))
-    return course
+        trace.append((position, volume))
+    return trace
 
 
 def _volume(points: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Pareto fronts and courses of the best value, in numpy; lower is better everywhere."""
+"""Pareto fronts and traces of the best value, in numpy; lower is better everywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's rows as one point per architecture: their states, fronts, courses and rank correlations, in numpy.
+"""A run's rows as one point per architecture: their states, fronts, traces and rank correlations, in numpy.
 
 Letters: A architectures, M objectives.
 """
@@ -42,7 +42,7 @@ class Points:
     """One entry per architecture, in the order of asking; those that no searcher asked for come last.
 
     Args:
-        keys: Of the architectures.
+        keys: The keys of the architectures.
         texts: Their canonical JSON.
         candidates: (A,) number under which each was asked first, -1: by no searcher.
         values: (A,) by score, NaN where there is no value.

@@ -49,7 +49,7 @@ def check_folder(folder: Path, identity: Mapping[str, Any], *, resume: bool, kin
         raise StoreError(f"{folder} holds another run: {'; '.join(differences)}")
 
 
-def described(kind: str, config: Mapping[str, Any], identity: Mapping[str, Any], **more: Any) -> str:
+def run_description(kind: str, config: Mapping[str, Any], identity: Mapping[str, Any], **more: Any) -> str:
     """run.yaml: the resolved configuration, what identifies the run, and with what it was made."""
     packages = ("raynas", "ray", "torch", "timm", "numpy", "optuna", "pyarrow")
     content = {

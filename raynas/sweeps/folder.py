@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from raynas.errors import StoreError
 from raynas.storage.run_folder import kind_of, read_description, read_summary
 from raynas.sweeps.config import FINISHED, KIND, SearchName, SweepConfig
-from raynas.sweeps.courses import comparison, curves, read_courses
+from raynas.sweeps.traces import comparison, curves, read_traces
 
 if TYPE_CHECKING:
     from raynas.storage.runs import Run
@@ -24,7 +24,7 @@ class Sweep:
     """A sweep's folder, read.
 
     Args:
-        folder: Where it is.
+        folder: The folder that was read.
         description: run.yaml: `config`, `identity`, `directions`, `versions`, `machine`.
         summary: summary.json; empty if the sweep was killed before it wrote one.
     """
@@ -77,9 +77,9 @@ def entries(folder: Path, names: Sequence[SearchName], errors: Mapping[str, str]
     """How far each search is, from its own folder.
 
     Args:
-        folder: Of the sweep.
-        names: Its searches.
-        errors: Of those that failed, by name; what failed early has left no summary.
+        folder: The folder of the sweep.
+        names: The names of its searches.
+        errors: The errors of searches that failed, by name; what failed early has left no summary.
 
     Returns:
         One for each: name, searcher, seed, folder (relative), status (waiting, running, completed, exhausted,
@@ -107,8 +107,8 @@ def compared(folder: Path, config: SweepConfig, searches: Sequence[Mapping[str, 
     """The searches that have ended, side by side.
 
     Args:
-        folder: Of the sweep.
-        config: Of the sweep.
+        folder: The folder of the sweep.
+        config: What the sweep was told.
         searches: All of them, as from `entries`.
 
     Returns:
@@ -118,11 +118,11 @@ def compared(folder: Path, config: SweepConfig, searches: Sequence[Mapping[str, 
         StoreError: A folder cannot be read.
     """
     ended = [name for name, one in zip(config.names, searches, strict=True) if one["status"] in FINISHED]
-    measure, courses = read_courses(folder, ended)
+    measure, traces = read_traces(folder, ended)
     return {
-        **comparison(courses, measure, budget=config.budget, level=config.level),
-        "best": {str(course.name): course.values[-1] if course.values else None for course in courses},
-        "curves": curves(courses, measure),
+        **comparison(traces, measure, budget=config.budget, level=config.level),
+        "best": {str(trace.name): trace.values[-1] if trace.values else None for trace in traces},
+        "curves": curves(traces, measure),
     }
 
 
@@ -130,14 +130,14 @@ def sweep_data(folder: str | Path) -> dict[str, Any]:
     """What there is to show of a sweep, finished or not, as one JSON value without NaN and infinity.
 
     Args:
-        folder: Of the sweep.
+        folder: The folder of the sweep.
 
     Returns:
         - `kind`, `space`, `status`, `error` and `seconds` of the sweep, `budget` of each search, `searchers`, `seeds`;
         - `measure` {name, maximize}: the objective, or "hypervolume" where there are several, the share of the box
           between the best and the worst values of all its searches that the found ones dominate;
         - `searches`, one for each: as `entries`, with `best`, the final value of the measure (None before its end);
-        - `levels` and `rows`: see `comparison`; `curves`: see `raynas.sweeps.courses.curves`. All three tell of the
+        - `levels` and `rows`: see `comparison`; `curves`: see `raynas.sweeps.traces.curves`. All three tell of the
           searches that have ended.
 
     Raises:

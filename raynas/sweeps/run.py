@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -18,7 +17,7 @@ from raynas.errors import PoolError, StoreError
 from raynas.interruption import Interrupted, StopSignals
 from raynas.searchers.registered import searchers
 from raynas.storage.files import held, is_in_use, write_json, write_text
-from raynas.storage.run_folder import check_folder, described, read_description, seconds_of_earlier_sessions
+from raynas.storage.run_folder import check_folder, read_description, run_description, seconds_of_earlier_sessions
 from raynas.sweeps.config import KIND, LOGS, STOP_FILE, SweepConfig
 from raynas.sweeps.folder import compared, entries, is_finished
 from raynas.sweeps.plan import SweepPlan
@@ -87,7 +86,7 @@ def execute_sweep(
             signals.install()
         stack.enter_context(held(folder))
         check_sweep_folder(folder, plan, resume=resume)
-        return _Session(plan, folder, reuse, signals.received, listener).carry_out()
+        return _SweepSession(plan, folder, reuse, signals.received, listener).carry_out()
 
 
 def _unfinished(config: SweepConfig, folder: Path) -> list[str]:
@@ -95,7 +94,6 @@ def _unfinished(config: SweepConfig, folder: Path) -> list[str]:
 
 
 def _connect(config: SweepConfig, stack: ExitStack) -> None:
-    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # relative paths mean the same in a trial
     workers = max(1, config.workers or 0)
     min_gpus = workers * (config.gpus_per_worker or 0.0)
     stack.callback(connect(config.address, min_cpus=workers * config.threads, min_gpus=min_gpus))
@@ -119,8 +117,8 @@ def check_sweep_folder(folder: Path, plan: SweepPlan, *, resume: bool) -> None:
             )
 
 
-class _Session:
-    """One session of a sweep, and the watch over its trials."""
+class _SweepSession:
+    """One session of a sweep, and the listener over its trials."""
 
     def __init__(
         self, plan: SweepPlan, folder: Path, reuse: Sequence[Path], stop: list[int], listener: SweepListener
@@ -144,7 +142,7 @@ class _Session:
         config = self.plan.config
         scores = next(iter(self.plan.plans.values())).scores
         directions = {score.name: "max" if score.higher_is_better else "min" for score in scores}
-        description = described(KIND, config.model_dump(), self.plan.identity(), directions=directions)
+        description = run_description(KIND, config.model_dump(), self.plan.identity(), directions=directions)
         write_text(self.folder / "run.yaml", description)
         self.listener.on_start(self.folder, len(self.names), config.budget)
         self._write_summary("running")
@@ -215,7 +213,7 @@ class _Session:
     # -- watching over the trials --------------------------------------------------------------------------------
 
     def on_step(self, running: Sequence[str]) -> bool:
-        """See `raynas.cluster.tune.Watch`."""
+        """See `raynas.cluster.tune.TuneListener`."""
         if self.stop:
             self._await_rest(running)
             return True
@@ -234,7 +232,7 @@ class _Session:
             sleep(_POLL_S)
 
     def on_result(self, name: str, result: Mapping[str, Any]) -> None:
-        """See `raynas.cluster.tune.Watch`."""
+        """See `raynas.cluster.tune.TuneListener`."""
         if result["status"] == "interrupted":
             return  # by a signal to its process alone: Tune has it go on
         if result["status"] == "failed":
@@ -242,7 +240,7 @@ class _Session:
         self._tell_end(name)
 
     def on_lost(self, name: str, is_final: bool) -> None:
-        """See `raynas.cluster.tune.Watch`."""
+        """See `raynas.cluster.tune.TuneListener`."""
         if not is_final:
             self.listener.on_log(f"{name}: its process is lost; the search goes on in a new one")
             return

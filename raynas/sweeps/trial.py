@@ -18,7 +18,7 @@ from raynas.interruption import Interrupted
 from raynas.searchers.base import SearcherClass
 from raynas.searchers.registered import searchers
 from raynas.searching.plan import Plan
-from raynas.searching.run import Listener, execute
+from raynas.searching.run import SearchListener, execute
 from raynas.storage.files import wait_for_predecessor
 from raynas.sweeps.config import LOGS, STOP_FILE
 from raynas.sweeps.folder import is_finished
@@ -31,8 +31,8 @@ class SearchJob:
     """What all trials of a sweep are given.
 
     Args:
-        folder: Of the sweep, absolute.
-        plans: Of the searches, by name.
+        folder: The folder of the sweep, as an absolute path.
+        plans: The plans of the searches by name.
         searchers: Classes by name, for those that only the driver's program registers.
         reuse: Folders of other runs whose scores are taken.
     """
@@ -104,7 +104,7 @@ def run_search(job: SearchJob, name: str) -> dict[str, Any]:
     return {"status": "completed", "done": True}
 
 
-class _TrialListener(Listener):
+class _TrialListener(SearchListener):
     """Keeps what a search says, and interrupts it when the sweep is to stop."""
 
     def __init__(self, log: Path, stop_file: Path) -> None:

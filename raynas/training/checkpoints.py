@@ -16,7 +16,7 @@ LAST, BEST = "last.pt", "best.pt"
 CHECKPOINTS = {"last": LAST, "best": BEST}
 
 State = dict[str, Any]
-"""model, ema, companion, optimizer, scaler (state dicts or None), epoch and step to go on with, history, identity,
+"""model, ema, auxiliary, optimizer, scaler (state dicts or None), epoch and step to go on with, history, identity,
 sums."""
 
 

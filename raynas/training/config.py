@@ -121,7 +121,7 @@ class TrainConfig(Config):
         return self.precision
 
     def augmentation(self) -> dict[str, Any]:
-        """The settings of the preset, those given by themselves in their place."""
+        """The settings of the preset, those given by themselves in their worker."""
         preset = AUGMENTATIONS[self.augment]
         return {name: value if (own := getattr(self, name)) is None else own for name, value in preset.items()}
 

@@ -14,10 +14,10 @@ from raynas.training.objectives.recipe import Loss, Recipe
 class Objective(nn.Module):
     """The loss as a module: whatever is trained is in it, and gradients of several workers meet in its pass."""
 
-    def __init__(self, model: nn.Module, companion: nn.Module | None, recipe: Recipe) -> None:
+    def __init__(self, model: nn.Module, auxiliary: nn.Module | None, recipe: Recipe) -> None:
         super().__init__()
         self.model = model
-        self.companion = companion
+        self.auxiliary = auxiliary
         self.recipe = recipe
 
     def forward(self, images: torch.Tensor, labels: torch.Tensor) -> Loss:

@@ -23,9 +23,9 @@ from raynas.cluster.resources import placed_groups, why_waiting
 from raynas.errors import ConfigError, DataError, PoolError, RaynasError, StoreError, TrainingError
 from raynas.storage.files import write_json
 from raynas.training.checkpoints import LAST, checkpoint_folder, reached_in
+from raynas.training.listeners import MetricsListener
 from raynas.training.loop import train
-from raynas.training.task import Place, Progress, TrainingTask, Watcher
-from raynas.training.watchers import MetricsWatcher
+from raynas.training.task import TrainingProgress, TrainingTask, WorkerListener, WorkerRank
 
 _POLL_S = 0.3
 _MAX_FAILURES = 8
@@ -37,12 +37,12 @@ _ERRORS: dict[str, type[RaynasError]] = {error.__name__: error for error in (Sto
 _FILES = (_PROGRESS, _STOP, _OUTCOME, _ALIVE, ".failures.json", _TOKEN)
 
 
-class _FolderWatcher(MetricsWatcher):
+class _FolderListener(MetricsListener):
     """Writes progress into the folder, and looks there whether to stop."""
 
     token = ""
 
-    def on_progress(self, progress: Progress) -> None:
+    def on_progress(self, progress: TrainingProgress) -> None:
         super().on_progress(progress)
         values = asdict(progress)
         finite = {n: None if isinstance(v, float) and not math.isfinite(v) else v for n, v in values.items()}
@@ -61,8 +61,8 @@ def train_on_ray(
     gpus_per_worker: float,
     cpus_per_worker: float,
     loggers: tuple[str, ...],
-    described: dict[str, Any],
-    on_progress: Callable[[Progress], None],
+    config: dict[str, Any],
+    on_progress: Callable[[TrainingProgress], None],
     is_stopped: Callable[[], bool],
     log: Callable[[str], None],
 ) -> bool:
@@ -74,7 +74,7 @@ def train_on_ray(
         workers: Data-parallel processes.
         min_workers: Go on with as few.
         gpus_per_worker, cpus_per_worker: Of each; without GPUs workers compute on CPUs.
-        loggers, described: As for `MetricsWatcher`.
+        loggers, config: As for `MetricsListener`.
         on_progress: Hears of it here.
         is_stopped: Asked now and then; if so, the workers write a checkpoint and end.
         log: Takes lines for people.
@@ -86,8 +86,6 @@ def train_on_ray(
         PoolError: Workers were lost too often, do not see the folder, or fail for another reason.
         RaynasError: What `train` raises.
     """
-    # Ray Train would move workers to a folder of its own.
-    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     import ray
     from ray import cloudpickle
     from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -110,7 +108,7 @@ def train_on_ray(
             "folder": str(folder),
             "token": token,
             "loggers": loggers,
-            "described": described,
+            "logged_config": config,
         },
         scaling_config=ScalingConfig(
             num_workers=workers if min_workers == workers else (min_workers, workers),
@@ -200,15 +198,17 @@ def _work(config: dict[str, Any]) -> None:
             device = get_device()
             if device.type == "cuda":
                 torch.cuda.set_device(device)
-            place = Place(rank, context.get_world_size(), device)
+            worker = WorkerRank(rank, context.get_world_size(), device)
             if rank:
-                train(task, folder, place, Watcher())
+                train(task, folder, worker, WorkerListener())
                 return
-            watcher = _FolderWatcher(folder, config["loggers"], config["described"], task.steps, *reached_in(folder))
-            watcher.token = config["token"]
-            with closing(watcher):
-                is_done = train(task, folder, place, watcher)
-            write_json(folder / _OUTCOME, {"token": watcher.token, "is_done": is_done})
+            listener = _FolderListener(
+                folder, config["loggers"], config["logged_config"], task.steps, *reached_in(folder)
+            )
+            listener.token = config["token"]
+            with closing(listener):
+                is_done = train(task, folder, worker, listener)
+            write_json(folder / _OUTCOME, {"token": listener.token, "is_done": is_done})
         except RaynasError as error:
             with suppress(StoreError):  # on a full disk; the error itself says so, if later
                 told = {"error": str(error), "kind": type(error).__name__}
@@ -270,7 +270,7 @@ def _clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _pass_on(path: Path, told: str, on_progress: Callable[[Progress], None]) -> str:
+def _pass_on(path: Path, told: str, on_progress: Callable[[TrainingProgress], None]) -> str:
     """Tell of the progress in the file if it is news; returns what was told last."""
     try:
         text = path.read_text()
@@ -279,7 +279,7 @@ def _pass_on(path: Path, told: str, on_progress: Callable[[Progress], None]) -> 
         return told
     if text != told:
         known: dict[str, Any] = {name: math.nan if value is None else value for name, value in values.items()}
-        on_progress(Progress(**known))
+        on_progress(TrainingProgress(**known))
     return text
 
 

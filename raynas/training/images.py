@@ -109,7 +109,7 @@ class _Prepared(Dataset[tuple[torch.Tensor, int] | DataError]):
         return self._transform(image), int(label)
 
 
-def pieces(batch: np.ndarray, n: int) -> list[np.ndarray]:
+def microbatches(batch: np.ndarray, n: int) -> list[np.ndarray]:
     """Cut a batch of rows into n pieces of nearly equal size, for any of which reversal pairs the same rows.
 
     Reversed, as by timm's Mixup, row i of the batch meets row B - 1 - i; so it does in its piece.
@@ -126,21 +126,23 @@ def pieces(batch: np.ndarray, n: int) -> list[np.ndarray]:
 class _Order:
     """The rows of every remaining piece of one worker, in the order of training."""
 
-    def __init__(self, n: int, batch_size: int, seed: int, epochs: range, first_step: int, place: tuple[int, int, int]):
+    def __init__(
+        self, n: int, batch_size: int, seed: int, epochs: range, first_step: int, worker: tuple[int, int, int]
+    ):
         self._n = n
         self._batch_size = batch_size
         self._seed = seed
         self._epochs = epochs
         self._first_step = first_step
-        self._place = place
+        self._worker = worker
 
     def __iter__(self) -> Iterator[list[_Visit]]:
-        rank, world, passes = self._place
+        rank, world, passes = self._worker
         for epoch in self._epochs:
             order = np.random.default_rng(seed_from(self._seed, "order", epoch)).permutation(self._n)
             for step in range(self._first_step if epoch == self._epochs.start else 0, self._n // self._batch_size):
                 batch = order[step * self._batch_size : (step + 1) * self._batch_size]
-                for piece in pieces(batch, world * passes)[rank * passes : (rank + 1) * passes]:
+                for piece in microbatches(batch, world * passes)[rank * passes : (rank + 1) * passes]:
                     yield [_Visit(epoch, int(row)) for row in piece]
 
 
@@ -153,7 +155,7 @@ def train_loader(
     seed: int,
     epochs: range,
     first_step: int,
-    place: tuple[int, int, int],
+    worker: tuple[int, int, int],
     processes: int,
     pin_memory: bool,
 ) -> Loader:
@@ -168,13 +170,13 @@ def train_loader(
         seed: Of orders and variations.
         epochs: The remaining ones.
         first_step: Of the first of them.
-        place: Rank of the worker, number of workers, passes in which a worker computes its part of a step.
+        worker: Rank of the worker, number of workers, passes in which a worker computes its part of a step.
         processes: That prepare images; 0: this one.
         pin_memory: For copies to a GPU.
     """
     return Loader(
         _Prepared(dataset, rows, transform, seed),
-        batch_sampler=_Order(len(rows), batch_size, seed, epochs, first_step, place),
+        batch_sampler=_Order(len(rows), batch_size, seed, epochs, first_step, worker),
         num_workers=processes,
         pin_memory=pin_memory,
         prefetch_factor=4 if processes else None,
@@ -187,15 +189,15 @@ def eval_loader(
     transform: Transform,
     *,
     batch_size: int,
-    place: tuple[int, int],
+    worker: tuple[int, int],
     processes: int,
     pin_memory: bool,
 ) -> Loader:
     """One worker's part of the images to evaluate on; may be iterated again and again.
 
-    Arguments are those of `train_loader`, with rank and number of workers in `place`.
+    Arguments are those of `train_loader`, with rank and number of workers in `worker`.
     """
-    rank, world = place
+    rank, world = worker
     mine = range(rank, len(rows), world)
     visits = [[_Visit(0, row) for row in mine[i : i + batch_size]] for i in range(0, len(mine), batch_size)]
     return Loader(

@@ -1,6 +1,6 @@
 """The one training loop: mixed precision, accumulation, moving averages, evaluation, checkpoints, several workers.
 
-A recipe supplies the loss and changes the model from epoch to epoch; it may bring a companion, modules that are trained
+A recipe supplies the loss and changes the model from epoch to epoch; it may bring a auxiliary, modules that are trained
 beside the model and are no part of it. A training is a function of its task: it can be
 stopped after any step and goes on with the same images, learning rates and random draws, on any number of workers.
 
@@ -44,28 +44,36 @@ from raynas.training.data_parallel import (
     running_statistics,
 )
 from raynas.training.folder import counted_top1
-from raynas.training.images import Images, Loader, eval_loader, eval_transform, pieces, train_loader, train_transform
+from raynas.training.images import (
+    Images,
+    Loader,
+    eval_loader,
+    eval_transform,
+    microbatches,
+    train_loader,
+    train_transform,
+)
 from raynas.training.objectives.recipe import Loss
 from raynas.training.optimizers import make_optimizer
 from raynas.training.pace import Pace
 from raynas.training.stochastic_depth import share_drops
-from raynas.training.task import Place, Progress, Row, TrainingTask, Watcher
+from raynas.training.task import Row, TrainingProgress, TrainingTask, WorkerListener, WorkerRank
 
 _PROGRESS_EVERY_S = 0.5
 _ASKED_EVERY = 10  # steps, with several workers
 
 
-def train(task: TrainingTask, folder: Path, place: Place, watcher: Watcher) -> bool:
+def train(task: TrainingTask, folder: Path, worker: WorkerRank, listener: WorkerListener) -> bool:
     """Train, or go on with the checkpoint in the folder.
 
     Args:
         task: What to train.
         folder: Seen by all workers; the first one writes checkpoints into it.
-        place: Of this worker.
-        watcher: Called on the first worker only.
+        worker: The rank of this worker, the number of workers, and the device it computes on.
+        listener: Called on the first worker only.
 
     Returns:
-        Whether all epochs are done; False if the watcher stopped it.
+        Whether all epochs are done; False if the listener stopped it.
 
     Raises:
         TrainingError: The loss is not finite.
@@ -74,41 +82,41 @@ def train(task: TrainingTask, folder: Path, place: Place, watcher: Watcher) -> b
     """
     if task.threads is not None:
         torch.set_num_threads(task.threads)
-    training = _Training(task, folder, place, watcher)
+    training = _Training(task, folder, worker, listener)
     return training.carry_out()
 
 
 class _Training:
     """The state of a training on one worker."""
 
-    def __init__(self, task: TrainingTask, folder: Path, place: Place, watcher: Watcher) -> None:
+    def __init__(self, task: TrainingTask, folder: Path, worker: WorkerRank, listener: WorkerListener) -> None:
         from timm.scheduler import create_scheduler_v2
         from timm.utils import ModelEmaV3
 
-        self.task, self.place, self.watcher = task, place, watcher
+        self.task, self.worker, self.listener = task, worker, listener
         self.checkpoints = checkpoint_folder(folder)
         self.recipe = task.recipe()
-        self.model = _built(task).to(place.device)
+        self.model = _built(task).to(worker.device)
         self.drops = share_drops(self.model)
         # Of the images of each pass of this worker, in the batch of a step.
-        cut = pieces(np.arange(task.batch_size), place.world * task.accumulation)
-        self.positions = cut[place.rank * task.accumulation : (place.rank + 1) * task.accumulation]
+        cut = microbatches(np.arange(task.batch_size), worker.world * task.accumulation)
+        self.positions = cut[worker.rank * task.accumulation : (worker.rank + 1) * task.accumulation]
         seed_generators(task.seed, "companion")
-        self.companion = self.recipe.companion(self.model)
-        self.objective = Objective(self.model, self.companion, self.recipe)
+        self.auxiliary = self.recipe.auxiliary(self.model)
+        self.objective = Objective(self.model, self.auxiliary, self.recipe)
         self.optimizer = make_optimizer(self.objective, **task.optimizer)
         self.scheduler, _ = create_scheduler_v2(
             self.optimizer, num_epochs=task.epochs, step_on_epochs=False, updates_per_epoch=task.steps, **task.schedule
         )
         self.ema = ModelEmaV3(self.model, decay=task.ema_decay, use_warmup=True) if task.ema_decay else None
-        self.scaler = torch.amp.GradScaler(place.device.type, enabled=task.precision == "float16")
+        self.scaler = torch.amp.GradScaler(worker.device.type, enabled=task.precision == "float16")
         self.history: list[Row] = []
         self.first_epoch, self.first_step = 0, 0
         self.sums = _Sums()
         self._restore()
         self.reached = (self.first_epoch, self.first_step)
         # Made after the weights are loaded, since it sends those of the first worker to the others.
-        self.parallel = data_parallel(self.objective, place.world, place.device)
+        self.parallel = data_parallel(self.objective, worker.world, worker.device)
         self.statistics = running_statistics(self.model)
 
         self._seconds_before = self.history[-1]["seconds"] if self.history else 0.0
@@ -120,16 +128,16 @@ class _Training:
         self._progress_told = -math.inf
         self._saved = time()
 
-    # -- the course ----------------------------------------------------------------------------------------------
+    # -- epochs and steps ----------------------------------------------------------------------------------------------
 
     def carry_out(self) -> bool:
-        task, place = self.task, self.place
+        task, worker = self.task, self.worker
         dataset, val_dataset = open_dataset(task.data), open_dataset(task.val_data)
         dataset.hold()
         val_dataset.hold()
         loading: dict[str, Any] = {
             "processes": task.loader_processes,
-            "pin_memory": place.device.type == "cuda",
+            "pin_memory": worker.device.type == "cuda",
         }
         training = train_loader(
             dataset,
@@ -139,15 +147,15 @@ class _Training:
             seed=task.seed,
             epochs=range(self.first_epoch, task.epochs),
             first_step=self.first_step,
-            place=(place.rank, place.world, task.accumulation),
+            worker=(worker.rank, worker.world, task.accumulation),
             **loading,
         )
         evaluation = eval_loader(
             val_dataset,
             task.val_rows,
             eval_transform(task.img_size),
-            batch_size=max(1, task.batch_size // (place.world * task.accumulation)),
-            place=(place.rank, place.world),
+            batch_size=max(1, task.batch_size // (worker.world * task.accumulation)),
+            worker=(worker.rank, worker.world),
             **loading,
         )
         with closing(training), closing(evaluation):
@@ -176,27 +184,27 @@ class _Training:
         return True
 
     def _step(self, epoch: int, step: int, stream: Iterator[Images]) -> None:
-        task, place = self.task, self.place
-        total = torch.zeros((), device=place.device)
+        task, worker = self.task, self.worker
+        total = torch.zeros((), device=worker.device)
         terms: dict[str, Any] = {}
         waited = 0.0
         for number in range(task.accumulation):
             before = perf_counter()
             piece = next(stream)
-            images = piece.images.to(place.device, non_blocking=True)
-            labels = piece.labels.to(place.device, non_blocking=True)
+            images = piece.images.to(worker.device, non_blocking=True)
+            labels = piece.labels.to(worker.device, non_blocking=True)
             waited += perf_counter() - before
-            seed_generators(task.seed, "step", epoch, step, place.rank, number)
+            seed_generators(task.seed, "step", epoch, step, worker.rank, number)
             # Mixtures and dropped branches are of the whole batch, whichever worker computes them.
             drops = seed_from(task.seed, "drops", epoch, step)
-            self.drops.begin(drops, self.positions[number], task.batch_size, place.device)
+            self.drops.begin(drops, self.positions[number], task.batch_size, worker.device)
             np.random.seed(seed_from(task.seed, "mix", epoch, step) % 2**32)  # noqa: NPY002
             is_last = number == task.accumulation - 1
             with self._no_exchange(is_last):
                 with self._mixed_precision():
                     loss: Loss = self.parallel(images, labels)
                 # Workers' gradients are averaged, and pieces may differ by an image.
-                share = len(labels) * place.world / task.batch_size
+                share = len(labels) * worker.world / task.batch_size
                 self.scaler.scale(loss.total * share).backward()  # type: ignore[no-untyped-call]
             total += loss.total.detach().float() * share
             for name, term in loss.terms.items():
@@ -207,8 +215,8 @@ class _Training:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        if self.statistics and place.world > 1:
-            average_over_workers(self.statistics, place.world)
+        if self.statistics and worker.world > 1:
+            average_over_workers(self.statistics, worker.world)
         updates = epoch * task.steps + step + 1
         if self.ema is not None:
             self.ema.update(self.model, step=updates)
@@ -254,8 +262,8 @@ class _Training:
         self.sums = _Sums()
         # The last one comes last, so that a kill between the two trains this epoch again.
         self._save(*([BEST] if counted_top1(row) > best else []), LAST)
-        if self.place.rank == 0:
-            self.watcher.on_epoch(row)
+        if self.worker.rank == 0:
+            self.listener.on_epoch(row)
             self._progress_told = -math.inf
         self._tell(epoch + 1, 0)
 
@@ -265,7 +273,7 @@ class _Training:
         Raises:
             TrainingError: It is not finite, so neither are the weights.
         """
-        loss = mean_over_workers(self.sums.loss, self.place.world, self.place.device)
+        loss = mean_over_workers(self.sums.loss, self.worker.world, self.worker.device)
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss is {loss} in epoch {epoch}: a lower lr than {self.task.optimizer['lr']:g}, clip_grad or "
@@ -276,7 +284,7 @@ class _Training:
     def _shared_terms(self) -> dict[str, float]:
         """The sums of the terms of the steps' losses, averaged over the workers."""
         return {
-            name: mean_over_workers(value, self.place.world, self.place.device)
+            name: mean_over_workers(value, self.worker.world, self.worker.device)
             for name, value in self.sums.terms.items()
         }
 
@@ -284,15 +292,15 @@ class _Training:
     def _evaluated(self, model: nn.Module, evaluation: Loader) -> tuple[float, float]:
         """Mean cross-entropy and top-1 accuracy over all images."""
         model.eval()
-        found = torch.zeros(3, dtype=torch.float64, device=self.place.device)
+        found = torch.zeros(3, dtype=torch.float64, device=self.worker.device)
         for images, labels in evaluation:
             with self._mixed_precision():
-                logits = model(images.to(self.place.device, non_blocking=True)).float()
-            labels = labels.to(self.place.device, non_blocking=True)
+                logits = model(images.to(self.worker.device, non_blocking=True)).float()
+            labels = labels.to(self.worker.device, non_blocking=True)
             found[0] += nn.functional.cross_entropy(logits, labels, reduction="sum")
             found[1] += (logits.argmax(1) == labels).sum()
             found[2] += len(labels)
-        if self.place.world > 1:
+        if self.worker.world > 1:
             dist.all_reduce(found)
         model.train()
         loss, right, n = found.tolist()
@@ -309,8 +317,8 @@ class _Training:
             raise TrainingError(f"{path} is of another training than this one")
         check_weights(self.model, state["model"], str(path))
         self.model.load_state_dict(state["model"])
-        if self.companion is not None:
-            self.companion.load_state_dict(state["companion"])
+        if self.auxiliary is not None:
+            self.auxiliary.load_state_dict(state["companion"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
@@ -328,12 +336,12 @@ class _Training:
 
     def _save(self, *names: str) -> None:
         self._saved = time()
-        if self.place.rank:
+        if self.worker.rank:
             return
         state: State = {
             "model": self.model.state_dict(),
             "ema": None if self.ema is None else self.ema.module.state_dict(),
-            "companion": None if self.companion is None else self.companion.state_dict(),
+            "companion": None if self.auxiliary is None else self.auxiliary.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "epoch": self.reached[0],
@@ -354,28 +362,28 @@ class _Training:
 
     def _asked(self, step: int) -> tuple[bool, bool]:
         """Whether to stop, and whether a checkpoint is due; the first worker decides for all."""
-        if self.place.world > 1 and step % _ASKED_EVERY:
+        if self.worker.world > 1 and step % _ASKED_EVERY:
             return False, False
         asked = [False, False]
-        if self.place.rank == 0:
-            asked = [self.watcher.is_stopped(), time() - self._saved > self.task.checkpoint_every_s]
-        if self.place.world > 1:
-            shared = torch.tensor(asked, dtype=torch.uint8, device=self.place.device)
+        if self.worker.rank == 0:
+            asked = [self.listener.is_stopped(), time() - self._saved > self.task.checkpoint_every_s]
+        if self.worker.world > 1:
+            shared = torch.tensor(asked, dtype=torch.uint8, device=self.worker.device)
             dist.broadcast(shared, 0)
             asked = [bool(value) for value in shared]
         return asked[0], asked[1]
 
     def _tell(self, epoch: int, step: int) -> None:
         now = perf_counter()
-        if self.place.rank or now - self._progress_told < _PROGRESS_EVERY_S:
+        if self.worker.rank or now - self._progress_told < _PROGRESS_EVERY_S:
             return
         self._progress_told = now
         passed = now - self._started
         left = sum(self._pace.step_s(self._macs(later)) for later in range(epoch, self.task.epochs)) * self.task.steps
         left -= step * self._pace.step_s(self._macs(epoch)) if step else 0
         left += (self.task.epochs - epoch) * self.history[-1]["eval_s"] if self.history else 0
-        self.watcher.on_progress(
-            Progress(
+        self.listener.on_progress(
+            TrainingProgress(
                 epoch,
                 step,
                 self.task.epochs,
@@ -396,11 +404,11 @@ class _Training:
     def _mixed_precision(self) -> AbstractContextManager[Any]:
         if self.task.precision == "float32":
             return nullcontext()
-        return torch.autocast(self.place.device.type, dtype=getattr(torch, self.task.precision))
+        return torch.autocast(self.worker.device.type, dtype=getattr(torch, self.task.precision))
 
     def _no_exchange(self, is_last: bool) -> AbstractContextManager[Any]:
         """Gradients are exchanged with the last pass of a step only."""
-        if self.place.world == 1 or is_last:
+        if self.worker.world == 1 or is_last:
             return nullcontext()
         context: AbstractContextManager[Any] = self.parallel.no_sync()  # type: ignore[operator]
         return context

@@ -18,13 +18,13 @@ from raynas.errors import ConfigError, StoreError
 from raynas.interruption import Interrupted, StopSignals
 from raynas.models.process_state import kept_process_state
 from raynas.storage.files import held, write_json, write_text
-from raynas.storage.run_folder import check_folder, described, seconds_of_earlier_sessions
+from raynas.storage.run_folder import check_folder, run_description, seconds_of_earlier_sessions
 from raynas.training.checkpoints import LAST, checkpoint_folder, reached_in
 from raynas.training.folder import counted_top1
+from raynas.training.listeners import MetricsListener, check_loggers, write_metrics
 from raynas.training.loop import train
 from raynas.training.plan import TrainingPlan
-from raynas.training.task import Place, Progress, Row
-from raynas.training.watchers import MetricsWatcher, check_loggers, write_metrics
+from raynas.training.task import Row, TrainingProgress, WorkerRank
 
 KIND = "training"
 
@@ -35,7 +35,7 @@ class TrainingListener:
     def on_start(self, folder: Path, plan: TrainingPlan, history: list[Row]) -> None:
         """The training starts, or resumes after the epochs of the history."""
 
-    def on_progress(self, progress: Progress) -> None:
+    def on_progress(self, progress: TrainingProgress) -> None:
         """Some steps were done."""
 
     def on_epoch(self, row: Row) -> None:
@@ -82,8 +82,8 @@ def execute_training(
         signals.install()  # Ray has taken them
         stack.enter_context(held(folder))
         check_folder(folder, plan.identity(), resume=resume, kind=KIND)
-        teacher = {} if plan.teacher is None else {"teacher": plan.teacher.described()}
-        description = described(KIND, plan.config.model_dump(), plan.identity(), model=plan.model(), **teacher)
+        teacher = {} if plan.teacher is None else {"teacher": plan.teacher.description()}
+        description = run_description(KIND, plan.config.model_dump(), plan.identity(), model=plan.model(), **teacher)
         write_text(folder / "run.yaml", description)
         return run.carry_out(lambda: bool(signals.received) or is_stopped(), signals.received)
 
@@ -163,7 +163,7 @@ class _TrainingRun:
             on_cpu = int(self.workers > 0 or self.cores > 1)
             processes = min(8, max(1, self.cores - 1)) if self.device == "cuda" else on_cpu
         task = self.plan.task(self.device, threads=threads, loader_processes=processes)
-        described_config = {**config.model_dump(), **{f"model_{n}": v for n, v in self.plan.model().items()}}
+        logged_config = {**config.model_dump(), **{f"model_{n}": v for n, v in self.plan.model().items()}}
         if self.workers:
             from raynas.training.distributed import train_on_ray
 
@@ -175,17 +175,17 @@ class _TrainingRun:
                 gpus_per_worker=self.gpus,
                 cpus_per_worker=min(threads, self.cores),
                 loggers=config.loggers,
-                described=described_config,
+                config=logged_config,
                 on_progress=self._on_progress,
                 is_stopped=is_stopped,
                 log=self.listener.on_log,
             )
-        watcher = _Watcher(self.folder, config.loggers, described_config, task.steps, self.history, self._step)
-        watcher.connect(self._on_progress, is_stopped)
-        with closing(watcher), kept_process_state():
-            return train(task, self.folder, Place(device=torch.device(self.device)), watcher)
+        listener = _WorkerListener(self.folder, config.loggers, logged_config, task.steps, self.history, self._step)
+        listener.connect(self._on_progress, is_stopped)
+        with closing(listener), kept_process_state():
+            return train(task, self.folder, WorkerRank(device=torch.device(self.device)), listener)
 
-    def _on_progress(self, progress: Progress) -> None:
+    def _on_progress(self, progress: TrainingProgress) -> None:
         new = progress.history[len(self.history) :]
         self.history = list(progress.history)
         for row in new:
@@ -225,14 +225,14 @@ class _TrainingRun:
         return summary
 
 
-class _Watcher(MetricsWatcher):
+class _WorkerListener(MetricsListener):
     """Passes on to the driver, which is this process."""
 
-    def connect(self, on_progress: Callable[[Progress], None], is_stopped: Callable[[], bool]) -> None:
+    def connect(self, on_progress: Callable[[TrainingProgress], None], is_stopped: Callable[[], bool]) -> None:
         """Whom to tell, and whom to ask."""
         self._driver, self._asked = on_progress, is_stopped
 
-    def on_progress(self, progress: Progress) -> None:
+    def on_progress(self, progress: TrainingProgress) -> None:
         super().on_progress(progress)
         self._driver(progress)
 

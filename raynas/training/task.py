@@ -1,4 +1,4 @@
-"""What a training is told and what it tells: its task, a worker's place, its progress, and who hears of it."""
+"""What a training is told and what it tells: its task, a worker's worker, its progress, and who hears of it."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class TrainingTask:
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkerRank:
     """Where a worker stands.
 
     Args:
@@ -90,7 +90,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """How far a training is.
 
     Args:
@@ -112,10 +112,10 @@ class Progress:
     history: list[Row]
 
 
-class Watcher:
+class WorkerListener:
     """Hears of a training on its first worker, and may stop it; the base class does neither."""
 
-    def on_progress(self, progress: Progress) -> None:
+    def on_progress(self, progress: TrainingProgress) -> None:
         """Some steps were done."""
 
     def on_epoch(self, row: Row) -> None:

@@ -24,7 +24,7 @@ from raynas.bench.run import make_bench_plan
 from raynas.errors import ConfigError, DataError, RaynasError, StoreError, UnknownNameError
 from raynas.interruption import Interrupted
 from raynas.proxies.probe import Proxy
-from raynas.searching.run import Listener
+from raynas.searching.run import SearchListener
 
 CHOSEN = architectures(40, harm=("none", "none", "none", "raise", "none", "nan"))
 LABELS = labels(CHOSEN)
@@ -108,13 +108,13 @@ def test_the_run_folder_stays_that_of_a_scoring_run(whole: raynas.Bench, tmp_pat
     assert names <= {path.name for path in whole.folder.iterdir()}
     again = raynas.score(
         bench_space(), CHOSEN[:5], proxies=[TOY], out=tmp_path / "score", reuse=[whole.folder], workers=0,
-        listener=Listener(),
+        listener=SearchListener(),
     )  # fmt: skip
     assert again.summary["reused"] == sum(a["harm"] != "raise" for a in CHOSEN[:5])
 
 
 @dataclass
-class StopsAfter(Listener):
+class StopsAfter(SearchListener):
     """Sends a signal to the run after some evaluations."""
 
     count: int

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from raynas.bench.config import Combination, Label
-from raynas.bench.correlations import Asked, statistics
+from raynas.bench.correlations import StatisticsSettings, statistics
 from raynas.bench.predictors import Kind, Predictor, check_combinations
 from raynas.errors import ConfigError, UnknownNameError
 from raynas.stats.rank_correlation import bootstrapped
@@ -24,7 +24,7 @@ def predictor(name: str, values: Any, kind: Kind = Kind.PROXY, *, up: bool = Tru
 
 def rows_of(predictors: list[Predictor], labels: dict[str, Any], strata: Any = None, **asked: Any) -> dict[Any, Any]:
     columns = {name: np.asarray(label, float) for name, label in labels.items()}
-    table = statistics(predictors, columns, strata or {}, Asked(**{"resamples": 80, **asked}))
+    table = statistics(predictors, columns, strata or {}, StatisticsSettings(**{"resamples": 80, **asked}))
     found = {}
     for row in table.to_pylist():
         key = (row["proxy"], row["label"]) if row["within"] is None else (row["proxy"], row["within"], row["stratum"])

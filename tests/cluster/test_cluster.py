@@ -19,7 +19,7 @@ from toy_scores import TOY, toy_space
 
 import raynas
 from raynas.errors import PoolError
-from raynas.searching.run import Listener
+from raynas.searching.run import SearchListener
 from raynas.storage.result_store import TIMING_COLUMNS
 
 ROOT = Path(__file__).parents[2]
@@ -127,7 +127,7 @@ def test_a_ray_that_does_not_start_is_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-class Loses(Listener):
+class Loses(SearchListener):
     """Replaces a node of the cluster by another once both of two workers have scored.
 
     Args:

@@ -62,7 +62,7 @@ def training_folder(
 ) -> Path:  # fmt: skip
     """A folder as a training leaves it."""
     size = {"img_size": img_size, "num_classes": 5}
-    described = {
+    stored = {
         "kind": "training",
         "config": {**size, "space": space.name, "data": "digits", "epochs": 3, "retokenize": retokenize},
         "identity": {},
@@ -76,7 +76,7 @@ def training_folder(
         },
     }
     (folder / "checkpoints").mkdir(parents=True)
-    (folder / "run.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(described))))
+    (folder / "run.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(stored))))
     (folder / "summary.json").write_text(json.dumps({"kind": "training", "status": "completed"}))
     state = {
         "model": model.state_dict(),

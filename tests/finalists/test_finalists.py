@@ -304,7 +304,7 @@ import torch
 from torch import nn
 
 from raynas import Choice, SearchSpace
-from raynas.registry import models
+from raynas.space.registered import models
 
 HERE = Path(__file__).parent
 
@@ -511,13 +511,16 @@ def test_trainings_that_wait_for_room_say_so(
     assert ray.get(other.is_here.remote())
     lines: list[str] = []
 
-    class Listener(FinalistsListener):
+    class SearchListener(FinalistsListener):
         def on_log(self, line: str) -> None:
             lines.append(line)
             ray.kill(other)
 
     made = config(searched, top=2, training={**TRAINING, "epochs": 1})
-    assert execute_finalists(make_finalists_plan(made), tmp_path / "run", listener=Listener())["status"] == "completed"
+    assert (
+        execute_finalists(make_finalists_plan(made), tmp_path / "run", listener=SearchListener())["status"]
+        == "completed"
+    )
     has = ray.cluster_resources()["CPU"]
     assert lines[0].startswith(
         f"waiting for trainings with 1 CPU and 1 GPU each; the cluster has 1 node with {has:g} CPU (0 free)"

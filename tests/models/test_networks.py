@@ -14,7 +14,7 @@ from torch import nn
 
 from raynas import Architecture
 from raynas.models.families.as_vit import AsViT
-from raynas.models.networks import Networks, WeightBank
+from raynas.models.networks import Networks, RandomNumberPool
 from raynas.models.weights import Constant, Init, Normal, Uniform
 from raynas.scoring.evaluator import is_out_of_memory
 from searchspaces.as_vit import as_vit
@@ -107,7 +107,7 @@ def test_shared_draws_are_those_of_every_architecture() -> None:
 
 
 def test_no_number_is_used_twice_in_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(WeightBank, "_grown", lambda bank, length: torch.arange(length, dtype=torch.float64))
+    monkeypatch.setattr(RandomNumberPool, "_grown", lambda bank, length: torch.arange(length, dtype=torch.float64))
     for width in (1, 1000, 748_571, 748_258, 2_000_000):
         for repeat in range(5):
             model = networks(TwoScales, img_size=1).network(Architecture({"width": width}), repeat, torch.float64)
@@ -223,7 +223,7 @@ def test_too_large_a_network_is_out_of_memory() -> None:
 
 
 def test_numbers_in_use_stay_when_the_bank_grows() -> None:
-    bank = WeightBank(0, torch.device("cpu"))
+    bank = RandomNumberPool(0, torch.device("cpu"))
     (before, _) = bank.parts(3, 1000, 1000)
     first = before.clone()
     (after, _) = bank.parts(3, 1000, 3_000_000)

@@ -11,7 +11,7 @@ from zoo_models import CLASSES, Mixer, drawn, probe_of
 from raynas.errors import NotApplicableError
 from raynas.models.families.vit import ViT
 from raynas.models.roles import Block, Roles
-from raynas.proxies.az_nas import _State, _statistics
+from raynas.proxies.az_nas import SubLayerState, state_statistics
 from raynas.proxies.probe import Probe
 from raynas.proxies.registered import proxies
 from raynas.space.architecture import Architecture
@@ -107,16 +107,16 @@ def slow_vit(probe, batch_size):
 
 def test_states_of_a_transformer_are_those_after_attention_and_mlp(monkeypatch):
     drawn_signs = []
-    original = _State._random_signs
+    original = SubLayerState._random_signs
 
     def kept(state, like):
         drawn_signs.append(original(state, like))
         return drawn_signs[-1]
 
-    monkeypatch.setattr(_State, "_random_signs", kept)
+    monkeypatch.setattr(SubLayerState, "_random_signs", kept)
     probe = vit_probe()
     entropies, parts, states = slow_vit(probe, 16)
-    found, singular = _statistics(probe, batch_size=16)
+    found, singular = state_statistics(probe, batch_size=16)
     np.testing.assert_allclose(found.numpy(), entropies, rtol=1e-9)
     signs_of_last_first = list(drawn_signs)
     values = scores(probe, batch_size=16)
@@ -132,11 +132,11 @@ def test_states_of_a_transformer_are_those_after_attention_and_mlp(monkeypatch):
 
 
 def test_signs_are_fair_and_independent():
-    signs = _State(0)._random_signs(torch.empty(200, 50, 7))
+    signs = SubLayerState(0)._random_signs(torch.empty(200, 50, 7))
     assert set(signs.unique().tolist()) == {-1.0, 1.0}
     assert abs(float(signs.mean())) < 4 / math.sqrt(signs.numel())
     assert abs(float((signs[1:] * signs[:-1]).mean())) < 4 / math.sqrt(signs.numel())
-    assert not torch.equal(signs, _State(1)._random_signs(torch.empty(200, 50, 7)))
+    assert not torch.equal(signs, SubLayerState(1)._random_signs(torch.empty(200, 50, 7)))
 
 
 def test_pieces_of_a_batch_give_the_same_scores():

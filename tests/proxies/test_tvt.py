@@ -25,7 +25,7 @@ from raynas.proxies.registered import proxies
 from raynas.proxies.tvt import attention_distances, attention_map, sum_of_weight_norms, tvt
 from raynas.scoring.evaluator import Evaluator
 from raynas.scoring.task import EvaluationTask
-from raynas.searching.run import Listener
+from raynas.searching.run import SearchListener
 from raynas.space.architecture import Architecture
 from raynas.space.build import builder
 from raynas.space.registered import spaces
@@ -255,7 +255,7 @@ def test_the_teacher_looks_at_the_images_once(monkeypatch: pytest.MonkeyPatch) -
 
 def searched(folder: Path, teacher: str | None = "random:resnet8", **settings: Any) -> raynas.Run:
     chosen = {"objectives": ["tvt"], "searcher": "random", "budget": 6, "data": "digits", "img_size": 32, "workers": 0}
-    return raynas.search("vit", out=folder, teacher=teacher, listener=Listener(), **{**chosen, **settings})
+    return raynas.search("vit", out=folder, teacher=teacher, listener=SearchListener(), **{**chosen, **settings})
 
 
 def test_a_search_by_tvt_recommends_the_best_combination_over_its_pool(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from raynas.report.page import page, report_data, write_report
 from raynas.report.policy import MAX_SNAPSHOTS
 from raynas.report.search import MAX_POINTS
 from raynas.report.text import failure_groups
-from raynas.searching.run import Listener
+from raynas.searching.run import SearchListener
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome
 from raynas.space.search_space import Choice, SearchSpace
@@ -41,7 +41,7 @@ def searched(tmp_path_factory):
     return raynas.search("as-vit", objectives=["length_distortion"], budget=30, out=out, **QUICK)
 
 
-class Stop(Listener):
+class Stop(SearchListener):
     """Ends a run after some evaluations: by a signal, or by an error."""
 
     def __init__(self, after: int, error: Exception | None = None) -> None:
@@ -134,7 +134,7 @@ def test_scoring_run_ranks_by_each_score(tmp_path):
     )
     data = report_data(run)
     assert data["title"] == "as-vit scores"
-    assert data["objectives"] == data["courses"] == []
+    assert data["objectives"] == data["traces"] == []
     assert [ranking["name"] for ranking in data["rankings"]] == ["length_distortion", "num_params", "macs"]
     assert data["policy"] is None
 
@@ -266,7 +266,7 @@ def test_run_in_which_everything_failed(tmp_path):
     data = report_data(raynas.load_run(write_folder(tmp_path, sampled_rows(6, errors=errors))))
     assert data["points"]["state"] == [State.FAILED] * 6
     assert data["counts"]["failed"] == 6
-    assert data["courses"] == [{"name": "length_distortion", "at": [], "values": []}]
+    assert data["traces"] == [{"name": "length_distortion", "at": [], "values": []}]
     [group] = data["failures"]
     assert (group["count"], group["texts"], group["scores"]) == (6, 6, ["length_distortion"])
 
@@ -316,7 +316,7 @@ def test_front_of_several_objectives_and_hypervolume(tmp_path):
     dominated = [any((other >= own).all() and (other > own).any() for other in values) for own in values]
     assert sorted(data["rankings"][0]["members"]) == list(np.flatnonzero(~np.array(dominated)))
     assert data["front_size"] == len(data["rankings"][0]["members"])
-    assert [course["name"] for course in data["courses"]] == ["a", "b", "hypervolume"]
+    assert [trace["name"] for trace in data["traces"]] == ["a", "b", "hypervolume"]
 
 
 # -- size -------------------------------------------------------------------------------------------------------------
@@ -357,15 +357,15 @@ def test_pareto_front_is_what_nothing_dominates(columns):
 
 def test_hypervolume_is_the_dominated_area():
     losses = np.random.default_rng(1).random((60, 2))
-    course = hypervolume_so_far(losses)
+    trace = hypervolume_so_far(losses)
     scaled = (losses - losses.min(axis=0)) / np.ptp(losses, axis=0)
     centres = (np.arange(500) + 0.5) / 500
-    for position, area in course[:: max(1, len(course) // 5)]:
+    for position, area in trace[:: max(1, len(trace) // 5)]:
         covered = np.zeros((500, 500), bool)
         for a, b in scaled[: position + 1]:
             covered |= (centres[:, None] > a) & (centres > b)
         assert area == pytest.approx(covered.mean(), abs=0.01)
-    assert [area for _, area in course] == sorted(area for _, area in course)
+    assert [area for _, area in trace] == sorted(area for _, area in trace)
     assert hypervolume_so_far(np.zeros((0, 2))) == []
 
 

@@ -17,7 +17,7 @@ import raynas
 import raynas.report.bench
 from raynas.proxies.probe import Probe, Proxy
 from raynas.report.page import write_report
-from raynas.searching.run import Listener
+from raynas.searching.run import SearchListener
 from raynas.space.registered import spaces
 
 pytest_plugins = ["report_browser"]
@@ -52,7 +52,7 @@ def made(folder: Path, **settings: Any) -> Path:
     columns["loss"][::10] = [""] * 6
     given: dict[str, Any] = {
         "labels": ["top1", "loss:min"], "proxies": PROXIES, "combine": ["wide+shallow"], "within": ["depth"],
-        "resamples": 60, "img_size": 32, "workers": 0, "listener": Listener(),
+        "resamples": 60, "img_size": 32, "workers": 0, "listener": SearchListener(),
     }  # fmt: skip
     table = write_table(folder.parent / f"{folder.name}.csv", chosen, columns)
     return write_report(raynas.bench_proxies("vit", table, out=folder, **{**given, **settings}).folder)

@@ -14,7 +14,7 @@ from scipy.stats import kendalltau
 from raynas.report.finalists import TOP1, score_columns
 from raynas.report.page import write_report
 from raynas.storage.files import write_json
-from raynas.storage.run_folder import described
+from raynas.storage.run_folder import run_description
 
 pytest_plugins = ["report_browser"]
 
@@ -149,7 +149,7 @@ def test_folders_elsewhere_are_left_alone(tmp_path):
 
 
 def test_finalists_that_have_not_begun_are_reported(tmp_path):
-    (tmp_path / "run.yaml").write_text(described("finalists", {"top": 4, "space": "as-vit"}, {}))
+    (tmp_path / "run.yaml").write_text(run_description("finalists", {"top": 4, "space": "as-vit"}, {}))
     data = embedded(write_report(tmp_path).read_text())
     assert data["title"] == "as-vit finalists"
     assert data["status"] == {
@@ -208,7 +208,7 @@ def test_layout_of_finalists(opened, finalists, many, width):
 
 
 def test_page_without_trials_opens(opened, tmp_path):
-    (tmp_path / "run.yaml").write_text(described("finalists", {"top": 4, "space": "as-vit"}, {}))
+    (tmp_path / "run.yaml").write_text(run_description("finalists", {"top": 4, "space": "as-vit"}, {}))
     page = opened(write_report(tmp_path))
     assert "No epoch is finished yet" in page.locator("#finalists").inner_text()
     assert not page.locator("#trials").is_visible()

@@ -12,7 +12,7 @@ from report_pages import check_layout, sections
 import raynas
 import raynas.report.search
 from raynas.report.page import report_data, write_report
-from raynas.searching.run import Listener
+from raynas.searching.run import SearchListener
 from raynas.space.results import Outcome
 from raynas.wording import compact
 
@@ -105,7 +105,7 @@ def scaled(tmp_path_factory):
         img_size=32,
         workers=0,
         out=folder,
-        listener=Listener(),
+        listener=SearchListener(),
     )
     return write_report(folder)
 
@@ -185,7 +185,7 @@ def test_space_that_is_not_registered_shows_no_depths(tmp_path):
         img_size=32,
         workers=0,
         out=tmp_path / "own",
-        listener=Listener(),
+        listener=SearchListener(),
     )
     data = report_data(run)
     assert [member["depths"] for member in data["growth"]["members"]] == [None, None]

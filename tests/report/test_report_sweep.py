@@ -1,4 +1,4 @@
-"""The page of a sweep: its data against courses made by hand, and what a browser draws of it."""
+"""The page of a sweep: its data against traces made by hand, and what a browser draws of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from raynas.report.page import write_report
 from raynas.report.sweep import level_calls
 from raynas.space.results import Outcome
 from raynas.storage.files import write_json
-from raynas.storage.run_folder import described, read_description
+from raynas.storage.run_folder import read_description, run_description
 from raynas.sweeps.config import SweepConfig
 
 pytest_plugins = ["report_browser"]
@@ -43,7 +43,7 @@ def write_sweep(folder, *, level=4.0, unfinished=(), summary=None):
     given = {**first["config"], "searcher": None, "searchers": list(VALUES), "repeat": 3, "budget": 4, "level": level}
     config = SweepConfig.make(given).model_dump()
     identity = {**shared, "searchers": {name: {"window": 4, "searcher_settings": {}} for name in VALUES}}
-    (folder / "run.yaml").write_text(described("sweep", config, identity, directions=first["directions"]))
+    (folder / "run.yaml").write_text(run_description("sweep", config, identity, directions=first["directions"]))
     whole = {"kind": "sweep", "status": "completed", "seconds": 70.0, "error": None, "searches": []}
     write_json(folder / "summary.json", {**whole, **(summary or {})})
     return folder
@@ -138,13 +138,13 @@ def test_sweep_that_has_not_begun_is_reported(tmp_path):
 # -- the page ---------------------------------------------------------------------------------------------------------
 
 
-def test_page_shows_courses_and_tables(opened, sweep):
+def test_page_shows_traces_and_tables(opened, sweep):
     page = opened(sweep)
-    assert sections(page) == ["courses", "levels", "searches", "setup"]
-    assert page.locator("#courses-plot .plot path.line:not(.thin)").count() == 2
-    assert page.locator("#courses-plot .plot path.line.thin").count() == 6
-    assert page.locator("#courses-plot path.spread").count() == 2
-    cells = page.locator("#courses-table tbody tr").first.locator("td").all_inner_texts()
+    assert sections(page) == ["traces", "levels", "searches", "setup"]
+    assert page.locator("#traces-plot .plot path.line:not(.thin)").count() == 2
+    assert page.locator("#traces-plot .plot path.line.thin").count() == 6
+    assert page.locator("#traces-plot path.spread").count() == 2
+    cells = page.locator("#traces-table tbody tr").first.locator("td").all_inner_texts()
     assert [cell.split("\n")[0] for cell in cells] == ["random", "1", "2", "4", "12", "5 min 00 s"]
     links = [link.get_attribute("href") for link in page.locator("#searches-table a").all()]
     assert links[:2] == ["./random-seed0/report.html", "./tpe-seed0/report.html"]
@@ -152,10 +152,10 @@ def test_page_shows_courses_and_tables(opened, sweep):
 
 def test_cursor_reads_the_medians(opened, sweep):
     page = opened(sweep)
-    plot = page.locator("#courses-plot .plot")
+    plot = page.locator("#traces-plot .plot")
     for _ in range(3):
         plot.press("ArrowRight")
-    assert page.locator("#courses-plot figcaption").inner_text().split() == [
+    assert page.locator("#traces-plot figcaption").inner_text().split() == [
         *("score", "call", "3:", "random:", "3", "tpe:", "5"),
     ]
 
@@ -189,6 +189,6 @@ def test_layout_of_sweep(opened, sweep, unfinished, width):
 def test_page_without_an_ended_search_opens(opened, tmp_path):
     folder = write_sweep(tmp_path / "sweep", unfinished=[f"{name}-seed{k}" for name in VALUES for k in range(3)])
     page = opened(write_report(folder))
-    assert "No search has ended yet" in page.locator("#courses").inner_text()
+    assert "No search has ended yet" in page.locator("#traces").inner_text()
     assert not page.locator("#levels").is_visible()
     assert page.locator("#searches-table tbody tr").count() == 6

@@ -14,7 +14,7 @@ from report_pages import check_layout, sections
 from raynas.errors import StoreError
 from raynas.report.page import write_report
 from raynas.report.training import counted_top1, curves, phases_of, saving, time_of_training
-from raynas.storage.run_folder import described
+from raynas.storage.run_folder import run_description
 from raynas.training.folder import METRICS
 from raynas.wording import setting_text
 
@@ -106,7 +106,7 @@ def test_accuracy_that_counts_is_that_of_the_moving_average():
     assert counted_top1({"val_top1": 0.5, "ema_val_top1": None}) == 0.5
 
 
-def test_long_courses_are_thinned_out_and_empty_columns_left_out():
+def test_long_traces_are_thinned_out_and_empty_columns_left_out():
     table = pa.Table.from_pylist(epoch_rows(2500, macs=1000), schema=METRICS)
     found = curves(table)
     assert len(found["epoch"]) == len(found["val_loss"]) == 1000
@@ -180,7 +180,7 @@ def test_writing_twice_gives_the_same_bytes(trained):
 
 
 def test_unknown_kind_is_refused(tmp_path):
-    (tmp_path / "run.yaml").write_text(described("supernet", {}, {}))
+    (tmp_path / "run.yaml").write_text(run_description("supernet", {}, {}))
     with pytest.raises(StoreError, match=r"kind 'supernet'.*search, training, finalists, sweep"):
         write_report(tmp_path)
     assert not (tmp_path / "report.html").exists()

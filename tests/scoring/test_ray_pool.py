@@ -31,7 +31,7 @@ from raynas.proxies.probe import Probe, Proxy
 from raynas.scoring.pool import WORKER_WORK, Job
 from raynas.scoring.ray_pool import RayPool, _Chunk, _Item, _Slot
 from raynas.scoring.task import EvaluationTask
-from raynas.searching.run import Listener
+from raynas.searching.run import SearchListener
 from raynas.storage.result_store import TIMING_COLUMNS
 
 
@@ -42,7 +42,7 @@ def local_ray() -> Iterator[None]:
     disconnect()
 
 
-class Lines(Listener):
+class Lines(SearchListener):
     """Keeps what a person would read."""
 
     def __init__(self) -> None:

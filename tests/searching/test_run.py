@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toy_runs import Course, content, search
+from toy_runs import Recorder, content, search
 from toy_scores import SLOPE, TOY, toy, toy_space, value
 
 import raynas
@@ -22,7 +22,7 @@ from raynas.errors import ConfigError, StoreError
 from raynas.proxies.probe import Proxy
 from raynas.scoring.pool import Job, Result
 from raynas.searching.plan import Plan
-from raynas.searching.run import Listener
+from raynas.searching.run import SearchListener
 from raynas.space.results import Candidate, Evaluation
 
 
@@ -99,7 +99,7 @@ def test_the_order_of_results_does_not_change_the_run(tmp_path: Path, monkeypatc
 def test_evaluations_are_on_disk_before_they_are_told(tmp_path: Path) -> None:
     folder = tmp_path / "run"
 
-    class Checks(Listener):
+    class Checks(SearchListener):
         def on_tell(self, evaluation: Evaluation, told: int, ranking: Any) -> None:
             keys = set(raynas.load_run(folder).evaluations["architecture_key"].to_pylist())
             assert evaluation.architecture.key in keys
@@ -108,10 +108,10 @@ def test_evaluations_are_on_disk_before_they_are_told(tmp_path: Path) -> None:
 
 
 def test_scores_are_those_of_the_proxies(tmp_path: Path) -> None:
-    course = Course()
-    search(tmp_path / "run", listener=course, score_seed=5)
-    assert len(course.told) == 60
-    for evaluation in course.told:
+    recorder = Recorder()
+    search(tmp_path / "run", listener=recorder, score_seed=5)
+    assert len(recorder.told) == 60
+    for evaluation in recorder.told:
         architecture = evaluation.architecture
         assert evaluation.scores == {
             "toy": value(architecture, seed=5),
@@ -190,9 +190,9 @@ def test_a_constraint_on_a_cost_is_never_violated_by_a_scored_candidate(tmp_path
 
 @pytest.mark.parametrize("searcher", ["random", "regularized_evolution", "reinforce", "nsga2", "tpe"])
 def test_a_constraint_on_a_score_makes_evaluations_infeasible(tmp_path: Path, searcher: str) -> None:
-    course = Course()
-    run = search(tmp_path / "run", searcher=searcher, constraints=["slope<=0"], listener=course)
-    infeasible = [e for e in course.told if not e.is_feasible]
+    recorder = Recorder()
+    run = search(tmp_path / "run", searcher=searcher, constraints=["slope<=0"], listener=recorder)
+    infeasible = [e for e in recorder.told if not e.is_feasible]
     assert infeasible
     assert all(e.scores["slope"] > 0 and e.violations == {"slope<=0": e.scores["slope"]} for e in infeasible)
     assert all(entry["scores"]["slope"] <= 0 for entry in run.best)

@@ -28,7 +28,7 @@ from raynas.scoring.evaluator import Evaluator
 from raynas.scoring.task import EvaluationTask
 from raynas.searching.config import RunConfig
 from raynas.searching.plan import make_plan
-from raynas.searching.run import Listener
+from raynas.searching.run import SearchListener
 from raynas.space.build import builder
 from raynas.space.cost import cost
 from searchspaces.as_vit import as_vit
@@ -54,7 +54,7 @@ def family(found: raynas.Run) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> raynas.Run:
     out = tmp_path_factory.mktemp("grown") / "run"
-    return raynas.scale(SEED, stop=STOP, workers=0, out=out, listener=Listener(), **SETTINGS)
+    return raynas.scale(SEED, stop=STOP, workers=0, out=out, listener=SearchListener(), **SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -102,14 +102,14 @@ def test_all_steps_follow_from_the_stored_scores(grown: raynas.Run) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.usefixtures("ray")
 def test_any_number_of_workers_grows_the_same_family(grown: raynas.Run, tmp_path: Path, workers: int) -> None:
-    again = raynas.scale(SEED, stop=STOP, workers=workers, out=tmp_path / "run", listener=Listener(), **SETTINGS)
+    again = raynas.scale(SEED, stop=STOP, workers=workers, out=tmp_path / "run", listener=SearchListener(), **SETTINGS)
     assert content(again) == content(grown)
     assert family(again) == family(grown)
 
 
 def test_scores_of_another_growth_are_reused(grown: raynas.Run, tmp_path: Path) -> None:
     again = raynas.scale(
-        SEED, stop=STOP, workers=0, out=tmp_path / "run", reuse=[grown.folder], listener=Listener(), **SETTINGS
+        SEED, stop=STOP, workers=0, out=tmp_path / "run", reuse=[grown.folder], listener=SearchListener(), **SETTINGS
     )
     assert family(again) == family(grown)
     assert again.summary["reused"] == again.table.num_rows
@@ -117,7 +117,7 @@ def test_scores_of_another_growth_are_reused(grown: raynas.Run, tmp_path: Path) 
 
 def test_growth_goes_on_from_a_family(grown: raynas.Run, tmp_path: Path) -> None:
     more = raynas.scale(
-        grown.folder, workers=0, out=tmp_path / "run", listener=Listener(),
+        grown.folder, workers=0, out=tmp_path / "run", listener=SearchListener(),
         **{**SETTINGS, "settings": {**SETTINGS["settings"], "searcher": {"max_steps": 1}}},
     )  # fmt: skip
     assert family(more)[0]["architecture"] == family(grown)[-1]["architecture"]
@@ -127,7 +127,7 @@ def test_growth_goes_on_from_a_family(grown: raynas.Run, tmp_path: Path) -> None
 def test_objectives_rates_and_macs_are_settings(tmp_path: Path) -> None:
     found = raynas.scale(
         SEED, rates=[0.5], stop="macs>=1.2e7", objectives=["length_distortion"], width_divisor=2, workers=0,
-        out=tmp_path / "run", listener=Listener(), **SETTINGS,
+        out=tmp_path / "run", listener=SearchListener(), **SETTINGS,
     )  # fmt: skip
     assert [state["architecture"]["embed_dim"] for state in family(found)] == [32, 48, 72][: len(family(found))]
     assert [state["macs"] >= 1.2e7 for state in family(found)] == [False] * (len(family(found)) - 1) + [True]
@@ -141,7 +141,7 @@ def test_vit_grows_in_units_of_its_heads(tmp_path: Path) -> None:
     start = raynas.space.registered.spaces.get("vit").read("p16-w48-d2-h3-m2")
     found = raynas.scale(
         start, stop="num_params>=1.5e5", rates=[0.1, 0.2], img_size=32, workers=0, out=tmp_path / "run",
-        objectives=["length_distortion", "ntk_condition"], listener=Listener(),
+        objectives=["length_distortion", "ntk_condition"], listener=SearchListener(),
         settings={"length_distortion": {"repeats": 1}},
     )  # fmt: skip
     fields = [state["architecture"] for state in family(found)]
@@ -289,7 +289,9 @@ def test_a_pick_that_nothing_meets_says_what_there_is(grown: raynas.Run, capsys:
 
 def test_a_folder_of_another_search_is_not_grown_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
-    raynas.search("as-vit", objectives=["macs"], searcher="random", budget=2, workers=0, out=out, listener=Listener())
+    raynas.search(
+        "as-vit", objectives=["macs"], searcher="random", budget=2, workers=0, out=out, listener=SearchListener()
+    )
     assert run("scale", "--resume", "--out", str(out)) == 1
     assert "scale grows with the searcher 'growth'" in capsys.readouterr().err
 
@@ -331,7 +333,9 @@ NAMES = ["length_distortion", "ntk_condition", "curvature"]
 
 def scored(out: Path, architecture: str, **settings: Any) -> raynas.Run:
     chosen = {**SETTINGS, **settings}
-    return raynas.score("as-vit", [architecture], proxies=NAMES, workers=0, out=out, listener=Listener(), **chosen)
+    return raynas.score(
+        "as-vit", [architecture], proxies=NAMES, workers=0, out=out, listener=SearchListener(), **chosen
+    )
 
 
 def test_scores_at_a_divided_width_are_those_of_the_narrower_architecture(tmp_path: Path) -> None:
@@ -397,7 +401,7 @@ def test_a_width_that_is_not_divisible_fails_alone_where_it_is_drawn(tmp_path: P
     space = SearchSpace("widths", fields, "as-vit", scoring={"pos_embed": False}, growth=as_vit.growth)
     found = raynas.search(
         space, objectives=["curvature"], searcher="random", budget=2, width_divisor=4, img_size=32, workers=0,
-        out=tmp_path / "run", listener=Listener(),
+        out=tmp_path / "run", listener=SearchListener(),
     )  # fmt: skip
     rows = {
         json.loads(row["architecture"])["embed_dim"]: row

@@ -54,7 +54,9 @@ def test_the_module_needs_no_torch():
 
 
 def test_no_timm_is_imported_for_another_space():
-    code = "import sys; from raynas.registry import models; models.get('as-vit'); sys.exit('timm' in sys.modules)"
+    code = (
+        "import sys; from raynas.space.registered import models; models.get('as-vit'); sys.exit('timm' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""Sweeps without Ray: courses, statistics over seeds, what a folder tells, and what is refused at once."""
+"""Sweeps without Ray: traces, statistics over seeds, what a folder tells, and what is refused at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from toy_runs import Course as Told
+from toy_runs import Recorder as Told
 from toy_runs import search
 from toy_scores import SLOPE, TOY, toy_space
 
@@ -24,14 +24,14 @@ from raynas.errors import ConfigError, RaynasError, StoreError
 from raynas.searching.plan import make_plan
 from raynas.searching.run import execute
 from raynas.space.results import Evaluation
-from raynas.stats.hypervolume import hypervolume_course, hypervolume_so_far
+from raynas.stats.hypervolume import hypervolume_so_far, hypervolume_trace
 from raynas.stats.quantiles import quantile, quartiles
 from raynas.storage.files import write_json, write_text
-from raynas.storage.run_folder import described
+from raynas.storage.run_folder import run_description
 from raynas.sweeps.config import SearchName, SweepConfig
-from raynas.sweeps.courses import Course, Measure, common_level, comparison, curves, milestones, read_courses
 from raynas.sweeps.folder import load_sweep, sweep_data
 from raynas.sweeps.plan import make_sweep_plan
+from raynas.sweeps.traces import Measure, Trace, common_level, comparison, curves, milestones, read_traces
 
 UP, DOWN = Measure("toy", True), Measure("slope", False)
 SEARCHERS = ("random", "reinforce")
@@ -56,13 +56,13 @@ def test_quantiles_next_to_a_missing_value_are_missing() -> None:
     assert quartiles([]) == {"median": None, "low": None, "high": None}
 
 
-def walk(searcher: str, seed: int, maximize: bool, budget: int) -> tuple[Course, list[float]]:
-    """A course from random values with failures in between, and its best value at every call, found the long way."""
+def walk(searcher: str, seed: int, maximize: bool, budget: int) -> tuple[Trace, list[float]]:
+    """A trace from random values with failures in between, and its best value at every call, found the long way."""
     told = [None if rng.random() < 0.3 else float(rng.integers(30)) for _ in range(budget)]
     pick = max if maximize else min
     long = [pick((v for v in told[: i + 1] if v is not None), default=math.nan) for i in range(budget)]
     at = [i + 1 for i in range(budget) if not math.isnan(long[i]) and (i == 0 or long[i] != long[i - 1])]
-    return Course(SearchName(searcher, seed), at, [long[i - 1] for i in at], budget, reused=seed, seconds=2.0), long
+    return Trace(SearchName(searcher, seed), at, [long[i - 1] for i in at], budget, reused=seed, seconds=2.0), long
 
 
 @pytest.mark.parametrize("measure", [UP, DOWN])
@@ -70,8 +70,8 @@ def walk(searcher: str, seed: int, maximize: bool, budget: int) -> tuple[Course,
 def test_searchers_are_compared_as_the_long_way_does(measure: Measure, seeds: int) -> None:
     budget = 60
     walks = {name: [walk(name, k, measure.maximize, budget) for k in range(seeds)] for name in ("a", "b", "c")}
-    courses = [course for found in walks.values() for course, _ in found]
-    found = comparison(courses, measure, budget=budget, level=15.0)
+    traces = [trace for found in walks.values() for trace, _ in found]
+    found = comparison(traces, measure, budget=budget, level=15.0)
     sign = 1 if measure.maximize else -1
     worst = -math.inf * sign
     level = sign * min(
@@ -104,7 +104,7 @@ def test_searchers_are_compared_as_the_long_way_does(measure: Measure, seeds: in
 
 def test_a_curve_is_the_median_at_every_call() -> None:
     walks = [walk("a", k, True, 40) for k in range(5)]
-    (curve,) = curves([course for course, _ in walks], UP)
+    (curve,) = curves([trace for trace, _ in walks], UP)
     longs = np.array([long for _, long in walks])
     for calls in range(1, 41):
         place = np.searchsorted(curve["at"], calls, side="right") - 1
@@ -117,8 +117,8 @@ def test_a_curve_is_the_median_at_every_call() -> None:
 
 
 def test_a_searcher_that_finds_nothing_keeps_no_level_from_the_others() -> None:
-    nothing = [Course(SearchName("a", k), [], [], 10) for k in range(3)]
-    some = [Course(SearchName("b", k), [k + 1], [float(k)], 10) for k in range(3)]
+    nothing = [Trace(SearchName("a", k), [], [], 10) for k in range(3)]
+    some = [Trace(SearchName("b", k), [k + 1], [float(k)], 10) for k in range(3)]
     assert common_level([*nothing, *some], UP) == 1.0
     assert common_level([*nothing, *some], DOWN) == 1.0
     assert common_level(nothing, UP) is None
@@ -140,7 +140,7 @@ def test_the_hypervolume_of_two_objectives_is_that_of_the_report() -> None:
     points = rng.random((300, 2))
     points[0], points[1] = (0, 1), (1, 0)  # so that the report's unit is the unit box
     expected = hypervolume_so_far(points)
-    found = hypervolume_course(points)
+    found = hypervolume_trace(points)
     assert [position for position, _ in found] == [position for position, _ in expected]
     assert [area for _, area in found] == pytest.approx([area for _, area in expected], rel=1e-12)
 
@@ -148,12 +148,12 @@ def test_the_hypervolume_of_two_objectives_is_that_of_the_report() -> None:
 @pytest.mark.parametrize("m", [1, 3, 4])
 def test_the_hypervolume_of_any_number_of_objectives_is_the_inclusion_exclusion_sum(m: int) -> None:
     points = rng.integers(0, 10, size=(9, m)) / 10
-    course = dict(hypervolume_course(points))
+    trace = dict(hypervolume_trace(points))
     last = 0.0
     for n in range(1, len(points) + 1):
         subsets = itertools.chain.from_iterable(itertools.combinations(points[:n], k) for k in range(1, n + 1))
         exact = sum((-1) ** (len(some) + 1) * float(np.prod(1 - np.max(some, axis=0))) for some in subsets)
-        last = course.get(n - 1, last)
+        last = trace.get(n - 1, last)
         assert last == pytest.approx(exact, abs=1e-12)
 
 
@@ -171,44 +171,44 @@ def write_sweep(folder: Path, told: dict[str, Told] | None = None, **settings: A
         execute(one, folder / str(name), listener=listener)
         if told is not None:
             told[str(name)] = listener
-    write_text(folder / "run.yaml", described("sweep", plan.config.model_dump(), plan.identity()))
+    write_text(folder / "run.yaml", run_description("sweep", plan.config.model_dump(), plan.identity()))
     return folder
 
 
 @pytest.mark.parametrize("objective", ["toy:max", "slope:min"])
-def test_courses_are_what_the_searches_were_told(tmp_path: Path, objective: str) -> None:
+def test_traces_are_what_the_searches_were_told(tmp_path: Path, objective: str) -> None:
     told: dict[str, Told] = {}
     space = toy_space(a=Choice(*range(8)), b=Choice(*range(6)), harm=Choice("none", "raise", "nan"))
     bound = "macs<=4.5e3"
     folder = write_sweep(tmp_path, told, objectives=[objective], constraints=[bound, "slope<=6"], space=space)
     name, _, direction = objective.partition(":")
     sweep = load_sweep(folder)
-    measure, courses = read_courses(folder, sweep.config.names)
+    measure, traces = read_traces(folder, sweep.config.names)
     assert measure == Measure(name, direction == "max")
-    assert [str(course.name) for course in courses] == list(told)
+    assert [str(trace.name) for trace in traces] == list(told)
     pick = max if direction == "max" else min
-    for course in courses:
-        evaluations: list[Evaluation] = told[str(course.name)].told
-        assert course.evaluations == len(evaluations) == 30
+    for trace in traces:
+        evaluations: list[Evaluation] = told[str(trace.name)].told
+        assert trace.evaluations == len(evaluations) == 30
         assert any(not one.is_feasible for one in evaluations)
         for calls in range(1, 31):
             found = [one.scores[name] for one in evaluations[:calls] if one.is_feasible]
-            assert course.best(calls) == (pick(found) if found else None)
+            assert trace.best(calls) == (pick(found) if found else None)
 
 
 def test_several_objectives_are_compared_by_the_hypervolume_in_the_box_of_all_searches(tmp_path: Path) -> None:
     told: dict[str, Told] = {}
     folder = write_sweep(tmp_path, told, objectives=["toy:max", "macs:min"], searchers=["nsga2", "reinforce"], repeat=2)
-    measure, courses = read_courses(folder, load_sweep(folder).config.names)
+    measure, traces = read_traces(folder, load_sweep(folder).config.names)
     assert measure == Measure("hypervolume", True)
     points = {
         name: np.array([[-one.scores["toy"], one.scores["macs"]] for one in heard.told]) for name, heard in told.items()
     }
     every = np.concatenate(list(points.values()))
     corners = np.array([[every[:, 0].min(), every[:, 1].max()], [every[:, 0].max(), every[:, 1].min()]])
-    for course in courses:
-        expected = hypervolume_so_far(np.concatenate([corners, points[str(course.name)]]))[-1][1]
-        assert course.values[-1] == pytest.approx(expected, rel=1e-12)
+    for trace in traces:
+        expected = hypervolume_so_far(np.concatenate([corners, points[str(trace.name)]]))[-1][1]
+        assert trace.values[-1] == pytest.approx(expected, rel=1e-12)
     data = sweep_data(folder)
     assert {one["reached"] for row in data["rows"] for one in row["levels"]} == {2}
 
@@ -240,7 +240,7 @@ def test_what_there_is_to_show_is_json_and_tells_of_searches_that_have_ended(tmp
 def test_a_sweep_in_which_nothing_has_ended_can_be_shown(tmp_path: Path) -> None:
     config = SweepConfig.make({"space": "toy", "objectives": ["toy"], "searchers": SEARCHERS, "proxies": ["toy"]})
     plan = make_sweep_plan(config, space=toy_space(), own_proxies=[TOY])
-    write_text(tmp_path / "run.yaml", described("sweep", plan.config.model_dump(), plan.identity()))
+    write_text(tmp_path / "run.yaml", run_description("sweep", plan.config.model_dump(), plan.identity()))
     data = sweep_data(tmp_path)
     assert (data["rows"], data["levels"], data["curves"]) == ([], [], [])
     assert {one["status"] for one in data["searches"]} == {"waiting"}

@@ -81,7 +81,7 @@ def guidance_by_hand(model: Any, adapters: Any, teacher: Any, images: torch.Tens
 def test_the_loss_is_cross_entropy_and_two_and_a_half_times_the_sum_of_the_guidance() -> None:
     model, images, labels = student_and_batch()
     made = recipe()
-    adapters = made.companion(model)
+    adapters = made.auxiliary(model)
     loss = made.loss(model, images, labels)
     guidance = guidance_by_hand(model, adapters, made.teacher.model, images)
     task = cross_entropy(model(images).detach(), labels)
@@ -97,7 +97,7 @@ def test_the_loss_is_cross_entropy_and_two_and_a_half_times_the_sum_of_the_guida
 def test_logits_and_guidance_add_up(targets: str) -> None:
     model, images, labels = student_and_batch()
     made = recipe(logit_weight=0.3, temperature=2.0, targets=targets)
-    adapters = made.companion(model)
+    adapters = made.auxiliary(model)
     loss = made.loss(model, images, labels)
     with torch.no_grad():
         student = model(images).double()
@@ -123,7 +123,7 @@ def test_equal_logits_cost_nothing() -> None:
 def test_the_teacher_stays_as_it_is_and_adapters_learn() -> None:
     model, images, labels = student_and_batch()
     made = recipe(logit_weight=0.5)
-    adapters = made.companion(model)
+    adapters = made.auxiliary(model)
     assert adapters is not None
     before = copy.deepcopy(made.teacher.model.state_dict())
     first = copy.deepcopy(adapters.state_dict())

@@ -11,7 +11,7 @@ from timm.layers import DropPath
 from torch import nn
 
 import raynas
-from raynas.training.images import pieces
+from raynas.training.images import microbatches
 from raynas.training.stochastic_depth import BranchDrops, share_drops
 
 CPU = torch.device("cpu")
@@ -34,7 +34,7 @@ class Branches(nn.Module):
 def passed(model: nn.Module, drops: BranchDrops, n: int, seed: int = 3) -> torch.Tensor:
     """What the images of a batch become in n passes, in the order of the batch."""
     found = torch.full((B,), torch.nan)
-    for positions in pieces(np.arange(B), n):
+    for positions in microbatches(np.arange(B), n):
         torch.manual_seed(int(positions[0]))  # as the process of each pass has its own draws
         drops.begin(seed, positions, B, CPU)
         found[torch.from_numpy(positions)] = model(torch.zeros(len(positions), 1))[:, 0]

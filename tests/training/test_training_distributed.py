@@ -27,7 +27,7 @@ from raynas.errors import DataError, StoreError, TrainingError
 from raynas.training.checkpoints import LAST, checkpoint_folder, read_checkpoint
 from raynas.training.folder import load_training
 from raynas.training.run import execute_training
-from raynas.training.task import Progress
+from raynas.training.task import TrainingProgress
 
 VARIED = {"augment": "strong", "drop_path_rate": 0.3, "ema_decay": 0.9}
 LONG = {**VARIED, "epochs": 8, "max_images": 440, "retokenize": "0:16,2:8,4:4"}
@@ -99,7 +99,7 @@ def test_a_lost_worker_restarts_from_the_last_checkpoint(tmp_path: Path) -> None
                 killed.append(worker.pid)
                 worker.kill()
 
-        def on_progress(self, progress: Progress) -> None:
+        def on_progress(self, progress: TrainingProgress) -> None:
             if killed:
                 reached.append(progress.epoch)
 

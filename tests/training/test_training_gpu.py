@@ -10,7 +10,7 @@ import torch
 from toy_trainings import largest_difference, plan, weights
 
 from raynas.training.loop import train
-from raynas.training.task import Place, Watcher
+from raynas.training.task import WorkerListener, WorkerRank
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -19,7 +19,7 @@ PLAIN = {"augment": "light", "drop_path_rate": 0.0, "clip_grad": 1.0, "ema_decay
 
 def trained_on(device: str, folder: Path, **settings: Any) -> dict[str, torch.Tensor]:
     task = plan(**settings).task(device, threads=1, loader_processes=0)
-    assert train(task, folder, Place(device=torch.device(device)), Watcher())
+    assert train(task, folder, WorkerRank(device=torch.device(device)), WorkerListener())
     return weights(folder)
 
 
@@ -40,7 +40,7 @@ def test_passes_of_a_step_add_up_to_it_and_drop_the_same_branches(tmp_path: Path
 
 
 def test_a_stopped_training_goes_on_with_its_scaler(tmp_path: Path) -> None:
-    class Stops(Watcher):
+    class Stops(WorkerListener):
         asked = 0
 
         def is_stopped(self) -> bool:
@@ -49,8 +49,8 @@ def test_a_stopped_training_goes_on_with_its_scaler(tmp_path: Path) -> None:
 
     settings = {**PLAIN, "drop_path_rate": 0.3, "precision": "float16"}
     task = plan(**settings).task("cuda", threads=1, loader_processes=0)
-    place = Place(device=torch.device("cuda"))
-    assert train(task, tmp_path / "whole", place, Watcher())
-    assert not train(task, tmp_path / "parts", place, Stops())
-    assert train(task, tmp_path / "parts", place, Watcher())
+    worker = WorkerRank(device=torch.device("cuda"))
+    assert train(task, tmp_path / "whole", worker, WorkerListener())
+    assert not train(task, tmp_path / "parts", worker, Stops())
+    assert train(task, tmp_path / "parts", worker, WorkerListener())
     assert largest_difference(weights(tmp_path / "whole"), weights(tmp_path / "parts")) < 1e-3

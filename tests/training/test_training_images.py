@@ -14,7 +14,7 @@ from raynas.data.opening import open_dataset
 from raynas.errors import ConfigError
 from raynas.models.process_state import seed_generators
 from raynas.training.config import AUGMENTATIONS
-from raynas.training.images import eval_loader, eval_transform, pieces, train_loader, train_transform
+from raynas.training.images import eval_loader, eval_transform, microbatches, train_loader, train_transform
 
 DIGITS = open_dataset("digits")
 STRONG = dict(AUGMENTATIONS["strong"])
@@ -26,7 +26,7 @@ def stream(**settings: Any) -> list[Any]:
         "seed": 3,
         "epochs": range(2),
         "first_step": 0,
-        "place": (0, 1, 1),
+        "worker": (0, 1, 1),
         "processes": 0,
         "pin_memory": False,
     }
@@ -62,7 +62,7 @@ def test_mixtures_do_not_depend_on_how_a_batch_is_cut(n: int, of: int) -> None:
     for seed in range(6):
         np.random.seed(seed)  # noqa: NPY002
         whole, targets = mixup(images.clone(), labels)
-        cut = pieces(np.arange(of), n)
+        cut = microbatches(np.arange(of), n)
         assert sorted(np.concatenate(cut).tolist()) == list(range(of))
         assert max(map(len, cut)) - min(map(len, cut)) <= 2
         for piece in cut:
@@ -76,7 +76,7 @@ def test_mixtures_do_not_depend_on_how_a_batch_is_cut(n: int, of: int) -> None:
 def test_workers_and_passes_share_a_step(world: int, passes: int) -> None:
     (whole,) = stream(epochs=range(1), batch_size=48)
     shared = [
-        batch for rank in range(world) for batch in stream(epochs=range(1), batch_size=48, place=(rank, world, passes))
+        batch for rank in range(world) for batch in stream(epochs=range(1), batch_size=48, worker=(rank, world, passes))
     ]
     assert len(shared) == world * passes
     found = torch.cat([batch.images for batch in shared]).flatten(1).sum(1).sort().values
@@ -91,7 +91,7 @@ def test_evaluation_shows_every_image_once(world: int) -> None:
             batch.labels
             for rank in range(world)
             for batch in eval_loader(
-                DIGITS, rows, eval_transform(32), batch_size=7, place=(rank, world), processes=0, pin_memory=False
+                DIGITS, rows, eval_transform(32), batch_size=7, worker=(rank, world), processes=0, pin_memory=False
             )
         ]
     )

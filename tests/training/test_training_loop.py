@@ -291,7 +291,7 @@ def test_a_training_that_fails_for_any_reason_ends_with_its_processes(tmp_path: 
 
 
 class Killed(BaseException):
-    """Stands for the end of the process at some place."""
+    """Stands for the end of the process at some worker."""
 
 
 def test_a_kill_between_the_files_of_an_epoch_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +301,7 @@ def test_a_kill_between_the_files_of_an_epoch_costs_nothing(tmp_path: Path, monk
     def cut_off(*arguments: Any) -> None:
         raise Killed
 
-    for where in ("raynas.training.loop.write_checkpoint", "raynas.training.watchers.write_metrics"):
+    for where in ("raynas.training.loop.write_checkpoint", "raynas.training.listeners.write_metrics"):
         with monkeypatch.context() as patch:
             if where.endswith("write_checkpoint"):  # the best one is written, the last one is not
                 patch.setattr(

@@ -8,8 +8,8 @@ function valueOf(value, digits = 4) {
   return isCost ? compact(value) : number(value, digits);
 }
 
-function showCourses() {
-  const note = byId("courses-note");
+function showTraces() {
+  const note = byId("traces-note");
   if (!data.curves.length) {
     note.textContent = "No search has ended yet.";
     return;
@@ -19,7 +19,7 @@ function showCourses() {
     ...searches.map((one) => ({ name: one.name, style: k, at: one.at, values: one.values, isStep: true, isHeld: true, isThin: true })),
   ]);
   const levels = data.levels.map(({ value, label }) => ({ value, label: label.length > 40 ? "level" : `level, ${label}` }));
-  byId("courses-plot").append(
+  byId("traces-plot").append(
     lineFigure({ title: titleOf(measure.name), yHint: measure.maximize ? "↑ better" : "↓ better", x: "calls", unit: "call", lines, levels, last: budget, height: 0.42, format: (value) => valueOf(value), isCount: isCost, isLinear: measure.name === "hypervolume" }),
   );
   const volume = measure.name === "hypervolume" ? " The hypervolume is the share of the box between the best and the worst values of all searches that the found ones dominate." : "";
@@ -36,7 +36,7 @@ function showMilestones() {
     { title: "all calls", isNumber: true, cell: ({ evaluations }) => whole(evaluations) },
     { title: "time", isNumber: true, cell: ({ seconds }) => duration(seconds) },
   ];
-  byId("courses-table").append(rowsTable(made, data.rows));
+  byId("traces-table").append(rowsTable(made, data.rows));
 }
 
 function showLevels() {
@@ -98,7 +98,7 @@ function showSearches() {
 }
 
 showHead(data.facts);
-showCourses();
+showTraces();
 showLevels();
 showSearches();
 showSetup();

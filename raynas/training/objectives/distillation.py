@@ -54,7 +54,7 @@ class Distillation:
         targets: "soft", the teacher's probabilities, or "hard", its most probable class.
 
     Attributes:
-        teacher: At work, once there is a companion.
+        teacher: At work, once there is a auxiliary.
     """
 
     teacher: FrozenTeacher
@@ -78,7 +78,7 @@ class Distillation:
         self._temperature = temperature
         self._targets = targets
 
-    def companion(self, model: nn.Module) -> nn.Module | None:
+    def auxiliary(self, model: nn.Module) -> nn.Module | None:
         """The adapters, one for each pair; also sets up the teacher on the model's device."""
         device = next(model.parameters()).device
         self.teacher = FrozenTeacher(self._values, device)

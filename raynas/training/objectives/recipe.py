@@ -27,7 +27,7 @@ class Loss(NamedTuple):
 class Recipe(Protocol):
     """Supplies the loss and its targets; made anew on every worker from plain values."""
 
-    def companion(self, model: nn.Module) -> nn.Module | None:
+    def auxiliary(self, model: nn.Module) -> nn.Module | None:
         """What is trained beside the model and left behind with the training, such as adapters to a teacher.
 
         Called once, before anything else. Its parameters are optimised and stored in checkpoints, and their gradients
@@ -81,7 +81,7 @@ class Classification:
 
             self._mixup = Mixup(mixup, cutmix, label_smoothing=label_smoothing, num_classes=num_classes)
 
-    def companion(self, model: nn.Module) -> None:
+    def auxiliary(self, model: nn.Module) -> None:
         """Nothing is trained beside the model."""
 
     def start_epoch(self, model: nn.Module, epoch: int) -> None:

@@ -1,34 +1,34 @@
 // What changed while the search went on: the best values, and the policy.
 
 function showProgress() {
-  const courses = data.courses.filter(({ at }) => at.length);
-  if (!courses.length) {
+  const traces = data.traces.filter(({ at }) => at.length);
+  if (!traces.length) {
     byId("progress").hidden = true;
     return;
   }
   const several = data.objectives.length > 1;
   const sampleNote = size < data.total ? "Dots are a sample of all evaluations. " : "";
-  const volume = courses.some(({ name }) => name === "hypervolume")
+  const volume = traces.some(({ name }) => name === "hypervolume")
     ? "The hypervolume is the part of the rectangle between the worst and the best observed values of both objectives that the front dominates. "
     : "";
   byId("progress-note").textContent = `${several ? "Each objective's own best. " : ""}${volume}${sampleNote}Candidates count in the order of asking.`;
   const holder = byId("progress-plots");
-  if (courses.length === 1) holder.classList.add("single");
-  for (const course of courses) {
+  if (traces.length === 1) holder.classList.add("single");
+  for (const trace of traces) {
     const plot = el("div", { class: "plot" });
-    holder.append(el("figure", {}, el("figcaption", { text: courseTitle(course) }), plot));
-    drawn(plot, (width) => drawCourse(plot, width, course));
+    holder.append(el("figure", {}, el("figcaption", { text: traceTitle(trace) }), plot));
+    drawn(plot, (width) => drawTrace(plot, width, trace));
   }
 }
 
-function courseTitle({ name, values, at }) {
+function traceTitle({ name, values, at }) {
   const last = values[values.length - 1];
   const value = name === "hypervolume" ? number(last, 3) : shownValue(name, last);
   return `${titleOf(name)}: ${value}, since candidate ${whole(at[at.length - 1])}`;
 }
 
-function drawCourse(plot, width, course) {
-  const column = columns.get(course.name);
+function drawTrace(plot, width, trace) {
+  const column = columns.get(trace.name);
   const dots = [];
   if (column) {
     for (let point = 0; point < size; point++) {
@@ -37,16 +37,16 @@ function drawCourse(plot, width, course) {
   }
   const last = Math.max(data.counts.evaluations - 1, points.candidate.reduce((a, b) => Math.max(a, b), 0), 1);
   const height = Math.max(215, Math.min(280, Math.round(width * 0.42)));
-  const yAxis = axisOf([...course.values, ...dots.map((point) => column.values[point])], height - 64, column ? { isCount: column.isCount, spacing: 36 } : { isLinear: true, low: 0, spacing: 36 });
+  const yAxis = axisOf([...trace.values, ...dots.map((point) => column.values[point])], height - 64, column ? { isCount: column.isCount, spacing: 36 } : { isLinear: true, low: 0, spacing: 36 });
   const margin = { left: leftMargin(yAxis), right: 12, top: 24, bottom: 40 };
   const xAxis = axisOf([0, last], width - margin.left - margin.right, { isCount: true, isLinear: true, isTight: true, spacing: 70 });
-  const picture = svg("svg", { width, height, class: "chart", role: "img", "aria-label": courseTitle(course) });
+  const picture = svg("svg", { width, height, class: "chart", role: "img", "aria-label": traceTitle(trace) });
   const better = column ? (column.maximize ? " ↑ better" : " ↓ better") : " ↑ better";
-  const { px, py, inner } = axes(picture, width, height, margin, xAxis, yAxis, { x: CANDIDATE, y: titleOf(course.name), yHint: better });
+  const { px, py, inner } = axes(picture, width, height, margin, xAxis, yAxis, { x: CANDIDATE, y: titleOf(trace.name), yHint: better });
   const canvas = el("canvas", { "aria-hidden": "true" });
   paint(canvas, width, height, dots.map((point) => [px(points.candidate[point]), py(column.values[point]), point]), null);
-  let path = `M${px(course.at[0])},${py(course.values[0])}`;
-  for (let i = 1; i < course.at.length; i++) path += ` H${px(course.at[i])} V${py(course.values[i])}`;
+  let path = `M${px(trace.at[0])},${py(trace.values[0])}`;
+  for (let i = 1; i < trace.at.length; i++) path += ` H${px(trace.at[i])} V${py(trace.values[i])}`;
   path += ` H${inner.right}`;
   const overlay = svg("svg", { width, height, class: "chart overlay", "aria-hidden": "true" }, svg("path", { class: "best-line", d: path }));
   plot.replaceChildren(picture, canvas, overlay);

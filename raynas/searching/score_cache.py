@@ -38,7 +38,7 @@ class _Entry:
         self.values: list[float | _Failure | None] = [None] * num_scores
 
 
-class ScoreBook:
+class ScoreCache:
     """Answers candidates from what is known, has the rest computed, and sees to it that answers are on disk first.
 
     Args:
@@ -79,7 +79,7 @@ class ScoreBook:
         """
         architecture, key = candidate.architecture, candidate.architecture.key
         entry = self._entries.get(key)
-        self._check_same_course(candidate, entry)
+        self._check_same_candidate(candidate, entry)
         if entry is None:
             entry = self._entries[key] = _Entry(candidate.id, len(self._numbers))
         if entry.is_asked:
@@ -167,7 +167,7 @@ class ScoreBook:
         costs = {self._plan.scores[i].name: value for i in self._costs if isinstance(value := entry.values[i], float)}
         return bool(violations(self._bounded_costs, costs))
 
-    def _check_same_course(self, candidate: Candidate, entry: _Entry | None) -> None:
+    def _check_same_candidate(self, candidate: Candidate, entry: _Entry | None) -> None:
         stored = self._stored_ids.pop(candidate.id, candidate.architecture.key)
         is_late = entry is not None and not entry.is_asked and entry.candidate != candidate.id
         if stored != candidate.architecture.key or is_late:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from raynas.errors import ConfigError
 from raynas.storage.files import write_atomically
 from raynas.training.folder import METRICS
-from raynas.training.task import Progress, Row, Watcher
+from raynas.training.task import Row, TrainingProgress, WorkerListener
 
 
 class Logger(Protocol):
@@ -39,7 +39,7 @@ def write_metrics(folder: Path, rows: Sequence[Row]) -> None:
         pq.write_table(pa.Table.from_pylist(list(rows), schema=METRICS), file)
 
 
-class MetricsWatcher(Watcher):
+class MetricsListener(WorkerListener):
     """Keeps metrics.parquet and the loggers up to date.
 
     Args:
@@ -63,7 +63,7 @@ class MetricsWatcher(Watcher):
         self._rows = list(history)
         self._loggers = [_make_logger(name, folder, config, len(self._rows) * steps + step) for name in names]
 
-    def on_progress(self, progress: Progress) -> None:
+    def on_progress(self, progress: TrainingProgress) -> None:
         """Log the loss."""
         if progress.step:
             values = {"step/train_loss": progress.loss, "step/images_per_s": progress.images_per_s}

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from raynas.space.results import Constraint, Objective
-from raynas.stats.hypervolume import hypervolume_course
+from raynas.stats.hypervolume import hypervolume_trace
 from raynas.stats.pareto import best_so_far
 from raynas.stats.quantiles import quartiles
 from raynas.stats.thinning import spread
@@ -48,16 +48,16 @@ class Measure(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Course:
+class Trace:
     """The best value so far of one search, which changes at some calls.
 
     Args:
-        name: Of the search.
+        name: The name of the search: its searcher and its seed.
         at: Calls at which the best value changed, from 1, ascending.
         values: The best value from there on.
-        evaluations: Calls that were made.
+        evaluations: How many candidates the search has evaluated.
         reused: Architectures whose scores were taken from other searches.
-        seconds: That the search took.
+        seconds: How long the search took.
     """
 
     name: SearchName
@@ -77,15 +77,15 @@ class Course:
         return next((at for at, value in zip(self.at, self.values, strict=True) if measure.reaches(value, level)), None)
 
 
-def read_courses(folder: Path, names: Sequence[SearchName]) -> tuple[Measure, list[Course]]:
-    """The courses of searches that have ended.
+def read_traces(folder: Path, names: Sequence[SearchName]) -> tuple[Measure, list[Trace]]:
+    """The traces of searches that have ended.
 
     Args:
-        folder: Of the sweep.
+        folder: The folder of the sweep.
         names: Searches whose folders are in it.
 
     Returns:
-        What is compared, and a course for each search. Several objectives are compared by hypervolume: the share of
+        What is compared, and a trace for each search. Several objectives are compared by hypervolume: the share of
         the box between the best and the worst values that any of these searches found which is dominated.
 
     Raises:
@@ -102,12 +102,12 @@ def read_courses(folder: Path, names: Sequence[SearchName]) -> tuple[Measure, li
         measure = Measure("hypervolume", True)
         every = np.concatenate([losses for _, losses in found]) if found else np.empty((0, len(objectives)))
         low, high = every.min(axis=0, initial=np.inf), every.max(axis=0, initial=-np.inf)
-        steps = [hypervolume_course((losses - low) / np.where(high > low, high - low, 1.0)) for _, losses in found]
-    courses = []
+        steps = [hypervolume_trace((losses - low) / np.where(high > low, high - low, 1.0)) for _, losses in found]
+    traces = []
     for name, (calls, _), changes in zip(names, found, steps, strict=True):
         summary = read_summary(folder / str(name))
-        courses.append(
-            Course(
+        traces.append(
+            Trace(
                 name,
                 [int(calls[position]) for position, _ in changes],
                 [value for _, value in changes],
@@ -116,7 +116,7 @@ def read_courses(folder: Path, names: Sequence[SearchName]) -> tuple[Measure, li
                 seconds=float(summary.get("seconds", 0.0)),
             )
         )
-    return measure, courses
+    return measure, traces
 
 
 def _losses(folder: Path, objectives: Sequence[Objective]) -> tuple[np.ndarray, np.ndarray]:
@@ -136,15 +136,15 @@ def _objectives(identity: Mapping[str, Any]) -> list[Objective]:
     return [Objective(name, direction != "min") for name, _, direction in parts]
 
 
-def common_level(courses: Sequence[Course], measure: Measure) -> float | None:
+def common_level(traces: Sequence[Trace], measure: Measure) -> float | None:
     """The best value that more than half of the searches of every searcher reach.
 
     It is the worst, over the searchers, of the median final value (the worse one of the two middle ones). Searchers
     that found nothing with half of their seeds are left out; None if no other is there.
     """
     medians = []
-    for own in by_searcher(courses).values():
-        finals = [course.values[-1] if course.values else measure.missing for course in own]
+    for own in by_searcher(traces).values():
+        finals = [trace.values[-1] if trace.values else measure.missing for trace in own]
         worst_first = sorted(finals, reverse=not measure.maximize)
         medians.append(worst_first[(len(finals) - 1) // 2])
     known = [value for value in medians if math.isfinite(value)]
@@ -159,12 +159,12 @@ def milestones(budget: int) -> list[int]:
     return [*(calls for calls in series if calls < budget), budget]
 
 
-def comparison(courses: Sequence[Course], measure: Measure, *, budget: int, level: float | None) -> dict[str, Any]:
+def comparison(traces: Sequence[Trace], measure: Measure, *, budget: int, level: float | None) -> dict[str, Any]:
     """Searchers side by side.
 
     Args:
-        courses: Of the searches that have ended.
-        measure: What they are compared by.
+        traces: The traces of the searches that have ended.
+        measure: What the searches are compared by.
         budget: Calls that each search may make.
         level: A value that someone named, beside the one found here.
 
@@ -175,27 +175,27 @@ def comparison(courses: Sequence[Course], measure: Measure, *, budget: int, leve
         of all its searches together. None stands where too few seeds have a value.
     """
     levels = [] if level is None else [(level, "named")]
-    if (found := common_level(courses, measure)) is not None:
+    if (found := common_level(traces, measure)) is not None:
         levels.append((found, "the best that more than half of the seeds of every searcher reach"))
     rows = []
-    for searcher, own in by_searcher(courses).items():
+    for searcher, own in by_searcher(traces).items():
         rows.append(
             {
                 "searcher": searcher,
-                "seeds": [course.name.seed for course in own],
+                "seeds": [trace.name.seed for trace in own],
                 "best": _best(own, measure, budget),
                 "at": [{"calls": calls, **_best(own, measure, calls)} for calls in milestones(budget)],
                 "levels": [{"value": value, **_calls(own, measure, value)} for value, _ in levels],
-                "evaluations": sum(course.evaluations for course in own),
-                "reused": sum(course.reused for course in own),
-                "seconds": sum(course.seconds for course in own),
+                "evaluations": sum(trace.evaluations for trace in own),
+                "reused": sum(trace.reused for trace in own),
+                "seconds": sum(trace.seconds for trace in own),
             }
         )
     named = [{"value": value, "label": label} for value, label in levels]
     return {"measure": measure._asdict(), "levels": named, "rows": rows}
 
 
-def curves(courses: Sequence[Course], measure: Measure) -> list[dict[str, Any]]:
+def curves(traces: Sequence[Trace], measure: Measure) -> list[dict[str, Any]]:
     """The best value so far by calls, over the seeds of each searcher and of each search.
 
     Returns:
@@ -203,9 +203,9 @@ def curves(courses: Sequence[Course], measure: Measure) -> list[dict[str, Any]]:
         where too few seeds have a value; `searches`: name, seed, and the own steps `at` and `values`.
     """
     found = []
-    for searcher, own in by_searcher(courses).items():
-        last = max(course.evaluations for course in own)
-        changes = sorted({last, *(at for course in own for at in course.at)})
+    for searcher, own in by_searcher(traces).items():
+        last = max(trace.evaluations for trace in own)
+        changes = sorted({last, *(at for trace in own for at in trace.at)})
         at = spread(np.array(changes), _MAX_CURVE).tolist()
         bands = [_best(own, measure, calls) for calls in at]
         found.append(
@@ -215,33 +215,33 @@ def curves(courses: Sequence[Course], measure: Measure) -> list[dict[str, Any]]:
                 **{name: [band[name] for band in bands] for name in ("median", "low", "high")},
                 "searches": [
                     {
-                        "name": str(course.name),
-                        "seed": course.name.seed,
-                        "at": list(course.at),
-                        "values": list(course.values),
+                        "name": str(trace.name),
+                        "seed": trace.name.seed,
+                        "at": list(trace.at),
+                        "values": list(trace.values),
                     }
-                    for course in own
+                    for trace in own
                 ],
             }
         )
     return found
 
 
-def by_searcher(courses: Sequence[Course]) -> dict[str, list[Course]]:
-    """Courses in groups, in the order in which the searchers first appear."""
-    groups: dict[str, list[Course]] = {}
-    for course in courses:
-        groups.setdefault(course.name.searcher, []).append(course)
+def by_searcher(traces: Sequence[Trace]) -> dict[str, list[Trace]]:
+    """Traces in groups, in the order in which the searchers first appear."""
+    groups: dict[str, list[Trace]] = {}
+    for trace in traces:
+        groups.setdefault(trace.name.searcher, []).append(trace)
     return groups
 
 
-def _best(courses: Sequence[Course], measure: Measure, calls: int) -> dict[str, float | None]:
-    values = [course.best(calls) for course in courses]
+def _best(traces: Sequence[Trace], measure: Measure, calls: int) -> dict[str, float | None]:
+    values = [trace.best(calls) for trace in traces]
     return quartiles([measure.missing if value is None else value for value in values])
 
 
-def _calls(courses: Sequence[Course], measure: Measure, level: float) -> dict[str, Any]:
-    calls = [course.reached(level, measure) for course in courses]
+def _calls(traces: Sequence[Trace], measure: Measure, level: float) -> dict[str, Any]:
+    calls = [trace.reached(level, measure) for trace in traces]
     found = quartiles([math.inf if one is None else float(one) for one in calls])
     return {
         "calls": found["median"],
