@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from raynas.exporting.export import export
     from raynas.proxies.probe import Probe, Proxy
     from raynas.proxies.registered import proxy
+    from raynas.scoring.model_scores import score_model
     from raynas.space.architecture import Architecture
     from raynas.space.growth import Growth
     from raynas.space.search_space import Choice, PerLayer, SearchSpace
