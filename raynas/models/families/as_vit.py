@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ import torch
 from raynas.errors import ConfigError
 from raynas.models.families import as_vit_network
 from raynas.models.families.as_vit_network import PATCH_SIZE, AsViTNetwork
-from raynas.models.plain_code import PlainCode
+from raynas.models.plain_code import PlainCode, source_of
 from raynas.models.roles import Roles, block_roles, linear_layers
 from raynas.models.weights import Init, init_table
 from raynas.space.architecture import Architecture
@@ -105,12 +104,12 @@ class AsViT(AsViTNetwork):
         return self._tokens(images).mean((1, 2))
 
     def plain_code(self) -> PlainCode:
-        """The network's own file, with the numbers of this one, as it is tokenized now."""
+        """The files that the network is written in, with the numbers of this one, as it is tokenized now."""
         convolution = self.patch_embed.proj
         tokens = {"stride": convolution.stride[0], "dilation": convolution.dilation[0]}
         is_usual = tokens == {"stride": PATCH_SIZE, "dilation": 1}
         return PlainCode(
-            source=inspect.getsource(as_vit_network),
+            source=source_of(as_vit_network),
             network=AsViTNetwork.__name__,
             settings=self._plain_settings if is_usual else {**self._plain_settings, **tokens},
             first_conv="patch_embed.proj",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +9,7 @@ import torch
 from raynas.errors import ConfigError
 from raynas.models.families import autoformer_network
 from raynas.models.families.autoformer_network import PATCH_SIZE, AutoFormerNetwork, Block
-from raynas.models.plain_code import PlainCode
+from raynas.models.plain_code import PlainCode, source_of
 from raynas.models.roles import Roles, block_roles, linear_layers
 from raynas.models.skeletons import copied_on_meta
 from raynas.models.weights import Init, init_table
@@ -91,9 +90,9 @@ class AutoFormer(AutoFormerNetwork):
         return self._tokens(images)[:, 1:].mean(1)
 
     def plain_code(self) -> PlainCode:
-        """The network's own file, with the numbers of this one."""
+        """The files that the network is written in, with the numbers of this one."""
         return PlainCode(
-            source=inspect.getsource(autoformer_network),
+            source=source_of(autoformer_network),
             network=AutoFormerNetwork.__name__,
             settings=self._plain_settings,
             first_conv="patch_embed",

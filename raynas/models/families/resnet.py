@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
 
 from raynas.models.families import resnet_network
 from raynas.models.families.resnet_network import ResNetNetwork
-from raynas.models.plain_code import PlainCode
+from raynas.models.plain_code import PlainCode, source_of
 from raynas.models.roles import Block, Roles
 from raynas.space.architecture import Architecture
 from raynas.space.registered import models
@@ -49,9 +48,9 @@ class ResNet(ResNetNetwork):
         return self.features(images)
 
     def plain_code(self) -> PlainCode:
-        """The network's own file, with the numbers of this one."""
+        """The files that the network is written in, with the numbers of this one."""
         return PlainCode(
-            source=inspect.getsource(resnet_network),
+            source=source_of(resnet_network),
             network=ResNetNetwork.__name__,
             settings=self._plain_settings,
             first_conv="conv1",
