@@ -25,7 +25,9 @@ from torch import nn
 from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
 from raynas.errors import ConfigError, RaynasError, StoreError
 from raynas.exporting.text import TIMM_MODEL, model_text, readme_text
+from raynas.hooks import offered
 from raynas.models.plain_code import PlainCode
+from raynas.models.protocols import HasPlainCode
 from raynas.space.build import build
 from raynas.space.cost import cost
 from raynas.space.search_space import SearchSpace
@@ -104,12 +106,13 @@ def export(
         found = _fresh(read, img_size or read.img_size or 224, num_classes or read.num_classes or 1000, seed)
     else:
         found = _trained(read, checkpoint or "last", img_size, num_classes)
-    if not hasattr(found.model, "plain_code"):
+    offers_code = offered(found.model, HasPlainCode)
+    if offers_code is None:
         raise ConfigError(
             f"models of the space {read.space.name!r} cannot be exported as plain code: "
             f"{type(found.model).__name__} has no method plain_code"
         )
-    code: PlainCode = found.model.plain_code()  # type: ignore[operator]
+    code = offers_code.plain_code()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as made:

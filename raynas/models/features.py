@@ -9,6 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from raynas.errors import NotApplicableError
+from raynas.hooks import offered
+from raynas.models.protocols import HasPooledFeatures
 from raynas.models.roles import roles_of
 
 
@@ -21,10 +23,9 @@ def features_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
     Raises:
         NotApplicableError: The model has no such method, and its head is not known.
     """
-    own = getattr(model, "pooled_features", None)
+    own = offered(model, HasPooledFeatures)
     if own is not None:
-        found: Callable[[Tensor], Tensor] = own
-        return found
+        return own.pooled_features
     known = roles_of(model)
     if not known.head:
         raise NotApplicableError(

@@ -20,7 +20,9 @@ import torch
 from torch import nn
 from torch._utils import _unflatten_dense_tensors  # public in all but name: torch's own and others' buffers use it
 
+from raynas.hooks import is_offered_by, offered
 from raynas.models.layers import draw_parameters
+from raynas.models.protocols import InitialisedByTable
 from raynas.models.weights import Constant, Init, Normal, Uniform
 from raynas.seeds import input_seed, seed_from, weight_seed
 from raynas.space.architecture import Architecture
@@ -186,9 +188,6 @@ class Networks:
         settings: Keywords for the builder, img_size and num_classes among them.
         score_seed: Seed that the weights of all networks follow from, together with the architecture.
         device: Device on which the networks compute.
-
-    Raises:
-        ConfigError: The builder's `init_table` cannot be called without arguments.
     """
 
     def __init__(
@@ -220,12 +219,15 @@ class Networks:
             dtype: Type of all parameters; random draws are float32 numbers whatever it is.
             shared_draws: Whether the weights of all architectures start at the same random numbers.
             init: The initial distribution, one of `INIT_SCHEMES`.
+
+        Raises:
+            ConfigError: The model's `init_table` is no method without arguments.
         """
         if shared_draws:
             seed = input_seed(self._score_seed, repeat)
         else:
             seed = weight_seed(self._score_seed, architecture.key, repeat, init)
-        if not hasattr(self._builder, "init_table"):
+        if not is_offered_by(self._builder, InitialisedByTable):
             return self._built_by_torch(architecture, seed, dtype, init)
         return self._prepared(architecture, (dtype, shared_draws, init)).draw(self._normal, self._uniform, seed)
 
@@ -241,7 +243,9 @@ class Networks:
         if kind in self._last and self._last[kind][0] == architecture.key:
             return self._last[kind][1]
         model = self._builder(architecture, **self._settings, device="meta")
-        table: dict[str, Init] = {**model.init_table(), **_by_scheme(model, kind[2])}  # type: ignore[operator]
+        draws = offered(model, InitialisedByTable)
+        assert draws is not None, "its class has the method"
+        table: dict[str, Init] = {**draws.init_table(), **_by_scheme(model, kind[2])}
         network = _Network(model, table, lambda n: self._buffer(kind, n))
         self._last[kind] = architecture.key, network
         return network

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
+
+from raynas.hooks import offered
 
 _ATTENTION = {
     "Attention",
@@ -92,12 +95,20 @@ class Roles:
     blocks: tuple[Block, ...] = ()
 
 
+@runtime_checkable
+class HasRoles(Protocol):
+    """A model that says which of its parts play which role, for scores that ask for roles."""
+
+    def roles(self) -> Roles:
+        """The model's parts by role."""
+        ...
+
+
 def roles_of(model: nn.Module) -> Roles:
     """The roles that the model tells, or that timm's classes have in it."""
-    own = getattr(model, "roles", None)
+    own = offered(model, HasRoles)
     if own is not None:
-        found: Roles = own()
-        return found
+        return own.roles()
     attentions = [module for module in model.modules() if _is_timms(module, _ATTENTION)]
     mlps = [module for module in model.modules() if _is_timms(module, _MLP)]
     return Roles(

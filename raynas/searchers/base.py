@@ -28,11 +28,8 @@ class Searcher(Protocol):
     Equal constructor arguments and equal sequences of calls give equal candidates. Asking for n at once and n times for
     one are the same.
 
-    A searcher may have more to say, and is asked where it has these attributes: `recommendation()`, the architecture
-    that it would choose, with `reason`, words that say what this is; `family()`, states that its summary lists, as
-    `growth` has them; `progress()`; `is_complete`, whether it has ended as it should and not for want of candidates;
-    `start`, the architecture that all others grow out of, which then has to meet the constraints on costs in place of
-    the space's draws.
+    A searcher may offer more, such as a recommendation: `raynas.searchers.protocols` lists what is used where it is
+    there.
     """
 
     def ask(self, n: int) -> list[Candidate]:

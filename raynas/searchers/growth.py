@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple
 
 from raynas.errors import ConfigError, SpaceError
 from raynas.searchers.base import OpenCandidates, SearchProgress, check_count, check_number, oriented_values
+from raynas.searchers.protocols import State
 from raynas.searchers.registered import check_objectives, searchers
 from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS
@@ -16,15 +17,6 @@ from raynas.space.growth import Growth
 from raynas.space.registered import spaces
 from raynas.space.results import Candidate, Constraint, Evaluation, Objective
 from raynas.space.search_space import SearchSpace
-
-
-class State(NamedTuple):
-    """A member of the family: the architecture that a step chose, with its evaluation."""
-
-    step: int
-    evaluation: Evaluation
-    change: str  # such as "depth[2]+1, embed_dim 32 -> 36"
-    asked: tuple[int, int]  # the first candidate of the step, and one past its last
 
 
 class _Grown(NamedTuple):
