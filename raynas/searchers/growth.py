@@ -17,6 +17,7 @@ from raynas.space.growth import Growth
 from raynas.space.registered import spaces
 from raynas.space.results import Candidate, Constraint, Evaluation, Objective
 from raynas.space.search_space import SearchSpace
+from raynas.wording import rounded
 
 
 class _Grown(NamedTuple):
@@ -125,7 +126,7 @@ class AutoScaling:
         text = f"step {last.step + bool(self._step)}"
         share = last.step / self._max_steps if self._max_steps is not None else 0.0
         if self._stop is not None and (now := last.evaluation.scores.get(self._stop.name)):
-            text += f", {self._stop.name} {_short(now)} of {_short(self._stop.bound)}"
+            text += f", {self._stop.name} {rounded(now)} of {rounded(self._stop.bound)}"
             start, end = (math.sqrt(value) for value in (first.evaluation.scores[self._stop.name], self._stop.bound))
             share = max(share, (math.sqrt(now) - start) / (end - start) if end > start else 1.0)
         if last.step and self._step:
@@ -254,10 +255,3 @@ def _checked_stop(text: str, constraints: Sequence[Constraint]) -> Constraint | 
         if bound.name == stop.name and bound.relation in ("<=", "<") and bound.violation({stop.name: least}):
             raise ConfigError(f"the stop {stop} is never met, as the constraint {bound} forbids it")
     return stop
-
-
-def _short(value: float) -> str:
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= unit:
-            return f"{value / unit:.4g} {name}"
-    return f"{value:.4g}"
