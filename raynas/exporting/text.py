@@ -104,7 +104,12 @@ def model_text(code: PlainCode, title: str, constants: Mapping[str, Any]) -> str
 
 
 def readme_text(config: Mapping[str, Any], packages: Iterable[str]) -> str:
-    """README.md: how to load what is there."""
+    """The text of README.md: what the exported folder holds, and how to load it.
+
+    Args:
+        config: What is written to config.json.
+        packages: Names of the packages that `model.py` imports.
+    """
     size, weights = config["img_size"], config["weights"]
     trained = "trained" if weights["trained"] else f"not trained: its weights are random, of seed {weights['seed']}"
     lines = [

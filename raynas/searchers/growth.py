@@ -42,9 +42,10 @@ class AutoScaling:
     parameters; then the candidate asked first.
 
     Args:
-        space, objectives, constraints, seed, admits: As for every searcher; the space says how it grows.
-        start: An architecture as JSON, the space's own text, or a published name.
-        rates: By which a step may widen.
+        space, objectives, constraints, seed, admits: What every searcher takes; see `SearcherClass`.
+            The space says how it grows.
+        start: The architecture that growth starts from, as JSON, the space's own text, or a published name.
+        rates: Shares of the width by which a step may widen; 0.05 adds a twentieth.
         stop: A lower bound on a cost, such as num_params>=80e6; the first state that meets it is the last. "": none.
         max_steps: Growth ends after as many; None: no such bound.
 
@@ -194,8 +195,8 @@ def best_by_rank_sum(objectives: Sequence[Objective], evaluations: Sequence[Eval
     """The feasible evaluation with the smallest sum of dense ranks; ties as `AutoScaling` says.
 
     Args:
-        objectives: What is ranked, each in its direction.
-        evaluations: Of one step, in the order of asking.
+        objectives: Scores that are ranked, each in its direction.
+        evaluations: What is known of the candidates of one step, in the order in which they were asked.
 
     Returns:
         None if no evaluation is feasible with finite values.
@@ -225,7 +226,7 @@ def _relative_range(values: Sequence[float]) -> float:
 
 
 def growth_of(space: SearchSpace) -> Growth:
-    """How a space grows.
+    """How the architectures of a space grow.
 
     Raises:
         ConfigError: It does not say; the message names the spaces that do.

@@ -84,8 +84,8 @@ def parse_schedule(text: str, epochs: int) -> tuple[Phase, ...]:
     kernel; they are the figure's where the kernel is 4, as there.
 
     Args:
-        text: Phases, or "as-vit".
-        epochs: Of the whole training.
+        text: The phases as EPOCH:STRIDE or EPOCH:STRIDE:DILATION, comma separated, or "as-vit".
+        epochs: Number of epochs of the whole training.
 
     Raises:
         ConfigError: The text has another form. `check_schedule` says whether the schedule can be run.
@@ -110,10 +110,10 @@ def check_schedule(phases: Sequence[Phase], *, img_size: int, kernel: int, epoch
     """Refuse a schedule that cannot be run, before anything is.
 
     Args:
-        phases: In order of their epochs.
-        img_size: Image side in pixels.
+        phases: The schedule, in the order of its epochs.
+        img_size: Side of the images in pixels.
         kernel: Side of the patch convolution's kernel.
-        epochs: Of the whole training.
+        epochs: Number of epochs of the whole training.
 
     Returns:
         The phases with all dilations filled in.
@@ -164,6 +164,13 @@ def phase_macs(
     """Multiply-adds of one forward pass of one image in each phase.
 
     They come from the space's closed form where it takes a `stride`, and else from a count on the re-tokenized model.
+
+    Args:
+        space: The space that the architecture comes from.
+        architecture: The architecture whose passes are counted.
+        phases: Sizes of tokens to count for.
+        img_size: Side of the images in pixels.
+        num_classes: Number of outputs of the network.
 
     Raises:
         ConfigError: The space's models cannot be re-tokenized.

@@ -19,7 +19,7 @@ from raynas.stats.kendall import kendall_tau
 from raynas.stats.thinning import sampled
 
 EXACT_ROWS = 1000
-"""Beyond it, tau-b is followed to the first order in the weights; what is left out is 1 / sqrt(N) of the spread."""
+"""With more rows, tau-b is followed to first order in the weights; what is left out is 1 / sqrt(N) of the spread."""
 
 _REFERENCE_ROWS = 2000
 _CHUNK = 1 << 18

@@ -27,11 +27,11 @@ class AsViT(AsViTNetwork):
         architecture: kernel, split, mlp_ratio, depth (four values each), num_heads of stage 4, embed_dim of stage 1.
         img_size: Side of the images that the position embedding is made for, divisible by 32. Without position
             embedding any other such side works too.
-        num_classes: Outputs of the head.
-        pos_embed: Learned absolute position embedding, as in trained models; scores are taken without.
-        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
-        fused_attn: Use torch's fused attention, which is faster but not differentiable in forward mode.
-        device, dtype: Of the parameters. On the meta device they get no values.
+        num_classes: Number of classes, which is the number of the head's outputs.
+        pos_embed: Whether to learn an absolute position embedding, as trained models do; scores are taken without.
+        drop_path_rate: Probability in training that a branch of the last block is dropped; it grows linearly from 0.
+        fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
+        device, dtype: Device and type of the parameters. On the meta device they get no values.
 
     Raises:
         ConfigError: img_size is not divisible by 32.
@@ -70,8 +70,8 @@ class AsViT(AsViTNetwork):
         """Make tokens of `stride` pixels a side from now on; no parameter changes.
 
         Args:
-            stride: Of the patch convolution, a multiple of 4 that divides the image side.
-            dilation: Of the patch convolution; None: the largest that keeps its pixels within the patch.
+            stride: Step of the patch convolution in pixels, a multiple of 4 that divides the image side.
+            dilation: Dilation of the patch convolution; None: the largest that keeps its pixels within the patch.
 
         Raises:
             ConfigError: The grid does not fit, or the dilation is below 1.
@@ -88,7 +88,7 @@ class AsViT(AsViTNetwork):
         return {"pos_embed"}
 
     def roles(self) -> Roles:
-        """Its parts by role."""
+        """The network's parts by role."""
         stages: Any = self.stages
         blocks = [block for stage in stages for block in stage.blocks]
         return Roles(

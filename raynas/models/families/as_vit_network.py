@@ -54,10 +54,10 @@ class Attention(nn.Module):
     """Multi-head attention within non-overlapping square windows, without position bias and without shift.
 
     Args:
-        dim: C.
-        num_heads: H. Where it does not divide dim, the heads together are narrower than dim.
-        split: The grid's side is divided by it, rounding down, to give the window's side; 1 is global attention.
-        fused_attn: Use torch's fused kernel, which is faster but not differentiable in forward mode.
+        dim: Width of the tokens, C.
+        num_heads: Number of heads, H; where it does not divide dim, the heads together are narrower than dim.
+        split: What the grid's side is divided by, rounding down, to give the window's side; 1 is global attention.
+        fused_attn: Whether to use torch's fused kernel, which is faster but not differentiable in forward mode.
     """
 
     def __init__(self, dim: int, num_heads: int, split: int, *, fused_attn: bool, **factory: Any) -> None:
@@ -170,20 +170,21 @@ class AsViTNetwork(nn.Module):
     """The network of one architecture; letters of the paper in brackets.
 
     Args:
-        kernel: Of the patch embedding and of the three token merges (K).
-        split: Of each stage's grid into attention windows (S).
+        kernel: Sides of the kernels of the patch embedding and of the three token merges (K).
+        split: Into how many attention windows a side the grid of each stage is split (S).
         mlp_ratio: Hidden over outer width of each stage's MLPs (E).
-        depth: Blocks of each stage (L).
-        num_heads: Of stage 4 (A); every stage has twice the heads of the one before.
+        depth: Number of blocks of each stage (L).
+        num_heads: Number of heads in stage 4 (A); every stage has twice the heads of the one before.
         embed_dim: Width of stage 1 (C); widths double from stage to stage, up to 1024.
         img_size: Side of the images that the position embedding is made for, divisible by 4.
-        num_classes: Outputs of the head.
-        in_chans: Channels of the images.
-        pos_embed: Learned absolute position embedding.
-        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0. Needs timm unless 0.
-        fused_attn: Use torch's fused attention, which is faster but not differentiable in forward mode.
-        stride, dilation: Of the patch embedding; see `retokenize`.
-        device, dtype: Of the parameters. On the meta device they get no values.
+        num_classes: Number of classes, which is the number of the head's outputs.
+        in_chans: Number of channels of the images.
+        pos_embed: Whether to learn an absolute position embedding.
+        drop_path_rate: Probability in training that a branch of the last block is dropped; it grows linearly from 0.
+            Needs timm unless it is 0.
+        fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
+        stride, dilation: Step and dilation of the patch convolution; see `retokenize`.
+        device, dtype: Device and type of the parameters. On the meta device they get no values.
 
     Raises:
         ValueError: The image side is not divisible by the stride, or the stride not by 4.

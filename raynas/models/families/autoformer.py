@@ -26,12 +26,12 @@ class AutoFormer(AutoFormerNetwork):
     Heads are 64 wide whatever the width of the network, and attention knows the relative position of patches.
 
     Args:
-        architecture: embed_dim, depth, and mlp_ratio and num_heads of each block.
+        architecture: Its fields are embed_dim, depth, and mlp_ratio and num_heads of each block.
         img_size: Side of the images in pixels, divisible by 16.
-        num_classes: Outputs of the head.
-        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
-        fused_attn: Use torch's fused attention, which is faster but not differentiable in forward mode.
-        device, dtype: Of the parameters. On the meta device they get no values.
+        num_classes: Number of classes, which is the number of the head's outputs.
+        drop_path_rate: Probability in training that a branch of the last block is dropped; it grows linearly from 0.
+        fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
+        device, dtype: Device and type of the parameters. On the meta device they get no values.
 
     Raises:
         ConfigError: img_size is not divisible by 16.
@@ -75,7 +75,7 @@ class AutoFormer(AutoFormerNetwork):
         return {"cls_token", "pos_embed", *tables}
 
     def roles(self) -> Roles:
-        """Its parts by role."""
+        """The network's parts by role."""
         blocks: list[Any] = list(self.blocks)
         return Roles(
             attention=linear_layers(block.attn for block in blocks),

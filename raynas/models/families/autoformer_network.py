@@ -33,8 +33,9 @@ class Grid:
     """Where tokens lie, alike for all blocks.
 
     Args:
-        places: (N, K), ones at a token's row and at its column.
-        vectors: (G, G + 1), which vector of a table is for a patch's row (or column) as a query's and a key's row.
+        places: (N, K) numbers, 1 at a token's row and at its column, else 0.
+        vectors: (G, G + 1) numbers of vectors in a table: for each row of a query, that of each row of keys, the class
+            token's first; columns have the same ones.
     """
 
     places: torch.Tensor
@@ -42,7 +43,7 @@ class Grid:
 
 
 def grid_of(side: int, like: torch.Tensor) -> Grid:
-    """The grid of `side` patches a side, on the device and in the dtype of another tensor."""
+    """The grid of an image of `side` patches a side, on the device and in the dtype of another tensor."""
     one_hot = torch.eye(side + 1, dtype=like.dtype, device=like.device)
     rows = torch.cat([one_hot[:1], one_hot[1:].repeat_interleave(side, 0)])
     columns = torch.cat([one_hot[:1], one_hot[1:].repeat(side, 1)])
@@ -98,11 +99,11 @@ class Attention(nn.Module):
     a value bring ones at their own row and column. So the same two products do all, fused or not.
 
     Args:
-        dim: C.
-        num_heads: H.
-        head_dim: D; the heads together may be wider or narrower than dim.
-        rel_pos: Relative positions on keys and values.
-        fused_attn: Use torch's fused kernel, which is faster but not differentiable in forward mode.
+        dim: Width of the tokens, C.
+        num_heads: Number of heads, H.
+        head_dim: Width of each head, D; the heads together may be wider or narrower than dim.
+        rel_pos: Whether vectors of relative positions are added to keys and values.
+        fused_attn: Whether to use torch's fused kernel, which is faster but not differentiable in forward mode.
     """
 
     def __init__(
@@ -168,19 +169,20 @@ class AutoFormerNetwork(nn.Module):
     """The network of one architecture; logits come from the mean over the tokens of patches.
 
     Args:
-        embed_dim: C.
-        depth: Blocks.
+        embed_dim: Width of the tokens, C.
+        depth: Number of blocks.
         mlp_ratio: Hidden over outer width of each block's MLP; a hidden width is rounded down.
-        num_heads: Of each block.
-        head_dim: Of all heads; None: embed_dim over a block's heads.
-        rel_pos: Relative positions in attention, beside the absolute position embedding.
-        norm_eps: Of the LayerNorms.
+        num_heads: Number of heads of each block.
+        head_dim: Width of every head; None: embed_dim over the number of a block's heads.
+        rel_pos: Whether attention knows relative positions, beside the absolute position embedding.
+        norm_eps: What the LayerNorms add to a variance before its square root is taken.
         img_size: Side of the images in pixels, divisible by 16.
-        num_classes: Outputs of the head.
-        in_chans: Channels of the images.
-        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0. Needs timm unless 0.
-        fused_attn: Use torch's fused attention, which is faster but not differentiable in forward mode.
-        device, dtype: Of the parameters. On the meta device they get no values.
+        num_classes: Number of classes, which is the number of the head's outputs.
+        in_chans: Number of channels of the images.
+        drop_path_rate: Probability in training that a branch of the last block is dropped; it grows linearly from 0.
+            Needs timm unless it is 0.
+        fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
+        device, dtype: Device and type of the parameters. On the meta device they get no values.
     """
 
     make_block: Any = Block  # a subclass may have another, of the same arguments

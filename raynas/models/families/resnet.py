@@ -19,10 +19,10 @@ class ResNet(ResNetNetwork):
     """The ResNet of an architecture of the space `resnet`.
 
     Args:
-        architecture: depth (6 n + 2 layers), width of stage 1.
-        img_size: Taken for the sake of uniformity; images of any side can be classified.
-        num_classes: Outputs of the head.
-        device, dtype: Of the parameters. On the meta device they get no values.
+        architecture: Its fields are depth, 6 n + 2 layers, and width, the channels of stage 1.
+        img_size: Side of the images in pixels, which changes nothing: images of any side can be classified.
+        num_classes: Number of classes, which is the number of the head's outputs.
+        device, dtype: Device and type of the parameters. On the meta device they get no values.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class ResNet(ResNetNetwork):
         self._plain_settings = fields
 
     def roles(self) -> Roles:
-        """Its head, and its three stages as blocks."""
+        """The network's head, and its three stages as blocks."""
         blocks = tuple(Block(stage, channels_first=True) for stage in self.stages)
         return Roles(head=(self.fc,), blocks=blocks)
 

@@ -27,12 +27,12 @@ class ViT(VisionTransformer):  # type: ignore[misc]
     """timm's VisionTransformer for an architecture of the space `vit`; logits come from the class token.
 
     Args:
-        architecture: patch_size, embed_dim, depth, num_heads, mlp_ratio.
+        architecture: Its fields are patch_size, embed_dim, depth, num_heads and mlp_ratio.
         img_size: Side of the images in pixels, divisible by the patch size.
-        num_classes: Outputs of the head.
-        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
-        fused_attn: Use torch's fused attention, which is faster but not differentiable in forward mode.
-        device: Of the parameters. On the meta device they get no values.
+        num_classes: Number of classes, which is the number of the head's outputs.
+        drop_path_rate: Probability in training that a branch of the last block is dropped; it grows linearly from 0.
+        fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
+        device: Device of the parameters. On the meta device they get no values.
 
     Raises:
         ConfigError: The patches do not tile the image.
