@@ -78,10 +78,11 @@ def transformer_distributions(model: nn.Module, patch_conv: str) -> dict[str, tu
     Returns:
         For each parameter ("normal", its std), ("uniform", the largest absolute value), or ("constant", its value).
     """
+    of_patch_conv = f"{patch_conv}."
     bound = 1 / math.sqrt(model.get_parameter(f"{patch_conv}.weight")[0].numel())
     table: dict[str, tuple[str, float]] = {}
     for name, parameter in model.named_parameters():
-        if name.startswith(f"{patch_conv}."):
+        if name.startswith(of_patch_conv):
             table[name] = ("uniform", bound)
         elif name.endswith("bias"):
             table[name] = ("constant", 0.0)
