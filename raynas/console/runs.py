@@ -19,6 +19,7 @@ from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS
 from raynas.space.results import Evaluation
 from raynas.space.search_space import SearchSpace
+from raynas.wording import duration
 
 _LINE_EVERY_S = 10.0
 _SHOWN_FAILURES = 4
@@ -82,7 +83,7 @@ class ConsoleListener(SearchListener):
         elif now - self._last_line[0] > _LINE_EVERY_S:
             seconds, gained = now - self._last_line[0], share - self._last_line[1]
             self._last_line = now, share
-            left = f"about {seconds / gained * (1 - share):.0f} s left" if gained > 0 else ""
+            left = f"about {duration(seconds / gained * (1 - share))} left" if gained > 0 else ""
             self._console.print(", ".join(filter(None, [count, left, best])), highlight=False)
 
     def on_log(self, line: str) -> None:
@@ -102,7 +103,7 @@ class ConsoleListener(SearchListener):
 
 def show_summary(summary: Mapping[str, Any], *, stderr: bool = False) -> None:
     """Counts and time."""
-    line = f"{summary['evaluations']} evaluations in {summary['seconds']:.0f} s, {summary['failed']} failed"
+    line = f"{summary['evaluations']} evaluations in {duration(summary['seconds'])}, {summary['failed']} failed"
     if summary["reused"]:
         line += f", {summary['reused']} reused"
     if summary["status"] == "exhausted":

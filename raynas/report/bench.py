@@ -22,7 +22,7 @@ from raynas.report.embedding import embedded_points, finite, registered_space, s
 from raynas.report.search import MAX_POINTS
 from raynas.report.text import Rows, description_groups, failure_groups, time_spent
 from raynas.space.search_space import SearchSpace
-from raynas.stats.rank_correlation import kendall_taus
+from raynas.stats.kendall import kendall_taus
 from raynas.stats.thinning import sampled
 from raynas.storage.points import Points, State
 from raynas.wording import duration, plural

@@ -13,7 +13,7 @@ from raynas.report.embedding import finite, short_number
 from raynas.report.model_points import has_report, model_points
 from raynas.report.text import Rows, machine_rows, resume_line
 from raynas.report.training import counted_top1
-from raynas.stats.rank_correlation import kendall_taus
+from raynas.stats.kendall import kendall_taus
 from raynas.stats.thinning import spread
 from raynas.storage.run_folder import read_description, read_summary
 from raynas.wording import compact, duration, percent, plural, setting_text

@@ -19,9 +19,9 @@ from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS
 from raynas.space.results import Constraint, Objective, Status
 from raynas.space.search_space import SearchSpace
-from raynas.stats.hypervolume import hypervolume_so_far
+from raynas.stats.hypervolume import hypervolume_trace
+from raynas.stats.kendall import kendall_taus
 from raynas.stats.pareto import best_so_far, pareto_front
-from raynas.stats.rank_correlation import kendall_taus
 from raynas.stats.thinning import sampled, spread
 from raynas.storage.points import Points, State
 from raynas.storage.result_store import SCHEMA
@@ -238,7 +238,7 @@ class _View:
             names = [trace["name"] for trace in traces]
             within = self.feasible(*names)
             within = within[asked[within]]
-            grown = hypervolume_so_far(self.losses(names, within))
+            grown = hypervolume_trace(self.losses(names, within))
             grown = [grown[i] for i in spread(np.arange(len(grown)), _MAX_COURSE).tolist()]
             at = [int(self.points.candidates[within[position]]) for position, _ in grown]
             traces.append({"name": "hypervolume", "at": at, "values": [area for _, area in grown]})

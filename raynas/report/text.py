@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from raynas.hooks import is_offered_by
 from raynas.report.policy import searcher_settings
+from raynas.searchers.protocols import GrowsFamily
 from raynas.searchers.registered import searchers
 from raynas.space.search_space import Choice, PerLayer, SearchSpace
 from raynas.storage.points import Failure, Points
@@ -36,7 +38,7 @@ def is_growth(identity: Mapping[str, Any]) -> bool:
         identity: The entry `identity` of run.yaml.
     """
     name = str(identity.get("searcher"))
-    return name in searchers and hasattr(searchers.get(name), "family")
+    return name in searchers and is_offered_by(searchers.get(name), GrowsFamily)
 
 
 def resume_command(config: Mapping[str, Any], identity: Mapping[str, Any], folder: Path, is_registered: bool) -> str:

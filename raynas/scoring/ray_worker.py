@@ -14,6 +14,7 @@ import psutil
 
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome
+from raynas.wording import gibibytes
 
 if TYPE_CHECKING:
     from raynas.scoring.task import EvaluationTask
@@ -43,8 +44,8 @@ class Worker:
         taken = psutil.Process().memory_info().rss
         if taken > 0.8 * memory_limit_bytes:
             raise MemoryError(
-                f"a worker takes {taken / 2**30:.2f} GiB before it scores anything; its limit of "
-                f"{memory_limit_bytes / 2**30:.2f} GiB leaves too little"
+                f"a worker takes {gibibytes(taken)} before it scores anything; its limit of "
+                f"{gibibytes(memory_limit_bytes)} leaves too little"
             )
         self._threads = task.threads
         self._evaluator = Evaluator(task)

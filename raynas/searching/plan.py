@@ -21,6 +21,7 @@ from raynas.scoring.task import EvaluationTask
 from raynas.searchers.admission import admission
 from raynas.searchers.base import Searcher, own_settings
 from raynas.searchers.given import GivenArchitectures
+from raynas.searchers.protocols import start_of
 from raynas.searchers.registered import searchers
 from raynas.searching.config import RunConfig
 from raynas.seeds import input_seed, seed_from
@@ -181,7 +182,7 @@ def make_plan(config: RunConfig, *, space: SearchSpace | None = None, own_proxie
         data=config.data or "random",
     )
     plan = Plan(config, space, chosen, scores, objectives, constraints, images, labels, teacher, architectures)
-    start = getattr(plan.searcher(), "start", None)  # its settings are checked by its constructor
+    start = start_of(plan.searcher())  # its settings are checked by its constructor
     if start is None:
         _check_admission(plan)
     else:

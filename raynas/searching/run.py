@@ -15,10 +15,12 @@ from typing import Any
 from raynas.cluster.joining import connect
 from raynas.cluster.resources import default_workers
 from raynas.errors import ConfigError, StoreError
+from raynas.hooks import offered
 from raynas.interruption import Interrupted, StopSignals
 from raynas.scoring.pool import EvaluatorPool, SerialPool
 from raynas.scoring.ray_pool import RayPool
 from raynas.searchers.base import SearchProgress
+from raynas.searchers.protocols import GrowsFamily, Recommends, ShowsProgress, is_complete, reason_of
 from raynas.searching.plan import Plan, search_description
 from raynas.searching.ranking import Ranking
 from raynas.searching.score_cache import ScoreCache
@@ -171,7 +173,7 @@ class _Run:
         in the order of the candidates: so the searcher's course depends on no clock and no worker.
         """
         budget, window, searcher = self.plan.config.budget, self.plan.window, self.searcher
-        progress = getattr(searcher, "progress", None)
+        progress = offered(searcher, ShowsProgress)
         waiting: deque[Candidate] = deque()
         now = perf_counter()
         while self.told < budget:
@@ -183,7 +185,7 @@ class _Run:
             waiting.extend(asked)
             now = self.clock.add("dispatch", now)
             if not waiting:
-                return "completed" if getattr(searcher, "is_complete", False) else "exhausted"
+                return "completed" if is_complete(searcher) else "exhausted"
             while (evaluation := self.cache.answer(waiting[0])) is None:
                 now = self.clock.add("store", now)
                 results = self.pool.poll(_POLL_S)
@@ -200,7 +202,7 @@ class _Run:
             self.ranking.add(evaluation)
             now = self.clock.add("tell", now)
             if progress is not None:
-                self.listener.on_progress(progress())
+                self.listener.on_progress(progress.progress())
             self.listener.on_tell(evaluation, self.told, self.ranking)
             if now - self._summary_written > _SUMMARY_EVERY_S:
                 self._write_summary("running")
@@ -212,8 +214,8 @@ class _Run:
 
     def _evaluate_recommendation(self) -> None:
         """Score what the searcher would choose, which it need not have asked for; told in the summary alone."""
-        recommendation = getattr(self.searcher, "recommendation", None)
-        architecture = recommendation() if recommendation is not None and self.told else None
+        recommends = offered(self.searcher, Recommends)
+        architecture = recommends.recommendation() if recommends is not None and self.told else None
         if architecture is None:
             return
         job = self.cache.missing(architecture)
@@ -224,7 +226,7 @@ class _Run:
                 outcomes = next((found for done, found in self.pool.poll(_POLL_S) if done is job), None)
         if job is None or outcomes is not None:
             summary = self._summary_of(self.cache.evaluation_aside(architecture, outcomes or []))
-            self.recommended = {**summary, "reason": getattr(self.searcher, "reason", "")}
+            self.recommended = {**summary, "reason": reason_of(self.searcher)}
 
     def _summary_of(self, evaluation: Evaluation) -> dict[str, Any]:
         costs = {name: int(evaluation.scores[name]) for name in COSTS}
@@ -241,12 +243,12 @@ class _Run:
 
     def _family(self) -> list[dict[str, Any]] | None:
         """The states that the searcher went through, if it keeps them."""
-        family = getattr(self.searcher, "family", None)
-        if family is None:
+        grows = offered(self.searcher, GrowsFamily)
+        if grows is None:
             return None
         return [
             {"step": state.step, "change": state.change, "asked": state.asked, **self._summary_of(state.evaluation)}
-            for state in family()
+            for state in grows.family()
         ]
 
     def _write_summary(self, status: str, error: str | None = None) -> dict[str, Any]:

@@ -38,14 +38,15 @@ class Evaluation:
     """What a searcher is told of a candidate.
 
     Args:
-        id: That of the candidate.
-        architecture: That of the candidate.
+        id: Number of the candidate that was asked.
+        architecture: The candidate's architecture.
         status: ok if all objectives and constraints have values, else the status of the first that has none.
         scores: Raw values by name, costs included; names without a value are absent. A candidate that violates a
             constraint on costs is told without having been scored: it is ok, not feasible, and has costs only.
-        violations: By how much each violated constraint is violated, positive, by the constraint's text.
-        seconds: Time spent scoring, on the worker.
-        error: Text for a status that is not ok.
+        violations: For each violated constraint, by its text, how far the score lies beyond the bound: a positive
+            number.
+        seconds: Time that a worker spent on the scores.
+        error: What went wrong, in words, where the status is not ok.
     """
 
     id: int
@@ -142,12 +143,12 @@ def evaluated(
     """The evaluation that follows from what is known of a candidate's architecture.
 
     Args:
-        candidate: What was asked.
-        scores: Values by name.
-        failures: Status and error of the scores that have no value.
+        candidate: The candidate that was asked.
+        scores: The values that are known, by the names of the scores.
+        failures: By its name, status and error of each score that has no value.
         needed: Names of the objectives and of what is constrained; the first of them that failed gives the status.
-        constraints: Of the run.
-        seconds: Time spent scoring.
+        constraints: The run's bounds on costs and scores.
+        seconds: Time that a worker spent on the scores.
     """
     status, error = next((failures[name] for name in needed if name in failures), (Status.OK, None))
     broken = violations(constraints, scores)

@@ -102,7 +102,7 @@ def read_traces(folder: Path, names: Sequence[SearchName]) -> tuple[Measure, lis
         measure = Measure("hypervolume", True)
         every = np.concatenate([losses for _, losses in found]) if found else np.empty((0, len(objectives)))
         low, high = every.min(axis=0, initial=np.inf), every.max(axis=0, initial=-np.inf)
-        steps = [hypervolume_trace((losses - low) / np.where(high > low, high - low, 1.0)) for _, losses in found]
+        steps = [hypervolume_trace(losses, low, high) for _, losses in found]
     traces = []
     for name, (calls, _), changes in zip(names, found, steps, strict=True):
         summary = read_summary(folder / str(name))

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from raynas.models.protocols import not_decayed
 from raynas.training.objectives.recipe import Loss, Recipe
 
 
@@ -26,8 +27,7 @@ class Objective(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """As the model says, for timm."""
-        own: Any = getattr(self.model, "no_weight_decay", set)
-        return {f"model.{name}" for name in own()}
+        return {f"model.{name}" for name in not_decayed(self.model)}
 
 
 def data_parallel(objective: nn.Module, world: int, device: torch.device) -> nn.Module:

@@ -18,7 +18,9 @@ from torch import nn
 from raynas.data.dataset import ImageDataset
 from raynas.data.opening import open_dataset
 from raynas.errors import ConfigError, StoreError
+from raynas.hooks import offered
 from raynas.models.feature_maps import feature_widths
+from raynas.models.protocols import Retokenizable
 from raynas.models.teachers import FrozenTeacher, Teacher, evenly_spaced_pairs, parse_pairs
 from raynas.seeds import seed_from
 from raynas.space.architecture import Architecture
@@ -357,7 +359,7 @@ def _phases(
         return ((0, None, None, macs),), macs
     with torch.device("meta"):
         model: Any = builder(space)(architecture, **_model_settings(space, config))
-    if not hasattr(model, "retokenize"):
+    if offered(model, Retokenizable) is None:
         raise ConfigError(f"models of the space {space.name!r} cannot be re-tokenized")
     if isinstance(config.retokenize, str):
         schedule = parse_schedule(config.retokenize, config.epochs)
