@@ -19,7 +19,7 @@ from raynas.space.results import Outcome, Status
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from raynas.scoring.task import EvaluationTask
+    from raynas.scoring.task import Task
 
 
 @dataclass
@@ -117,7 +117,7 @@ class RayPool:
 
     def __init__(
         self,
-        task: EvaluationTask,
+        task: Task,
         *,
         workers: int,
         gpus_per_worker: float = 0.0,
@@ -142,7 +142,7 @@ class RayPool:
             max_restarts=-1,
             max_task_retries=0,
         )
-        with own_code_by_value(task.builder, *(proxy.function for proxy in task.proxies)):
+        with own_code_by_value(*task.own_code):
             self._task = ray.put(task)  # read again by every actor that restarts
         self._memory_limit_bytes = memory_limit_bytes or self._share_of_memory()
         self._slots = [_Slot(worker.remote()) for _ in range(workers)]

@@ -205,7 +205,7 @@ class _SweepSession:
         made = {name: searchers.get(name) for name in config.searchers}
         job = SearchJob(self.folder.resolve(), plans, made, self._reuse)
         task = next(iter(plans.values())).task("cpu")
-        with own_code_by_value(task.builder, *(proxy.function for proxy in task.proxies), *made.values()):
+        with own_code_by_value(*task.own_code, *made.values()):
             given = tune.with_parameters(SearchTrial, job=job)
         trainable: type = tune.with_resources(given, trial_resources(own, workers, each))
         return trainable

@@ -28,9 +28,9 @@ from raynas import Architecture, Choice
 from raynas.cluster.joining import connect
 from raynas.errors import PoolError
 from raynas.proxies.probe import Probe, Proxy
+from raynas.scoring.evaluator import EvaluationTask
 from raynas.scoring.pool import WORKER_WORK, Job
 from raynas.scoring.ray_pool import RayPool, _Chunk, _Item, _Slot
-from raynas.scoring.task import EvaluationTask
 from raynas.searching.run import SearchListener
 from raynas.storage.result_store import TIMING_COLUMNS
 
