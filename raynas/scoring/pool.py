@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 from typing import NamedTuple, Protocol
 
@@ -52,9 +53,10 @@ class WorkerTime:
     while another is scored, as nothing stands still for it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
         self._seconds = dict.fromkeys(WORKER_WORK, 0.0)
-        self._until = monotonic()
+        self._until = clock()
 
     def book(self, part: str, until: float) -> None:
         """Put what is not booked yet down to a part, up to this time of the driver; nothing if that is booked."""
@@ -75,9 +77,11 @@ class WorkerTime:
         self._seconds["transfers"] -= scoring
         self._seconds["scoring"] += scoring
 
-    def seconds(self, now_in: str) -> dict[str, float]:
-        """By the names of `WORKER_WORK`; what is not booked yet counts as this part."""
-        return self._seconds | {now_in: self._seconds[now_in] + monotonic() - self._until}
+    def seconds(self, now_in: str | None) -> dict[str, float]:
+        """By the names of `WORKER_WORK`; what is not booked yet counts as this part, or as none if the worker ended."""
+        if now_in is None:
+            return dict(self._seconds)
+        return self._seconds | {now_in: self._seconds[now_in] + self._clock() - self._until}
 
 
 class EvaluatorPool(Protocol):
