@@ -21,7 +21,7 @@ from raynas.interruption import Interrupted, StopSignals
 from raynas.space.build import builder
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
-from raynas.storage.files import held, write_json, write_text
+from raynas.storage.files import held, remove, write_json, write_mark, write_text
 from raynas.storage.run_folder import (
     check_folder,
     read_description,
@@ -243,7 +243,7 @@ class _FinalistsSession:
         from raynas.finalists.halving import Halving
         from raynas.finalists.trial import TrainingJob, TrainingTrial
 
-        self._stop_file.unlink(missing_ok=True)
+        remove(self._stop_file)
         # Trials register nothing, so that a model that the user's code did is not known there by its name.
         space = replace(self.plan.space, model=builder(self.plan.space))
         threads = int(self.share["CPU"])
@@ -268,7 +268,7 @@ class _FinalistsSession:
         except PoolError:
             if not self.stop:  # a signal to all processes ends the Ray that was started here, too
                 raise
-        self._stop_file.unlink(missing_ok=True)
+        remove(self._stop_file)
         if not self.stop:
             self._ended |= {name: "stopped" for name in names if name not in self._ended}
 
@@ -283,7 +283,7 @@ class _FinalistsSession:
         now = monotonic()
         if self.stop and self._stopping_since is None:
             self._stopping_since = now
-            self._stop_file.touch()
+            write_mark(self._stop_file)
             self.listener.on_log(f"{signal.Signals(self.stop[0]).name}: the trainings write their checkpoints")
         if now - self._looked > _LOOK_S:
             self._looked = now

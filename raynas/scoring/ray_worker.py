@@ -1,4 +1,4 @@
-"""The actor's side of the pool: scores chunks, says how far it is, ends itself where it has become harmful."""
+"""The actor's side of the pool: evaluates chunks, says how far it is, ends itself where it has become harmful."""
 
 from __future__ import annotations
 
@@ -8,34 +8,29 @@ import sys
 import threading
 from collections.abc import Sequence
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from raynas.scoring.task import DeviceLostError, Task, TaskEvaluator
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome
 from raynas.wording import gibibytes
-
-if TYPE_CHECKING:
-    from raynas.scoring.task import EvaluationTask
 
 _MEMORY_WATCH_S = 0.25
 
 
 class Worker:
-    """The actor: long-lived, holds the task and the device, scores chunks."""
+    """The actor: long-lived, holds the task and the device, evaluates chunks."""
 
     def __init__(self) -> None:
         self._running: tuple[int, int, float] | None = None  # chunk, item, when it started
-        self._evaluator: Any = None
+        self._evaluator: TaskEvaluator | None = None
         self._threads = 1
 
-    def prepare(self, task: EvaluationTask, memory_limit_bytes: float, gpu_share: float) -> tuple[str, int]:
+    def prepare(self, task: Task, memory_limit_bytes: float, gpu_share: float) -> tuple[str, int]:
         """Build what takes long, and see that device and memory are there; node and process id."""
         import ray
         import torch
-
-        from raynas.scoring.evaluator import Evaluator
 
         torch.zeros(1, device=task.device)  # a device that is not there is no fault of the candidates
         if task.device != "cpu" and gpu_share < 1:
@@ -48,7 +43,7 @@ class Worker:
                 f"{gibibytes(memory_limit_bytes)} leaves too little"
             )
         self._threads = task.threads
-        self._evaluator = Evaluator(task)
+        self._evaluator = task.evaluator()
         # What has been imported stays: without going through it again and again, building is a third faster.
         gc.collect()
         gc.freeze()
@@ -58,12 +53,18 @@ class Worker:
     def run(
         self, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]
     ) -> tuple[float, list[list[Outcome]]] | None:
-        """Score jobs in order; seconds taken, and their outcomes. None in a restarted process that is not prepared."""
+        """Evaluate jobs in order.
+
+        Args:
+            chunk: The number under which `progress` reports on them.
+            jobs: Architectures, and the numbers of the groups of outputs that are wanted of each.
+
+        Returns:
+            The seconds that it took, and the outcomes of each job; None in a restarted process that is not prepared.
+        """
         if self._evaluator is None:
             return None
         import torch
-
-        from raynas.scoring.evaluator import DeviceLostError
 
         # The number belongs to the thread that computes, which is not always the same one.
         torch.set_num_threads(self._threads)

@@ -1,8 +1,9 @@
-"""What a search or a scoring run can be told."""
+"""What a search or a scoring run can be told, and what it is once all defaults are found."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import Field
 
@@ -37,3 +38,28 @@ class RunConfig(Config):
     threads: int = Field(1, ge=1, description="of one evaluation")
     worker_memory_gib: float | None = Field(None, gt=0, description="resident memory at which a worker is ended")
     time_limit_s: float = Field(600.0, gt=0, description="for one evaluation")
+
+
+class ResolvedRun(RunConfig):
+    """The same with every default filled in that the driver finds, as run.yaml has it.
+
+    What depends on the cluster may still be None: `workers`, `gpus_per_worker`, `worker_memory_gib`. `searcher` is None
+    only where the architectures are given; `teacher` and `width_divisor` where there is none.
+    """
+
+    img_size: int = Field(ge=1)
+    num_classes: int = Field(ge=1)
+    objectives: tuple[str, ...]
+    window: int = Field(ge=1)
+    data: str
+
+    @classmethod
+    def of(cls, config: RunConfig, **found: Any) -> ResolvedRun:
+        """A configuration with defaults filled in.
+
+        Args:
+            config: What was asked for; fields that a subclass adds are left out.
+            found: Values of the fields that were None, or that have another form once they are resolved.
+        """
+        asked = {name: getattr(config, name) for name in RunConfig.model_fields}
+        return cls(**{**asked, **found})

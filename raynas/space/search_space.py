@@ -7,7 +7,7 @@ be built, and which model family builds them. Neither knows torch.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -78,6 +78,8 @@ class SearchSpace:
         parse, format: Functions that read and write the space's own text for architectures, beside JSON.
         stages: A function (architecture, img_size) -> stages for pictures; None: pictures show the fields.
         growth: How architectures grow in depth and width; None: they do not.
+        uniform: Takes the fields, and gives those architectures that can be drawn and are uniform: blocks all alike,
+            widths in proportion. A search is set beside the one of equal cost. None: the space has none.
         named: Published architectures, by their names.
         img_size_multiple: What the side of images in pixels must be divisible by.
         search_img_size: Side of images in pixels in `search` and `score` unless another is asked for.
@@ -97,6 +99,7 @@ class SearchSpace:
     format: Callable[[Architecture], str] | None = None
     stages: Callable[[Architecture, int], list[Stage]] | None = None
     growth: Growth | None = None
+    uniform: Callable[[Mapping[str, Field]], Iterable[Architecture]] | None = None
     named: Mapping[str, Architecture] = field(default_factory=dict)
     img_size_multiple: int = 1
     search_img_size: int = 224

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from raynas.errors import StoreError
+from raynas.storage.files import exists, files_below, is_folder, read_text
 
 # libyaml's, where PyYAML was built with it: in Python alone, a list of 100,000 architectures takes half a minute.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -33,10 +34,9 @@ def check_folder(folder: Path, identity: Mapping[str, Any], *, resume: bool, kin
         StoreError: It holds another run, or files that are no run; the message shows the difference.
     """
     stored_file = folder / "run.yaml"
-    if not stored_file.exists():
-        files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
-        foreign = [str(path.relative_to(folder)) for path in files if path.name != ".lock"]
-        if foreign or folder.is_file():
+    if not exists(stored_file):
+        foreign = [str(path.relative_to(folder)) for path in files_below(folder) if path.name != ".lock"]
+        if foreign or (exists(folder) and not is_folder(folder)):
             raise StoreError(f"{folder} is not empty and holds no run: {', '.join(sorted(foreign)[:5])}")
         return
     if not resume:
@@ -85,7 +85,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     """
     path = Path(folder) / "run.yaml"
     try:
-        content = yaml.load(path.read_text(), Loader=_Loader)
+        content = yaml.load(read_text(path), Loader=_Loader)
     except OSError as error:
         raise StoreError(f"{folder} holds no run: cannot read {path.name} ({error.strerror})") from None
     except yaml.YAMLError as error:
@@ -103,7 +103,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
     """
     path = folder / "summary.json"
     try:
-        summary = json.loads(path.read_text())
+        summary = json.loads(read_text(path))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

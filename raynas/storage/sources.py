@@ -12,6 +12,7 @@ from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
 from raynas.space.results import Constraint
 from raynas.space.search_space import SearchSpace
+from raynas.storage.files import exists, is_folder, read_text
 from raynas.storage.run_folder import kind_of, read_description, read_summary
 
 
@@ -56,11 +57,11 @@ def read_source(text: str, *, space: str | SearchSpace | None = None, pick: Sequ
     bounds = tuple(Constraint.parse(one) for one in pick)
     given = spaces.get(space) if isinstance(space, str) else space
     path = existing_path(text)
-    if path is not None and path.is_dir():
+    if path is not None and is_folder(path):
         return _from_folder(path, given, bounds)
     if bounds:
         raise ConfigError(f"picking by {bounds[0]} takes a run folder to pick from, not {text!r}")
-    if path is not None and path.is_file():
+    if path is not None:
         return _from_text(_content(path), given, "file", f"file {text}")
     return _from_text(text, given, "text", repr(text))
 
@@ -97,14 +98,14 @@ def picked(entries: Sequence[Mapping[str, Any]], bounds: Sequence[Constraint], w
 def existing_path(text: str) -> Path | None:
     """The text as a path, where one is there."""
     try:
-        return path if (path := Path(text).expanduser()).exists() else None
+        return path if exists(path := Path(text).expanduser()) else None
     except (OSError, ValueError):  # too long for a name, or with characters that no name has
         return None
 
 
 def _content(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8").strip()
+        text = read_text(path).strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SpaceError(f"cannot read an architecture from {path}: {error}") from None
     if not text:

@@ -16,7 +16,7 @@ from raynas.cluster.resources import default_workers, placed_groups, why_waiting
 from raynas.errors import PoolError, StoreError
 from raynas.interruption import Interrupted, StopSignals
 from raynas.searchers.registered import searchers
-from raynas.storage.files import held, is_in_use, write_json, write_text
+from raynas.storage.files import held, is_in_use, remove, write_json, write_mark, write_text
 from raynas.storage.run_folder import check_folder, read_description, run_description, seconds_of_earlier_sessions
 from raynas.sweeps.config import KIND, LOGS, STOP_FILE, SweepConfig
 from raynas.sweeps.folder import compared, entries, is_finished
@@ -167,13 +167,13 @@ class _SweepSession:
             return
         from raynas.cluster.tune import fit  # Ray is imported by now, under the settings of `connect`
 
-        self._stop_file.unlink(missing_ok=True)
+        remove(self._stop_file)
         try:
             fit(self._trainable(len(unfinished)), unfinished, self.folder, self, reuse_actors=True)
         except PoolError:
             if not self.stop:
                 raise
-        self._stop_file.unlink(missing_ok=True)
+        remove(self._stop_file)
 
     @property
     def _stop_file(self) -> Path:
@@ -205,7 +205,7 @@ class _SweepSession:
         made = {name: searchers.get(name) for name in config.searchers}
         job = SearchJob(self.folder.resolve(), plans, made, self._reuse)
         task = next(iter(plans.values())).task("cpu")
-        with own_code_by_value(task.builder, *(proxy.function for proxy in task.proxies), *made.values()):
+        with own_code_by_value(*task.own_code, *made.values()):
             given = tune.with_parameters(SearchTrial, job=job)
         trainable: type = tune.with_resources(given, trial_resources(own, workers, each))
         return trainable
@@ -226,7 +226,7 @@ class _SweepSession:
     def _await_rest(self, running: Sequence[str]) -> None:
         """Have the searches store what is done; without Ray, which the signal may have reached too."""
         self.listener.on_log(f"{signal.Signals(self.stop[0]).name}: the searches store what is done")
-        self._stop_file.touch()
+        write_mark(self._stop_file)
         deadline = monotonic() + _GRACE_S
         while any(is_in_use(self.folder / name) for name in running) and monotonic() < deadline:
             sleep(_POLL_S)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from raynas.errors import StoreError
+from raynas.storage.files import make_folder, write_atomically
 
 LAST, BEST = "last.pt", "best.pt"
 CHECKPOINTS = {"last": LAST, "best": BEST}
@@ -26,19 +26,15 @@ def checkpoint_folder(folder: Path) -> Path:
 
 
 def write_checkpoint(path: Path, state: State) -> None:
-    """Write a state under a temporary name, then rename it.
+    """Replace a checkpoint as a whole.
 
     Raises:
         StoreError: The disk is full or read-only.
     """
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        make_folder(path.parent)
+        with write_atomically(path) as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
     except (OSError, RuntimeError) as error:  # torch's writer has its own for a full disk
         raise StoreError(f"cannot write {path}: {error}") from error
 
