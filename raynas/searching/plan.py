@@ -22,13 +22,13 @@ from raynas.searchers.admission import admission
 from raynas.searchers.base import Searcher, own_settings
 from raynas.searchers.given import GivenArchitectures
 from raynas.searchers.registered import searchers
-from raynas.searching.config import RunConfig
+from raynas.searching.config import KIND, RunConfig
 from raynas.seeds import input_seed, seed_from
 from raynas.space.architecture import Architecture
 from raynas.space.build import builder
 from raynas.space.cost import COSTS, cost
 from raynas.space.registered import spaces
-from raynas.space.results import Constraint, Objective, ScoreIdentity
+from raynas.space.results import Constraint, Objective, ScoreIdentity, named_direction
 from raynas.space.search_space import SearchSpace
 from raynas.storage.run_folder import run_description
 from raynas.training.teachers import FORMS, read_teacher
@@ -218,7 +218,7 @@ def _chosen_proxies(
         known = sorted({output for proxy in everything for output in proxy.outputs} | COSTS.keys())
         raise UnknownNameError(f"unknown score {name!r}. Known scores: {', '.join(known)}")
 
-    scores = [text.partition(":")[0] for text in objectives] + [constraint.name for constraint in constraints]
+    scores = [named_direction(text)[0] for text in objectives] + [constraint.name for constraint in constraints]
     chosen: dict[str, Proxy] = {}
     for proxy in [
         *(find_by_score(name) for name in scores if normalised(name) not in COSTS),
@@ -290,7 +290,7 @@ def _teacher(
     if config.teacher is None:
         if not pupils:
             return None
-        asked = {normalised(text.partition(":")[0]) for text in [*objectives, *(one.name for one in constraints)]}
+        asked = {normalised(named_direction(text)[0]) for text in [*objectives, *(one.name for one in constraints)]}
         known = {normalised(name) for proxy in pupils for name in (proxy.name, *proxy.outputs)}
         named = asked & known or {proxy.name for proxy in pupils}
         raise ConfigError(f"{', '.join(sorted(named))} needs a teacher: --teacher takes {FORMS}")
@@ -356,12 +356,10 @@ def _spread(objectives: Sequence[str], chosen: Sequence[Proxy]) -> list[str]:
 
 
 def _objective(text: str, scores: Sequence[Score]) -> Objective:
-    name, _, direction = text.partition(":")
-    if direction not in ("", "max", "min"):
-        raise ConfigError(f"an objective is NAME, NAME:max or NAME:min, not {text!r}")
+    name, maximize = named_direction(text)
     _check_names([name], scores)
     score = next(score for score in scores if normalised(score.name) == normalised(name))
-    return Objective(score.name, score.higher_is_better if not direction else direction == "max")
+    return Objective(score.name, score.higher_is_better if maximize is None else maximize)
 
 
 def _check_names(names: Sequence[str], scores: Sequence[Score]) -> None:
@@ -430,4 +428,4 @@ def _check_start(plan: Plan, start: Architecture) -> None:
 def search_description(plan: Plan) -> str:
     """run.yaml of a search, a scoring run or a growth."""
     directions = {score.name: "max" if score.higher_is_better else "min" for score in plan.scores}
-    return run_description("search", plan.config.model_dump(), plan.identity(), directions=directions)
+    return run_description(KIND, plan.config.model_dump(), plan.identity(), directions=directions)
