@@ -1,6 +1,14 @@
-"""Its place here makes `toy_spaces` importable from tests in all folders."""
+"""What holds for all tests; its place here makes `toy_spaces` and its like importable from tests in all folders."""
 
 import os
 
+from hypothesis import settings
+
 # As `raynas.cluster.joining.connect` has it, which comes too late in a test process that has imported Ray by then.
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+# Files of tests run side by side, each with the processes that it starts: with more threads they would fight.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("raynas", deadline=None)
+settings.load_profile("raynas")

@@ -15,9 +15,9 @@ def choices(oriented: np.ndarray, label: np.ndarray, top: int) -> dict[str, Any]
     """What one gets who takes the best by a predictor, in the mean over the ways to break ties.
 
     Args:
-        oriented: (A,), NaN: last.
-        label: (A,), NaN: left out.
-        top: k.
+        oriented: (A,) values of the predictor, higher is better; what has none (NaN) is chosen last.
+        label: (A,) what the architectures reached, higher is better; those without a value (NaN) are left out.
+        top: How many architectures one takes; all of them where there are fewer.
 
     Returns:
         The columns top_5pct to regret_top_k_scaled of `raynas.bench.correlations.SCHEMA`; none without any value.
@@ -46,8 +46,8 @@ def top_overlap(first: np.ndarray, second: np.ndarray, k: int) -> float:
     """The share of the k best by one order that are among the k best by another; where ties are cut, what is expected.
 
     Args:
-        first, second: (N,), higher is better, NaN is last.
-        k: At most N.
+        first, second: (N,) values of the two orders, higher is better; NaN comes last.
+        k: How many are taken, at most N.
     """
     return float(_membership(first, k) @ _membership(second, k) / k)
 
@@ -56,9 +56,9 @@ def expected_best(score: np.ndarray, label: np.ndarray, k: int) -> float:
     """The largest label among the k best by a score; the mean over all ways to break a tie at the last place.
 
     Args:
-        score: (N,), higher is better, NaN is last.
-        label: (N,), finite.
-        k: At most N.
+        score: (N,) values that one chooses by, higher is better; NaN comes last.
+        label: (N,) finite values that the choice is judged by.
+        k: How many are taken, at most N.
     """
     sure, tied, places = _cut(score, k)
     floor = label[sure].max(initial=-math.inf)

@@ -17,8 +17,8 @@ class Combination:
 
     Args:
         text: As it was asked for, and as it is called in results.
-        parts: Names with their weights.
-        method: One of `METHODS`.
+        parts: The names of the scores that are added, with their weights.
+        method: How they are put on one scale, one of `raynas.stats.combination.METHODS`.
     """
 
     text: str
@@ -49,7 +49,7 @@ class Combination:
 
         Args:
             columns: (N,) of each part, NaN where it has no value, which counts as its worst.
-            maximize: Directions of the parts.
+            maximize: Of each part by name, whether a larger value is better.
         """
         values = METHODS[self.method](columns, maximize, [weight for _, weight in self.parts])
         return np.where(np.isnan(columns).all(axis=0), np.nan, values)

@@ -62,14 +62,14 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is to be computed.
+class StatisticsSettings:
+    """What is computed of predictors and labels.
 
     Args:
-        resamples: Of the architectures.
-        level: Of the intervals.
-        seed: Of the resampling.
-        top: k.
+        resamples: How often the architectures are drawn with replacement for the intervals.
+        level: Probability that an interval covers, such as 0.95.
+        seed: What the resampled architectures are drawn by.
+        top: How many architectures one chooses by a predictor.
     """
 
     resamples: int = 1000
@@ -82,26 +82,26 @@ def statistics(
     predictors: Sequence[Predictor],
     labels: Mapping[str, np.ndarray],
     strata: Mapping[str, Sequence[str]],
-    asked: Asked,
+    settings: StatisticsSettings,
 ) -> pa.Table:
     """A row for each predictor and label; after it, for each field, one for the mean over its strata and one for each.
 
     Args:
-        predictors: Of the same architectures.
+        predictors: What is held against the labels; their values belong to the same architectures, in the same order.
         labels: (A,) by name, oriented, NaN where there is no value.
         strata: (A,) by field: the stratum of each architecture.
-        asked: Details.
+        settings: Number and seed of the resamples, level of the intervals, and how many are chosen.
     """
     rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for group, names, chosen in _complete(predictors, labels):
         columns = _Columns(group, [labels[name] for name in names], chosen, predictors)
-        found = _correlations(columns, asked)
-        inside = [entry for field, parts in strata.items() for entry in _within(columns, field, parts, asked)]
+        found = _correlations(columns, settings)
+        inside = [entry for field, parts in strata.items() for entry in _within(columns, field, parts, settings)]
         for p, predictor in enumerate(group):
             for k, name in enumerate(names):
                 label = labels[name]
                 base = {"proxy": predictor.name, "kind": str(predictor.kind), "label": name}
-                first = base | _at(found, p, k) | choices(predictor.oriented, label, asked.top) | _about(predictor)
+                first = base | _at(found, p, k) | choices(predictor.oriented, label, settings.top) | _about(predictor)
                 has_label = np.isfinite(label)
                 first |= {
                     "n": int(chosen.sum()),
@@ -136,9 +136,9 @@ class _Columns:
     """Predictors and labels on the architectures that have all of them.
 
     Args:
-        group: Predictors.
-        labels: (A,) each.
-        chosen: (A,) which architectures.
+        group: Predictors that have a value for the same architectures.
+        labels: (A,) values of each label, oriented.
+        chosen: (A,) which architectures have a value by these predictors and labels.
         everything: Where to find the predictors to compare with, which count if they have all these values too.
     """
 
@@ -159,7 +159,7 @@ class _Columns:
         self._first = [*(one.oriented for one in group), *known.values(), *given]
         self._second = [*labels, *given]
 
-    def drawn(self, rows: np.ndarray, measures: Sequence[str], asked: Asked) -> dict[str, np.ndarray]:
+    def drawn(self, rows: np.ndarray, measures: Sequence[str], settings: StatisticsSettings) -> dict[str, np.ndarray]:
         """Measures on these rows (A,), and then on their part of each resample: (1 + R, own, labels) by name.
 
         tau brings partial_tau and the lead over what is to be beaten.
@@ -167,16 +167,16 @@ class _Columns:
         at = np.flatnonzero(rows)
         sampler = Resampler([column[at] for column in self._first], [column[at] for column in self._second])
         parts: dict[str, list[np.ndarray]] = {name: [] for name in measures}
-        for weights in self._weights(at, asked):
+        for weights in self._weights(at, settings):
             for name, found in parts.items():
                 found.append(getattr(sampler, name)(weights))
         whole = {name: np.concatenate(found) for name, found in parts.items()}
         result = {name: values[:, : self.num_own, : self.num_labels] for name, values in whole.items()}
         return result | self._compared(whole["tau"])
 
-    def _weights(self, at: np.ndarray, asked: Asked) -> Iterator[np.ndarray]:
+    def _weights(self, at: np.ndarray, settings: StatisticsSettings) -> Iterator[np.ndarray]:
         yield np.ones((1, len(at)))
-        for weights in resampled_weights(len(self.chosen), asked.resamples, asked.seed):
+        for weights in resampled_weights(len(self.chosen), settings.resamples, settings.seed):
             yield weights[:, at]
 
     def _compared(self, tau: np.ndarray) -> dict[str, np.ndarray]:
@@ -194,17 +194,17 @@ class _Columns:
         return result
 
 
-def _correlations(columns: _Columns, asked: Asked) -> dict[str, np.ndarray]:
+def _correlations(columns: _Columns, settings: StatisticsSettings) -> dict[str, np.ndarray]:
     """Measures and lead with their intervals, each (P, L)."""
     empty = np.full((columns.num_own, columns.num_labels), math.nan)
     found = dict.fromkeys(_BOUNDED, empty)
     if columns.chosen.sum() >= MIN_ROWS:
-        for name, values in columns.drawn(columns.chosen, ("tau", "rho", "r"), asked).items():
-            found |= _bounded(name, values, asked.level)
+        for name, values in columns.drawn(columns.chosen, ("tau", "rho", "r"), settings).items():
+            found |= _bounded(name, values, settings.level)
     return found
 
 
-def _within(columns: _Columns, field: str, parts: Sequence[str], asked: Asked) -> list[dict[str, Any]]:
+def _within(columns: _Columns, field: str, parts: Sequence[str], settings: StatisticsSettings) -> list[dict[str, Any]]:
     """The mean of tau over the strata of a field, by their numbers of architectures, and tau in each stratum."""
     every = np.array(parts)
     names = sorted(set(parts), key=_natural)
@@ -215,14 +215,14 @@ def _within(columns: _Columns, field: str, parts: Sequence[str], asked: Asked) -
         n = int(rows.sum())
         entry: dict[str, Any] = {"within": field, "stratum": name, "n": n}
         if n >= MIN_ROWS:
-            tau = columns.drawn(rows, ("tau",), asked)["tau"]
-            entry |= _bounded("tau", tau, asked.level)
+            tau = columns.drawn(rows, ("tau",), settings)["tau"]
+            entry |= _bounded("tau", tau, settings.level)
             total, count = total + n * np.nan_to_num(tau), count + n * ~np.isnan(tau)
         entries.append(entry)
     mean: dict[str, Any] = {"within": field, "n": int(columns.chosen.sum())}
     if np.any(count):
         with np.errstate(invalid="ignore"):
-            mean |= _bounded("tau", np.asarray(total / count), asked.level)
+            mean |= _bounded("tau", np.asarray(total / count), settings.level)
         mean["n"] = np.asarray(count)[0].astype(int)
     return [mean, *entries]
 

@@ -22,7 +22,7 @@ import yaml
 
 from raynas.bench.combination import Combination
 from raynas.bench.config import BenchSettings
-from raynas.bench.correlations import Asked, statistics
+from raynas.bench.correlations import StatisticsSettings, statistics
 from raynas.bench.predictors import Predictor, predictors
 from raynas.bench.truth import Truth, load_truth, stratum, write_truth
 from raynas.errors import StoreError
@@ -48,9 +48,9 @@ class Bench:
     """A benchmark's folder, read.
 
     Args:
-        run: The scoring run.
-        settings: What is asked of its scores.
-        truth: Labels of the architectures.
+        run: The scoring run under it, read.
+        settings: Labels, strata and combinations that the scores are held against.
+        truth: The truth table: what the architectures reached.
         about: Where the truth table came from, and which proxies were left out.
     """
 
@@ -113,7 +113,9 @@ class Bench:
         if stored is not None:
             return stored
         settings = self.settings
-        asked = Asked(settings.resamples, settings.level, int(self.run.description["config"]["seed"]), settings.top)
+        asked = StatisticsSettings(
+            settings.resamples, settings.level, int(self.run.description["config"]["seed"]), settings.top
+        )
         return statistics(self.predictors, self.oriented_labels, self.strata, asked)
 
     @cached_property

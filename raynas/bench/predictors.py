@@ -43,12 +43,12 @@ class Predictor:
     """A score of all architectures.
 
     Args:
-        name: Of the score, or the text of the combination.
-        kind: What it is.
-        higher_is_better: Its direction.
+        name: The name of the score, or the text of the combination.
+        kind: A proxy, a baseline or a combination.
+        higher_is_better: Whether a larger value predicts a better architecture.
         values: (A,) raw, NaN where it has none.
-        statuses: (A,).
-        seconds: Of the workers for one architecture, in the mean; None where it took none of its own.
+        statuses: (A,) what became of each architecture's score.
+        seconds: What one architecture took a worker, in the mean; None where the predictor needs no scoring.
     """
 
     name: str
@@ -79,11 +79,11 @@ def predictors(
     """All that a run has scored, the counts that the truth table brings, and what is made of them.
 
     Args:
-        points: Of the run; architectures that are in the truth table and not here have not been scored yet.
-        evaluations: Its rows, for their seconds.
-        truth: The table.
-        directions: "max" or "min" by score.
-        combinations: Of scores by name.
+        points: The run's architectures with their scores; what is in the truth table alone has not been scored yet.
+        evaluations: The rows of the run's store, for the seconds that scores took.
+        truth: The truth table, whose architectures the predictors have values for.
+        directions: By the name of a score, "max" where a larger value is better, else "min".
+        combinations: Scores that are made one, by their names.
     """
     place = {key: position for position, key in enumerate(points.keys)}
     at = np.array([place.get(architecture.key, MISSING) for architecture in truth.architectures], np.int64)

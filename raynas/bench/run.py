@@ -37,9 +37,9 @@ class BenchPlan:
     """What a benchmark will do, in values.
 
     Args:
-        plan: The scoring run.
-        settings: What is asked of its scores.
-        truth: Labels of its architectures.
+        plan: The plan of the scoring run under it.
+        settings: Labels, strata and combinations that the scores are held against.
+        truth: The truth table: what the architectures reached.
         about: Where they came from, and which proxies are left out.
     """
 
@@ -59,8 +59,8 @@ def make_bench_plan(
     """Resolve a configuration; everything is checked here, before anything starts.
 
     Args:
-        config: What was asked for.
-        folder: Of a run that is resumed; its truth table is taken if none is named.
+        config: What the user said; fields that are None get their defaults here.
+        folder: The folder of a run that is resumed; its truth table is taken if none is named.
         space: The space itself, where it is not a registered one.
         own_proxies: Proxies that are not registered.
 
@@ -110,11 +110,11 @@ def execute_bench(
     """Score what is not stored yet, and write what follows.
 
     Args:
-        bench: What to do.
-        folder: Created unless it exists.
+        bench: The checked plan to carry out.
+        folder: The run folder, which is created unless it exists.
         resume: Continue the run that the folder holds; without one, start. What is asked of the scores may change.
         reuse: Folders of other runs whose scores are taken where their keys are equal.
-        listener: Hears of progress.
+        listener: Receives progress and lines for people.
 
     Returns:
         The folder, read.

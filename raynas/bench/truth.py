@@ -38,9 +38,9 @@ class Truth:
     """A truth table.
 
     Args:
-        architectures: (A,), each once.
-        texts: (A,) in the space's own form.
-        rows: (A,) numbers, from 1, of the first row of each in the file.
+        architectures: (A,) the architectures of the table, each of them once.
+        texts: (A,) the architectures in the space's own text.
+        rows: (A,) the row of the file, from 1, in which each architecture stands first.
         merged: (A,) how many rows of the file each stands for.
         labels: (A,) by name, NaN where there is no value: every column of the file that holds numbers and no field.
         counts: (A,) by name, of what the space says of depth and width.
@@ -76,8 +76,8 @@ class Truth:
         """A column that can serve as a label.
 
         Args:
-            name: Of the column.
-            where: The table, for messages.
+            name: The name of the column in the table.
+            where: The table in words, for messages.
 
         Raises:
             UnknownNameError: There is no such column; the message lists those there are.
@@ -100,8 +100,8 @@ def read_truth(path: Path, space: SearchSpace, labels: Sequence[str] = ()) -> Tr
     """Read a CSV file.
 
     Args:
-        path: Of the file.
-        space: Of its architectures.
+        path: The CSV file.
+        space: The space whose fields the table has as columns.
         labels: Columns that must hold numbers; others that hold something else are left out.
 
     Raises:

@@ -18,7 +18,7 @@ def connect(address: str | None, *, min_cpus: int, min_gpus: float = 0.0) -> Cal
     A Ray that this process has joined already is used as it is, and left so.
 
     Args:
-        address: Of a running cluster; None starts a local one.
+        address: The address of a running cluster; None starts a local one.
         min_cpus: A local one offers at least as many, so that a worker per core and more of them fit.
         min_gpus: A local one must have as many; a cluster may still grow.
 

@@ -31,7 +31,7 @@ def cpus_per_worker(nodes: Iterable[Mapping[str, float]], workers: int, gpus_per
     Args:
         nodes: Resources of each node, such as {"CPU": 8, "GPU": 1}.
         workers: How many.
-        gpus_per_worker: Of each.
+        gpus_per_worker: GPUs of each worker, which may be a fraction.
     """
     nodes = list(nodes)
 
@@ -76,7 +76,7 @@ def why_waiting(which: str, needs: Mapping[str, float]) -> str:
     """A line on what workers wait for.
 
     Args:
-        which: They are.
+        which: What waits, such as "2 of 4 workers".
         needs: Resources of each, such as {"CPU": 1}.
     """
     import ray

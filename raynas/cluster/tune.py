@@ -64,10 +64,10 @@ def fit(trainable: type, names: Sequence[str], folder: Path, listener: TuneListe
 
     Args:
         trainable: A subclass of `ray.tune.Trainable` that says its resources; its config names the trial as "trial".
-        names: Of the trials that are to run.
-        folder: Of the results.
+        names: Names of the trials that are to run.
+        folder: The folder of the results.
         listener: Follows the trials.
-        settings: Of `ray.tune.TuneConfig`.
+        settings: Keywords of `ray.tune.TuneConfig`.
 
     Raises:
         PoolError: The Ray that this process started has ended, as it does when a signal reaches all its processes.
@@ -88,9 +88,9 @@ def trial_resources(own: Mapping[str, float], workers: int, each: Mapping[str, f
     Actors that the trial starts take their places in this group.
 
     Args:
-        own: Of the trial's process, such as {"CPU": 1}; it may be nothing.
+        own: Resources of the trial's process, such as {"CPU": 1}; it may need none.
         workers: How many.
-        each: Of each worker.
+        each: Resources of each worker.
     """
     here = {name: value for name, value in own.items() if value} | {_this_node(): 0.001}
     bundle = {name: value for name, value in each.items() if value}

@@ -1,4 +1,4 @@
-"""The batch of images that proxies see, and what tells it from others."""
+"""The batch of images that proxies see, and what tells it from others. B images, S their side in pixels."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Images in: the embedded digits, Parquet tables, folders, torchvision sets and noise, as batches of NumPy arrays.
-
-B images, C = 3 channels, S the image side.
-"""
+"""What a data set is: labelled images by row number. B images."""
 
 from __future__ import annotations
 
@@ -51,7 +48,6 @@ class ImageDataset(Protocol):
         ...
 
 
-# -- kinds of data -----------------------------------------------------------------------------------------------------
 class ReadableAsIs:
     """Images whose single rows are at hand as they are."""
 
@@ -59,7 +55,6 @@ class ReadableAsIs:
         """Nothing is to be done."""
 
 
-# -- checks and conversions --------------------------------------------------------------------------------------------
 def checked_rows(dataset: ImageDataset, indices: Sequence[int] | np.ndarray) -> np.ndarray:
     """Row numbers as int64 (B,).
 

@@ -20,9 +20,9 @@ class Finalist:
     """One of the best of a search.
 
     Args:
-        name: Of its folder: its rank and the beginning of its key.
-        architecture: As a value.
-        scores: Of the search.
+        name: The name of its folder: its rank and the beginning of its key.
+        architecture: The architecture as a value.
+        scores: Its scores in the search, by name.
     """
 
     name: str

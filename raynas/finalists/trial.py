@@ -30,7 +30,7 @@ class TrainingJob:
     """What all trials are given.
 
     Args:
-        folder: In which every training has its own, absolute.
+        folder: The folder of the finalists, as an absolute path; every training has its own in it.
         plans: By name.
         unfinished: Names of those that are to go on; Tune's state may lag behind what had ended.
         has_gpu: Whether each trial has a GPU, or a share of one.

@@ -114,6 +114,7 @@ class SubLayerState:
         self.product: Tensor | None = None
 
     def add_features(self, features: Tensor) -> None:
+        """Take in the features (b, N, C) of some images of the batch, for the covariance of their channels."""
         rows = features.reshape(-1, features.shape[-1]).double()
         self._sum = self._sum + rows.sum(0)
         self._squares = self._squares + rows.T @ rows

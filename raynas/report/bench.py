@@ -43,7 +43,7 @@ def bench_report_data(folder: Path) -> dict[str, Any]:
     """Everything that the page shows, without NaN and infinity; brings the tables in the folder up to date.
 
     Args:
-        folder: Of the benchmark, finished or not.
+        folder: The folder of the benchmark, finished or not.
 
     Returns:
         A value for `json.dumps`.

@@ -34,12 +34,12 @@ def embedded_points(
     """Columns of the architectures that the page holds.
 
     Args:
-        points: All of the run's.
-        states: (A,) their states.
+        points: All architectures of the run, with their scores.
+        states: (A,) what became of each architecture, numbers of `raynas.storage.points.State`.
         chosen: Positions of those that the page holds.
         group_of_point: Failed ones, with the number of the group of their failure.
         space: For pictures and texts; None: the page shows the fields.
-        img_size: Of the run.
+        img_size: Side of the run's images in pixels.
     """
     architectures = [Architecture.from_json(points.texts[number]) for number in chosen]
     stages, fields = _Interned(), _Interned()

@@ -39,7 +39,7 @@ def finalists_report_data(folder: Path, write_report: Callable[[Path], Path]) ->
     """Everything that the page shows, without NaN and infinity.
 
     Args:
-        folder: Of the finalists, of any status.
+        folder: The folder of the finalists, finished or not.
         write_report: Writes the page of a trial, so that links lead somewhere.
 
     Returns:
@@ -103,7 +103,7 @@ def score_columns(
     """What the trials can be compared by.
 
     Args:
-        trials: Of summary.json.
+        trials: The entry `trials` of summary.json: how far each training is.
         histories: Rows of their metrics.parquet.
 
     Returns:

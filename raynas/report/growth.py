@@ -20,8 +20,8 @@ def family_members(
     """The family for the page's pictures and table.
 
     Args:
-        family: Of summary.json.
-        points: The run's rows.
+        family: The entry `family` of summary.json: the states that the growth went through.
+        points: The run's architectures with their scores.
         space: As it was searched; None: it is not known which fields hold depth and width.
 
     Returns:
@@ -56,8 +56,8 @@ def growth_data(
 
     Args:
         members: From `family_members`, with `point` as the page counts.
-        identity: Of run.yaml.
-        space: As for `family_members`.
+        identity: The entry `identity` of run.yaml.
+        space: The space of the run; None where it is not registered here.
     """
     growth = space.growth if space is not None else None
     stop = _stop(identity)
@@ -80,9 +80,9 @@ def growth_head(
 
     Args:
         members: From `family_members`, with positions in `points`.
-        points: The run's rows.
-        identity: Of run.yaml.
-        summary: Of the run.
+        points: The run's architectures with their scores.
+        identity: The entry `identity` of run.yaml.
+        summary: The content of summary.json.
         counts: As the page of a search has them.
     """
     params = points.values.get("num_params")

@@ -32,8 +32,8 @@ def model_points(
         space_name: Pictures need it to be registered, as it was.
         architectures: One for each point; may be equal.
         values: Columns of numbers by name, None where there is none.
-        texts: As they were written down.
-        img_size: In pixels.
+        texts: The architectures as JSON.
+        img_size: Side of the images in pixels.
         needed: A column without whose value a point counts as not scored.
         errors: Texts of the points that failed, None for the others.
         notes: What stands beside each one's name.
@@ -77,8 +77,8 @@ def has_report(run: Path, folder: Path, write_report: Callable[[Path], Path]) ->
     """Write the page of a run that is part of another, and say whether there is one now.
 
     Args:
-        run: Folder of the part.
-        folder: Of the whole, beyond which nothing is written.
+        run: The folder of one search or one training in it.
+        folder: The folder of the sweep or the finalists, beyond which nothing is written.
         write_report: Writes a page into a run folder.
     """
     if not run.resolve().is_relative_to(folder.resolve()):

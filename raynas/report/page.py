@@ -34,7 +34,8 @@ def write_report(folder: Path) -> Path:
     The searches of a sweep and the trainings of finalists get theirs too, so that its links lead somewhere.
 
     Args:
-        folder: Of a search, a scoring run, a benchmark of proxies, a growth, a training, finalists or a sweep.
+        folder: The folder of a search, a scoring run, a benchmark of proxies, a growth, a training, finalists or a
+            sweep.
 
     Returns:
         The page.

@@ -59,8 +59,8 @@ class StoredScores:
     """Evaluations of a run folder, by architecture.
 
     Args:
-        points: The run's rows.
-        objectives, constraints: Of the run.
+        points: The run's architectures with their scores.
+        objectives, constraints: What the run searched for, and within which bounds.
     """
 
     def __init__(self, points: Points, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> None:
@@ -107,10 +107,10 @@ def policy_trace(
     """Tell a fresh searcher what is stored and watch its probabilities.
 
     Args:
-        space: The run's.
-        identity: Of run.yaml.
-        stored: The run's scores.
-        objectives, constraints: Of the run.
+        space: The space that was searched.
+        identity: The entry `identity` of run.yaml.
+        stored: The scores that the run has stored.
+        objectives, constraints: What the run searched for, and within which bounds.
         told_by_run: Evaluations that the run's searcher was told; None if that is not known.
 
     Returns:

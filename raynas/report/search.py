@@ -115,12 +115,12 @@ class _View:
     """A run with its names resolved.
 
     Args:
-        run: The run.
+        run: The run folder, read.
         space: As it was searched; None if it is not registered or has changed.
         changed_space: The registered one, if it is another by now.
-        objectives, constraints: Of the run.
-        points: Its architectures.
-        states: (A,) their states.
+        objectives, constraints: What the run searched for, and within which bounds.
+        points: The architectures of the run with their scores.
+        states: (A,) what became of each architecture, numbers of `raynas.storage.points.State`.
     """
 
     run: Run

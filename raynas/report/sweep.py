@@ -25,7 +25,7 @@ def sweep_report_data(folder: Path, write_report: Callable[[Path], Path]) -> dic
     """Everything that the page shows, without NaN and infinity.
 
     Args:
-        folder: Of the sweep, finished or not.
+        folder: The folder of the sweep, finished or not.
         write_report: Writes the page of a search, so that links lead somewhere.
 
     Returns:

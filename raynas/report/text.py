@@ -34,7 +34,7 @@ def is_growth(identity: Mapping[str, Any]) -> bool:
     """Whether a run's searcher grows a family.
 
     Args:
-        identity: Of run.yaml.
+        identity: The entry `identity` of run.yaml.
     """
     name = str(identity.get("searcher"))
     return name in searchers and hasattr(searchers.get(name), "family")
@@ -80,12 +80,12 @@ def description_groups(
     """What was searched and how, as titled lists of (term, text).
 
     Args:
-        description: run.yaml.
-        summary: summary.json.
+        description: The content of run.yaml.
+        summary: The content of summary.json.
         space: The registered one; None if there is none.
         is_same_space: It is the one that was searched.
-        num_scored: Distinct architectures.
-        how: In place of what a single search says of its searcher.
+        num_scored: How many distinct architectures the run has stored.
+        how: Rows that replace what a single search says of its searcher.
     """
     config, identity = description["config"], description["identity"]
     groups = [("Space", _space_rows(identity, space, is_same_space, num_scored))]

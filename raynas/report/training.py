@@ -121,10 +121,10 @@ def phases_of(
     """The phases of a re-tokenized training, with what was measured in each.
 
     Args:
-        rows: Of metrics.parquet.
+        rows: The rows of metrics.parquet, one for each finished epoch.
         schedule: First epoch, stride and dilation of each phase; None: it is not re-tokenized.
-        epochs: Of the whole training.
-        full_macs: Of a forward pass of one image without re-tokenization.
+        epochs: How many epochs the whole training has.
+        full_macs: Multiply-adds of a forward pass of one image without re-tokenization.
 
     Returns:
         `start` and `end` (epochs from 0, half-open), `stride`, `dilation`, and over its finished epochs `done`, `macs`

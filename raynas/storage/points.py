@@ -42,7 +42,7 @@ class Points:
     """One entry per architecture, in the order of asking; those that no searcher asked for come last.
 
     Args:
-        keys: Of the architectures.
+        keys: The keys of the architectures.
         texts: Their canonical JSON.
         candidates: (A,) number under which each was asked first, -1: by no searcher.
         values: (A,) by score, NaN where there is no value.

@@ -23,7 +23,7 @@ class Sweep:
     """A sweep's folder, read.
 
     Args:
-        folder: Where it is.
+        folder: The folder that was read.
         description: run.yaml: `config`, `identity`, `directions`, `versions`, `machine`.
         summary: summary.json; empty if the sweep was killed before it wrote one.
     """
@@ -73,9 +73,9 @@ def entries(folder: Path, names: Sequence[SearchName], errors: Mapping[str, str]
     """How far each search is, from its own folder.
 
     Args:
-        folder: Of the sweep.
-        names: Its searches.
-        errors: Of those that failed, by name; what failed early has left no summary.
+        folder: The folder of the sweep.
+        names: The names of its searches.
+        errors: The errors of searches that failed, by name; what failed early has left no summary.
 
     Returns:
         One for each: name, searcher, seed, folder (relative), status (waiting, running, completed, exhausted,
@@ -103,8 +103,8 @@ def compared(folder: Path, config: SweepConfig, searches: Sequence[Mapping[str, 
     """The searches that have ended, side by side.
 
     Args:
-        folder: Of the sweep.
-        config: Of the sweep.
+        folder: The folder of the sweep.
+        config: What the sweep was told.
         searches: All of them, as from `entries`.
 
     Returns:
@@ -126,7 +126,7 @@ def sweep_data(folder: str | Path) -> dict[str, Any]:
     """What there is to show of a sweep, finished or not, as one JSON value without NaN and infinity.
 
     Args:
-        folder: Of the sweep.
+        folder: The folder of the sweep.
 
     Returns:
         - `kind`, `space`, `status`, `error` and `seconds` of the sweep, `budget` of each search, `searchers`, `seeds`;

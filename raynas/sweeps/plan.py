@@ -20,7 +20,7 @@ class SweepPlan:
 
     Args:
         config: With all defaults filled in, save those that depend on the cluster.
-        plans: Of the searches; they share space, proxies, objectives and images.
+        plans: The plans of the searches by name; they share space, proxies, objectives and images.
     """
 
     config: SweepConfig

@@ -52,12 +52,12 @@ class Trace:
     """The best value so far of one search, which changes at some calls.
 
     Args:
-        name: Of the search.
+        name: The name of the search: its searcher and its seed.
         at: Calls at which the best value changed, from 1, ascending.
         values: The best value from there on.
-        evaluations: Calls that were made.
+        evaluations: How many candidates the search has evaluated.
         reused: Architectures whose scores were taken from other searches.
-        seconds: That the search took.
+        seconds: How long the search took.
     """
 
     name: SearchName
@@ -81,7 +81,7 @@ def read_traces(folder: Path, names: Sequence[SearchName]) -> tuple[Measure, lis
     """The traces of searches that have ended.
 
     Args:
-        folder: Of the sweep.
+        folder: The folder of the sweep.
         names: Searches whose folders are in it.
 
     Returns:
@@ -158,8 +158,8 @@ def comparison(traces: Sequence[Trace], measure: Measure, *, budget: int, level:
     """Searchers side by side.
 
     Args:
-        traces: Of the searches that have ended.
-        measure: What they are compared by.
+        traces: The traces of the searches that have ended.
+        measure: What the searches are compared by.
         budget: Calls that each search may make.
         level: A value that someone named, beside the one found here.
 

@@ -31,8 +31,8 @@ class SearchJob:
     """What all trials of a sweep are given.
 
     Args:
-        folder: Of the sweep, absolute.
-        plans: Of the searches, by name.
+        folder: The folder of the sweep, as an absolute path.
+        plans: The plans of the searches by name.
         searchers: Classes by name, for those that only the driver's program registers.
         reuse: Folders of other runs whose scores are taken.
     """

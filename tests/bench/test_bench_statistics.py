@@ -11,7 +11,7 @@ from scipy import stats
 
 from raynas.bench.combination import Combination
 from raynas.bench.config import BenchSettings
-from raynas.bench.correlations import Asked, statistics
+from raynas.bench.correlations import StatisticsSettings, statistics
 from raynas.bench.folder import parsed_labels
 from raynas.bench.predictors import Kind, Predictor, check_combinations
 from raynas.errors import ConfigError, UnknownNameError
@@ -27,7 +27,7 @@ def predictor(name: str, values: Any, kind: Kind = Kind.PROXY, *, up: bool = Tru
 
 def rows_of(predictors: list[Predictor], labels: dict[str, Any], strata: Any = None, **asked: Any) -> dict[Any, Any]:
     columns = {name: np.asarray(label, float) for name, label in labels.items()}
-    table = statistics(predictors, columns, strata or {}, Asked(**{"resamples": 80, **asked}))
+    table = statistics(predictors, columns, strata or {}, StatisticsSettings(**{"resamples": 80, **asked}))
     found = {}
     for row in table.to_pylist():
         key = (row["proxy"], row["label"]) if row["within"] is None else (row["proxy"], row["within"], row["stratum"])

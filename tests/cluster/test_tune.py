@@ -29,7 +29,7 @@ from raynas.errors import StoreError
 from raynas.sweeps.folder import Sweep, load_sweep, sweep_data
 from raynas.sweeps.run import SweepListener
 
-DRIVER = Path(__file__).parent / "toy_sweeps.py"
+DRIVER = Path(__file__).parents[1] / "toy_sweeps.py"
 NAMES = [f"{searcher}-seed{seed}" for seed in (0, 1) for searcher in SEARCHERS]
 
 

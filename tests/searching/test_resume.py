@@ -181,7 +181,7 @@ except Interrupted as error:
 
 
 def start_driver(folder: Path, log: Path, workers: int) -> subprocess.Popen[bytes]:
-    script = DRIVER.format(tests=str(Path(__file__).parent), out=str(folder), log=str(log), workers=workers)
+    script = DRIVER.format(tests=str(Path(__file__).parents[1]), out=str(folder), log=str(log), workers=workers)
     return subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
 
 

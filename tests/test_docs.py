@@ -1,0 +1,214 @@
+"""The documentation: built strictly, complete, and true of the tree where that can be checked."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import raynas
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+TEXTS = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+
+needs_extra = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("zensical", "mkdocstrings_handlers")),
+    reason="needs the extra docs: pip install 'raynas[docs]'",
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pages, built as the documentation says, of a copy, so that nothing is written into the tree."""
+    copy = tmp_path_factory.mktemp("documentation")
+    shutil.copytree(ROOT / "docs", copy / "docs")
+    shutil.copytree(ROOT / "examples", copy / "examples")
+    shutil.copy(ROOT / "zensical.toml", copy)
+    done = _built(copy)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return copy / "site"
+
+
+def _built(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def _ids(page: Path) -> set[str]:
+    return set(re.findall(r'\bid="([^"]+)"', page.read_text(encoding="utf-8")))
+
+
+@needs_extra
+def test_every_command_has_its_place_with_all_its_options(site: Path) -> None:
+    from typer.main import get_command
+
+    from raynas.cli import app
+
+    page = site / "reference" / "commands.html"
+    text = page.read_text(encoding="utf-8")
+    top = get_command(app).commands  # type: ignore[attr-defined]
+    bench = top["bench"].commands
+    assert {f"raynas-{name}" for name in top if name != "bench"} | {f"raynas-bench-{name}" for name in bench} <= _ids(
+        page
+    )
+    for command in [*(one for name, one in top.items() if name != "bench"), *bench.values()]:
+        for option in command.params:
+            assert max(option.opts, key=len) in text
+
+
+@needs_extra
+def test_every_public_name_has_its_place(site: Path) -> None:
+    assert {f"raynas.{name}" for name in raynas.__all__} <= _ids(site / "reference" / "python.html")
+
+
+@needs_extra
+def test_every_registered_name_and_every_setting_has_its_place(site: Path) -> None:
+    from raynas.proxies.registered import proxies
+    from raynas.searchers.registered import searchers
+    from raynas.searching.config import RunConfig
+    from raynas.space.registered import models, spaces
+    from raynas.training.config import TrainConfig
+
+    names = (site / "reference" / "names.html").read_text(encoding="utf-8")
+    for registry in (spaces, models, proxies, searchers):
+        assert [name for name in registry if f"<code>{name}</code>" not in names] == []
+    settings = (site / "reference" / "settings.html").read_text(encoding="utf-8")
+    for configuration in (RunConfig, TrainConfig):
+        assert [name for name in configuration.model_fields if f"<code>{name}</code>" not in settings] == []
+
+
+@needs_extra
+def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        loaded = re.findall(r'<(?:script|link|img|iframe)\b[^>]*(?:src|href)="?(https?://[^">\s]+)', page.read_text())
+        assert loaded == [], page.name
+
+
+@needs_extra
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("[away](nowhere.md)", "page does not exist"),
+        ("[away](start.md#no-such-section)", "anchor does not exist"),
+        ("::: raynas.no_such_function", "Could not collect"),
+        ("{{ list nothings }}", "raynas list nothings failed"),
+        ("[here](start.md)", None),
+    ],
+)
+def test_what_leads_nowhere_fails_the_build(tmp_path: Path, line: str, complaint: str) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for name in ("__init__.py", "generated.py"):
+        shutil.copy(ROOT / "docs" / name, docs)
+    (docs / "start.md").write_text("# Start\n\n## A section\n")
+    settings = (ROOT / "zensical.toml").read_text()
+    nav = re.compile(r"^nav = \[\n.*?^\]\n", re.MULTILINE | re.DOTALL)
+    (tmp_path / "zensical.toml").write_text(nav.sub("", settings, count=1))
+    (docs / "index.md").write_text(f"# Title\n\n[here](start.md#a-section)\n\n{line}\n")
+    done = _built(tmp_path)
+    assert bool(done.returncode) is bool(complaint), done.stdout + done.stderr
+    assert (complaint or "No issues found") in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_modules_that_a_page_names_exist(text: Path) -> None:
+    content = text.read_text(encoding="utf-8")
+    files = re.findall(r"`((?:raynas|searchspaces|tests|benchmarks|examples|docs)/[\w./-]*)`", content)
+    to_come = {"raynas/models/elastic/"} if text.name == "where.md" else set()
+    own = [name for name in files if name not in to_come and not re.search(r"/(?:NAME|KIND|test_NAME_\w+)\.py$", name)]
+    assert [name for name in own if not (ROOT / name).exists()] == []
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    for name in re.findall(r"(?:`|import |from |^::: )(raynas(?:\.\w+)+)", content, re.MULTILINE):
+        assert name in groups or _exists(name), name
+
+
+def _exists(name: str) -> bool:
+    """Whether a dotted name is a module, or what one has."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+    return False
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_functions_and_constants_that_a_page_puts_in_a_file_are_there(text: Path) -> None:
+    """Such as `SCHEMA` in `raynas/storage/result_store.py`."""
+    pairs = re.findall(
+        r"`([\w.]+)(?: = \d+)?`(?: of|,)? (?:in|of) `(\w+/[\w/]+\.py)`", text.read_text(encoding="utf-8")
+    )
+    for name, file in pairs:
+        source = (ROOT / file).read_text(encoding="utf-8")
+        for part in name.split("."):
+            assert re.search(rf"\b{part}\b", source), f"{name} is not in {file}"
+
+
+def test_every_column_on_disk_is_described() -> None:
+    from raynas.bench.correlations import SCHEMA as CORRELATIONS
+    from raynas.storage.result_store import SCHEMA as EVALUATIONS
+    from raynas.training.folder import METRICS
+
+    named = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "maintain" / "formats.md").read_text(encoding="utf-8")))
+    for schema in (EVALUATIONS, METRICS, CORRELATIONS):
+        own = [name for name in schema.names if not name.endswith(("_low", "_high"))]
+        assert [name for name in own if name not in named] == []
+
+
+def test_every_status_is_explained() -> None:
+    from raynas.space.results import Status
+
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    assert [status for status in Status if f"| `{status}` |" not in page] == []
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_that_a_page_shows_have_options_that_exist(text: Path) -> None:
+    from typer.main import get_command
+
+    from raynas.cli import app
+
+    content = text.read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = re.findall(r"^```sh\n(.*?)^```", content, re.MULTILINE | re.DOTALL)
+    blocks += re.findall(r"^    raynas .*$", content, re.MULTILINE)
+    for line in re.findall(r"^ *(raynas .*)$", "\n".join(blocks), re.MULTILINE):
+        words = re.sub(r'"[^"]*"|\'[^\']*\'', "TEXT", line.partition("#")[0].split("    ")[0]).split()[1:]
+        command = get_command(app)
+        while hasattr(command, "commands"):
+            assert words[0] in command.commands, line
+            command = command.commands[words.pop(0)]
+        known = {flag for one in command.params for flag in one.opts}
+        assert [word for word in words if word.startswith("-") and word not in known] == [], line
+
+
+def test_readme_is_short_and_starts_as_promised() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 150
+    assert "    pip install uv && uv run raynas search\n" in text
+    assert "    pip install uv && uv run --extra test pytest\n" in text
+
+
+def test_links_of_readme_and_contributing_lead_somewhere() -> None:
+    for name in ("README.md", "CONTRIBUTING.md"):
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", (ROOT / name).read_text(encoding="utf-8")):
+            assert target.startswith("https://") or (ROOT / target).exists(), f"{name}: {target}"
+
+
+def test_pictures_are_small() -> None:
+    sizes = {path.name: path.stat().st_size for path in (ROOT / "docs" / "images").iterdir()}
+    assert [name for name, size in sizes.items() if size > 150_000] == []
+    assert sum(sizes.values()) < 1_200_000
