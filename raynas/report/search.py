@@ -136,17 +136,14 @@ class _View:
         identity = run.description["identity"]
         found = registered_space(str(identity.get("space")))
         is_same = found is not None and found.fingerprint == identity.get("space_fields")
-        objectives = []
-        for text in identity.get("objectives") or []:
-            name, _, direction = str(text).partition(":")
-            objectives.append(Objective(name, direction != "min"))
+        objectives = tuple(Objective.parse(str(text)) for text in identity.get("objectives") or [])
         constraints = tuple(Constraint.parse(str(text)) for text in identity.get("constraints") or [])
         points = Points.of(_rows(run), identity.get("scores") or {})
         return cls(
             run,
             found if is_same else None,
             None if is_same else found,
-            tuple(objectives),
+            objectives,
             constraints,
             points,
             points.states(objectives, constraints),

@@ -18,7 +18,7 @@ from raynas.searchers.given import GivenArchitectures
 from raynas.searchers.protocols import start_of
 from raynas.searchers.registered import searchers
 from raynas.searching.checks import check_admission, check_divisors, check_start, chosen_searcher
-from raynas.searching.config import ResolvedRun, RunConfig
+from raynas.searching.config import KIND, ResolvedRun, RunConfig
 from raynas.searching.scores import (
     Score,
     UntrainedScoring,
@@ -237,4 +237,4 @@ def _read_all(space: SearchSpace, texts: Sequence[str]) -> tuple[Architecture, .
 def search_description(plan: Plan) -> str:
     """run.yaml of a search, a scoring run or a growth."""
     directions = {score.name: "max" if score.higher_is_better else "min" for score in plan.scores}
-    return run_description("search", plan.config.model_dump(), plan.identity(), directions=directions)
+    return run_description(KIND, plan.config.model_dump(), plan.identity(), directions=directions)

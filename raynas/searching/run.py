@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,20 +16,20 @@ from raynas.cluster.joining import connect
 from raynas.cluster.resources import default_workers
 from raynas.errors import ConfigError, StoreError
 from raynas.hooks import offered
-from raynas.interruption import Interrupted, StopSignals
 from raynas.scoring.pool import EvaluatorPool, SerialPool
 from raynas.scoring.ray_pool import RayPool
 from raynas.scoring.task import Task
 from raynas.searchers.base import SearchProgress
 from raynas.searchers.protocols import GrowsFamily, Recommends, ShowsProgress, is_complete, reason_of
+from raynas.searching.config import KIND
 from raynas.searching.plan import Plan, search_description
 from raynas.searching.ranking import Ranking
 from raynas.searching.score_cache import ScoreCache
 from raynas.space.cost import COSTS
 from raynas.space.results import Candidate, Evaluation, Outcome
-from raynas.storage.files import write_json, write_text
 from raynas.storage.result_store import ResultStore, read_evaluations
-from raynas.storage.run_folder import check_folder, seconds_of_earlier_sessions
+from raynas.storage.run_folder import check_folder
+from raynas.storage.session import End, Session
 
 _POLL_S = 0.5
 _SUMMARY_EVERY_S = 5.0
@@ -90,17 +90,13 @@ def execute(
         Interrupted: SIGINT or SIGTERM; what was done is stored.
     """
     listener = listener or SearchListener()
-    check = partial(check_folder, folder, plan.identity())
-    check(resume=resume)
+    session = Session(folder, partial(check_folder, folder, plan.identity(), resume=resume, kind=KIND))
     tables = [read_evaluations(path) for path in reuse]
-    with ExitStack() as stack:
-        signals = StopSignals()
-        signals.install()
-        stack.callback(signals.restore)
-        pool, workers = start_pool(plan, stack, listener.on_log)
-        signals.install()
-        store = ResultStore(folder, [score.identity for score in plan.scores], lambda: check(resume=resume))
-        stack.callback(store.close)
+    with session:
+        pool, workers = start_pool(plan, session.stack, listener.on_log)
+        session.collect_signals()
+        store = ResultStore(folder, [score.identity for score in plan.scores], session.check)  # holds the folder
+        session.stack.callback(store.close)
         for name in store.set_aside:
             listener.on_log(f"set aside {name}; what it held is scored again")
         cache = ScoreCache(plan, store, tables)
@@ -108,10 +104,8 @@ def execute(
             raise StoreError(
                 f"{folder} holds {cache.num_stored} candidates; a budget may grow, not shrink to {plan.config.budget}"
             )
-        write_text(folder / "run.yaml", search_description(plan))
-        run = _Run(plan, folder, cache, pool, signals.received, listener)
-        run.workers = workers
-        return run.carry_out()
+        session.describe(search_description(plan))
+        return _Run(plan, session, cache, pool, workers, listener).carry_out()
 
 
 class _Run:
@@ -120,52 +114,40 @@ class _Run:
     def __init__(
         self,
         plan: Plan,
-        folder: Path,
+        session: Session,
         cache: ScoreCache,
         pool: EvaluatorPool,
-        stop: list[int],
+        workers: int,
         listener: SearchListener,
     ) -> None:
         self.plan = plan
-        self.folder = folder
+        self.session = session
         self.cache = cache
         self.pool = pool
-        self.stop = stop  # signals received
+        self.workers = workers
+        self.stop = session.stop  # signals received
         self.listener = listener
         self.clock = _Clock()
         self.ranking = Ranking(plan.objectives)
         self.told = 0
         self.failed = 0
-        self.workers = 0
         self.recommended: dict[str, Any] | None = None
         self.searcher = plan.searcher()
-        self._seconds_before = seconds_of_earlier_sessions(folder)
-        self._started = perf_counter()
         self._summary_written = 0.0
 
     def carry_out(self) -> dict[str, Any]:
         """Search, keeping summary.json up to date, also when it ends badly."""
-        status, error = "failed", None
-        self.listener.on_start(self.folder, self.plan.config.budget)
-        self._write_summary("running")
-        try:
-            status = self._search()
-            if status != "interrupted":
-                self._evaluate_recommendation()
-            self.cache.flush()
-        except KeyboardInterrupt:
-            status = "interrupted"
-            raise
-        except BaseException as failure:
-            error = f"{type(failure).__name__}: {failure}"
-            raise
-        finally:
-            with suppress(StoreError):  # on a full disk, the error that is on its way says more
-                summary = self._write_summary(status, error)
+        self.listener.on_start(self.session.folder, self.plan.config.budget)
+        return self.session.carry_out(self._work, self._write_summary)
+
+    def _work(self) -> End:
+        status = self._search()
+        if status != "interrupted":
+            self._evaluate_recommendation()
+        self.cache.flush()
         if status == "interrupted":
             self.listener.on_log(f"{signal.Signals(self.stop[0]).name}: what is done is stored")
-            raise Interrupted(self.stop[0], self.folder)
-        return summary
+        return End(status)
 
     def _search(self) -> str:
         """Ask, have scored, tell; returns the status with which it ended.
@@ -253,7 +235,7 @@ class _Run:
         ]
 
     def _write_summary(self, status: str, error: str | None = None) -> dict[str, Any]:
-        seconds = self._seconds_before + perf_counter() - self._started
+        seconds = self.session.seconds
         summary = {
             "status": status,
             "evaluations": self.told,
@@ -269,9 +251,8 @@ class _Run:
             "worker_seconds": self.pool.worker_seconds(),
             "error": error,
         }
-        write_json(self.folder / "summary.json", summary)
         self._summary_written = perf_counter()
-        return summary
+        return self.session.write_summary(summary)
 
 
 def start_pool(plan: Plan, stack: ExitStack, log: Callable[[str], None]) -> tuple[EvaluatorPool, int]:

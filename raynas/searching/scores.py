@@ -21,7 +21,7 @@ from raynas.searching.config import RunConfig
 from raynas.seeds import input_seed
 from raynas.space.build import builder
 from raynas.space.cost import COSTS
-from raynas.space.results import Constraint, Objective, ScoreIdentity
+from raynas.space.results import Constraint, Objective, ScoreIdentity, named_direction
 from raynas.space.search_space import SearchSpace
 from raynas.training.teachers import FORMS, read_teacher
 
@@ -163,7 +163,7 @@ def chosen_proxies(
         known = sorted({output for proxy in everything for output in proxy.outputs} | COSTS.keys())
         raise UnknownNameError(f"unknown score {name!r}. Known scores: {', '.join(known)}")
 
-    scores = [text.partition(":")[0] for text in objectives] + [constraint.name for constraint in constraints]
+    scores = [named_direction(text)[0] for text in objectives] + [constraint.name for constraint in constraints]
     chosen: dict[str, Proxy] = {}
     for proxy in [
         *(find_by_score(name) for name in scores if normalised(name) not in COSTS),
@@ -215,7 +215,7 @@ def teacher_of(
     if config.teacher is None:
         if not pupils:
             return None
-        asked = {normalised(text.partition(":")[0]) for text in [*objectives, *(one.name for one in constraints)]}
+        asked = {normalised(named_direction(text)[0]) for text in [*objectives, *(one.name for one in constraints)]}
         known = {normalised(name) for proxy in pupils for name in (proxy.name, *proxy.outputs)}
         named = asked & known or {proxy.name for proxy in pupils}
         raise ConfigError(f"{', '.join(sorted(named))} needs a teacher: --teacher takes {FORMS}")
@@ -242,12 +242,10 @@ def objective_of(text: str, scores: Sequence[Score]) -> Objective:
         ConfigError: The text has another form.
         UnknownNameError: The run computes no such score.
     """
-    name, _, direction = text.partition(":")
-    if direction not in ("", "max", "min"):
-        raise ConfigError(f"an objective is NAME, NAME:max or NAME:min, not {text!r}")
+    name, maximize = named_direction(text)
     check_names([name], scores)
     score = next(score for score in scores if normalised(score.name) == normalised(name))
-    return Objective(score.name, score.higher_is_better if not direction else direction == "max")
+    return Objective(score.name, score.higher_is_better if maximize is None else maximize)
 
 
 def check_names(names: Sequence[str], scores: Sequence[Score]) -> None:

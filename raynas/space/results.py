@@ -68,16 +68,50 @@ class Evaluation:
         return self.is_ok and not self.violations
 
 
+def named_direction(text: str, what: str = "an objective") -> tuple[str, bool | None]:
+    """Read NAME, NAME:max or NAME:min.
+
+    Args:
+        text: What is read.
+        what: The text stands for, for the message.
+
+    Returns:
+        The name, and whether it is to be maximised; None if the text leaves that open.
+
+    Raises:
+        ConfigError: The text has another form.
+    """
+    name, _, direction = text.partition(":")
+    if not name or direction not in ("", "max", "min"):
+        raise ConfigError(f"{what} is NAME, NAME:max or NAME:min, not {text!r}")
+    return name, None if not direction else direction == "max"
+
+
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """A score to be maximised or minimised."""
+    """A score, or another column of numbers, to be maximised or minimised."""
 
     name: str
     maximize: bool = True
 
+    @classmethod
+    def parse(cls, text: str, what: str = "an objective") -> Objective:
+        """Read NAME or NAME:max, where higher is better, or NAME:min.
+
+        Raises:
+            ConfigError: The text has another form.
+        """
+        name, maximize = named_direction(text, what)
+        return cls(name, maximize is not False)
+
     def oriented(self, scores: Mapping[str, float]) -> float:
         """The score with its sign such that higher is better."""
         return scores[self.name] if self.maximize else -scores[self.name]
+
+    @property
+    def in_words(self) -> str:
+        """What is looked for, such as "largest naswot"."""
+        return f"{'largest' if self.maximize else 'smallest'} {self.name}"
 
     def __str__(self) -> str:
         return f"{self.name}:{'max' if self.maximize else 'min'}"

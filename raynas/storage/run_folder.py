@@ -33,17 +33,14 @@ def check_folder(folder: Path, identity: Mapping[str, Any], *, resume: bool, kin
     Raises:
         StoreError: It holds another run, or files that are no run; the message shows the difference.
     """
-    stored_file = folder / "run.yaml"
-    if not exists(stored_file):
+    if not holds_run(folder):
         foreign = [str(path.relative_to(folder)) for path in files_below(folder) if path.name != ".lock"]
         if foreign or (exists(folder) and not is_folder(folder)):
             raise StoreError(f"{folder} is not empty and holds no run: {', '.join(sorted(foreign)[:5])}")
         return
     if not resume:
         raise StoreError(f"{folder} holds a run already: --resume continues it, another --out leaves it alone")
-    stored = read_description(folder)
-    if kind_of(stored) != kind:
-        raise StoreError(f"{folder} holds a run of the kind {kind_of(stored)}, not {kind}")
+    stored = read_description(folder, kind=kind)
     differences = _differences(stored["identity"], yaml.safe_load(yaml.safe_dump(_plain(identity))))
     if differences:
         raise StoreError(f"{folder} holds another run: {'; '.join(differences)}")
@@ -77,11 +74,20 @@ def _version(package: str) -> str | None:
         return None
 
 
-def read_description(folder: Path) -> dict[str, Any]:
+def holds_run(folder: Path) -> bool:
+    """Whether there is a run in a folder that could be continued, of whatever kind."""
+    return (folder / "run.yaml").exists()
+
+
+def read_description(folder: Path, *, kind: str | None = None) -> dict[str, Any]:
     """run.yaml of a run folder.
 
+    Args:
+        folder: Of the run.
+        kind: That the run must have, if one is given.
+
     Raises:
-        StoreError: It is missing or not what a run writes.
+        StoreError: It is missing or not what a run writes; the run is of another kind.
     """
     path = Path(folder) / "run.yaml"
     try:
@@ -92,6 +98,8 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise StoreError(f"{path} is damaged: {error}") from None
     if not isinstance(content, dict) or not {"config", "identity"} <= content.keys():
         raise StoreError(f"{path} is not the description of a run")
+    if kind is not None and kind_of(content) != kind:
+        raise StoreError(f"{folder} holds a run of the kind {kind_of(content)}, not {kind}")
     return content
 
 

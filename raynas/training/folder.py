@@ -15,10 +15,13 @@ from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
 from raynas.space.tokens import Phase, phase_at
-from raynas.storage.run_folder import kind_of, read_description, read_summary
+from raynas.storage.kinds import Bounds, Taken
+from raynas.storage.run_folder import read_description, read_summary
 
 if TYPE_CHECKING:
     from torch import nn
+
+KIND = "training"
 
 METRICS = pa.schema(
     [
@@ -127,6 +130,18 @@ def counted_top1(row: Mapping[str, Any]) -> float:
     return float(value)
 
 
+def taken_from_training(folder: Path, description: Mapping[str, Any], bounds: Bounds) -> Taken:
+    """What was trained.
+
+    Raises:
+        ConfigError: There are bounds to pick by, and nothing to pick from.
+    """
+    if bounds:
+        raise ConfigError(f"{folder} holds one trained model; there is nothing to pick from")
+    settings = description.get("model") or {}
+    return Taken(settings.get("architecture"), settings)
+
+
 def load_training(folder: str | Path) -> Training:
     """Read a training folder.
 
@@ -134,9 +149,7 @@ def load_training(folder: str | Path) -> Training:
         StoreError: It holds no training.
     """
     folder = Path(folder)
-    description = read_description(folder)
-    if kind_of(description) != "training":
-        raise StoreError(f"{folder} holds a run of the kind {kind_of(description)}, not a training")
+    description = read_description(folder, kind=KIND)
     metrics = folder / "metrics.parquet"
     try:
         table = pq.read_table(metrics, schema=METRICS) if metrics.exists() else METRICS.empty_table()
