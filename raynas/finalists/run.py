@@ -31,6 +31,7 @@ from raynas.storage.run_folder import (
 )
 from raynas.training.config import TrainConfig
 from raynas.training.folder import counted_top1, load_training
+from raynas.training.identity import completed
 from raynas.training.listeners import check_loggers
 from raynas.training.plan import TrainingPlan, make_training_plan
 
@@ -139,7 +140,7 @@ def execute_finalists(
     listener = listener or FinalistsListener()
     training = next(iter(plan.plans.values())).config
     check_loggers(training.loggers)
-    check_folder(folder, plan.identity(), resume=resume, kind=KIND)
+    check_folder(folder, plan.identity(), resume=resume, kind=KIND, complete=_completed)
     with ExitStack() as stack:
         signals = StopSignals()
         signals.install()
@@ -153,7 +154,7 @@ def execute_finalists(
             gpus = plan.config.training.get("gpus_per_worker")
             share = trial_share(training, None if gpus is None else float(gpus), node_resources())
         stack.enter_context(held(folder))
-        check_folder(folder, plan.identity(), resume=resume, kind=KIND)
+        check_folder(folder, plan.identity(), resume=resume, kind=KIND, complete=_completed)
         write_text(folder / "run.yaml", run_description(KIND, plan.config.model_dump(), plan.identity()))
         return _FinalistsSession(plan, folder, signals.received, listener, share).carry_out()
 
@@ -379,6 +380,11 @@ class _FinalistsSession:
             "score": member.scores,
             "error": self.errors.get(member.name),
         }
+
+
+def _completed(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """An identity whose trainings have all their fields."""
+    return {**identity, "trainings": {name: completed(own) for name, own in identity["trainings"].items()}}
 
 
 def _ended_before(folder: Path) -> dict[str, str]:

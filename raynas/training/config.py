@@ -1,11 +1,11 @@
-"""What a training is told."""
+"""The configuration of a training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from raynas.config import Config
 from raynas.errors import ConfigError
@@ -45,10 +45,11 @@ BASE_LR = 1e-3
 BASE_BATCH_SIZE = 1024
 
 SchedulePhase = tuple[int, int, int]  # first epoch, stride, dilation
+WeightsPolicy = Literal["exact", "encoder", "resized", "encoder-resized"]
 
 
 class TrainConfig(Config):
-    """Everything that a training can be told; None means the default that is found when it is resolved."""
+    """All settings of a training; None means the default that is found when it is resolved."""
 
     space: str
     architecture: str = Field(description="JSON, the space's text or a published name")
@@ -64,6 +65,9 @@ class TrainConfig(Config):
     batch_size: int = Field(128, ge=2, description="images of one step, over all workers")
     accumulation: int = Field(1, ge=1, description="passes into which a worker's part of a step is divided")
     optimizer: str = Field("adamw", description="timm's name")
+    betas: tuple[float, float] | None = Field(
+        None, description="decays of the optimizer's two moving averages; default: the optimizer's own"
+    )
     lr: float | None = Field(None, gt=0, description="default: 1e-3 * sqrt(batch_size / 1024)")
     min_lr: float = Field(1e-6, ge=0)
     weight_decay: float = Field(0.05, ge=0)
@@ -89,6 +93,14 @@ class TrainConfig(Config):
         None, description="EPOCH:STRIDE[:DILATION],... or as-vit, the published schedule scaled to the epochs"
     )
     weights: str | None = Field(None, description="file of weights to start from; default: a fresh initialisation")
+    weights_policy: WeightsPolicy = Field(
+        "exact",
+        description="what of that file is loaded: all of it, all but the head (encoder), and whether position "
+        "embeddings are resized to the image side",
+    )
+    objective: str | None = Field(
+        None, description="what is optimised, by name; default: distillation with a teacher, else classification"
+    )
 
     teacher: str | None = Field(None, description="network to learn from: a training, timm:NAME:FILE or random:NAME")
     guidance_weight: float = Field(2.5, ge=0, description="of the difference of feature maps")
@@ -108,6 +120,13 @@ class TrainConfig(Config):
     checkpoint_every_s: float = Field(600.0, gt=0, description="beside the one at the end of every epoch")
     loggers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ("tensorboard",)
 
+    @field_validator("betas")
+    @classmethod
+    def _decays(cls, betas: tuple[float, float] | None) -> tuple[float, float] | None:
+        if betas is not None and not all(0 <= beta < 1 for beta in betas):
+            raise ValueError("each must be at least 0 and below 1")
+        return betas
+
     def precision_on(self, device: str) -> str:
         """In what the model computes on a device, "cpu" or "cuda".
 
@@ -121,7 +140,7 @@ class TrainConfig(Config):
         return self.precision
 
     def augmentation(self) -> dict[str, Any]:
-        """The settings of the preset, those given by themselves in their worker."""
+        """The settings of the preset, with those that were given by themselves in their place."""
         preset = AUGMENTATIONS[self.augment]
         return {name: value if (own := getattr(self, name)) is None else own for name, value in preset.items()}
 

@@ -20,7 +20,8 @@ from raynas.models.process_state import kept_process_state
 from raynas.storage.files import held, write_json, write_text
 from raynas.storage.run_folder import check_folder, run_description, seconds_of_earlier_sessions
 from raynas.training.checkpoints import LAST, checkpoint_folder, reached_in
-from raynas.training.folder import counted_top1
+from raynas.training.folder import top1_of
+from raynas.training.identity import completed
 from raynas.training.listeners import MetricsListener, check_loggers, write_metrics
 from raynas.training.loop import train
 from raynas.training.plan import TrainingPlan
@@ -30,7 +31,7 @@ KIND = "training"
 
 
 class TrainingListener:
-    """Hears of a training's progress in the driver; the base class ignores it."""
+    """Receives the progress of a training in the driver; the base class ignores it."""
 
     def on_start(self, folder: Path, plan: TrainingPlan, history: list[Row]) -> None:
         """The training starts, or resumes after the epochs of the history."""
@@ -73,7 +74,7 @@ def execute_training(
         Interrupted: SIGINT or SIGTERM; what was done is stored.
     """
     check_loggers(plan.config.loggers)
-    check_folder(folder, plan.identity(), resume=resume, kind=KIND)
+    check_folder(folder, plan.identity(), resume=resume, kind=KIND, complete=completed)
     with ExitStack() as stack:
         signals = StopSignals()
         signals.install()
@@ -81,9 +82,8 @@ def execute_training(
         run = _TrainingRun(plan, folder, listener or TrainingListener(), stack)
         signals.install()  # Ray has taken them
         stack.enter_context(held(folder))
-        check_folder(folder, plan.identity(), resume=resume, kind=KIND)
-        teacher = {} if plan.teacher is None else {"teacher": plan.teacher.description()}
-        description = run_description(KIND, plan.config.model_dump(), plan.identity(), model=plan.model(), **teacher)
+        check_folder(folder, plan.identity(), resume=resume, kind=KIND, complete=completed)
+        description = run_description(KIND, plan.config.model_dump(), plan.identity(), **plan.description())
         write_text(folder / "run.yaml", description)
         return run.carry_out(lambda: bool(signals.received) or is_stopped(), signals.received)
 
@@ -198,15 +198,15 @@ class _TrainingRun:
         plan, history = self.plan, self.history
         if status != "running" and (checkpoint_folder(self.folder) / LAST).exists():
             history, _ = reached_in(self.folder)
-        best = max(history, key=counted_top1, default=None)
+        best = plan.best.best_of(history)
         full, done = (plan.training_macs(epochs=len(history), full=is_full) for is_full in (True, False))
         summary = {
             "kind": KIND,
             "status": status,
             "epochs": plan.config.epochs,
             "epochs_done": len(history),
-            "top1": counted_top1(history[-1]) if history else None,
-            "best_top1": best and counted_top1(best),
+            "top1": top1_of(history[-1]) if history else None,
+            "best_top1": best and top1_of(best),
             "best_epoch": best and best["epoch"],
             "num_params": plan.num_params,
             "macs": plan.macs,
