@@ -26,6 +26,7 @@ from raynas.storage.run_folder import check_folder, read_description, read_summa
 from raynas.storage.session import End, Session
 from raynas.training.config import TrainConfig
 from raynas.training.folder import counted_top1, load_training
+from raynas.training.identity import completed
 from raynas.training.listeners import check_loggers
 from raynas.training.plan import TrainingPlan, make_training_plan
 
@@ -134,7 +135,9 @@ def execute_finalists(
     listener = listener or FinalistsListener()
     training = next(iter(plan.plans.values())).config
     check_loggers(training.loggers)
-    with Session(folder, partial(check_folder, folder, plan.identity(), resume=resume, kind=KIND)) as session:
+    with Session(
+        folder, partial(check_folder, folder, plan.identity(), resume=resume, kind=KIND, complete=_completed)
+    ) as session:
         share: dict[str, float] = {}
         if plan.plans.keys() - _ended_before(folder):
             session.stack.callback(connect(plan.config.training.get("address"), min_cpus=training.threads or 1))
@@ -353,6 +356,11 @@ class _FinalistsTraining:
             "score": member.scores,
             "error": self.errors.get(member.name),
         }
+
+
+def _completed(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """An identity whose trainings have all their fields."""
+    return {**identity, "trainings": {name: completed(own) for name, own in identity["trainings"].items()}}
 
 
 def _ended_before(folder: Path) -> dict[str, str]:

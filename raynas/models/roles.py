@@ -169,10 +169,11 @@ def _final_norms(model: nn.Module) -> tuple[nn.Module, ...]:
 def _transformer_blocks(model: nn.Module) -> tuple[Block, ...]:
     names = {name for kind in type(model).__mro__ for name in _PRE_NORM_BLOCKS.get(kind.__module__, ())}
     blocks = [module for module in model.modules() if _is_timms(module, names)]
-    return tuple(block_roles(block, prefix_tokens=_prefix_tokens(model)) for block in blocks)
+    return tuple(block_roles(block, prefix_tokens=num_prefix_tokens(model)) for block in blocks)
 
 
-def _prefix_tokens(model: nn.Module) -> int:
+def num_prefix_tokens(model: nn.Module) -> int:
+    """How many tokens stand before those of the grid, such as a class token, as timm's models say it."""
     number = getattr(model, "num_prefix_tokens", None)
     if number is None:  # PiT has none, and keeps its class tokens in a parameter (1, tokens, C)
         token = getattr(model, "cls_token", None)

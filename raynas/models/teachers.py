@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -65,8 +65,8 @@ class Teacher:
         return {name: getattr(self, name) for name in names}
 
 
-class FrozenTeacher:
-    """A teacher at work: in eval mode, without gradients.
+class FrozenTeacher(nn.Module):
+    """A teacher at work: always in eval mode, without gradients.
 
     Args:
         teacher: The network's code and weights.
@@ -74,6 +74,7 @@ class FrozenTeacher:
     """
 
     def __init__(self, teacher: Teacher, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
         # Copied, since what comes out of an object store is read-only.
         weights = {name: torch.tensor(value) for name, value in teacher.weights.items()}
         with torch.random.fork_rng(devices=[]):
@@ -91,8 +92,12 @@ class FrozenTeacher:
         """Number of stages whose feature maps the network has."""
         return len(self._blocks)
 
+    def train(self, mode: bool = True) -> Self:
+        """Nothing changes: a teacher does not learn, and does not count images either."""
+        return self
+
     @torch.no_grad()
-    def __call__(self, images: torch.Tensor, stages: Sequence[int] = ()) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def forward(self, images: torch.Tensor, stages: Sequence[int] = ()) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Logits (B, num_classes), and the feature maps (B, C, h, w) of some stages.
 
         Args:

@@ -257,7 +257,9 @@ def _groups(
 ) -> list[dict[str, Any]]:
     """All settings, as titled lists of (term, text); the identity has what a preset stands for."""
     config, model = description["config"], description["model"]
-    resolved = {**config, **{name: value for name, value in description["identity"].items() if name in config}}
+    identity = description["identity"]
+    listed = identity.get("augmentation", identity)  # before identities had sections, it stood among the rest
+    resolved = {**config, **{name: value for name, value in listed.items() if name in config}}
     resolved["workers"] = summary.get("workers", config.get("workers"))
     groups: list[tuple[str, Rows]] = [
         ("Model", _model_rows(config, model)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,7 +21,14 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
-def check_folder(folder: Path, identity: Mapping[str, Any], *, resume: bool, kind: str = "search") -> None:
+def check_folder(
+    folder: Path,
+    identity: Mapping[str, Any],
+    *,
+    resume: bool,
+    kind: str = "search",
+    complete: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+) -> None:
     """Refuse a folder that holds something else than this run; writes nothing.
 
     Args:
@@ -29,6 +36,8 @@ def check_folder(folder: Path, identity: Mapping[str, Any], *, resume: bool, kin
         identity: Of the run.
         resume: A run of this identity may be there.
         kind: Of the run: search (also for score and scale), training, finalists or sweep.
+        complete: Adds the fields that an identity leaves out, to both that are compared; raises a ValueError for a
+            stored one that cannot be compared.
 
     Raises:
         StoreError: It holds another run, or files that are no run; the message shows the difference.
@@ -41,7 +50,11 @@ def check_folder(folder: Path, identity: Mapping[str, Any], *, resume: bool, kin
     if not resume:
         raise StoreError(f"{folder} holds a run already: --resume continues it, another --out leaves it alone")
     stored = read_description(folder, kind=kind)
-    differences = _differences(stored["identity"], yaml.safe_load(yaml.safe_dump(_plain(identity))))
+    try:
+        before, now = complete(stored["identity"]), complete(yaml.safe_load(yaml.safe_dump(_plain(identity))))
+    except ValueError as error:
+        raise StoreError(f"{folder} cannot be resumed: {error}") from None
+    differences = _differences(before, now)
     if differences:
         raise StoreError(f"{folder} holds another run: {'; '.join(differences)}")
 

@@ -16,8 +16,8 @@ LAST, BEST = "last.pt", "best.pt"
 CHECKPOINTS = {"last": LAST, "best": BEST}
 
 State = dict[str, Any]
-"""model, ema, auxiliary, optimizer, scaler (state dicts or None), epoch and step to go on with, history, identity,
-sums."""
+"""model, ema, optimizer, scaler (state dicts or None), parts (state dicts by name, of what the objective stores beside
+the model), epoch and step to go on with, history, identity, sums."""
 
 
 def checkpoint_folder(folder: Path) -> Path:
@@ -99,18 +99,21 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return content
 
 
-def check_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], where: str) -> None:
+def check_weights(
+    model: nn.Module | Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], where: str
+) -> None:
     """Refuse weights that are not those of the model's architecture.
 
     Args:
-        model: May be on the meta device.
-        weights: By name.
+        model: May be on the meta device; or those of its weights that are expected, by name.
+        weights: What was found, by name.
         where: The file, for the message.
 
     Raises:
         StoreError: Names or shapes differ; the first of them are told.
     """
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    state = model.state_dict() if isinstance(model, nn.Module) else model
+    expected = {name: tuple(value.shape) for name, value in state.items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     odd = [
         f"{name} is {_shape(found.get(name))} in the file and {_shape(expected.get(name))} in the model"

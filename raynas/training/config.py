@@ -1,11 +1,11 @@
-"""What a training is told."""
+"""The configuration of a training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from raynas.config import Config, Flags
 from raynas.errors import ConfigError
@@ -45,10 +45,11 @@ BASE_LR = 1e-3
 BASE_BATCH_SIZE = 1024
 
 SchedulePhase = tuple[int, int, int]  # first epoch, stride, dilation
+WeightsPolicy = Literal["exact", "encoder", "resized", "encoder-resized"]
 
 
 class TrainConfig(Config):
-    """Everything that a training can be told; None means the default that is found when it is resolved."""
+    """All settings of a training; None means the default that is found when it is resolved."""
 
     space: str = Field(description="That the architecture belongs to.")
     architecture: str = Field(description="JSON, the space's text or a published name.")
@@ -68,6 +69,9 @@ class TrainConfig(Config):
     batch_size: int = Field(128, ge=2, description="Images of one step, over all workers.")
     accumulation: int = Field(1, ge=1, description="Passes into which a worker divides its part of a step.")
     optimizer: str = Field("adamw", description="One of timm's.")
+    betas: tuple[float, float] | None = Field(
+        None, description="Decays of the optimizer's two moving averages. Default: the optimizer's own."
+    )
     lr: float | None = Field(None, gt=0, description="Learning rate. Default: 1e-3 * sqrt(batch size / 1024).")
     min_lr: float = Field(1e-6, ge=0, description="Learning rate at the end.")
     weight_decay: float = Field(0.05, ge=0, description="Of weights; of biases and norms there is none.")
@@ -106,6 +110,14 @@ class TrainConfig(Config):
     weights: str | None = Field(
         None, description="Start from the weights of this file. Default: a fresh initialisation."
     )
+    weights_policy: WeightsPolicy = Field(
+        "exact",
+        description="What of that file is loaded: all of it, all but the head (encoder), and whether position "
+        "embeddings are resized to the image side.",
+    )
+    objective: str | None = Field(
+        None, description="What is optimised, by name. Default: distillation with a teacher, else classification."
+    )
 
     teacher: str | None = Field(
         None,
@@ -142,6 +154,13 @@ class TrainConfig(Config):
         ("tensorboard",), description="tensorboard, mlflow or wandb."
     )
 
+    @field_validator("betas")
+    @classmethod
+    def _decays(cls, betas: tuple[float, float] | None) -> tuple[float, float] | None:
+        if betas is not None and not all(0 <= beta < 1 for beta in betas):
+            raise ValueError("each must be at least 0 and below 1")
+        return betas
+
     def precision_on(self, device: str) -> str:
         """In what the model computes on a device, "cpu" or "cuda".
 
@@ -155,7 +174,7 @@ class TrainConfig(Config):
         return self.precision
 
     def augmentation(self) -> dict[str, Any]:
-        """The settings of the preset, those given by themselves in their worker."""
+        """The settings of the preset, with those that were given by themselves in their place."""
         preset = AUGMENTATIONS[self.augment]
         return {name: value if (own := getattr(self, name)) is None else own for name, value in preset.items()}
 

@@ -98,7 +98,7 @@ def train_on_ray(
     _clear(folder)
     token = uuid.uuid4().hex
     write_text(folder / _TOKEN, token)
-    with own_code_by_value(task.builder):
+    with own_code_by_value(task.builder, getattr(task.objective, "func", task.objective)):
         packed = ray.put(cloudpickle.dumps(task))
     resources = {"CPU": cpus_per_worker, **({"GPU": gpus_per_worker} if gpus_per_worker else {})}
     trainer = TorchTrainer(

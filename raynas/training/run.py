@@ -19,7 +19,8 @@ from raynas.models.process_state import kept_process_state
 from raynas.storage.run_folder import check_folder, run_description
 from raynas.storage.session import End, Session
 from raynas.training.checkpoints import LAST, checkpoint_folder, reached_in
-from raynas.training.folder import KIND, counted_top1
+from raynas.training.folder import KIND, top1_of
+from raynas.training.identity import completed
 from raynas.training.listeners import MetricsListener, check_loggers, write_metrics
 from raynas.training.loop import train
 from raynas.training.plan import TrainingPlan
@@ -27,7 +28,7 @@ from raynas.training.task import Row, TrainingProgress, WorkerRank
 
 
 class TrainingListener:
-    """Hears of a training's progress in the driver; the base class ignores it."""
+    """Receives the progress of a training in the driver; the base class ignores it."""
 
     def on_start(self, folder: Path, plan: TrainingPlan, history: list[Row]) -> None:
         """The training starts, or resumes after the epochs of the history."""
@@ -70,13 +71,13 @@ def execute_training(
         Interrupted: SIGINT or SIGTERM; what was done is stored.
     """
     check_loggers(plan.config.loggers)
-    with Session(folder, partial(check_folder, folder, plan.identity(), resume=resume, kind=KIND)) as session:
+    with Session(
+        folder, partial(check_folder, folder, plan.identity(), resume=resume, kind=KIND, complete=completed)
+    ) as session:
         run = _TrainingRun(plan, session, listener or TrainingListener())
         session.collect_signals()
         session.hold()
-        teacher = {} if plan.teacher is None else {"teacher": plan.teacher.description()}
-        description = run_description(KIND, plan.config.model_dump(), plan.identity(), model=plan.model(), **teacher)
-        session.describe(description)
+        session.describe(run_description(KIND, plan.config.model_dump(), plan.identity(), **plan.description()))
         return run.carry_out(lambda: bool(session.stop) or is_stopped())
 
 
@@ -177,15 +178,15 @@ class _TrainingRun:
         plan, history = self.plan, self.history
         if status != "running" and (checkpoint_folder(self.folder) / LAST).exists():
             history, _ = reached_in(self.folder)
-        best = max(history, key=counted_top1, default=None)
+        best = plan.best.best_of(history)
         full, done = (plan.training_macs(epochs=len(history), full=is_full) for is_full in (True, False))
         summary = {
             "kind": KIND,
             "status": status,
             "epochs": plan.config.epochs,
             "epochs_done": len(history),
-            "top1": counted_top1(history[-1]) if history else None,
-            "best_top1": best and counted_top1(best),
+            "top1": top1_of(history[-1]) if history else None,
+            "best_top1": best and top1_of(best),
             "best_epoch": best and best["epoch"],
             "num_params": plan.num_params,
             "macs": plan.macs,
