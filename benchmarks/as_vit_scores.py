@@ -1,4 +1,4 @@
-"""What are As-ViT's training-free scores worth? Topologies drawn, scored, and trained briefly on real images.
+"""What are As-ViT's training-free scores worth, by topologies that are trained briefly on real images?
 
     python benchmarks/as_vit_scores.py --data parquet:train.parquet --val-data parquet:test.parquet \
         [--n 12] [--img-size 32] [--epochs 6] [--images 4000] [--processes 2] --out runs/study

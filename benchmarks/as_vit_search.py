@@ -1,4 +1,4 @@
-"""As-ViT's search end to end, and where its time goes: topology by REINFORCE, then growth in depth and width.
+"""How long does As-ViT's search take, topology by REINFORCE and growth in depth and width, and where does the time go?
 
     python benchmarks/as_vit_search.py [--img-size 224] [--budget 500] [--workers 4] [--gpus-per-worker 0.25]
     python benchmarks/as_vit_search.py --img-size 64 --workers 2            on two CPU cores
@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,10 @@ def main() -> None:
             **where,
         )
         ended = time.perf_counter()
-        told("search", search, middle - started, arguments.workers)
-        told("growth", grown, ended - middle, arguments.workers)
+        of_search = told("search", search, middle - started)
+        of_growth = told("growth", grown, ended - middle)
     disconnect()
+    print(f"workers in all, {shares({name: of_search[name] + of_growth[name] for name in of_search})}")
     family = grown.summary["family"]
     print(f"found {family[0]['text']}, grown in {len(family) - 1} steps to {family[-1]['text']}: "
           f"{family[-1]['num_params'] / 1e6:.1f} M parameters")  # fmt: skip
@@ -90,29 +92,36 @@ def main() -> None:
     print(f"total {minutes:.1f} minutes (expected on one GPU at 224 px: under 15)")
 
 
-def told(name: str, run: raynas.Run, wall_s: float, workers: int) -> None:
-    """Print where the time of a run went."""
+def told(name: str, run: raynas.Run, wall_s: float) -> dict[str, float]:
+    """Print where the time of a run went; returns the seconds of its workers by what they spent them on."""
     rows = run.evaluations
     seconds, build = (float(np.sum(rows[column].to_numpy())) for column in ("seconds", "build_seconds"))
     summary = run.summary
     driver, worker = summary["driver_seconds"], summary["worker_seconds"]
     working = sum(value for part, value in driver.items() if part != "wait")
-    total = sum(worker.values())
     parts = {
         "building": build,
         "passes": seconds - build,
         "transfers": worker["transfers"],
         "waiting": worker["waiting"],
-        "rest": total - seconds - worker["transfers"] - worker["waiting"],
+        "rest": sum(worker.values()) - seconds - worker["transfers"] - worker["waiting"],
     }
     scored = len(set(rows["architecture_key"].to_pylist()))
     print(
         f"{name}: {summary['evaluations']} evaluations of {scored} architectures in {wall_s:.1f} s, of which start-up "
         f"{wall_s - summary['seconds']:.1f} s"
     )
-    shares = ", ".join(f"{part} {value:.2f} s ({value / total:.1%})" for part, value in parts.items())
-    print(f"  workers, {total:.1f} s: {shares}, of which {worker['starting']:.2f} s start of actors")
+    print(f"  workers, {shares(parts)}, of which {worker['starting']:.2f} s start of actors")
     print(f"  driver: {working:.2f} s of work, {driver.get('wait', 0.0):.1f} s of waiting for scores")
+    return parts
+
+
+def shares(parts: Mapping[str, float]) -> str:
+    """Seconds by name, in words, with their shares of the sum."""
+    total = sum(parts.values())
+    return f"{total:.1f} s: " + ", ".join(
+        f"{part} {value:.2f} s ({value / total:.1%})" for part, value in parts.items()
+    )
 
 
 if __name__ == "__main__":

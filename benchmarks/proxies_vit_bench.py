@@ -1,4 +1,4 @@
-"""Which proxy to believe: all of them against three tables of trained vision transformers.
+"""Which proxy is to be believed, by three tables of trained vision transformers?
 
     python benchmarks/proxies_vit_bench.py --tables DIR --data parquet:train.parquet [--teacher RUN] --out runs/bench
     python benchmarks/proxies_vit_bench.py --img-size 224 --all-rows ...      on a GPU, or with patience and by resuming
@@ -6,8 +6,9 @@
 DIR holds autoformer_tiny_plain.csv and pit_tiny.csv (ViT-Bench-101, arXiv 2312.09059: accuracies after 300 epochs, with
 and without distillation) and autoformer_small_official.csv (arXiv 2501.03782: accuracies inherited from a supernet, of
 which 100 rows are drawn by seed unless --all-rows; its page holds no single rows). TVT is among the proxies where a
-teacher is given. It can be interrupted and run again. --results DIR takes a page and the correlations of each table, as
-Parquet with the command, hardware and versions in the metadata.
+teacher is given. It can be interrupted and run again. --results DIR takes the correlations of each table, as Parquet
+with the command, hardware and versions in the metadata, and a picture of its page, where a Chromium is installed. The
+page itself is in OUT/TABLE; the same command makes it again, and `raynas report OUT/TABLE` where that folder is kept.
 
 On two cores, at 64 px and batch 16 with one draw of weights: some 20 minutes.
 """
@@ -15,13 +16,13 @@ On two cores, at 64 px and batch 16 with one draw of weights: some 20 minutes.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from picture import picture_of
 from timing import provenance
 
 import raynas
@@ -62,7 +63,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int)
     parser.add_argument("--gpus-per-worker", type=float)
     parser.add_argument("--out", type=Path, default=Path("runs/vit-bench"))
-    parser.add_argument("--results", type=Path, help="where pages and correlations are kept")
+    parser.add_argument("--results", type=Path, help="where correlations and pictures of pages are kept")
     parser.add_argument("--quick", action="store_true", help="a small setting, to see that the script works")
     arguments = parser.parse_args()
     if arguments.quick:
@@ -119,7 +120,9 @@ def _say(rows: list[dict[str, Any]]) -> None:
 
 def _keep(results: Path, name: str, found: Any) -> None:
     results.mkdir(parents=True, exist_ok=True)
-    shutil.copy(write_report(found.folder), results / f"proxies_{name}.html")
+    page = write_report(found.folder)
+    if not picture_of(page, results / f"proxies_{name}.png"):
+        print(f"  no picture of {page}: needs Playwright and an installed Chromium")
     metadata = {**(found.correlations.schema.metadata or {}), **provenance()}
     table = found.correlations.replace_schema_metadata(metadata)
     pq.write_table(table, results / f"proxies_{name}.parquet")

@@ -1,4 +1,4 @@
-"""Architectures per second of every proxy: on actors that share a device, and in a plain loop over the same code.
+"""How many architectures per second does every proxy score, on actors that share a device and in a plain loop?
 
     python benchmarks/proxy_rates.py --gpus 1 --workers 1 2 4 8 --out benchmarks/results/proxy_rates.parquet
     python benchmarks/proxy_rates.py --img-size 64 --workers 1 2            on two CPU cores
@@ -75,13 +75,13 @@ def main() -> None:
     architectures = [plan.space.sample(rng) for _ in range(64)]
     task = plan.task(device)
 
-    peaks = {dtype: _peak(DTYPES[dtype], device) for dtype in {proxy.dtype for proxy in task.proxies}}
-    print("; ".join(f"{dtype}: {peak / 1e12:.2f} Tflop/s on large matrices" for dtype, peak in peaks.items()))
+    peaks = {dtype: peak(DTYPES[dtype], device) for dtype in {proxy.dtype for proxy in task.proxies}}
+    print("; ".join(f"{dtype}: {rate / 1e12:.2f} Tflop/s on large matrices" for dtype, rate in peaks.items()))
     rows: list[dict[str, Any]] = []
     for i, proxy in enumerate(task.proxies):
-        seconds, done, status = _loop(_alone(task, i), architectures, arguments.seconds)
+        seconds, done, status = loop(alone(task, i), architectures, arguments.seconds)
         rows.append({"proxy": proxy.name, "dtype": proxy.dtype, "status": status, "architectures": done,
-                     "flops": _flops(_alone(task, i), architectures[:3]), "loop_per_s": done / seconds})  # fmt: skip
+                     "flops": flops(alone(task, i), architectures[:3]), "loop_per_s": done / seconds})  # fmt: skip
     rates = {row["proxy"]: row["loop_per_s"] for row in rows}
     together = {"proxy": TOGETHER, "loop_per_s": 1 / sum(1 / rate for rate in rates.values())}
     for workers in arguments.workers:
@@ -104,8 +104,8 @@ def main() -> None:
         pq.write_table(table.replace_schema_metadata(provenance()), arguments.out)
 
 
-def _alone(task: EvaluationTask, number: int) -> EvaluationTask:
-    """The task with one of its proxies, and a builder that draws by torch."""
+def alone(task: EvaluationTask, number: int) -> EvaluationTask:
+    """The task with one of its proxies, by number, and a builder whose networks draw their weights by torch."""
 
     def build(*given: Any, **settings: Any) -> nn.Module:
         return task.builder(*given, **settings)
@@ -113,18 +113,30 @@ def _alone(task: EvaluationTask, number: int) -> EvaluationTask:
     return replace(task, builder=build, proxies=(task.proxies[number],))
 
 
-def _loop(task: EvaluationTask, architectures: Sequence[Architecture], enough_s: float) -> tuple[float, int, str]:
-    """Seconds, scores in them, and the status of the first: an evaluator of its own for each architecture."""
+def loop(
+    task: EvaluationTask, architectures: Sequence[Architecture], enough_s: float, *, at_least: int = 3
+) -> tuple[float, int, str]:
+    """Score in a plain loop, with an evaluator of its own for each architecture.
+
+    Args:
+        task: With one proxy.
+        architectures: Scored in this order.
+        enough_s: After so many seconds no other is begun.
+        at_least: As many are scored all the same.
+
+    Returns:
+        Seconds, scores in them, and the status of the first.
+    """
     (first, *_) = Evaluator(task)(architectures[0], [0])
     started, done = time.perf_counter(), 0
-    while done < 3 or (time.perf_counter() - started < enough_s and done < len(architectures)):
+    while done < at_least or (time.perf_counter() - started < enough_s and done < len(architectures)):
         Evaluator(task)(architectures[done % len(architectures)], [0])
         done += 1
     return time.perf_counter() - started, done, first.status
 
 
-def _flops(task: EvaluationTask, architectures: Sequence[Architecture]) -> float:
-    """Mean of a score's operations."""
+def flops(task: EvaluationTask, architectures: Sequence[Architecture]) -> float:
+    """Mean of a score's operations over the architectures, two for each multiply-add."""
     with FlopCounterMode(display=False) as counter:
         for architecture in architectures:
             Evaluator(task)(architecture, [0])
@@ -171,7 +183,7 @@ def _timed(
     return count / (time.perf_counter() - started)
 
 
-def _peak(dtype: torch.dtype, device: str) -> float:
+def peak(dtype: torch.dtype, device: str) -> float:
     """Operations per second of the best of some products of square matrices; float32 without TF32, as scores have."""
     side = _PEAK_SIDES[device]
     matrix = torch.randn(side, side, dtype=dtype, device=device)

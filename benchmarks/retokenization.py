@@ -17,7 +17,9 @@ import argparse
 import statistics
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from as_vit_training import as_vit_plan, rows_of
@@ -64,43 +66,89 @@ def main() -> None:
         arguments.images, arguments.epochs, arguments.img_size = 300, 7, 32
 
     print(hardware())
-    plans = {
-        schedule: as_vit_plan(
-            architecture=arguments.architecture,
-            data=arguments.data,
-            img_size=arguments.img_size,
-            images=arguments.images,
-            epochs=arguments.epochs,
-            batch_size=arguments.batch_size,
-            retokenize=schedule,
+    settings = {name: getattr(arguments, name) for name in ("data", "architecture", "img_size", "epochs", "images")}
+    found = compared(**settings, batch_size=arguments.batch_size)
+    print(
+        f"{arguments.epochs} epochs of {arguments.images} images at {arguments.img_size} px, {found.epoch_s:.1f} s each"
+    )
+    for phase in found.phases:
+        print(
+            f"  {phase.epochs} epochs at stride {phase.stride}: {phase.share:.1%} of the time; waiting for images "
+            f"{phase.waiting:.1%} of it"
         )
-        for schedule in SCHEDULES
-    }
-    turns = Turns(arguments.epochs, sides=SCHEDULES)
+    print(f"multiply-adds saved: {found.macs_saved:.1%}; time saved: {found.time_saved:.1%}")
+    without, with_it = found.top1
+    print(f"top-1 {without:.2%} without, {with_it:.2%} with re-tokenization")
+    if torch.cuda.is_available():
+        is_met = abs(found.macs_saved - found.time_saved) <= 0.1
+        print(f"expected within 10 points of each other: {'met' if is_met else 'NOT met'}")
+    else:
+        print(f"expected at least 25 % of the time: {'met' if found.time_saved >= 0.25 else 'NOT met'}")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Epochs of one stride.
+
+    Args:
+        stride: Of the patch embedding, in pixels.
+        epochs: How many.
+        share: Median ratio of their times to those of the same epochs without re-tokenization.
+        waiting: Median share of their times in which steps waited for images.
+    """
+
+    stride: int
+    epochs: int
+    share: float
+    waiting: float
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A training with re-tokenization beside the same one without.
+
+    Args:
+        epoch_s: Median seconds of an epoch without.
+        phases: In their order.
+        macs_saved, time_saved: Shares of those without.
+        top1: Without and with, at the end.
+    """
+
+    epoch_s: float
+    phases: tuple[Phase, ...]
+    macs_saved: float
+    time_saved: float
+    top1: tuple[float, float]
+
+
+def compared(*, epochs: int, **settings: Any) -> Compared:
+    """Train both ways, epoch by epoch in turns.
+
+    Args:
+        epochs: Of both.
+        settings: The other keywords of `as_vit_plan`.
+    """
+    plans = {schedule: as_vit_plan(epochs=epochs, **settings, retokenize=schedule) for schedule in SCHEDULES}
+    turns = Turns(epochs, sides=SCHEDULES)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as threads:
         running = [
-            threads.submit(rows_of, plan, Path(folder) / str(schedule), Side(schedule, arguments.epochs, turns))
+            threads.submit(rows_of, plan, Path(folder) / str(schedule), Side(schedule, epochs, turns))
             for schedule, plan in plans.items()
         ]
         full, short = (one.result() for one in running)
-    short_plan = plans["as-vit"]
-    macs_saved = 1 - short_plan.training_macs() / short_plan.training_macs(full=True)
     shares = phase_shares(full, short)
-    saved = 1 - sum(epochs * share for epochs, share in shares.values()) / arguments.epochs
-    each = statistics.median(row["train_s"] for row in full)
-    print(f"{arguments.epochs} epochs of {arguments.images} images at {arguments.img_size} px, {each:.1f} s each")
-    for stride, (epochs, share) in shares.items():
+    phases = []
+    for stride, (count, share) in shares.items():
         waits = [row["data_wait_s"] / row["train_s"] for row in short if row["stride"] == stride]
-        print(
-            f"  {epochs} epochs at stride {stride}: {share:.1%} of the time; waiting for images "
-            f"{statistics.median(waits):.1%} of it"
-        )
-    print(f"multiply-adds saved: {macs_saved:.1%}; time saved: {saved:.1%}")
-    print(f"top-1 {counted_top1(full[-1]):.2%} without, {counted_top1(short[-1]):.2%} with re-tokenization")
-    if torch.cuda.is_available():
-        print(f"expected within 10 points of each other: {'met' if abs(macs_saved - saved) <= 0.1 else 'NOT met'}")
-    else:
-        print(f"expected at least 25 % of the time: {'met' if saved >= 0.25 else 'NOT met'}")
+        phases.append(Phase(stride, count, share, statistics.median(waits)))
+    short_plan = plans["as-vit"]
+    return Compared(
+        epoch_s=statistics.median(row["train_s"] for row in full),
+        phases=tuple(phases),
+        macs_saved=1 - short_plan.training_macs() / short_plan.training_macs(full=True),
+        time_saved=1 - sum(count * share for count, share in shares.values()) / epochs,
+        top1=(counted_top1(full[-1]), counted_top1(short[-1])),
+    )
 
 
 def phase_shares(full: list[Row], short: list[Row]) -> dict[int, tuple[int, float]]:

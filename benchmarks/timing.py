@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shlex
 import statistics
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -69,26 +71,40 @@ _PATIENCE_S = 7200.0
 
 def hardware() -> str:
     """Processor, threads, GPU and torch version."""
+    return f"{_processor()}, {torch.get_num_threads()} thread(s){_gpu()}, torch {torch.__version__}"
+
+
+def machine() -> str:
+    """Processor, cores and GPU."""
+    return f"{_processor()}, {len(os.sched_getaffinity(0))} cores{_gpu()}"
+
+
+def _processor() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{name}, {torch.get_num_threads()} thread(s){gpu}, torch {torch.__version__}"
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _gpu() -> str:
+    return f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+
+
+def package_versions() -> dict[str, str]:
+    """Of Python and of the packages that figures depend on; a machine without Ray can still score in one process."""
+    found = {"python": platform.python_version()}
+    for package in ("raynas", "torch", "timm", "ray", "numpy", "scipy"):
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def provenance() -> dict[str, str]:
     """For the metadata of what is kept: command, hardware and versions."""
-    versions = {"python": platform.python_version()}
-    for package in ("raynas", "torch", "timm", "ray", "numpy", "scipy"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue  # a machine without Ray can still score in one process
     return {
         "command": shlex.join(["python", *sys.argv]),
         "hardware": hardware(),
-        "versions": json.dumps(versions),
+        "versions": json.dumps(package_versions()),
     }
 
 

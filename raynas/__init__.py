@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from raynas.bench.folder import Bench, load_bench
     from raynas.errors import RaynasError
     from raynas.exporting.export import export
-    from raynas.proxies.probe import Probe
+    from raynas.proxies.probe import Probe, Proxy
     from raynas.proxies.registered import proxy
     from raynas.scoring.model_scores import score_model
     from raynas.space.architecture import Architecture
+    from raynas.space.growth import Growth
     from raynas.space.search_space import Choice, PerLayer, SearchSpace
     from raynas.storage.runs import Run, load_run
     from raynas.training.folder import Training, load_training
@@ -24,8 +25,10 @@ __all__ = [
     "Architecture",
     "Bench",
     "Choice",
+    "Growth",
     "PerLayer",
     "Probe",
+    "Proxy",
     "RaynasError",
     "Run",
     "SearchSpace",
@@ -50,8 +53,10 @@ _HOMES = {
     "Architecture": "raynas.space.architecture",
     "Bench": "raynas.bench.folder",
     "Choice": "raynas.space.search_space",
+    "Growth": "raynas.space.growth",
     "PerLayer": "raynas.space.search_space",
     "Probe": "raynas.proxies.probe",
+    "Proxy": "raynas.proxies.probe",
     "RaynasError": "raynas.errors",
     "Run": "raynas.storage.runs",
     "SearchSpace": "raynas.space.search_space",

@@ -1,0 +1,370 @@
+"""The benchmarks: scripts of this folder, what is expected of them, and where their figures stand in what they print.
+
+A script runs by itself, `python benchmarks/NAME.py`, and prints what it finds; its docstring begins with the question.
+Here stands what makes it one of many: which lines are figures. So a script of another commit, which knows nothing of
+this file, is compared with the present one by what both print.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number that a benchmark prints.
+
+    Args:
+        name: What it is; an identifier.
+        pattern: Of the text around it, with groups `value` and, where it is one of several of a kind, `item`.
+        unit: "x", "%", "s", "per second" and the like.
+        is_higher_better: Which way is good; None: neither.
+    """
+
+    name: str
+    pattern: str
+    unit: str
+    is_higher_better: bool | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A figure's value.
+
+    Args:
+        figure: Which.
+        item: Of several of a kind, the one; "" if it is alone.
+        value: In the figure's unit.
+        is_met: What the line says of an expectation; None if it names none.
+    """
+
+    figure: Figure
+    item: str
+    value: float
+    is_met: bool | None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A row of the README's table of speeds.
+
+    Args:
+        what: Its first cell.
+        measured: Its second, with figures by name in braces, and by NAME_least, NAME_most, NAME_most_item where there
+            are several of a kind.
+        arguments: With which the benchmark runs.
+    """
+
+    what: str
+    measured: str
+    arguments: str = ""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A script, and what to make of it.
+
+    Args:
+        name: NAME.py in this folder.
+        expectation: What it should come to.
+        hardware: On which that is expected.
+        figures: In what it prints.
+        says: Texts that it prints besides, on the smallest setting too.
+        shown: Rows of the README's table.
+        needs: Arguments without which it cannot run, in words; "" if there are none.
+        not_settings: Options, with one value each, that do not change what is measured.
+        needs_gpu: Whether it runs on a GPU only, save on the smallest setting.
+        starts_ray: Whether the smallest setting starts Ray.
+    """
+
+    name: str
+    expectation: str
+    figures: tuple[Figure, ...]
+    hardware: str = "one CPU core"
+    says: tuple[str, ...] = ()
+    shown: tuple[Shown, ...] = ()
+    needs: str = ""
+    not_settings: tuple[str, ...] = ("--out", "--results", "--tables")
+    needs_gpu: bool = False
+    starts_ray: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The script."""
+        return FOLDER / f"{self.name}.py"
+
+    @property
+    def question(self) -> str:
+        """The first sentence of its docstring, which ends with a question mark."""
+        said = ast.get_docstring(ast.parse(self.path.read_text())) or ""
+        return said.partition("?")[0] + "?"
+
+    def setting(self, arguments: Sequence[str]) -> list[str]:
+        """The arguments that say what is measured; names of files, which differ from machine to machine, left out."""
+        kept: list[str] = []
+        words = iter(arguments)
+        for word in words:
+            if word in self.not_settings:
+                next(words, None)
+            else:
+                kept.append("parquet:FILE" if word.startswith("parquet:") else word)
+        return kept
+
+    def found_in(self, printed: str) -> list[Found]:
+        """All figures in what the script printed, in the order of the registration."""
+        return [
+            Found(figure, match.groupdict().get("item") or "", float(match["value"].replace(",", "")), _is_met(match))
+            for figure in self.figures
+            for match in re.finditer(figure.pattern, printed, re.MULTILINE)
+        ]
+
+
+def _is_met(match: re.Match[str]) -> bool | None:
+    """What the rest of a figure's line says."""
+    rest = match.group() + match.string[match.end() :].partition("\n")[0]
+    said = re.search(r"\b(NOT )?met\b", rest)
+    return None if said is None else said[1] is None
+
+
+_VALUE = r"(?P<value>-?[\d,]*\.?\d+)"
+
+
+def _faster(prefix: str, name: str = "ratio") -> Figure:
+    return Figure(name, rf"{prefix}{_VALUE} x \(expected", "x", True)
+
+
+def _beside(line: str, name: str) -> Figure:
+    """Of proxy_passes: how many times a plain pass a score takes."""
+    return Figure(name, rf"^{line}: \d+ ms, {_VALUE} x ", "x", False)
+
+
+BENCHMARKS = (
+    Benchmark(
+        "length_distortion",
+        "at least 80 times faster, equal to 1e-9",
+        (_faster("^ratio: "),),
+        says=("equal to 1e-9",),
+        shown=(
+            Shown("length distortion, against a backward pass per feature", "{ratio:.0f} times faster, equal to 1e-9"),
+        ),
+    ),
+    Benchmark(
+        "ntk_condition",
+        "at least 8 times faster than backward passes through the batch, 3 times than passes per image",
+        (
+            _faster("^ratio to through the batch: ", "through_the_batch"),
+            _faster("^ratio to per image: ", "per_image"),
+        ),
+        says=("equal to 1e-5",),
+        shown=(
+            Shown(
+                "NTK, against backward passes through the batch / per image",
+                "{through_the_batch:.1f} / {per_image:.1f} times faster",
+            ),
+        ),
+    ),
+    Benchmark(
+        "loop_throughput",
+        "at least 5,000 evaluations per second, 200 MB of growth, load_run in 2 s and resume in 15 s at 100,000",
+        (
+            Figure("rate", rf"evaluations: {_VALUE} per second", "per second", True),
+            Figure("growth", rf"driver memory grew by {_VALUE} MB", "MB", False),
+            Figure("load", rf"load_run of [\d,]+ rows: {_VALUE} s", "s", False),
+            Figure("resume", rf"resume to the first new evaluation: {_VALUE} s", "s", False),
+        ),
+        hardware="two CPU cores",
+        says=("load_run of 6,000 rows",),
+        shown=(
+            Shown("the loop with a proxy that does nothing, two actors", "{rate:,.0f} evaluations per second"),
+        ),
+        starts_ray=True,
+    ),
+    Benchmark(
+        "scoring_workers",
+        "two actors at least 1.8 times as fast",
+        (_faster("^two actors are faster by "),),
+        hardware="two idle CPU cores",
+        shown=(Shown("two actors against one process", "{ratio:.1f} times"),),
+        starts_ray=True,
+    ),
+    Benchmark(
+        "build_share",
+        "under 10 % of every score that needs a forward pass",
+        (
+            Figure("building", rf"^(?P<item>\w+): \d+ ms a score, {_VALUE}% of it building .*under", "%", False),
+            Figure("score", rf"^(?P<item>\w+): {_VALUE} ms a score", "ms", False),
+        ),
+        shown=(
+            Shown(
+                "building and initialising, of a score of As-ViT at 64 px",
+                "{building_least:.0f} to {building_most:.0f} %",
+            ),
+            Shown(
+                "of AutoFormer-Tiny at 224 px",
+                "at most {building_most:.0f} % (`{building_most_item}`)",
+                "--space autoformer-tiny --img-size 224",
+            ),
+        ),
+    ),
+    Benchmark(
+        "proxy_passes",
+        "saliencies together 1.3 times the dearest, dss 2 times, AZ-NAS 1.5 times, TVT 1.2 times plain passes at most",
+        (
+            _beside(".* together", "together"),
+            _beside("dss", "dss"),
+            _beside("tvt, teacher's features cached", "tvt"),
+            _beside("az_nas at batch \\d+", "az_nas"),
+            Figure("memory", rf"{_VALUE} MiB", "MiB", False),
+        ),
+        hardware="two CPU cores",
+        shown=(
+            Shown("five first-order saliencies together, against the dearest of them alone", "{together:.1f} times"),
+            Shown("`dss`, against a forward and backward pass of one image, float64", "{dss:.1f} times"),
+            Shown("`tvt` with the teacher's features cached, against a forward pass of the batch", "{tvt:.1f} times"),
+            Shown(
+                "`az_nas` at batch 64, against a forward and backward pass of the batch",
+                "{az_nas:.1f} times, in {memory:,.0f} MiB",
+            ),
+        ),
+    ),
+    Benchmark(
+        "growth_workers",
+        "two actors at least 1.8 times as fast",
+        (_faster("^two actors are faster by "),),
+        hardware="two idle CPU cores",
+        says=("2 steps without the first",),
+        shown=(Shown("candidates of a growth step at 128 px, two actors against one", "{ratio:.1f} times"),),
+        starts_ray=True,
+    ),
+    Benchmark(
+        "as_vit_search",
+        "under 15 minutes at 224 px, of which building is the least part",
+        (
+            Figure("total", rf"^total {_VALUE} minutes", "minutes", False),
+            Figure("passes", rf"^workers in all, .*passes [\d.]+ s \({_VALUE}%\)", "%"),
+            Figure("building", rf"^workers in all, .*building [\d.]+ s \({_VALUE}%\)", "%", False),
+            Figure("transfers", rf"^workers in all, .*transfers [\d.]+ s \({_VALUE}%\)", "%", False),
+            Figure("waiting", rf"^workers in all, .*waiting [\d.]+ s \({_VALUE}%\)", "%", False),
+        ),
+        hardware="one GPU of the class of an H200",
+        says=("search: 6 evaluations", "growth: ", "transfers 0.00 s"),
+        shown=(
+            Shown(
+                "As-ViT's whole search at 64 px, 500 steps and growth to 80 million parameters, two actors",
+                "{total:.1f} minutes; of the workers' time passes are {passes:.0f} %, building {building:.0f} %, "
+                "transfers {transfers:.1f} %, waiting {waiting:.1f} %",
+                "--img-size 64 --workers 2",
+            ),
+        ),
+    ),
+    Benchmark(
+        "retokenization",
+        "at least 25 % of the time on a CPU; on a GPU within 10 points of the multiply-adds saved",
+        (
+            Figure("multiply_adds", rf"multiply-adds saved: {_VALUE}%", "%"),
+            Figure("time", rf"time saved: {_VALUE}%", "%", True),
+        ),
+        hardware="two CPU cores, or one GPU",
+        says=(" epochs at stride 16: ",),
+        shown=(
+            Shown(
+                "training re-tokenized on the published schedule, digits at 64 px, epochs in turns",
+                "{time:.0f} % of the time saved, of {multiply_adds:.0f} % of the multiply-adds",
+            ),
+        ),
+    ),
+    Benchmark(
+        "data_waiting",
+        "under 5 % of a step",
+        (
+            Figure("waiting", rf"^(?P<item>light|strong): [\d,]+ images per second, {_VALUE}% of a step", "%", False),
+            Figure("rate", rf"^(?P<item>light|strong): {_VALUE} images per second", "per second", True),
+        ),
+        hardware="two CPU cores, or one GPU",
+        shown=(
+            Shown(
+                "a step's wait for data, CIFAR-10 at 64 px",
+                "at most {waiting_most:.1f} % ({waiting_most_item} augmentation)",
+                "--data parquet:FILE",
+            ),
+        ),
+    ),
+    Benchmark(
+        "proxy_rates",
+        "actors faster than the loop, and as many as share the device well",
+        (
+            Figure("best", rf"^best pool against the loop: {_VALUE} x", "x", True),
+            Figure("together", rf"{_VALUE} x together$", "x", True),
+        ),
+        hardware="two CPU cores, or one GPU",
+        says=("autoformer-tiny, 32 px", "synflow ", "of peak"),
+    ),
+    Benchmark(
+        "gpu",
+        "all tests pass, scores equal to 1e-4, the search under 15 minutes, as much time saved as multiply-adds to 10 "
+        "points, under 5 % of a step waiting",
+        (
+            Figure("failed", rf"^tests: \d+ passed, {_VALUE} failed", "tests", False),
+            Figure("apart", rf"^scores: .*; {_VALUE} differ by more than", "scores", False),
+            Figure("sharing", rf"^rates: .* the best number of them {_VALUE} x as fast as one", "x", True),
+            Figure("search", rf"^search: .*: {_VALUE} \+ [\d.]+ minutes", "minutes", False),
+            Figure("growth", rf"^search: .* \+ {_VALUE} minutes", "minutes", False),
+            Figure("time", rf"^retokens: {_VALUE}% of the time", "%", True),
+            Figure("multiply_adds", rf"^retokens: .* and {_VALUE}% of the multiply-adds", "%"),
+            Figure("waiting", rf"(?:^waiting: waiting|,) {_VALUE}% at (?P<item>\d+ px \w+) \(", "%", False),
+        ),
+        hardware="one GPU",
+        not_settings=("--out", "--data", "--seconds"),
+        needs_gpu=True,
+        shown=(
+            Shown(
+                "As-ViT's whole search at 224 px on a GPU, one process, extrapolated",
+                "{search:.1f} minutes for 500 steps, {growth:.1f} for growth to 80 million parameters",
+            ),
+            Shown(
+                "processes that share the GPU, the best of 1, 2, 4 and 8 against one, median of all proxies",
+                "{sharing:.1f} times",
+            ),
+            Shown(
+                "training re-tokenized on a GPU at 224 px",
+                "{time:.0f} % of the time saved, of {multiply_adds:.0f} % of the multiply-adds",
+            ),
+        ),
+    ),
+    Benchmark(
+        "as_vit_scores",
+        "none: what scores say is what is asked",
+        (
+            Figure("tau", rf"^(?P<item>[a-z_]+(?: \+ [a-z_]+)*|all four) +{_VALUE} ", "tau-b"),
+        ),
+        hardware="two CPU cores for a small study, a GPU for one that decides",
+        says=("5 topologies", "partial_tau"),
+    ),
+    Benchmark(
+        "proxies_vit_bench",
+        "none: what proxies say is what is asked",
+        (Figure("num_params", rf"^  (?P<item>\w+): .*num_params {_VALUE}", "tau-b"),),
+        hardware="two CPU cores at 64 px, a GPU at 224 px",
+        says=("autoformer_tiny_plain: ", "c100_kd_acc: ", "imagenet_top1_supernet: "),
+        needs="--tables DIR --data IMAGES",
+    ),
+)  # fmt: skip
+
+HELPERS = ("__init__", "__main__", "as_vit_training", "figures", "gpu_part", "gpu_runs", "gpu_scores", "picture",
+           "registry", "running", "timing")  # fmt: skip
+"""Files of this folder that are no benchmarks."""
+
+
+def get(name: str) -> Benchmark:
+    """The benchmark of that name.
+
+    Raises:
+        KeyError: There is none.
+    """
+    return {benchmark.name: benchmark for benchmark in BENCHMARKS}[name]
