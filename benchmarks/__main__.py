@@ -6,7 +6,7 @@
     python -m benchmarks run all --quick                            in a small setting, whose figures are not kept
     python -m benchmarks run loop_throughput --against HEAD~1 --rounds 3        two commits in turns
     python -m benchmarks run data_waiting -- --data parquet:train.parquet       arguments of the benchmark
-    python -m benchmarks readme                                     make the README's table of the latest figures
+    python -m benchmarks page                                       make docs/performance.md's table of them
 
 Figures go to benchmarks/results/figures.csv with command, hardware and versions, unless --out says otherwise. Each
 benchmark runs by itself, too: python benchmarks/NAME.py.
@@ -33,8 +33,8 @@ def main(given: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("list", help="what there is")
-    readme = commands.add_parser("readme", help="make the README's table")
-    readme.add_argument("--check", action="store_true", help="only say whether it is as it should be")
+    page = commands.add_parser("page", help="make the table in docs/performance.md")
+    page.add_argument("--check", action="store_true", help="only say whether it is as it should be")
     run = commands.add_parser("run", help="run some, or all")
     run.add_argument("names", nargs="+", metavar="NAME", choices=["all", *(one.name for one in BENCHMARKS)])
     run.add_argument("--quick", action="store_true", help="in a small setting, to see that they work")
@@ -44,8 +44,8 @@ def main(given: Sequence[str] | None = None) -> int:
     options = parser.parse_args(own)
     if options.command == "run":
         return _run(options, arguments)
-    if options.command == "readme":
-        return _readme(is_check=options.check)
+    if options.command == "page":
+        return _page(is_check=options.check)
     for benchmark in BENCHMARKS:
         print(f"{benchmark.name}\n  {benchmark.question}\n  expected: {benchmark.expectation}; on {benchmark.hardware}")
         if benchmark.needs:
@@ -91,13 +91,13 @@ def _missing(benchmark: Benchmark, *, is_quick: bool) -> str:
     return benchmark.needs or ("a GPU" if benchmark.needs_gpu and not torch.cuda.is_available() else "")
 
 
-def _readme(*, is_check: bool) -> int:
-    before = figures.README.read_text()
+def _page(*, is_check: bool) -> int:
+    before = figures.PAGE.read_text()
     after = figures.with_section(before, figures.read(figures.TABLE))
     if is_check:
-        print("the README's table is that of the latest figures" if after == before else "python -m benchmarks readme")
+        print("the page's table is that of the latest figures" if after == before else "python -m benchmarks page")
         return int(after != before)
-    figures.README.write_text(after)
+    figures.PAGE.write_text(after)
     return 0
 
 

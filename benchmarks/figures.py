@@ -1,4 +1,4 @@
-"""The table of figures: one row for each that a benchmark printed, and the README's section that is made of it."""
+"""The table of figures, one row for each that a benchmark printed, and the part of docs/performance.md made of it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from benchmarks.registry import BENCHMARKS, FOLDER, Found, Shown
 
 TABLE = FOLDER / "results" / "figures.csv"
-README = FOLDER.parent / "README.md"
-MARKS = ("<!-- figures: made by python -m benchmarks readme -->\n", "<!-- end of figures -->\n")
+PAGE = FOLDER.parent / "docs" / "performance.md"
+MARKS = ("<!-- figures: made by python -m benchmarks page -->\n", "<!-- end of figures -->\n")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def latest(rows: Sequence[Row], benchmark: str, arguments: str) -> list[Row]:
 
 
 def section(rows: Sequence[Row]) -> str:
-    """The README's table, from the last run of each benchmark."""
+    """The page's table, from the last run of each benchmark."""
     lines = ["| what | measured | on | command |", "|---|---|---|---|"]
     for benchmark in BENCHMARKS:
         for shown in benchmark.shown:
@@ -95,7 +95,7 @@ def section(rows: Sequence[Row]) -> str:
 
 
 def measured(shown: Shown, rows: Sequence[Row]) -> str:
-    """The cell of a row of the README, from the rows of one run; where there are several of an item, their median."""
+    """The cell of a row of the page, from the rows of one run; where there are several of an item, their median."""
     values: dict[str, dict[str, list[float]]] = {}
     for row in rows:
         values.setdefault(row.figure, {}).setdefault(row.item, []).append(row.value)
@@ -109,7 +109,7 @@ def measured(shown: Shown, rows: Sequence[Row]) -> str:
 
 
 def with_section(text: str, rows: Sequence[Row]) -> str:
-    """A README with its section made anew.
+    """A page with its section made anew.
 
     Raises:
         ValueError: It has no such section.

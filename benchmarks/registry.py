@@ -52,7 +52,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Shown:
-    """A row of the README's table of speeds.
+    """A row of the table of docs/performance.md of speeds.
 
     Args:
         what: Its first cell.
@@ -76,7 +76,7 @@ class Benchmark:
         hardware: On which that is expected.
         figures: In what it prints.
         says: Texts that it prints besides, on the smallest setting too.
-        shown: Rows of the README's table.
+        shown: Rows of the table of docs/performance.md.
         needs: Arguments without which it cannot run, in words; "" if there are none.
         not_settings: Options, with one value each, that do not change what is measured.
         needs_gpu: Whether it runs on a GPU only, save on the smallest setting.

@@ -81,7 +81,7 @@ def test_the_table_keeps_what_was_added(tmp_path: Path) -> None:
     assert figures.read(tmp_path / "results" / "table.csv") == [*first, *second]
 
 
-def test_a_row_of_the_readme_is_of_the_last_run_and_has_medians_over_rounds() -> None:
+def test_a_row_of_the_page_is_of_the_last_run_and_has_medians_over_rounds() -> None:
     old = row("time", 100.0)
     new = [
         row("time", value, item=item, when="2026-01-02 00:00:00")
@@ -99,12 +99,12 @@ def test_two_commits_are_compared_by_the_medians_of_their_rounds() -> None:
     assert line == {"figure": "time", "here": "3 s", "there": "6 s", "ratio": "0.500", "expected": ""}
 
 
-def test_the_readme_has_the_table_of_the_latest_figures(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["readme", "--check"]) == 0, capsys.readouterr().out
-    assert figures.section(figures.read(figures.TABLE)) in figures.README.read_text()
+def test_the_page_has_the_table_of_the_latest_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["page", "--check"]) == 0, capsys.readouterr().out
+    assert figures.section(figures.read(figures.TABLE)) in figures.PAGE.read_text()
 
 
-def test_every_row_of_the_readme_has_a_figure() -> None:
+def test_every_row_of_the_page_has_a_figure() -> None:
     rows = figures.read(figures.TABLE)
     for benchmark in BENCHMARKS:
         for shown in benchmark.shown:
