@@ -158,6 +158,16 @@ def test_functions_and_constants_that_a_page_puts_in_a_file_are_there(text: Path
             assert re.search(rf"\b{part}\b", source), f"{name} is not in {file}"
 
 
+def test_names_on_the_pages_for_maintainers_are_those_of_the_code() -> None:
+    """Each word in code letters that has an underscore, or is a call."""
+    sources = [*ROOT.glob("raynas/**/*.py"), *ROOT.glob("tests/**/*.py"), *ROOT.glob("raynas/report/assets/*.js")]
+    known = {word for file in sources for word in re.findall(r"\w+", file.read_text(encoding="utf-8"))}
+    for page in (ROOT / "docs" / "maintain").glob("*.md"):
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        named = re.findall(r"`(\w*[a-zA-Z]_[a-zA-Z]\w*|\w+(?=\())[^`]*`", text)
+        assert [name for name in named if name not in known and not name.startswith("NAME_")] == [], page.name
+
+
 def test_every_column_on_disk_is_described() -> None:
     from raynas.bench.correlations import SCHEMA as CORRELATIONS
     from raynas.storage.result_store import SCHEMA as EVALUATIONS
@@ -202,10 +212,11 @@ def test_readme_is_short_and_starts_as_promised() -> None:
     assert "    pip install uv && uv run --extra test pytest\n" in text
 
 
-def test_links_of_readme_and_contributing_lead_somewhere() -> None:
-    for name in ("README.md", "CONTRIBUTING.md"):
-        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", (ROOT / name).read_text(encoding="utf-8")):
-            assert target.startswith("https://") or (ROOT / target).exists(), f"{name}: {target}"
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_and_pictures_lead_to_files(text: Path) -> None:
+    """The strict build looks at links between pages, but not at pictures, nor at the files outside docs/."""
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (text.parent / target).exists(), target
 
 
 def test_pictures_are_small() -> None:
