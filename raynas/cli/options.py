@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union, get
 
 import typer
 import typer.main
-import yaml
 from typer.core import TyperCommand
 
 from raynas.errors import ConfigError
@@ -112,6 +111,8 @@ def grouped_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]] | None:
     Raises:
         ConfigError: A text has another form.
     """
+    import yaml
+
     found: dict[str, dict[str, Any]] = {}
     for text in texts:
         target, dot, rest = text.partition(".")
