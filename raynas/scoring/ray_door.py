@@ -180,7 +180,8 @@ class RayDoor:
         arrived = monotonic() if content is None else sending.arrived
         if answer is None:
             return Unprepared(sending.worker, sending.chunk)
-        return Answer(sending.worker, sending.chunk, *answer, arrived)
+        seconds, outcomes = answer
+        return Answer(sending.worker, sending.chunk, seconds, outcomes, arrived)
 
 
 def _on_one_line(error: Exception) -> str:
