@@ -44,7 +44,7 @@ class Growth:
         """The architecture with one more block at the end of a stage (from 0).
 
         Args:
-            fields: Of the space, which say what each field holds.
+            fields: The space's fields, which say what each of them holds.
             architecture: To be grown.
             stage: From 0.
 

@@ -38,8 +38,8 @@ class Evaluation:
     """What a searcher is told of a candidate.
 
     Args:
-        id: That of the candidate.
-        architecture: That of the candidate.
+        id: The candidate's number.
+        architecture: The candidate's architecture.
         status: ok if all objectives and constraints have values, else the status of the first that has none.
         scores: Raw values by name, costs included; names without a value are absent. A candidate that violates a
             constraint on costs is told without having been scored: it is ok, not feasible, and has costs only.
@@ -146,8 +146,8 @@ def evaluated(
         scores: Values by name.
         failures: Status and error of the scores that have no value.
         needed: Names of the objectives and of what is constrained; the first of them that failed gives the status.
-        constraints: Of the run.
-        seconds: Time spent scoring.
+        constraints: All constraints of the run.
+        seconds: The time that scoring took.
     """
     status, error = next((failures[name] for name in needed if name in failures), (Status.OK, None))
     broken = violations(constraints, scores)

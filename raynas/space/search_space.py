@@ -67,7 +67,8 @@ class SearchSpace:
 
     Args:
         name: Its name in the registry.
-        fields: In order; a field's number of layers stands before it. A tuple of choices gives each position its own.
+        fields: What can be chosen, in order; a field's number of layers stands before it. A tuple of choices gives each
+            position its own.
         model: A name in `registry.models`, or a callable: (architecture, *, img_size, num_classes) -> nn.Module.
         model_version: Raised when the same architecture and weights would give other outputs.
         scoring, training: Further keywords with which a model is built to be scored, or to be trained.

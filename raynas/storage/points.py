@@ -42,7 +42,7 @@ class Points:
     """One entry per architecture, in the order of asking; those that no searcher asked for come last.
 
     Args:
-        keys: Of the architectures.
+        keys: The architectures' keys.
         texts: Their canonical JSON.
         candidates: (A,) number under which each was asked first, -1: by no searcher.
         values: (A,) by score, NaN where there is no value.
@@ -72,7 +72,7 @@ class Points:
         """Gather the rows of a store.
 
         Args:
-            table: With the schema of `raynas.storage.result_store.SCHEMA`; of several rows with one key the
+            table: Rows with the schema of `raynas.storage.result_store.SCHEMA`; of several rows with one key the
                 last counts.
             names: The scores, costs included.
         """

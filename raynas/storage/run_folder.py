@@ -25,10 +25,10 @@ def check_folder(folder: Path, identity: Mapping[str, Any], *, resume: bool, kin
     """Refuse a folder that holds something else than this run; writes nothing.
 
     Args:
-        folder: Which need not exist.
-        identity: Of the run.
+        folder: The run's folder, which need not exist.
+        identity: What the run must share with one that is stored there.
         resume: A run of this identity may be there.
-        kind: Of the run: search (also for score and scale), training, finalists or sweep.
+        kind: What the run is: search (also for score and scale), training, finalists or sweep.
 
     Raises:
         StoreError: It holds another run, or files that are no run; the message shows the difference.
