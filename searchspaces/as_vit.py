@@ -140,7 +140,7 @@ def macs(architecture: Architecture, img_size: int, num_classes: int, *, stride:
         architecture: What is counted.
         img_size: Image side in pixels, divisible by the stride.
         num_classes: Outputs of the head.
-        stride: Of the patch embedding, other than 4 while training is re-tokenized.
+        stride: Stride of the patch embedding, other than 4 while training is re-tokenized.
     """
     a: Any = architecture
     kernel, split, mlp_ratio, depth = a["kernel"], a["split"], a["mlp_ratio"], a["depth"]

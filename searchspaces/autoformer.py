@@ -170,7 +170,7 @@ def macs_official(architecture: Architecture, num_classes: int = 1000, *, strict
     tokens. Blocks have 198 tokens there, as the class token is counted twice.
 
     Args:
-        architecture: Of the authors' build.
+        architecture: An architecture of the authors' build.
         num_classes: Outputs of the head.
         strict: Blocks have 197 tokens.
     """

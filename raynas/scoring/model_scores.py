@@ -41,11 +41,11 @@ def score_model(
         model: Takes images (B, 3, img_size, img_size) to logits; left as it was.
         proxies: Names, or proxies of your own; none: all that are registered.
         img_size: Side of the images in pixels.
-        data: As for `raynas search`.
+        data: Where the images come from, as the option --data of `raynas search` takes it.
         batch_size: Images of a proxy.
-        score_seed: Of batches, curves and perturbations, and of weights that a proxy draws.
+        score_seed: Seed of batches, curves and perturbations, and of weights that a proxy draws.
         device: "cpu" or "cuda".
-        threads: Of torch.
+        threads: How many threads torch computes with.
 
     Returns:
         An outcome for every value, by its name: value, status, error, seconds.

@@ -93,10 +93,10 @@ def check_admission(space: SearchSpace, constraints: Sequence[Constraint], costs
     """Refuse constraints on costs that no sampled architecture meets.
 
     Args:
-        space: Which is sampled.
-        constraints: Of the run; those on scores are not looked at.
-        costs: Of an architecture.
-        seed: Of the run, which drives the samples.
+        space: The space that is sampled.
+        constraints: The run's constraints; those on scores are not looked at.
+        costs: Gives all costs of an architecture by name.
+        seed: The run's seed, which drives the samples.
 
     Raises:
         ConfigError: None of many samples meets one of the constraints, which is named, or all of them at once.
@@ -132,8 +132,8 @@ def check_start(
     Args:
         space: Where the start comes from.
         start: The architecture that the searcher starts with.
-        constraints: Of the run; those on scores are not looked at.
-        costs: Of an architecture.
+        constraints: The run's constraints; those on scores are not looked at.
+        costs: Gives all costs of an architecture by name.
         chosen: Proxies that score untrained networks.
 
     Raises:

@@ -36,7 +36,7 @@ _SUMMARY_EVERY_S = 5.0
 
 
 class SearchListener:
-    """Hears of a run's progress; the base class ignores it."""
+    """Receives a run's progress; the base class ignores it."""
 
     def on_start(self, folder: Path, budget: int) -> None:
         """The run starts, or resumes."""
@@ -79,7 +79,7 @@ def execute(
         folder: Created unless it exists.
         resume: Continue the run that the folder holds; without one, start.
         reuse: Folders of other runs whose scores are taken where their keys are equal.
-        listener: Hears of progress.
+        listener: Receives what happens in the run.
 
     Returns:
         The summary, as in summary.json.

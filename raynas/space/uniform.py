@@ -25,7 +25,7 @@ def uniform_of_cost(space: SearchSpace, name: str, target: float, *, img_size: i
     A target beyond all of them gives the largest or the smallest, so compare its own cost with what you asked for.
 
     Args:
-        space: Where to look.
+        space: The space whose uniform architectures are compared.
         name: The cost that counts, "num_params" or "macs".
         target: What it is to be, such as the cost of an architecture that a search has found.
         img_size: Image side in pixels.

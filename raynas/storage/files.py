@@ -54,7 +54,7 @@ class Files(Protocol):
         """A file to write into, which appears under its name when the block ends well, and leaves no trace otherwise.
 
         Args:
-            path: In a folder that is there.
+            path: The file, in a folder that is there.
             once: Raise FileExistsError if there is such a file already, also if another process makes it meanwhile;
                 otherwise it is replaced.
             is_durable: It is there after a loss of power, once the block has ended.
@@ -247,7 +247,7 @@ def write_atomically(path: Path, *, once: bool = False, is_durable: bool = True)
     """Open a file for writing that appears under its name, synced to disk, only if the block ends well.
 
     Args:
-        path: In a folder that is there.
+        path: The file, in a folder that is there.
         once: Raise FileExistsError if there is such a file already; otherwise it is replaced.
         is_durable: It is there after a loss of power, once the block has ended; not worth its time for a sign of life.
     """
@@ -258,9 +258,9 @@ def write_text(path: Path, text: str, *, is_durable: bool = True) -> None:
     """Replace a text file as a whole.
 
     Args:
-        path: In a folder that is there.
-        text: Its content.
-        is_durable: As for `write_atomically`.
+        path: The file, in a folder that is there.
+        text: The new content.
+        is_durable: It is there after a loss of power; not worth its time for a sign of life.
 
     Raises:
         StoreError: It cannot be written.

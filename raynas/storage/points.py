@@ -72,7 +72,7 @@ class Points:
         """Gather the rows of a store.
 
         Args:
-            table: With the schema of `raynas.storage.result_store.SCHEMA`; of several rows with one key the
+            table: Rows with the schema of `raynas.storage.result_store.SCHEMA`; of several rows with one key the
                 last counts.
             names: The scores, costs included.
         """

@@ -32,12 +32,10 @@ def check_folder(
     """Refuse a folder that holds something else than this run; writes nothing.
 
     Args:
-        folder: Which need not exist.
-        identity: Of the run.
+        folder: The run's folder, which need not exist.
+        identity: What the run must share with one that is stored there.
         resume: A run of this identity may be there.
-        kind: Of the run: search (also for score and scale), training, finalists or sweep.
-        complete: Adds the fields that an identity leaves out, to both that are compared; raises a ValueError for a
-            stored one that cannot be compared.
+        kind: What the run is: search (also for score and scale), training, finalists or sweep.
 
     Raises:
         StoreError: It holds another run, or files that are no run; the message shows the difference.

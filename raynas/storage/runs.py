@@ -20,7 +20,7 @@ class Run:
     """A run folder, read.
 
     Args:
-        folder: Where it is.
+        folder: The run folder.
         description: run.yaml: `config`, `identity`, `directions`, `versions`, `machine`.
         summary: summary.json; empty if the run was killed before it wrote one.
         evaluations: One row per architecture and score, an Arrow table with the schema of

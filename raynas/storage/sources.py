@@ -22,11 +22,11 @@ class Source:
     """An architecture and where it came from.
 
     Args:
-        space: That it belongs to.
-        architecture: As a value.
+        space: The space that the architecture belongs to.
+        architecture: The architecture itself.
         kind: "text", "file", "search" (any run of ask/tell: search, score, scale) or "training".
         folder: The run folder it was taken from, of finalists that of the training; None for text and files.
-        img_size, num_classes, data: Of that run; `data` of one that scored.
+        img_size, num_classes, data: What that run was given; `data` where it scored.
     """
 
     space: SearchSpace
@@ -71,8 +71,8 @@ def picked(entries: Sequence[Mapping[str, Any]], bounds: Sequence[Constraint], w
     """The first entry of a summary's list whose scores and costs meet all bounds.
 
     Args:
-        entries: With `scores` and costs.
-        bounds: On them.
+        entries: Architectures with their `scores` and costs, best first.
+        bounds: What scores and costs are to meet.
         where: What the entries are, for messages.
 
     Raises:

@@ -531,7 +531,7 @@ def test_trainings_that_wait_for_room_say_so(
 def test_finalists_go_on_after_their_driver_was_killed(searched: Path, tmp_path: Path, joined: None) -> None:
     folder, made = tmp_path / "run", config(searched, top=2, training={**TRAINING, "epochs": 12})
     code = (
-        "from pathlib import Path; from raynas.finalists.folder import FinalistsConfig;"
+        "from pathlib import Path; from raynas.finalists.config import FinalistsConfig;"
         "from raynas.finalists.run import execute_finalists, make_finalists_plan;"
         f"execute_finalists(make_finalists_plan(FinalistsConfig.make({made.model_dump()!r})), Path({str(folder)!r}))"
     )

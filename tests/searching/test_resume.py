@@ -170,7 +170,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from toy_scores import SLOPE, TOY, toy_space
 import raynas
-from raynas.searching.run import Interrupted
+from raynas.interruption import Interrupted
 try:
     raynas.search(toy_space(), proxies=[TOY, SLOPE], objectives=["toy"], out={out!r}, resume=True,
                   searcher="regularized_evolution", budget=150, window=16, workers={workers},
