@@ -238,7 +238,11 @@ def test_a_training_without_a_teacher_is_what_it_was(tmp_path: Path) -> None:
         ({**TAUGHT, "guidance_pairs": "last"}, ConfigError, "pairs are BLOCK:STAGE"),
         ({"teacher": "missing"}, ConfigError, "there is no teacher 'missing'"),
         ({"objective": "distillation"}, ConfigError, "a distillation needs a teacher, and none is given"),
-        ({**TAUGHT, "objective": "classification"}, ConfigError, "learns from no teacher, and 'random:resnet8' is given"),
+        (
+            {**TAUGHT, "objective": "classification"},
+            ConfigError,
+            "learns from no teacher, and 'random:resnet8' is given",
+        ),
         ({"objective": "distilation"}, RaynasError, "Did you mean 'distillation'"),
         ({**TAUGHT, "logit_weight": 1.5}, ConfigError, "logit_weight: input should be less than or equal to 1"),
     ],

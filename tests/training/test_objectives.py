@@ -44,7 +44,9 @@ def test_an_objective_has_views_parts_columns_and_a_best_epoch_of_its_own(tmp_pa
         assert row["ema_val_loss"] > 0
     losses = [row["ema_val_loss"] for row in rows]
     best = losses.index(min(losses))
-    assert (training.summary["best_epoch"], training.summary["top1"], training.summary["best_top1"]) == (best,) + (None,) * 2
+    assert (training.summary["best_epoch"], training.summary["top1"], training.summary["best_top1"]) == (best,) + (
+        None,
+    ) * 2
     assert len(read_checkpoint(checkpoint_folder(tmp_path) / BEST)["history"]) == best + 1
     about = training.description["objective"]
     assert about == {"name": "two_views", "best": {"column": "val_loss", "higher_is_better": False}}
@@ -53,7 +55,7 @@ def test_an_objective_has_views_parts_columns_and_a_best_epoch_of_its_own(tmp_pa
         "projector": 7, "momentum": len(state["model"]), "centre": 1,
     }  # fmt: skip
     # The copy follows, and is not what is optimised; the model is what the space builds.
-    assert 0 < largest_difference(state["parts"]["momentum"], state["model"])
+    assert largest_difference(state["parts"]["momentum"], state["model"]) > 0
     assert training.model().state_dict().keys() == state["model"].keys()
 
 
@@ -85,9 +87,13 @@ def test_two_workers_carry_on_all_parts_as_one(tmp_path: Path) -> None:
 
 
 def test_what_looks_at_all_images_of_a_step_refuses_several_passes() -> None:
-    with pytest.raises(ConfigError, match="accumulation is 2, but the objective two_views compares the images of a whole"):
+    with pytest.raises(
+        ConfigError, match="accumulation is 2, but the objective two_views compares the images of a whole"
+    ):
         plan(accumulation=2, objective=VIEWS["objective"])
-    with pytest.raises(ConfigError, match=r"accumulation is 2, but layer model\.bn1 normalises by the images of a whole"):
+    with pytest.raises(
+        ConfigError, match=r"accumulation is 2, but layer model\.bn1 normalises by the images of a whole"
+    ):
         plan(space="resnet", architecture="resnet8", accumulation=2)
 
 
