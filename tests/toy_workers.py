@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,22 +42,20 @@ def on_two_workers(module: str, function: str, folder: Path, **settings: Any) ->
         )
     errors = []
     for process in processes:
-        _, error = process.communicate(timeout=300)
+        _, error = process.communicate(timeout=1200)
         errors += [error] if process.returncode else []
     if errors:
         raise RuntimeError("\n".join(errors))
 
 
-class joined:
+@contextmanager
+def joined(rank: int, folder: Path) -> Iterator[None]:
     """Within it, this process is one of two workers."""
-
-    def __init__(self, rank: int, folder: Path) -> None:
-        dist.init_process_group("gloo", init_method=f"file://{folder.absolute()}/.meeting", rank=rank, world_size=2)
-
-    def __enter__(self) -> None:
-        torch.set_num_threads(1)
-
-    def __exit__(self, *_: object) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder.absolute()}/.meeting", rank=rank, world_size=2)
+    try:
+        yield
+    finally:
         dist.destroy_process_group()
 
 

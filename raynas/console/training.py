@@ -82,8 +82,10 @@ class TrainingConsole(TrainingListener):
         """A line for the epoch."""
         self._last_line = time.monotonic()
         parts = [f"epoch {row['epoch'] + 1}/{self._epochs}", f"loss {row['train_loss']:.3f}"]
-        parts.append(f"validation loss {row['val_loss']:.3f}, top-1 {row['val_top1']:.2%}")
-        if row["ema_val_top1"] is not None:
+        measured = [f"validation loss {row['val_loss']:.3f}"] if row.get("val_loss") is not None else []
+        measured += [f"top-1 {row['val_top1']:.2%}"] if row.get("val_top1") is not None else []
+        parts += [", ".join(measured)] if measured else []
+        if row.get("ema_val_top1") is not None:
             parts.append(f"moving average {row['ema_val_top1']:.2%}")
         if row["stride"] is not None:
             parts.append(f"stride {row['stride']}")

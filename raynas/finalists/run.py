@@ -238,7 +238,8 @@ class _FinalistsTraining:
             grace_period=self.plan.config.grace,
             reduction_factor=self.plan.config.reduction,
         )
-        with own_code_by_value(*(part for part in vars(space).values() if callable(part))):
+        kinds = {plan.objective.kind for plan in plans.values()}
+        with own_code_by_value(*(part for part in vars(space).values() if callable(part)), *kinds):
             given = tune.with_parameters(TrainingTrial, job=job)
         trainable: type = tune.with_resources(given, trial_resources(self.share, 0, {}))
         try:

@@ -81,9 +81,9 @@ def share_statistics(module: nn.Module) -> None:
     Raises:
         ValueError: A layer has statistics of images, and is neither torch's BatchNorm nor timm's BatchNormAct2d.
     """
-    names = dict(module.named_modules())
+    layers = dict(module.named_modules())
     for name in layers_with_batch_statistics(module):
-        layer = names[name]
+        layer: Any = layers[name]
         if not isinstance(layer, _BatchNorm) or not (_is_torchs(layer) or _is_timms(layer)):
             raise ValueError(f"{name} is a {type(layer).__name__}, whose statistics cannot be shared among workers")
         layer.forward = MethodType(_normalised, layer)  # type: ignore[method-assign]

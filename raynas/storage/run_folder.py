@@ -36,6 +36,8 @@ def check_folder(
         identity: What the run must share with one that is stored there.
         resume: A run of this identity may be there.
         kind: What the run is: search (also for score and scale), training, finalists or sweep.
+        complete: Adds the fields that an identity leaves out, to both that are compared; raises a ValueError for a
+            stored one that cannot be compared.
 
     Raises:
         StoreError: It holds another run, or files that are no run; the message shows the difference.

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raynas.seeds import seed_from
-from raynas.training.config import AUGMENTATIONS, TrainConfig
+from raynas.training.config import AUGMENTATIONS, WITHOUT_EFFECT, TrainConfig
 
 FORMAT = 1
 
@@ -53,6 +53,10 @@ OF_OBJECTIVES = (
 
 LATER: Mapping[str, Mapping[str, Any]] = {"optimisation": {"betas": None}, "start": {"weights_policy": "exact"}}
 """By section, fields that came after the first training of the format was stored, with their defaults."""
+
+_RESOLVED = ("architecture", "augment", "retokenize")
+_LISTED = {*WITHOUT_EFFECT, *OF_OBJECTIVES, *_RESOLVED, *(name for names in SECTIONS.values() for name in names)}
+assert TrainConfig.model_fields.keys() == _LISTED, "each setting is in the identity, or is known to have no effect"
 
 
 def training_identity(

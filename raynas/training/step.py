@@ -81,7 +81,6 @@ class StepRunner:
         self.ema = ModelEmaV3(self.model, decay=task.ema_decay, use_warmup=True) if task.ema_decay else None
         self.scaler = torch.amp.GradScaler(worker.device.type, enabled=task.precision == "float16")
         self._parallel: nn.Module = self.objective
-        self._averaged: list[torch.Tensor] = []
 
     @property
     def networks(self) -> list[nn.Module]:
@@ -100,7 +99,6 @@ class StepRunner:
                     share_statistics(module)
             except ValueError as error:
                 raise ConfigError(f"the model cannot be trained by several workers: {error}") from None
-            self._averaged = averaged_buffers(self.objective)
         self._parallel = data_parallel(self.objective, self.worker.world, self.worker.device)
 
     def start_epoch(self, epoch: int, *, is_new: bool) -> None:
@@ -165,8 +163,8 @@ class StepRunner:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        if self._averaged:
-            average_over_workers(self._averaged, self.worker.world)
+        if self.worker.world > 1 and (buffers := averaged_buffers(self.objective)):
+            average_over_workers(buffers, self.worker.world)
         if self.ema is not None:
             self.ema.update(self.model, step=updates)
         self.scheduler.step_update(updates)
