@@ -19,8 +19,7 @@ from proxy_rates import TOGETHER, alone, flops, loop, peak
 from raynas.console.terminal import print_rows
 from raynas.proxies.probe import DTYPES
 from raynas.proxies.registered import proxies as registered
-from raynas.scoring.evaluator import Evaluator
-from raynas.scoring.task import EvaluationTask
+from raynas.scoring.evaluator import EvaluationTask, Evaluator
 from raynas.searching.config import RunConfig
 from raynas.searching.plan import Plan, make_plan
 from raynas.space.architecture import Architecture

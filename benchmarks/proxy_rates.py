@@ -32,9 +32,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import raynas.proxies  # noqa: F401  (registers them)
 from raynas.proxies.probe import DTYPES
 from raynas.proxies.registered import proxies as registered
-from raynas.scoring.evaluator import Evaluator
+from raynas.scoring.evaluator import EvaluationTask, Evaluator
 from raynas.scoring.pool import EvaluatorPool, Job, SerialPool
-from raynas.scoring.task import EvaluationTask
 from raynas.searching.config import RunConfig
 from raynas.searching.plan import make_plan
 from raynas.space.architecture import Architecture

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from raynas.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from raynas.api import bench_proxies, build, scale, score, search, sweep, train
+    from raynas.api import bench_proxies, build, distill, scale, score, search, sweep, train
     from raynas.bench.folder import Bench, load_bench
     from raynas.errors import RaynasError
     from raynas.exporting.export import export
@@ -35,6 +35,7 @@ __all__ = [
     "Training",
     "bench_proxies",
     "build",
+    "distill",
     "export",
     "load_bench",
     "load_run",
@@ -63,6 +64,7 @@ _HOMES = {
     "Training": "raynas.training.folder",
     "bench_proxies": "raynas.api",
     "build": "raynas.api",
+    "distill": "raynas.api",
     "export": "raynas.exporting.export",
     "load_bench": "raynas.bench.folder",
     "load_run": "raynas.storage.runs",

@@ -1,8 +1,14 @@
-"""What a run is told: validated when made, written resolved beside the results."""
+"""What a run is told: validated when made, written resolved beside the results.
+
+A field says all that there is to say of a setting: its type, its bounds, its default, what it is (the description, in
+sentences), and by which flags the command line sets it where they are not those of its name. Commands derive their
+options from that. A configuration is imported for the help of a command: behind it is nothing heavier than pydantic.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +20,17 @@ from raynas.errors import ConfigError
 
 Scalar = bool | int | float | str
 Setting = Scalar | tuple[Scalar, ...]
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Metadata of a field: the option of the command line that sets it, where it is not called like the field.
+
+    Args:
+        names: Such as ("--objective", "-o").
+    """
+
+    names: tuple[str, ...]
 
 
 class Config(BaseModel):
@@ -37,10 +54,24 @@ class Config(BaseModel):
             lines = [_explained(detail) for detail in error.errors() if detail["type"] != "extra_forbidden"]
             unknown = [str(detail["loc"][0]) for detail in error.errors() if detail["type"] == "extra_forbidden"]
             if unknown:
-                near = [name for key in unknown for name in get_close_matches(key, cls.model_fields, n=1)]
-                hint = f"Did you mean {', '.join(near)}?" if near else f"Known keys: {', '.join(cls.model_fields)}"
-                lines.append(f"unknown key {', '.join(map(repr, unknown))}. {hint}")
+                lines.append(cls._named_unknown(unknown))
             raise ConfigError("; ".join(lines)) from None
+
+    @classmethod
+    def check_names(cls, names: Iterable[str]) -> None:
+        """Refuse names that are no fields.
+
+        Raises:
+            ConfigError: Naming them, and what may have been meant.
+        """
+        if unknown := [name for name in names if name not in cls.model_fields]:
+            raise ConfigError(cls._named_unknown(unknown))
+
+    @classmethod
+    def _named_unknown(cls, unknown: Sequence[str]) -> str:
+        near = [name for key in unknown for name in get_close_matches(key, cls.model_fields, n=1)]
+        hint = f"Did you mean {', '.join(near)}?" if near else f"Known keys: {', '.join(cls.model_fields)}"
+        return f"unknown key {', '.join(map(repr, unknown))}. {hint}"
 
     @classmethod
     def read(cls, path: Path) -> dict[str, Any]:

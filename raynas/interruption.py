@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import threading
 from pathlib import Path
@@ -22,6 +23,17 @@ class Interrupted(RaynasError):
         super().__init__(f"interrupted by {signal.Signals(signum).name}; what is done is stored in {folder}")
         self.signum = signum
         self.folder = folder
+
+
+def resuming_line(command: str, folder: Path, *more: str) -> str:
+    """What is typed to go on with a run.
+
+    Args:
+        command: As it is typed, such as "bench proxies".
+        folder: Of the run.
+        more: Further arguments.
+    """
+    return shlex.join(["raynas", *command.split(), "--resume", "--out", str(folder), *more])
 
 
 class StopSignals:

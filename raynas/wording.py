@@ -1,4 +1,4 @@
-"""Numbers, durations, sizes and settings in words."""
+"""Numbers, durations, sizes and settings in words, as pages, consoles and messages show them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ _SCALES = ("", "thousand", "million", "billion", "trillion", "quadrillion", "qui
 
 
 def size_in_words(size: int) -> str:
-    """4,556,250 (4.6 million), or 3.2 × 10^21 beyond what has a common name."""
+    """A count of architectures, such as 4,556,250 (4.56 million), or about 3.2 × 10^24 where no name is common."""
     group = (len(str(size)) - 1) // 3
     if group == 0:
         return str(size)
     if group >= len(_SCALES):
         digits = str(size)
         return f"about {digits[0]}.{digits[1]} × 10^{len(digits) - 1}"  # noqa: RUF001
-    rounded = f"{size / 1000**group:.3g} {_SCALES[group]}"
-    return f"{size:,} ({rounded})" if group > 1 else f"{size:,}"
+    named = f"{size / 1000**group:.3g} {_SCALES[group]}"
+    return f"{size:,} ({named})" if group > 1 else f"{size:,}"
 
 
 def duration(seconds: float) -> str:
-    """In the two largest units that matter."""
+    """A duration in the two largest of seconds, minutes, hours and days, such as 2 min 05 s."""
     if seconds < 60:
         return f"{seconds:.{2 if seconds < 10 else 3}g} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -33,7 +33,7 @@ def duration(seconds: float) -> str:
 
 
 def compact(value: float) -> str:
-    """Large counts in k, M, G, with three digits."""
+    """A count with three digits in k, M, G, T or P, such as 12.3 M; below 10,000 as a whole number."""
     for factor, suffix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= max(0.9995 * factor, 1e4):
             scaled = value / factor
@@ -41,18 +41,31 @@ def compact(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def rounded(value: float) -> str:
+    """A quantity with up to four digits in k, M or G, such as 2.42 M or 80 M."""
+    for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.4g} {suffix}"
+    return f"{value:.4g}"
+
+
+def gibibytes(size_bytes: float) -> str:
+    """An amount of memory, such as 1.50 GiB."""
+    return f"{size_bytes / 2**30:.2f} GiB"
+
+
 def percent(share: float, digits: int = 2) -> str:
-    """A fraction, such as an accuracy."""
+    """A fraction in percent, such as 87.50 % for 0.875, with this many digits behind the point."""
     return f"{100 * share:.{digits}f} %"
 
 
 def plural(count: int, one: str, several: str) -> str:
-    """A count with its noun."""
+    """A count with its noun, which has one form for one thing and one for any other number of them."""
     return f"{count:,} {one if count == 1 else several}"
 
 
 def shown(value: Any) -> str:
-    """A setting or a field as people write it."""
+    """The value of a setting or of an architecture's field as people write it: yes, 0.05, 3 × 3, none."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -63,12 +76,12 @@ def shown(value: Any) -> str:
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
-    """`name value` pairs in one line."""
+    """Settings in one line, each as its name and its value."""
     return ", ".join(f"{name} {setting_text(value)}" for name, value in settings.items())
 
 
 def setting_text(value: Any) -> str:
-    """A setting, with spaces between the values of a list and its own lists in brackets."""
+    """The value of a setting: that of a list with spaces between its items, its own lists in brackets."""
     if isinstance(value, Mapping):
         return settings_text(value) or "none"
     if isinstance(value, list | tuple):

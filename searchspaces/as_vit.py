@@ -13,13 +13,17 @@ Where the paper leaves it open, this is decided here:
 * A window has max(1, grid // split) tokens a side on every grid. Where a grid of another image size cannot be tiled, it
   is padded and the padding masked. The sampled splits tile every grid of an image side divisible by 32.
 * Heads that do not divide the width leave the attention narrower than the stage, as in the authors' code.
+* Uniform are the architectures with one MLP ratio, windows of one size (7 tokens a side at 224 pixels), and kernels of
+  one proportion to their strides; widths double from stage to stage in all of them.
 * `num_params` counts the position embedding, which trained models have and scored ones lack. `macs` counts the products
   of convolutions, linear layers and attention, and is the same with and without it.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from raynas.errors import SpaceError
@@ -172,6 +176,27 @@ def stages(architecture: Architecture, img_size: int) -> list[Stage]:
     return shown
 
 
+def uniform(fields: Mapping[str, Any]) -> Iterator[Architecture]:
+    """Architectures whose stages are alike: in MLP ratio, window, and kernel in proportion to the stride."""
+    kernels = itertools.product(*(choice.options for choice in fields["kernel"]))
+    even = [each for each in kernels if len({k / stride for k, stride in zip(each, _STRIDES, strict=True)}) == 1]
+    splits = itertools.product(*(choice.options for choice in fields["split"]))
+    equal = [each for each in splits if len({grid / split for grid, split in zip(_GRIDS, each, strict=True)}) == 1]
+    (width,), depth = fields["embed_dim"].options, [choice.options[0] for choice in fields["depth"]]
+    ratios, heads = fields["mlp_ratio"][0].options, fields["num_heads"].options
+    for kernel, split, ratio, num_heads in itertools.product(even, equal, ratios, heads):
+        yield Architecture(
+            {
+                "kernel": kernel,
+                "split": split,
+                "mlp_ratio": (ratio,) * 4,
+                "num_heads": num_heads,
+                "depth": depth,
+                "embed_dim": width,
+            }
+        )
+
+
 _MLP_RATIO = Choice(2, 3, 4, 5, 6)
 _MERGE_KERNEL = Choice(2, 3, 4)
 
@@ -203,6 +228,7 @@ as_vit = SearchSpace(
         stop="num_params>=80e6",
         constraints=("num_params<=110e6",),
     ),
+    uniform=uniform,
     named={
         "seed": parse_genotype("8,2,3|4,1,2|4,1,4|4,1,6|32"),
         "as-vit-small": parse_genotype("8,2,3,3|4,1,2,1|4,1,4,4|4,1,6,2|32,88"),

@@ -11,6 +11,8 @@ What is decided here:
 
 * What can be built: positive integers, any positive MLP ratio whose hidden width, rounded down, is at least 1, and in
   the plain build heads that divide the width. So the published AutoFormer-T, with ratios that are not sampled, builds.
+* Uniform are the architectures with one MLP ratio and one number of heads for all blocks, the one that is nearest to 64
+  channels a head.
 * Base has 9 or 10 heads, as the authors' supernet; their configuration for training from scratch also lists 8.
 * `num_params` counts position embeddings and tables of relative positions. `macs` counts the products of this project's
   network, which needs fewer for relative positions than the authors'. `macs_official` is what the authors publish.
@@ -18,8 +20,9 @@ What is decided here:
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from raynas.errors import SpaceError
@@ -199,6 +202,14 @@ def stages(architecture: Architecture, img_size: int) -> list[Stage]:
     return [Stage("blocks", a["embed_dim"], tokens, a["depth"], details)]
 
 
+def uniform(fields: Mapping[str, Any]) -> Iterator[Architecture]:
+    """Architectures whose blocks are alike, with heads in proportion to the width."""
+    ratios, heads = fields["mlp_ratio"].choice.options, fields["num_heads"].choice.options
+    for width, depth, ratio in itertools.product(fields["embed_dim"].options, fields["depth"].options, ratios):
+        num_heads = min(heads, key=lambda number: abs(width / HEAD_DIM - number))
+        yield _architecture(width, [ratio] * depth, [num_heads] * depth)
+
+
 def _range(values: Sequence[float]) -> str:
     low, high = min(values), max(values)
     return str(low) if low == high else f"{low} to {high}"
@@ -231,6 +242,7 @@ def _space(
         stages=stages,
         # In the plain build all sampled numbers of heads divide a grown width; in the other any width is built.
         growth=Growth(depth="depth", width="embed_dim", unit=12 if is_plain else 8),
+        uniform=uniform,
         named=named,
         img_size_multiple=PATCH_SIZE,
         objectives=("length_distortion",),

@@ -12,6 +12,8 @@ What is decided here:
 
 * What can be built: three stages of at least one block, heads that each stage has a multiple of (the pooling is a
   depthwise convolution), and any positive MLP ratio whose hidden widths, rounded down, are at least 1.
+* Uniform are the architectures whose heads, and so widths, double from stage to stage, and whose depths are the
+  published ones, 2, 6 and 4.
 * The image side must be a multiple of 8, at least 16, so that patches end where the image does. Pooling takes a grid of
   any side to the half, rounded up: 64 pixels make 7, 4 and 2 patches a side.
 """
@@ -20,7 +22,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from raynas.errors import SpaceError
@@ -127,6 +129,13 @@ def stages(architecture: Architecture, img_size: int) -> list[Stage]:
     ]
 
 
+def uniform(fields: Mapping[str, Any]) -> Iterator[Architecture]:
+    """Architectures in the published proportions: widths that double, depths 2, 6, 4, one MLP ratio."""
+    doubling = [heads for heads in fields["num_heads"].options if heads == (heads[0], 2 * heads[0], 4 * heads[0])]
+    for base_dim, ratio, heads in itertools.product(fields["base_dim"].options, fields["mlp_ratio"].options, doubling):
+        yield Architecture({"base_dim": base_dim, "mlp_ratio": ratio, "depth": (2, 6, 4), "num_heads": heads})
+
+
 def _widths(architecture: Architecture) -> list[int]:
     """Channels of each stage."""
     a: Any = architecture
@@ -164,6 +173,7 @@ def _space(
         format=format_text,
         stages=stages,
         growth=Growth(depth="depth", width="base_dim", unit=4),
+        uniform=uniform,
         named=named,
         img_size_multiple=STRIDE,
         objectives=("length_distortion",),

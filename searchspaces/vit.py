@@ -7,13 +7,17 @@ Where timm leaves it open, this is decided here:
 
 * What can be built: a width that the heads divide; positive integers, and any positive MLP ratio whose hidden width,
   rounded down, is at least 1. The image side must be divisible by the patch size, which the model checks.
+* Uniform are the architectures with the number of heads that is nearest to 64 channels a head, as DeiT's; blocks are
+  alike in all of them.
 * `macs` counts all tokens, the class token too, and one token in the head. `num_params` counts the position embedding,
   so it depends on the image size.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from raynas.errors import SpaceError
@@ -21,6 +25,7 @@ from raynas.space.architecture import Architecture
 from raynas.space.growth import Growth
 from raynas.space.search_space import Choice, SearchSpace, Stage
 
+_HEAD_DIM = 64  # of DeiT
 _TEXT = re.compile(r"p([0-9]{1,9})-w([0-9]{1,9})-d([0-9]{1,9})-h([0-9]{1,9})-m([0-9]{1,9}(?:\.[0-9]{1,20})?)")
 
 
@@ -105,6 +110,14 @@ def stages(architecture: Architecture, img_size: int) -> list[Stage]:
     return [Stage("blocks", a["embed_dim"], tokens, a["depth"], details)]
 
 
+def uniform(fields: Mapping[str, Any]) -> Iterator[Architecture]:
+    """Architectures with heads in proportion to the width."""
+    names = ("patch_size", "embed_dim", "depth", "mlp_ratio")
+    for patch_size, width, depth, ratio in itertools.product(*(fields[name].options for name in names)):
+        num_heads = min(fields["num_heads"].options, key=lambda number: abs(width / _HEAD_DIM - number))
+        yield _architecture(patch_size, width, depth, num_heads, ratio)
+
+
 vit = SearchSpace(
     name="vit",
     fields={
@@ -124,6 +137,7 @@ vit = SearchSpace(
     format=format_text,
     stages=stages,
     growth=Growth(depth="depth", width="embed_dim", unit="num_heads"),
+    uniform=uniform,
     named={
         "deit-tiny": _architecture(16, 192, 12, 3, 4),
         "deit-small": _architecture(16, 384, 12, 6, 4),

@@ -49,6 +49,67 @@ def test_each_contract_is_broken_by_an_import_against_it(tmp_path: Path) -> None
         assert "0 kept, 1 broken" in done.stdout, contract
 
 
+MAY_WRITE = {
+    "raynas/exporting/export.py": "an export is a folder of its own, made beside its place and moved there whole",
+    "raynas/cluster/tune.py": "Tune keeps its own state, which is no file of a run",
+}
+"""Files beside raynas/storage/files.py that write, remove or lock files, and why they may."""
+
+CHANGES_FILES = {
+    *("write_text", "write_bytes", "touch", "unlink", "rename", "rmdir", "mkdir", "hardlink_to", "symlink_to"),
+    *("makedirs", "removedirs", "rmtree", "copyfile", "copytree", "copymode", "truncate", "flock", "lockf"),
+    *("mkdtemp", "mkstemp", "TemporaryDirectory", "NamedTemporaryFile"),
+}
+"""What is called, as an attribute of whatever, to change files."""
+
+CHANGES_FILES_OF = {"os": {"open", "remove", "replace", "link", "symlink"}, "shutil": {"copy", "copy2", "move"}}
+"""Further functions of modules that change files."""
+
+WRITES_TO = {"write_table", "ParquetWriter", "save", "savez", "save_file", "to_csv", "to_parquet", "save_model"}
+"""Functions of libraries that write to a path or to an open file; an open file may be one of `write_atomically`."""
+
+
+def changes_files(text: str) -> list[int]:
+    """Lines at which a file of Python writes, removes, renames or locks files by itself."""
+    found: list[int] = []
+
+    def visit(node: ast.AST, opened: frozenset[str]) -> None:
+        if isinstance(node, ast.With):
+            calls = [(item.context_expr, item.optional_vars) for item in node.items]
+            opened |= {
+                target.id
+                for call, target in calls
+                if isinstance(call, ast.Call) and ast.unparse(call.func) == "write_atomically"
+                if isinstance(target, ast.Name)
+            }
+        if isinstance(node, ast.Call) and changes(node, opened):
+            found.append(node.lineno)
+        if isinstance(node, ast.Import | ast.ImportFrom) and "fcntl" in ast.unparse(node):
+            found.append(node.lineno)
+        for child in ast.iter_child_nodes(node):
+            visit(child, opened)
+
+    visit(ast.parse(text), frozenset())
+    return found
+
+
+def changes(call: ast.Call, opened: frozenset[str]) -> bool:
+    values = [*call.args, *(keyword.value for keyword in call.keywords)]
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    of = ast.unparse(call.func.value) if isinstance(call.func, ast.Attribute) else ""
+    if name == "open" or name == "fdopen":
+        texts = [value.value for value in values if isinstance(value, ast.Constant) and isinstance(value.value, str)]
+        writes = any(set(text) <= set("rwaxbt+") and set(text) & set("wax+") for text in texts)
+        return writes or (of == "os" and name == "open")
+    if name in WRITES_TO and not (isinstance(call.func, ast.Name) and name == "save"):
+        return not opened & {value.id for value in values if isinstance(value, ast.Name)}
+    if name in CHANGES_FILES_OF.get(of, ()):
+        return True
+    if name == "replace" and of and of != "dataclasses":
+        return len(call.args) == 1 and not call.keywords  # of a path; that of a text takes two, of a record keywords
+    return name in CHANGES_FILES and bool(of)  # without a module or an object, it is one of raynas/storage/files.py
+
+
 def imported(file: Path) -> Iterator[tuple[ast.ImportFrom, str]]:
     """Each name that a file takes from a module of ours, with its statement."""
     for node in ast.walk(ast.parse(file.read_text())):
@@ -96,6 +157,69 @@ def test_only_the_room_of_ray_sets_what_ray_reads() -> None:
             strings = [one.value for one in ast.walk(node) if isinstance(one, ast.Constant)] if sets else []
             found = [text for text in strings if isinstance(text, str) and text.startswith("RAY_")]
             assert not found, f"{file.relative_to(ROOT)}:{node.lineno} sets {found}"
+
+
+def test_only_the_door_to_files_writes_removes_or_locks_them() -> None:
+    found = {str(file.relative_to(ROOT)): changes_files(file.read_text()) for file in FILES}
+    changing = {name: lines for name, lines in found.items() if lines}
+    assert changing.pop("raynas/storage/files.py")
+    assert changing.keys() == MAY_WRITE.keys(), f"these do it by themselves, at lines {changing}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Path('run.yaml').write_text('x')",
+        "(folder / 'a').write_bytes(b'x')",
+        "path.open('wb')",
+        "path.open(mode='a')",
+        "open(path, 'w')",
+        "io.open(path, 'x+')",
+        "os.open(path, os.O_CREAT)",
+        "os.replace(a, b)",
+        "path.with_name('b').replace(path)",
+        "path.unlink(missing_ok=True)",
+        "stop_file.touch()",
+        "path.rename(other)",
+        "os.makedirs(folder)",
+        "folder.mkdir()",
+        "shutil.rmtree(folder, ignore_errors=True)",
+        "shutil.move(a, b)",
+        "import fcntl",
+        "from fcntl import flock",
+        "fcntl.flock(file, 2)",
+        "pq.write_table(table, path)",
+        "torch.save(state, path)",
+        "np.savez(path, weights=w)",
+        "save_file(weights, path)",
+        "with path.open() as file:\n    torch.save(state, file)",
+        "tempfile.mkdtemp()",
+    ],
+)
+def test_whoever_changes_files_is_found(line: str) -> None:
+    assert changes_files(f"def planted():\n    {line.replace(chr(10), chr(10) + '    ')}")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "write_text(path, 'x')",
+        "remove(path)",
+        "move(path, other)",
+        "path.open('rb')",
+        "path.open()",
+        "Image.open(file)",
+        "name.replace('-', '_')",
+        "architecture.replace(depth=3)",
+        "replace(plan, config=config)",
+        "dataclasses.replace(plan)",
+        "with write_atomically(path) as file:\n    pq.write_table(table, file)",
+        "with write_atomically(path, once=True) as file:\n    if True:\n        torch.save(state, file)",
+        "yaml.dump(content)",
+    ],
+)
+def test_who_reads_or_goes_through_the_door_is_left_alone(line: str) -> None:
+    assert not changes_files(f"def planted():\n    {line.replace(chr(10), chr(10) + '    ')}")
 
 
 def test_long_files_say_why() -> None:

@@ -20,11 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from raynas.bench.config import BenchSettings, Combination, Label
+from raynas.bench.combination import Combination
+from raynas.bench.config import BenchSettings
 from raynas.bench.correlations import StatisticsSettings, statistics
 from raynas.bench.predictors import Predictor, predictors
 from raynas.bench.truth import Truth, load_truth, stratum, write_truth
 from raynas.errors import StoreError
+from raynas.space.results import Objective
 from raynas.storage.files import write_atomically, write_text
 from raynas.storage.points import Points
 
@@ -67,9 +69,9 @@ class Bench:
         return self.run.folder
 
     @cached_property
-    def labels(self) -> dict[str, Label]:
+    def labels(self) -> dict[str, Objective]:
         """Those that are asked for, by name."""
-        return {label.name: label for label in map(Label.parse, self.settings.labels)}
+        return {label.name: label for label in parsed_labels(self.settings)}
 
     @cached_property
     def oriented_labels(self) -> dict[str, np.ndarray]:
@@ -160,6 +162,15 @@ class Bench:
                     pq.write_table(made.replace_schema_metadata({_STATE: self.state}), file, compression="zstd")
             except OSError as error:
                 raise StoreError(f"cannot write {path}: {error}") from error
+
+
+def parsed_labels(settings: BenchSettings) -> list[Objective]:
+    """The columns of the truth table that are asked for, with the end of each that is the better one.
+
+    Raises:
+        ConfigError: A text has another form than NAME, NAME:max or NAME:min.
+    """
+    return [Objective.parse(text, "a label") for text in settings.labels]
 
 
 def is_bench(folder: Path) -> bool:

@@ -13,7 +13,7 @@ from enum import StrEnum
 import numpy as np
 import pyarrow as pa
 
-from raynas.bench.config import Combination
+from raynas.bench.combination import Combination
 from raynas.bench.truth import DEPTH, WIDTH, Truth
 from raynas.errors import UnknownNameError
 from raynas.registry import normalised

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raynas.bench.config import BenchConfig, BenchSettings, Combination, Label
-from raynas.bench.folder import TRUTH, Bench, is_bench, load_bench, read_settings, write_inputs
+from raynas.bench.combination import Combination
+from raynas.bench.config import BenchConfig, BenchSettings
+from raynas.bench.folder import TRUTH, Bench, is_bench, load_bench, parsed_labels, read_settings, write_inputs
 from raynas.bench.predictors import check_combinations, known_names
 from raynas.bench.truth import MIN_ROWS, Truth, load_truth, read_truth, strata
 from raynas.errors import ConfigError
@@ -21,7 +22,7 @@ from raynas.searching.ranking import Ranking
 from raynas.searching.run import SearchListener, execute
 from raynas.space.cost import COSTS
 from raynas.space.registered import spaces
-from raynas.space.results import Evaluation
+from raynas.space.results import Evaluation, Objective, named_direction
 from raynas.space.search_space import SearchSpace
 from raynas.storage.run_folder import read_description
 
@@ -70,7 +71,7 @@ def make_bench_plan(
         ConfigError: Values that do not go together.
     """
     space = space or spaces.get(config.space)
-    labels = [Label.parse(text) for text in config.labels]
+    labels = parsed_labels(config.settings_of_bench)
     combinations = [Combination.parse(text, config.combine_by) for text in config.combine]
     truth, where, about = _truth(config, space, labels, folder)
     if not labels:
@@ -163,7 +164,7 @@ class _Keeper(SearchListener):
 
 
 def _truth(
-    config: BenchConfig, space: SearchSpace, labels: Sequence[Label], folder: Path | None
+    config: BenchConfig, space: SearchSpace, labels: Sequence[Objective], folder: Path | None
 ) -> tuple[Truth, str, dict[str, Any]]:
     """The table, how messages call it, and what is known of it."""
     if config.truth is None:
@@ -187,7 +188,7 @@ def _proxies(
     counts = set(map(normalised, counted))
     wanted = [name for name in config.proxies if normalised(name) not in counts]  # those are always there
     if not config.proxies:
-        return [text.partition(":")[0] for text in space.objectives], {}
+        return [named_direction(text)[0] for text in space.objectives], {}
     if ALL not in wanted:
         return wanted, {}
     left_out: dict[str, str] = {}

@@ -1,4 +1,7 @@
-"""The command line: arguments to calls. Heavy imports are inside the commands, so that --help answers at once."""
+"""The command line: arguments to calls of `raynas.api`, and what comes of them to the terminal.
+
+Heavy imports are inside the commands, so that --help answers at once.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from raynas.cli import bench, distill, export, reading, scale, score, search, train
+from raynas.cli.options import add_command
 from raynas.errors import RaynasError
 
 app = typer.Typer(
@@ -36,17 +40,14 @@ def _common(
     """Search vision-transformer architectures on Ray."""
 
 
-for _function, _name, _epilog in (
-    (search.search, "search", search.EXAMPLES),
-    (score.score, "score", score.EXAMPLES),
-    (scale.scale, "scale", scale.EXAMPLES),
-    (train.train, "train", train.EXAMPLES),
-    (distill.distill, "distill", distill.EXAMPLES),
-    (export.export, "export", export.EXAMPLES),
-    (reading.report, "report", reading.REPORT_EXAMPLES),
-    (reading.list_, "list", reading.LIST_EXAMPLES),
-):
-    app.command(_name, epilog=_epilog)(_function)
+add_command(app, "search", search.search, search.parameters, search.EXAMPLES)
+add_command(app, "score", score.score, score.parameters, score.EXAMPLES)
+add_command(app, "scale", scale.scale, scale.parameters, scale.EXAMPLES)
+add_command(app, "train", train.train, train.parameters, train.EXAMPLES)
+add_command(app, "distill", distill.distill, distill.parameters, distill.EXAMPLES)
+add_command(app, "export", export.export, export.parameters, export.EXAMPLES)
+add_command(app, "report", reading.report, reading.report_parameters, reading.REPORT_EXAMPLES)
+add_command(app, "list", reading.list_, reading.list_parameters, reading.LIST_EXAMPLES)
 app.add_typer(bench.app, name="bench")
 
 

@@ -2,49 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Any
 
-import typer
-
-from raynas.cli.options import AddressOption, GpusOption
-from raynas.cli.training_options import (
-    AccumulationOption,
-    ArchitectureOption,
-    AugmentOption,
-    BatchSizeOption,
-    ClipGradOption,
-    ConfigOption,
-    DataOption,
-    DropPathOption,
-    EmaOption,
-    EpochsOption,
-    ImgSizeOption,
-    LabelSmoothingOption,
-    LoaderProcessesOption,
-    LogOption,
-    LrOption,
-    MaxImagesOption,
-    MaxValImagesOption,
-    MinWorkersOption,
-    NumClassesOption,
-    OptimizerOption,
-    OutOption,
-    PickOption,
-    PrecisionOption,
-    ResumeOption,
-    RetokenizeOption,
-    SeedOption,
-    SetOption,
-    SourceArgument,
-    SpaceOption,
-    ThreadsOption,
-    ValDataOption,
-    WarmupEpochsOption,
-    WeightDecayOption,
-    WeightsOption,
-    WorkersOption,
-    training_settings,
-)
+from raynas.cli.ending import resumable
+from raynas.cli.options import Parameters, option, options
+from raynas.cli.train import how_to_train, show_and_say, training_settings, what_to_train
 
 EXAMPLES = """
 Examples:
@@ -58,82 +20,26 @@ Examples:
     raynas distill --resume --out runs/distilled
 """
 
-TeacherOption = Annotated[
-    str | None,
-    typer.Option(help="A training's folder or checkpoint, timm:NAME:FILE, or random:NAME for one that knows nothing."),
-]
+
+def parameters() -> Parameters:
+    """Those of a training, with its own defaults, and of its teacher."""
+    from raynas.training.config import DISTILLATION, DISTILLATION_DEFAULTS, TrainConfig
+
+    numbers = [name for name in DISTILLATION if name != "logit_targets"]
+    return [
+        *what_to_train(),
+        *options(TrainConfig, only=("teacher", *numbers)),
+        option("hard", bool, "The teacher's most probable class in place of its probabilities.", "--hard"),
+        *how_to_train(defaults=DISTILLATION_DEFAULTS),
+    ]
 
 
-def distill(
-    source: SourceArgument = None,
-    architecture: ArchitectureOption = None,
-    pick: PickOption = None,
-    teacher: TeacherOption = None,
-    guidance_weight: Annotated[
-        float | None, typer.Option(help="Of the difference of feature maps; 0: none. Default 2.5.")
-    ] = None,
-    pairs: Annotated[
-        str | None,
-        typer.Option(
-            help="BLOCK:STAGE,... of student and teacher, from 0, such as 0:0,6:1,11:2. Default: all stages, with "
-            "evenly spaced blocks."
-        ),
-    ] = None,
-    logit_weight: Annotated[
-        float | None, typer.Option(help="Of the teacher's logits, from 0 (default) to 1; the labels have the rest.")
-    ] = None,
-    temperature: Annotated[float | None, typer.Option(help="Of the teacher's soft targets. Default 1.")] = None,
-    hard: Annotated[
-        bool, typer.Option("--hard", help="The teacher's most probable class in place of its probabilities.")
-    ] = False,
-    space: SpaceOption = None,
-    data: DataOption = None,
-    val_data: ValDataOption = None,
-    max_images: MaxImagesOption = None,
-    max_val_images: MaxValImagesOption = None,
-    img_size: ImgSizeOption = None,
-    num_classes: NumClassesOption = None,
-    epochs: EpochsOption = None,
-    batch_size: BatchSizeOption = None,
-    accumulation: AccumulationOption = None,
-    optimizer: OptimizerOption = None,
-    lr: LrOption = None,
-    weight_decay: WeightDecayOption = None,
-    warmup_epochs: WarmupEpochsOption = None,
-    clip_grad: ClipGradOption = None,
-    label_smoothing: LabelSmoothingOption = None,
-    drop_path: DropPathOption = None,
-    ema: EmaOption = None,
-    precision: PrecisionOption = None,
-    augment: AugmentOption = None,
-    retokenize: RetokenizeOption = None,
-    weights: WeightsOption = None,
-    seed: SeedOption = None,
-    set_: SetOption = None,
-    workers: WorkersOption = None,
-    min_workers: MinWorkersOption = None,
-    gpus_per_worker: GpusOption = None,
-    address: AddressOption = None,
-    threads: ThreadsOption = None,
-    loader_processes: LoaderProcessesOption = None,
-    log: LogOption = None,
-    out: OutOption = None,
-    resume: ResumeOption = False,
-    config: ConfigOption = None,
-) -> None:
+def distill(*, hard: bool = False, settings: Any = (), **more: Any) -> None:
     """Train an architecture on images and on what a trained network says of them."""
-    options = training_settings(locals(), "pairs", "hard")
-    options |= {"guidance_pairs": pairs, "logit_targets": "hard" if hard else None}
-    from raynas.cli.train_command import distill_command
+    from raynas import api
 
-    distill_command(
-        source,
-        options,
-        set_ or [],
-        space=space,
-        architecture=architecture,
-        pick=pick or [],
-        config=config,
-        out=out,
-        resume=resume,
-    )
+    if hard:
+        more["logit_targets"] = "hard"
+    with resumable("distill"):
+        training = api.distill(**{**more, **training_settings(settings)})
+    show_and_say(training)

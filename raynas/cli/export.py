@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import typer
+
+from raynas.cli.options import Parameters, argument, option
 
 EXAMPLES = """
 Examples:
@@ -21,45 +23,30 @@ Examples:
     raynas export as-vit-small --untrained
 """
 
+_SOURCE = (
+    "The folder of a training, or of finalists, of which the most accurate is taken; with --untrained any run folder, "
+    "architecture or published name."
+)
 
-def export(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="The folder of a training, or of finalists, of which the most accurate is taken; with --untrained any "
-            "run folder, architecture or published name."
-        ),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(help="New or empty. Default: runs/SPACE-export-DATE-TIME.", show_default=False),
-    ] = None,
-    checkpoint: Annotated[
-        str | None, typer.Option(help="Of the training: last or best. Default last.", show_default=False)
-    ] = None,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx too.")] = False,
-    pick: Annotated[
-        list[str] | None, typer.Option(help='Which architecture of a run, such as "num_params<=30e6". Repeatable.')
-    ] = None,
-    space: Annotated[str | None, typer.Option(help="Of an architecture that several spaces can read.")] = None,
-    img_size: Annotated[int | None, typer.Option(min=1, help="Without training: image side. Default 224.")] = None,
-    num_classes: Annotated[int | None, typer.Option(min=1, help="Without training: outputs. Default 1000.")] = None,
-    untrained: Annotated[bool, typer.Option("--untrained", help="Export fresh weights.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of fresh weights.")] = 0,
-) -> None:
+
+def parameters() -> Parameters:
+    """Arguments of `raynas.export`."""
+    return [
+        argument("source", str, _SOURCE, is_required=True),
+        option("out", Path, "New or empty. Default: runs/SPACE-export-DATE-TIME."),
+        option("checkpoint", str, "Of the training: last or best. Default last."),
+        option("onnx", bool, "Write model.onnx too.", "--onnx"),
+        option("pick", list[str], 'Which architecture of a run, such as "num_params<=30e6". Repeatable.'),
+        option("space", str, "Of an architecture that several spaces can read."),
+        option("img_size", int, "Without training: image side. Default: of the run, else 224.", min=1),
+        option("num_classes", int, "Without training: outputs. Default: of the run, else 1000.", min=1),
+        option("untrained", bool, "Export fresh weights.", "--untrained"),
+        option("seed", int, "Of fresh weights. Default 0.", min=0),
+    ]
+
+
+def export(*, source: str, **given: Any) -> None:
     """Write a model as plain code and weights that need no raynas."""
-    from raynas.exporting.export import export as write
+    from raynas import api
 
-    folder = write(
-        source,
-        out,
-        checkpoint=checkpoint,
-        onnx=onnx,
-        pick=pick or (),
-        space=space,
-        img_size=img_size,
-        num_classes=num_classes,
-        untrained=untrained,
-        seed=seed,
-    )
-    typer.echo(folder)
+    typer.echo(api.export(source, **given))

@@ -1,82 +1,197 @@
-"""Options that several commands share, and which fields of a configuration they are."""
+"""Parameters of commands, made of the fields of configurations: names, types, help texts, defaults stand there alone.
+
+A command is made when it is asked for, and only then are its configurations imported, so that `raynas --help` answers
+at once. What the user does not give, a command does not receive, whatever the default of its field: so a file, or the
+run that is resumed, can give it.
+"""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
 
 import typer
+import typer.main
+from typer.core import TyperCommand
 
-ProxyOption = Annotated[
-    list[str] | None, typer.Option("--proxy", "-p", help="Score to compute; see `raynas list proxies`. Repeatable.")
-]
-ObjectiveOption = Annotated[
-    list[str] | None,
-    typer.Option("--objective", "-o", help="NAME, NAME:max or NAME:min; default: the space's own. Repeatable."),
-]
-ConstraintOption = Annotated[
-    list[str] | None,
-    typer.Option("--constraint", "-c", help='Bound on a cost or a score, such as "macs<=2e9". Repeatable.'),
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="PROXY.KEY=VALUE or searcher.KEY=VALUE, such as length_distortion.repeats=1."),
-]
-SeedOption = Annotated[int | None, typer.Option(help="Of the searcher. Default 0.")]
-ScoreSeedOption = Annotated[int | None, typer.Option(help="Of weights, batches and curves. Default 0.")]
-DataOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Images: digits, folder:DIR, parquet:FILE, torchvision:NAME:ROOT or random (normal numbers, the default)."
-    ),
-]
-TeacherOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Trained network of scores that compare with one: a training's folder or checkpoint, timm:NAME:FILE, or "
-        "random:NAME."
-    ),
-]
-BatchSizeOption = Annotated[int | None, typer.Option(help="Images that a proxy sees. Default 16.")]
-ImgSizeOption = Annotated[int | None, typer.Option(help="Image side in pixels. Default: the space's own.")]
-NumClassesOption = Annotated[int | None, typer.Option(help="Default: those of the data, else 10.")]
-WorkersOption = Annotated[
-    int | None,
-    typer.Option(help="Actors; 0 scores in this process. Default: one per GPU, without GPUs one per core up to 2."),
-]
-GpusOption = Annotated[float | None, typer.Option(help="Share of a GPU for each worker, such as 0.25.")]
-AddressOption = Annotated[str | None, typer.Option(help="Of a running Ray cluster: HOST:PORT, or auto.")]
-ThreadsOption = Annotated[int | None, typer.Option(help="CPU threads of one evaluation. Default 1.")]
-TimeLimitOption = Annotated[
-    float | None, typer.Option("--time-limit", help="Seconds for one evaluation, on workers. Default 600.")
-]
-MemoryOption = Annotated[
-    float | None,
-    typer.Option("--worker-memory", help="GiB at which a worker is ended. Default: an equal share of its node."),
-]
-OutOption = Annotated[
-    Path | None, typer.Option(help="Run folder. Default: runs/SPACE-DATE-TIME.", file_okay=False, show_default=False)
-]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue the run in --out; start it if there is none.")]
-ReuseOption = Annotated[
-    list[Path] | None, typer.Option(help="Folder of another run whose scores are taken where they apply. Repeatable.")
-]
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", help="YAML file of settings, as in run.yaml under config; the command line overrides it."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+from raynas.errors import ConfigError
 
-_FIELDS = {
-    "objective": "objectives",
-    "proxy": "proxies",
-    "constraint": "constraints",
-    "time_limit": "time_limit_s",
-    "worker_memory": "worker_memory_gib",
-}
-_NOT_SETTINGS = ("set_", "config", "out", "resume", "reuse", "architecture", "file", "samples")
+if TYPE_CHECKING:
+    from raynas.config import Config
+
+Parameters: TypeAlias = list[inspect.Parameter]
 
 
-def run_settings(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a command that are fields of RunConfig, under their names there."""
-    return {_FIELDS.get(name, name): value for name, value in arguments.items() if name not in _NOT_SETTINGS}
+def _parameter(name: str, kind: Any, info: Any, *, is_required: bool = False) -> inspect.Parameter:
+    annotation: Any = Annotated[kind if is_required else kind | None, info]
+    default = inspect.Parameter.empty if is_required else None
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def option(name: str, kind: Any, help: str, *flags: str, **settings: Any) -> inspect.Parameter:
+    """A parameter that is an option.
+
+    Args:
+        name: By which the command receives it.
+        kind: Its type; list[X] for one that may be repeated.
+        help: In sentences.
+        flags: How it is typed; none: --name.
+        settings: Of `typer.Option`.
+    """
+    return _parameter(name, kind, typer.Option(*flags, help=help, show_default=False, **settings))
+
+
+def argument(name: str, kind: Any, help: str, *, is_required: bool = False) -> inspect.Parameter:
+    """A parameter that is known by its position."""
+    return _parameter(name, kind, typer.Argument(help=help, show_default=False), is_required=is_required)
+
+
+def options(
+    config: type[Config],
+    *,
+    only: Iterable[str] | None = None,
+    leave_out: Iterable[str] = (),
+    defaults: Mapping[str, Any] | None = None,
+    help: Mapping[str, str] | None = None,
+) -> Parameters:
+    """An option for each field of a configuration, which the command receives by the field's name.
+
+    Args:
+        config: The configuration.
+        only: Fields to take, in this order; default: all of them, in theirs.
+        leave_out: Fields that are no options of this command.
+        defaults: Of this command, where they are not those of the fields.
+        help: Descriptions of this command, where they are not those of the fields.
+    """
+    from raynas.config import Flags
+
+    defaults, help = defaults or {}, help or {}
+    found = []
+    for name in config.model_fields if only is None else only:
+        if name in set(leave_out):
+            continue
+        field = config.model_fields[name]
+        flags = next((one.names for one in field.metadata if isinstance(one, Flags)), ())
+        kind = _kind(field.annotation)
+        if kind is bool and not flags:
+            flags = (f"--{name.replace('_', '-')}",)  # without one that says no
+        text = help.get(name, field.description or "")
+        if default := _shown(defaults.get(name, field.get_default(call_default_factory=True))):
+            text += f" Default {default}."
+        if get_origin(kind) is list:
+            text += " Repeatable."
+        found.append(option(name, kind, text.strip(), *flags))
+    return found
+
+
+def described(config: type[Config], name: str) -> str:
+    """What a field is, for a parameter that is not made of it alone."""
+    return config.model_fields[name].description or ""
+
+
+OUT = option("out", Path, "Run folder. Default: runs/SPACE-DATE-TIME.", file_okay=False)
+RESUME = option("resume", bool, "Continue the run in --out; start it if there is none.", "--resume")
+REUSE = option("reuse", list[Path], "Folder of another run whose scores are taken where they apply. Repeatable.")
+CONFIG = option("config", Path, "YAML file of settings, as in run.yaml under config; the command line overrides it.")
+SET = option(
+    "settings",
+    list[str],
+    "PROXY.KEY=VALUE or searcher.KEY=VALUE, such as length_distortion.repeats=1. Repeatable.",
+    "--set",
+)
+
+
+def grouped_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]] | None:
+    """Settings by proxy, or under searcher, from texts of the form NAME.KEY=VALUE; None if there are none.
+
+    Raises:
+        ConfigError: A text has another form.
+    """
+    import yaml
+
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        target, dot, rest = text.partition(".")
+        name, equals, value = rest.partition("=")
+        if not (dot and equals and target and name):
+            raise ConfigError(f"--set takes PROXY.KEY=VALUE or searcher.KEY=VALUE, not {text!r}")
+        found.setdefault(target, {})[name] = yaml.safe_load(value)
+    return found or None
+
+
+def add_command(
+    app: typer.Typer, name: str, function: Callable[..., None], parameters: Callable[[], Parameters], epilog: str
+) -> None:
+    """Give an application a command.
+
+    Args:
+        app: The application.
+        name: How the command is typed.
+        function: What it does, given by name those of its parameters that the user gives; its docstring is the help.
+        parameters: Makes them, when the command or its help is asked for.
+        epilog: Of the help: examples.
+    """
+
+    class Command(TyperCommand):
+        """Has its parameters, and what makes values of them, from the first time that they are looked at."""
+
+        _is_made = False
+        _params: list[Any]
+
+        @property
+        def params(self) -> list[Any]:
+            if not self._is_made:
+                made = _made(function, parameters())
+                self._is_made, self._params, self.callback = True, made.params, made.callback
+            return self._params
+
+        @params.setter
+        def params(self, value: list[Any]) -> None:
+            self._params = value
+
+    def nothing_yet() -> None:
+        """Typer looks at its parameters at once."""
+
+    app.command(name, cls=Command, help=inspect.getdoc(function), epilog=epilog)(nothing_yet)
+
+
+def _made(function: Callable[..., None], parameters: Parameters) -> Any:
+    """The command that Typer makes of a function with these parameters."""
+
+    @wraps(function)
+    def typed(**given: Any) -> None:
+        function(**{name: value for name, value in given.items() if value is not None})
+
+    del typed.__wrapped__  # type: ignore[attr-defined]
+    typed.__annotations__ = {one.name: one.annotation for one in parameters}
+    typed.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    alone.command()(typed)
+    return typer.main.get_command(alone)
+
+
+def _kind(annotation: Any) -> Any:
+    """As which type the command line takes a field; it is validated by its configuration."""
+    origin, arguments = get_origin(annotation), [one for one in get_args(annotation) if one is not NoneType]
+    if origin in (Union, UnionType):
+        return str if str in arguments else _kind(arguments[0])
+    if origin is Literal:
+        return str
+    if origin is tuple:
+        return list[_kind(arguments[0])]  # type: ignore[misc]
+    return annotation
+
+
+def _shown(default: Any) -> str:
+    """A default in a help text; nothing where there is none, or where the description says what stands for it."""
+    if default is None or isinstance(default, bool):
+        return ""
+    if isinstance(default, float):
+        return f"{default:g}"
+    if isinstance(default, tuple):
+        return ", ".join(map(str, default))
+    return "" if default == {} or "Undefined" in type(default).__name__ else str(default)

@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+import json
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import typer
 
-from raynas.cli.options import JsonOption
+from raynas.cli.options import Parameters, argument, option
 
 REPORT_EXAMPLES = "Example:\n\n    raynas report runs/first"
 LIST_EXAMPLES = "Examples:\n\n    raynas list proxies\n\n    raynas list spaces --json"
 
-
-class Kind(StrEnum):
-    """What `raynas list` lists."""
-
-    SPACES = "spaces"
-    MODELS = "models"
-    PROXIES = "proxies"
-    SEARCHERS = "searchers"
-    DATASETS = "datasets"
+_ONLY_IN_JSON = ("outputs", "description")
 
 
-def report(
-    run: Annotated[Path, typer.Argument(help="A run folder, finished or not.")],
-) -> None:
+def report_parameters() -> Parameters:
+    """The folder."""
+    return [argument("run", Path, "A run folder, finished or not.", is_required=True)]
+
+
+def report(*, run: Path) -> None:
     """Write report.html, one self-contained page, into a run folder."""
-    from raynas.report.page import write_report
+    from raynas import api
 
-    typer.echo(write_report(run))
+    typer.echo(api.report(run))
 
 
-def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")], as_json: JsonOption = False) -> None:
+def list_parameters() -> Parameters:
+    """What is listed, and for whom."""
+    from raynas.api.lists import LISTS
+
+    kinds = Enum("Kind", {name: name for name in LISTS})  # type: ignore[misc]
+    return [
+        argument("kind", kinds, "What to list.", is_required=True),
+        option("as_json", bool, "Print JSON for programs.", "--json"),
+    ]
+
+
+def list_(*, kind: Any, as_json: bool = False) -> None:
     """List spaces, models, proxies, searchers or data sets."""
-    from raynas.cli.commands import show_list
+    from raynas.api.lists import listing
+    from raynas.console.terminal import print_rows
 
-    show_list(kind.value, as_json=as_json)
+    rows = listing(kind.value)
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    print_rows([{name: value for name, value in row.items() if name not in _ONLY_IN_JSON} for row in rows])

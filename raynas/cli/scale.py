@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-import typer
+from raynas.cli.ending import repeated, resumable, say_folder, say_report
+from raynas.cli.options import CONFIG, OUT, RESUME, REUSE, SET, Parameters, argument, grouped_settings, option, options
 
-from raynas.cli.options import (
-    AddressOption,
-    BatchSizeOption,
-    ConfigOption,
-    DataOption,
-    GpusOption,
-    ImgSizeOption,
-    MemoryOption,
-    NumClassesOption,
-    OutOption,
-    ProxyOption,
-    ResumeOption,
-    ReuseOption,
-    ScoreSeedOption,
-    SetOption,
-    ThreadsOption,
-    TimeLimitOption,
-    WorkersOption,
-    run_settings,
-)
+if TYPE_CHECKING:
+    from raynas.storage.runs import Run
 
 EXAMPLES = """
 Examples:
@@ -39,91 +23,67 @@ Examples:
     raynas scale runs/family --pick "num_params<=30e6" > member.json
 """
 
+_NOT_HERE = ("space", "settings", "searcher", "budget", "architectures", "window", "seed", "teacher")
+_SOURCE = (
+    "A run folder (what its search recommends; of a growth, the last member), a file with one architecture, JSON, a "
+    "space's own text, or a published name."
+)
+_STOP = (
+    'Grow until this cost is reached, counted at --img-size and --num-classes; "num_params>=80e6" for as-vit, other '
+    'spaces need one. Also "macs>=4e9".'
+)
+_PICK = (
+    'Print the largest member that meets, say, "num_params<=30e6" as JSON on standard output; of a growth that has '
+    "ended without growing on. Repeatable: all must hold."
+)
+_HELP = {
+    "objectives": "NAME, NAME:max or NAME:min, ranked in every step. Default: ntk_condition and length_distortion.",
+    "constraints": 'Bound on a cost or a score; what exceeds it is not chosen. Default: "num_params<=110e6" for as-vit '
+    "with its own --stop, else none.",
+    "width_divisor": "Score networks with their width divided by it. Default: the space's own, 4 for as-vit.",
+}
 
-def scale(
-    source: Annotated[
-        str | None,
-        typer.Argument(
-            help="A run folder (what its search recommends; of a growth, the last member), a file with one "
-            "architecture, JSON, a space's own text, or a published name."
-        ),
-    ] = None,
-    space: Annotated[
-        str | None, typer.Option(help="Of the source, where several spaces can read it; see `raynas list spaces`.")
-    ] = None,
-    objective: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--objective",
-            "-o",
-            help="NAME, NAME:max or NAME:min, ranked in every step; default: ntk_condition and length_distortion. "
-            "Repeatable.",
-        ),
-    ] = None,
-    proxy: ProxyOption = None,
-    constraint: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--constraint",
-            "-c",
-            help='Bound on a cost or a score; what exceeds it is not chosen. Default: "num_params<=110e6" for as-vit '
-            "with its own --stop, else none. Repeatable.",
-        ),
-    ] = None,
-    stop: Annotated[
-        str | None,
-        typer.Option(
-            help='Grow until this cost is reached, counted at --img-size and --num-classes; "num_params>=80e6" for '
-            'as-vit, other spaces need one. Also "macs>=4e9".'
-        ),
-    ] = None,
-    rate: Annotated[
-        list[float] | None, typer.Option(help="By which a step may widen; default 0.05, 0.1, 0.15, 0.2. Repeatable.")
-    ] = None,
-    width_divisor: Annotated[
-        int | None,
-        typer.Option(help="Score networks with their width divided by it; default: the space's own, 4 for as-vit."),
-    ] = None,
-    pick: Annotated[
-        list[str] | None,
-        typer.Option(
-            help='Print the largest member that meets, say, "num_params<=30e6" as JSON on standard output; of a '
-            "growth that has ended without growing on. Repeatable: all must hold."
-        ),
-    ] = None,
-    score_seed: ScoreSeedOption = None,
-    set_: SetOption = None,
-    data: DataOption = None,
-    batch_size: BatchSizeOption = None,
-    img_size: ImgSizeOption = None,
-    num_classes: NumClassesOption = None,
-    workers: WorkersOption = None,
-    gpus_per_worker: GpusOption = None,
-    address: AddressOption = None,
-    threads: ThreadsOption = None,
-    time_limit: TimeLimitOption = None,
-    worker_memory: MemoryOption = None,
-    out: OutOption = None,
-    resume: ResumeOption = False,
-    reuse: ReuseOption = None,
-    config: ConfigOption = None,
-) -> None:
+
+def parameters() -> Parameters:
+    """Those of a search, whose searcher grows; its defaults are the space's."""
+    from raynas.searching.config import RunConfig
+
+    first = ("objectives", "proxies", "constraints")
+    return [
+        argument("source", str, _SOURCE),
+        option("space", str, "Of the source, where several spaces can read it; see `raynas list spaces`."),
+        *options(RunConfig, only=first, help=_HELP),
+        option("stop", str, _STOP),
+        option("rates", list[float], "By which a step may widen. Default 0.05, 0.1, 0.15, 0.2. Repeatable.", "--rate"),
+        *options(RunConfig, only=["width_divisor"], help=_HELP),
+        option("pick", list[str], _PICK),
+        *options(RunConfig, leave_out=(*first, "width_divisor", *_NOT_HERE)),
+        *(SET, OUT, RESUME, REUSE, CONFIG),
+    ]
+
+
+def scale(*, source: Any = None, pick: Any = (), settings: Any = (), reuse: Any = (), **more: Any) -> None:
     """Grow an architecture in depth and width into a family of models."""
-    options = run_settings(locals())
-    for name in ("source", "space", "stop", "rate", "pick"):
-        del options[name]
-    from raynas.cli.scale_command import scale_command
+    from raynas import api
 
-    scale_command(
-        source,
-        options,
-        set_ or [],
-        space=space,
-        stop=stop,
-        rates=rate or [],
-        pick=pick or [],
-        config=config,
-        out=out,
-        resume=resume,
-        reuse=reuse or [],
-    )
+    if pick and source is not None and "resume" not in more and (grown := api.ended_growth(source)) is not None:
+        _show_member(grown, api.family_member(grown, pick))
+        return
+    with resumable("scale", *repeated("--pick", pick), *repeated("--reuse", reuse)):
+        run = api.scale(source, pick=pick, settings=grouped_settings(settings), reuse=reuse, **more)
+
+    from raynas.console.runs import show_failures, show_family, show_summary  # torch is behind it
+
+    show_summary(run.summary, stderr=bool(pick))
+    show_family(run, stderr=bool(pick))
+    if pick:
+        _show_member(run, api.family_member(run, pick))
+    show_failures(run.evaluations)
+    say_report(run.folder)
+    say_folder(run.folder)
+
+
+def _show_member(run: Run, member: Mapping[str, Any]) -> None:
+    from raynas.console.runs import show_member
+
+    show_member(run, member)

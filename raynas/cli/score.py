@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import typer
-
+from raynas.cli.ending import repeated, resumable, say_folder, say_report
 from raynas.cli.options import (
-    AddressOption,
-    BatchSizeOption,
-    ConfigOption,
-    DataOption,
-    GpusOption,
-    ImgSizeOption,
-    MemoryOption,
-    NumClassesOption,
-    OutOption,
-    ProxyOption,
-    ResumeOption,
-    ReuseOption,
-    ScoreSeedOption,
-    SeedOption,
-    SetOption,
-    TeacherOption,
-    ThreadsOption,
-    TimeLimitOption,
-    WorkersOption,
-    run_settings,
+    CONFIG,
+    OUT,
+    RESUME,
+    REUSE,
+    SET,
+    Parameters,
+    argument,
+    described,
+    grouped_settings,
+    option,
+    options,
 )
+from raynas.errors import ConfigError
 
 EXAMPLES = """
 Examples:
@@ -40,42 +31,52 @@ Examples:
     raynas score as-vit --file architectures.txt -p ntk_condition --data digits
 """
 
+_NOT_HERE = ("space", "settings", "objectives", "constraints", "searcher", "budget", "architectures", "window")
+
+
+def parameters() -> Parameters:
+    """Those of a search without what a searcher needs; architectures are given or drawn."""
+    from raynas.searching.config import RunConfig
+
+    return [
+        argument("space", str, described(RunConfig, "space")),
+        *options(RunConfig, only=["proxies"]),
+        option("architecture", list[str], "JSON, the space's text, or a name. Repeatable.", "--architecture", "-a"),
+        option(
+            "file",
+            Path,
+            "NAME.csv with a column per field, lists space-separated; any other: one architecture a line.",
+        ),
+        option("samples", int, "Draw this many, each once.", min=1),
+        *options(RunConfig, leave_out=("proxies", "width_divisor", *_NOT_HERE)),
+        *(SET, OUT, RESUME, REUSE, CONFIG),
+    ]
+
 
 def score(
-    space: Annotated[str | None, typer.Argument(help="See `raynas list spaces`.")] = None,
-    proxy: ProxyOption = None,
-    architecture: Annotated[
-        list[str] | None, typer.Option("--architecture", "-a", help="JSON, the space's text, or a name. Repeatable.")
-    ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            help="NAME.csv with a column per field, lists space-separated; any other: one architecture a line."
-        ),
-    ] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="Draw this many, each once.")] = None,
-    seed: SeedOption = None,
-    score_seed: ScoreSeedOption = None,
-    set_: SetOption = None,
-    data: DataOption = None,
-    teacher: TeacherOption = None,
-    batch_size: BatchSizeOption = None,
-    img_size: ImgSizeOption = None,
-    num_classes: NumClassesOption = None,
-    workers: WorkersOption = None,
-    gpus_per_worker: GpusOption = None,
-    address: AddressOption = None,
-    threads: ThreadsOption = None,
-    time_limit: TimeLimitOption = None,
-    worker_memory: MemoryOption = None,
-    out: OutOption = None,
-    resume: ResumeOption = False,
-    reuse: ReuseOption = None,
-    config: ConfigOption = None,
+    *,
+    space: Any = None,
+    architecture: Any = None,
+    file: Any = None,
+    samples: Any = None,
+    settings: Any = (),
+    reuse: Any = (),
+    **more: Any,
 ) -> None:
     """Score given or sampled architectures with any proxies."""
-    options = run_settings(locals())
-    from raynas.cli.commands import run_command, score_options
+    from raynas import api
 
-    options |= score_options(architecture or [], file, samples, proxy or [], is_free=resume or config is not None)
-    run_command("score", options, set_ or [], config=config, out=out, resume=resume, reuse=reuse or [])
+    given = [one for one in (architecture, file, samples) if one is not None]
+    if len(given) > 1 or not (given or "resume" in more or "config" in more):
+        raise ConfigError("give either --architecture, --file or --samples: what to score")
+    what = given[0] if given else None
+    with resumable("score", *repeated("--reuse", reuse)):
+        run = api.score(space, what, settings=grouped_settings(settings), reuse=reuse, **more)
+
+    from raynas.console.runs import show_failures, show_scores, show_summary  # torch is behind it
+
+    show_summary(run.summary)
+    show_scores(run)
+    show_failures(run.evaluations)
+    say_report(run.folder)
+    say_folder(run.folder)

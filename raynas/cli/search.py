@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
+from raynas.cli.ending import repeated, resumable, say_folder, say_report
 from raynas.cli.options import (
-    AddressOption,
-    BatchSizeOption,
-    ConfigOption,
-    ConstraintOption,
-    DataOption,
-    GpusOption,
-    ImgSizeOption,
-    MemoryOption,
-    NumClassesOption,
-    ObjectiveOption,
-    OutOption,
-    ProxyOption,
-    ResumeOption,
-    ReuseOption,
-    ScoreSeedOption,
-    SeedOption,
-    SetOption,
-    TeacherOption,
-    ThreadsOption,
-    TimeLimitOption,
-    WorkersOption,
-    run_settings,
+    CONFIG,
+    OUT,
+    RESUME,
+    REUSE,
+    SET,
+    Parameters,
+    argument,
+    described,
+    grouped_settings,
+    options,
 )
+from raynas.errors import RaynasError
+from raynas.interruption import resuming_line
 
 EXAMPLES = """
 Examples:
@@ -47,58 +36,56 @@ Examples:
     raynas search as-vit --searcher reinforce --searcher regularized_evolution --repeat 5
 """
 
+_FIRST = ("objectives", "proxies", "constraints", "searchers", "repeat", "level", "budget", "window", "seed")
+_NOT_HERE = ("space", "settings", "searcher", "architectures", "width_divisor")
+
+
+def parameters() -> Parameters:
+    """Those of the configuration of a sweep, of which a single search is the simplest."""
+    from raynas.sweeps.config import SweepConfig
+
+    space = described(SweepConfig, "space") + " Without one: a built-in search of about a minute."
+    return [
+        argument("space", str, space),
+        *options(SweepConfig, only=_FIRST),
+        *options(SweepConfig, leave_out=(*_FIRST, *_NOT_HERE)),
+        *(SET, OUT, RESUME, REUSE, CONFIG),
+    ]
+
 
 def search(
-    space: Annotated[
-        str | None, typer.Argument(help="See `raynas list spaces`. Without one: a built-in search of about a minute.")
-    ] = None,
-    objective: ObjectiveOption = None,
-    proxy: ProxyOption = None,
-    constraint: ConstraintOption = None,
-    searcher: Annotated[
-        list[str] | None,
-        typer.Option(help="Default: reinforce for one objective, nsga2 for several. Repeatable: they are compared."),
-    ] = None,
-    repeat: Annotated[
-        int | None,
-        typer.Option(
-            help="Searches of each searcher, with seed, seed + 1, ..., to compare. Default 5 for several searchers."
-        ),
-    ] = None,
-    level: Annotated[
-        float | None, typer.Option(help="Of a comparison: tell the calls it takes to reach this value.")
-    ] = None,
-    budget: Annotated[int | None, typer.Option(help="Candidates to evaluate. Default 500.")] = None,
-    window: Annotated[int | None, typer.Option(help="Candidates in flight. Default: the searcher's own.")] = None,
-    seed: SeedOption = None,
-    score_seed: ScoreSeedOption = None,
-    set_: SetOption = None,
-    data: DataOption = None,
-    teacher: TeacherOption = None,
-    batch_size: BatchSizeOption = None,
-    img_size: ImgSizeOption = None,
-    num_classes: NumClassesOption = None,
-    workers: WorkersOption = None,
-    gpus_per_worker: GpusOption = None,
-    address: AddressOption = None,
-    threads: ThreadsOption = None,
-    time_limit: TimeLimitOption = None,
-    worker_memory: MemoryOption = None,
-    out: OutOption = None,
-    resume: ResumeOption = False,
-    reuse: ReuseOption = None,
-    config: ConfigOption = None,
+    *, searchers: Any = (), repeat: Any = None, level: Any = None, settings: Any = (), reuse: Any = (), **more: Any
 ) -> None:
     """Find architectures, or compare searchers with --repeat or several --searcher."""
-    options = run_settings(locals())
-    searchers = options.pop("searcher") or []
-    del options["repeat"], options["level"]
-    from raynas.cli.commands import run_command
-    from raynas.cli.sweep_command import is_sweep, sweep_command
+    from raynas import api
 
-    run: dict[str, Any] = {"config": config, "out": out, "resume": resume}
-    if is_sweep(searchers, repeat, level, **run):
-        sweep_command(options, set_ or [], searchers=searchers, repeat=repeat, level=level, reuse=reuse or [], **run)
+    more["settings"] = grouped_settings(settings)
+    again = repeated("--reuse", reuse)
+    where = {"config": more.get("config"), "out": more.get("out"), "resume": more.get("resume", False)}
+    if api.is_sweep(searchers, repeat, level, **where):
+        _sweep(again, searchers=searchers, repeat=repeat, level=level, reuse=reuse, **more)
         return
-    options["searcher"] = searchers[0] if searchers else None
-    run_command("search", options, set_ or [], reuse=reuse or [], **run)
+    with resumable("search", *again):
+        run = api.search(searcher=searchers[0] if searchers else None, reuse=reuse, **more)
+
+    from raynas.console.runs import show_best, show_failures, show_summary  # torch is behind it
+
+    show_summary(run.summary)
+    show_best(run)
+    show_failures(run.evaluations)
+    say_report(run.folder)
+    say_folder(run.folder)
+
+
+def _sweep(again: list[str], **given: Any) -> None:
+    from raynas import api
+
+    with resumable("search", *again, has_report=False):
+        sweep = api.sweep(**given)
+
+    from raynas.console.sweeps import show_sweep  # torch is behind it
+
+    show_sweep(sweep.summary)
+    say_folder(sweep.folder)
+    if error := sweep.summary["error"]:
+        raise RaynasError(f"{error}. They are tried again with: {resuming_line('search', sweep.folder, *again)}")

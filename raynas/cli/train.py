@@ -2,51 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Any
 
-import typer
+from raynas.cli.ending import resumable, say_folder, say_report
+from raynas.cli.options import CONFIG, RESUME, Parameters, argument, option, options
+from raynas.errors import ConfigError, TrainingError
+from raynas.interruption import resuming_line
 
-from raynas.cli.options import AddressOption, GpusOption
-from raynas.cli.training_options import (
-    AccumulationOption,
-    ArchitectureOption,
-    AugmentOption,
-    BatchSizeOption,
-    ClipGradOption,
-    ConfigOption,
-    DataOption,
-    DropPathOption,
-    EmaOption,
-    EpochsOption,
-    ImgSizeOption,
-    LabelSmoothingOption,
-    LoaderProcessesOption,
-    LogOption,
-    LrOption,
-    MaxImagesOption,
-    MaxValImagesOption,
-    MinWorkersOption,
-    NumClassesOption,
-    OptimizerOption,
-    OutOption,
-    PickOption,
-    PrecisionOption,
-    ResumeOption,
-    RetokenizeOption,
-    SeedOption,
-    SetOption,
-    SourceArgument,
-    SpaceOption,
-    ThreadsOption,
-    ValDataOption,
-    WarmupEpochsOption,
-    WeightDecayOption,
-    WeightsOption,
-    WorkersOption,
-    training_settings,
-)
-from raynas.errors import ConfigError
+if TYPE_CHECKING:
+    from raynas.training.folder import Training
 
 EXAMPLES = """
 Examples:
@@ -66,78 +32,128 @@ Examples:
     raynas train --resume --out runs/trained
 """
 
+_OUT = option("out", Path, "Default: runs/SPACE-training-DATE-TIME.", file_okay=False)
+_SET = option(
+    "settings", list[str], "KEY=VALUE of any other setting, such as mixup=0.2 or hflip=0. Repeatable.", "--set"
+)
+_FINALISTS = (
+    "In place of SOURCE: train the best of this search against each other, as Ray Tune trials on this node. Each takes "
+    "one of its GPUs unless --gpus-per-worker says otherwise."
+)
+
+
+def what_to_train() -> Parameters:
+    """The source, and what says which architecture of it is meant."""
+    source = "A run folder, a space, an architecture (genotype, JSON or published name) or a file of one."
+    return [
+        argument("source", str, source),
+        option("architecture", str, "Of the space that is SOURCE.", "--architecture", "-a"),
+        option(
+            "pick",
+            list[str],
+            'Of the run that is SOURCE, the member with "num_params<=3e6". Repeatable: all must hold.',
+        ),
+    ]
+
+
+def how_to_train(**settings: Any) -> Parameters:
+    """Options of every training; what is seldom changed has none of its own, and is set by --set.
+
+    Args:
+        settings: Of `raynas.cli.options.options`.
+    """
+    from raynas.training.config import AUGMENTATIONS, DISTILLATION, TrainConfig
+
+    seldom = ("val_fraction", "min_lr", "checkpoint_every_s", *AUGMENTATIONS["none"])
+    not_here = ("space", "architecture", "teacher", *DISTILLATION)
+    return [
+        option("space", str, "Where several spaces can read SOURCE."),
+        *options(TrainConfig, leave_out=(*seldom, *not_here), **settings),
+        *(_SET, _OUT, RESUME, CONFIG),
+    ]
+
+
+def parameters() -> Parameters:
+    """Those of a training, and of finalists."""
+    from raynas.finalists.config import FinalistsConfig
+
+    return [
+        *what_to_train(),
+        option("finalists", Path, _FINALISTS),
+        *options(FinalistsConfig, only=("top", "grace", "reduction")),
+        *how_to_train(),
+    ]
+
 
 def train(
-    source: SourceArgument = None,
-    architecture: ArchitectureOption = None,
-    pick: PickOption = None,
-    finalists: Annotated[
-        Path | None,
-        typer.Option(
-            help="In place of SOURCE: train the best of this search against each other, as Ray Tune trials on this "
-            "node. Each takes one of its GPUs unless --gpus-per-worker says otherwise."
-        ),
-    ] = None,
-    top: Annotated[int | None, typer.Option(help="How many finalists. Default 8.")] = None,
-    grace: Annotated[int | None, typer.Option(help="Epochs that every finalist gets. Default 1.")] = None,
-    reduction: Annotated[
-        int | None, typer.Option(help="One of so many goes on after the grace, and after each multiple. Default 2.")
-    ] = None,
-    space: SpaceOption = None,
-    data: DataOption = None,
-    val_data: ValDataOption = None,
-    max_images: MaxImagesOption = None,
-    max_val_images: MaxValImagesOption = None,
-    img_size: ImgSizeOption = None,
-    num_classes: NumClassesOption = None,
-    epochs: EpochsOption = None,
-    batch_size: BatchSizeOption = None,
-    accumulation: AccumulationOption = None,
-    optimizer: OptimizerOption = None,
-    lr: LrOption = None,
-    weight_decay: WeightDecayOption = None,
-    warmup_epochs: WarmupEpochsOption = None,
-    clip_grad: ClipGradOption = None,
-    label_smoothing: LabelSmoothingOption = None,
-    drop_path: DropPathOption = None,
-    ema: EmaOption = None,
-    precision: PrecisionOption = None,
-    augment: AugmentOption = None,
-    retokenize: RetokenizeOption = None,
-    weights: WeightsOption = None,
-    seed: SeedOption = None,
-    set_: SetOption = None,
-    workers: WorkersOption = None,
-    min_workers: MinWorkersOption = None,
-    gpus_per_worker: GpusOption = None,
-    address: AddressOption = None,
-    threads: ThreadsOption = None,
-    loader_processes: LoaderProcessesOption = None,
-    log: LogOption = None,
-    out: OutOption = None,
-    resume: ResumeOption = False,
-    config: ConfigOption = None,
+    *,
+    source: Any = None,
+    architecture: Any = None,
+    pick: Any = (),
+    finalists: Any = None,
+    top: Any = None,
+    grace: Any = None,
+    reduction: Any = None,
+    settings: Any = (),
+    **more: Any,
 ) -> None:
     """Train an architecture on images."""
-    options = training_settings(locals(), "finalists", "top", "grace", "reduction")
-    from raynas.cli.train_command import finalists_command, is_finalists, train_command
+    from raynas import api
 
-    if finalists is not None or is_finalists(out, resume):
+    more |= training_settings(settings)
+    if finalists is not None or api.is_finalists(more.get("out"), more.get("resume", False)):
         if source is not None or architecture is not None or pick:
             raise ConfigError("--finalists takes the place of SOURCE, --architecture and --pick")
-        choice = {"space": space, "top": top, "grace": grace, "reduction": reduction}
-        finalists_command(finalists, options, set_ or [], choice, config=config, out=out, resume=resume)
+        _finalists(source=finalists, top=top, grace=grace, reduction=reduction, **more)
         return
     if top or grace or reduction:
         raise ConfigError("--top, --grace and --reduction go with --finalists")
-    train_command(
-        source,
-        options,
-        set_ or [],
-        space=space,
-        architecture=architecture,
-        pick=pick or [],
-        config=config,
-        out=out,
-        resume=resume,
-    )
+    with resumable("train"):
+        training = api.train(source, architecture=architecture, pick=pick, **more)
+    show_and_say(training)
+
+
+def show_and_say(training: Training) -> None:
+    """What came of a training, and where it is."""
+    from raynas.console.training import show_training  # torch is behind it
+
+    show_training(training.summary)
+    say_report(training.folder)
+    say_folder(training.folder)
+
+
+def _finalists(**given: Any) -> None:
+    from raynas import api
+
+    with resumable("train"):
+        found = api.finalists(**given)
+
+    from raynas.console.finalists import show_finalists  # torch is behind it
+
+    show_finalists(found.summary)
+    say_report(found.folder)
+    say_folder(found.folder)
+    if error := found.summary["error"]:
+        raise TrainingError(f"{error}. They are tried again with: {resuming_line('train', found.folder)}")
+
+
+def training_settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Fields of TrainConfig from texts of the form KEY=VALUE.
+
+    Raises:
+        ConfigError: A text has another form, or there is no such field.
+    """
+    import yaml
+
+    from raynas.training.config import TrainConfig
+
+    values = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (equals and name):
+            raise ConfigError(f"--set takes KEY=VALUE, such as mixup=0.2, not {text!r}")
+        if name in ("space", "architecture"):
+            raise ConfigError(f"--set does not take {name}: SOURCE and --{name} say what to train")
+        values[name] = yaml.safe_load(value)
+    TrainConfig.check_names(values)
+    return values

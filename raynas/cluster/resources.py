@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Mapping
 
@@ -47,6 +48,21 @@ def alive_nodes() -> list[dict[str, float]]:
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def memory_share(workers: int, each: Mapping[str, float] | None = None) -> float:
+    """Memory that one worker may use, in bytes: an equal share of nine tenths of the smallest node.
+
+    Args:
+        workers: How many there may be at once.
+        each: Resources of one, such as {"CPU": 1}: there are no more at once than the cluster has room for.
+    """
+    import ray
+
+    nodes, total = alive_nodes(), ray.cluster_resources()
+    room = [int(total.get(name, 0.0) / amount) for name, amount in (each or {}).items() if amount]
+    at_once = max(1, min([workers, *room]))
+    return 0.9 * min(node.get("memory", math.inf) for node in nodes) / math.ceil(at_once / len(nodes))
 
 
 def placed_groups() -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from raynas.searching.run import SearchListener
 from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS
 from raynas.space.results import Evaluation
-from raynas.space.search_space import SearchSpace
+from raynas.storage.runs import Run
+from raynas.wording import duration
 
 _LINE_EVERY_S = 10.0
 _SHOWN_FAILURES = 4
@@ -82,7 +83,7 @@ class ConsoleListener(SearchListener):
         elif now - self._last_line[0] > _LINE_EVERY_S:
             seconds, gained = now - self._last_line[0], share - self._last_line[1]
             self._last_line = now, share
-            left = f"about {seconds / gained * (1 - share):.0f} s left" if gained > 0 else ""
+            left = f"about {duration(seconds / gained * (1 - share))} left" if gained > 0 else ""
             self._console.print(", ".join(filter(None, [count, left, best])), highlight=False)
 
     def on_log(self, line: str) -> None:
@@ -102,7 +103,7 @@ class ConsoleListener(SearchListener):
 
 def show_summary(summary: Mapping[str, Any], *, stderr: bool = False) -> None:
     """Counts and time."""
-    line = f"{summary['evaluations']} evaluations in {summary['seconds']:.0f} s, {summary['failed']} failed"
+    line = f"{summary['evaluations']} evaluations in {duration(summary['seconds'])}, {summary['failed']} failed"
     if summary["reused"]:
         line += f", {summary['reused']} reused"
     if summary["status"] == "exhausted":
@@ -124,25 +125,29 @@ def show_failures(evaluations: Any) -> None:
         say(f"and {len(rows) - _SHOWN_FAILURES} more kinds of failure in the report")
 
 
-def show_best(summary: Mapping[str, Any], scores: Sequence[str]) -> None:
+def show_best(run: Run) -> None:
     """The best architectures, and the searcher's own choice if it has one, on standard output."""
-    best = summary["best"]
+    best = run.best
     rows = [
-        {**{name: {**entry, **entry["scores"]}.get(name) for name in scores}, "architecture": entry["text"]}
+        {
+            **{name: {**entry, **entry["scores"]}.get(name) for name in run.description["identity"]["scores"]},
+            "architecture": entry["text"],
+        }
         for entry in best[:_SHOWN_BEST]
     ]
     print_rows(rows)
     if len(best) > _SHOWN_BEST:
         wide_console().print(f"and {len(best) - _SHOWN_BEST} more in the report", highlight=False)
-    if chosen := summary.get("recommended"):
+    if chosen := run.summary.get("recommended"):
         values = ", ".join(f"{name} {shown_in_table(value)}" for name, value in chosen["scores"].items())
         reason = f", {chosen['reason']}" if chosen.get("reason") else ""
         line = f"the searcher's own choice{reason}: {chosen['text']} ({values})"
         wide_console().print(line, highlight=False, markup=False)
 
 
-def show_scores(table: Any, space: SearchSpace) -> None:
+def show_scores(run: Run) -> None:
     """All architectures up to a screenful, on standard output."""
+    table, space = run.table, run.space
     hidden = ("architecture_key", "candidate", "architecture")
     rows = [
         {
@@ -156,13 +161,13 @@ def show_scores(table: Any, space: SearchSpace) -> None:
         wide_console().print(f"and {len(table) - _SHOWN_SCORES} more in evaluations/", highlight=False)
 
 
-def show_family(summary: Mapping[str, Any], space: SearchSpace, *, stderr: bool = False) -> None:
+def show_family(run: Run, *, stderr: bool = False) -> None:
     """The states of a growth, from the start on."""
-    growth = space.growth
+    growth = run.space.growth
     assert growth is not None
-    names = list(dict.fromkeys(name for state in summary["family"] for name in state["scores"]))
+    names = list(dict.fromkeys(name for state in run.family for name in state["scores"]))
     rows = []
-    for state in summary["family"]:
+    for state in run.family:
         architecture = Architecture(state["architecture"])
         rows.append(
             {
@@ -175,6 +180,15 @@ def show_family(summary: Mapping[str, Any], space: SearchSpace, *, stderr: bool 
             }
         )
     print_rows(rows, stderr=stderr)
+
+
+def show_member(run: Run, member: Mapping[str, Any]) -> None:
+    """One state of a growth: for people on standard error, as JSON on standard output."""
+    scores = "".join(f", {name} {value:.5g}" for name, value in member["scores"].items())
+    costs = f"num_params {member['num_params']:,}, macs {member['macs']:,}"
+    architecture = Architecture(member["architecture"])
+    say(f"step {member['step']}: {run.space.text(architecture)} ({costs}{scores})")
+    print(architecture.to_json())
 
 
 def _whole(value: float | None) -> int | None:

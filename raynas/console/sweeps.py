@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from raynas.console.terminal import print_rows, say, wide_console
 from raynas.sweeps.config import FINISHED
 from raynas.sweeps.run import SweepListener
+from raynas.wording import duration
 
 _LINE_EVERY_S = 10.0
 
@@ -67,7 +68,7 @@ class SweepConsole(SweepListener):
         elif now - self._last_line[0] > _LINE_EVERY_S:
             seconds, gained = now - self._last_line[0], calls - self._last_line[1]
             self._last_line = now, calls
-            left = f", about {seconds / gained * (total - calls):.0f} s left" if gained > 0 else ""
+            left = f", about {duration(seconds / gained * (total - calls))} left" if gained > 0 else ""
             self.on_log(count + left)
 
     def on_end(self, search: Mapping[str, Any]) -> None:
@@ -75,7 +76,7 @@ class SweepConsole(SweepListener):
         if search["status"] == "failed":
             self.on_log(f"{search['name']} failed: {search['error']}")
         else:
-            calls = f"{search['evaluations']} calls in {search['seconds']:.0f} s"
+            calls = f"{search['evaluations']} calls in {duration(search['seconds'])}"
             self.on_log(f"{search['name']} {search['status']}, {calls}")
 
     def on_log(self, line: str) -> None:

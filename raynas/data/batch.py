@@ -27,6 +27,12 @@ def load_batch(dataset: ImageDataset, *, batch_size: int, img_size: int, seed: i
 
     Random data are drawn directly: N(0, 1) pixels and uniform labels.
 
+    Args:
+        dataset: Labelled images.
+        batch_size: Number of images to draw.
+        img_size: Side in pixels to which they are resized.
+        seed: Seed that all draws follow from.
+
     Returns:
         images float32 (batch_size, 3, img_size, img_size) and labels int64 (batch_size,).
 

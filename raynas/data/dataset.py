@@ -69,7 +69,16 @@ def checked_rows(dataset: ImageDataset, indices: Sequence[int] | np.ndarray) -> 
 
 
 def checked_labels(spec: str, labels: np.ndarray, num_names: int) -> tuple[np.ndarray, int]:
-    """The labels as int64 (B,), and the number of classes; refuses what is no class number."""
+    """The labels of a data set as class numbers.
+
+    Args:
+        spec: What the user asked for as data, for messages.
+        labels: (B,) the labels as they were read.
+        num_names: How many names of classes are known; 0 if none are.
+
+    Returns:
+        The labels as int64 (B,), and the number of classes.
+    """
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise DataError(f"data {spec!r}: labels are {labels.dtype} of shape {labels.shape}; expected one integer each")
     high = num_names or np.iinfo(np.int32).max

@@ -40,7 +40,12 @@ def decoded(file: io.BytesIO | Path, where: str) -> Image.Image:
 
 
 def as_rgb(image: Any, where: str) -> Image.Image:
-    """Any image of Pillow as RGB; transparency is dropped."""
+    """Any image of Pillow as RGB; transparency is dropped.
+
+    Args:
+        image: The image.
+        where: Begins the message of an error, such as "data 'folder:x': image of row 3".
+    """
     from PIL import Image
 
     if not isinstance(image, Image.Image):

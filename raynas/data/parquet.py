@@ -12,6 +12,7 @@ import numpy as np
 from raynas.data.dataset import checked_labels, checked_rows
 from raynas.data.decoding import decoded
 from raynas.errors import DataError
+from raynas.wording import gibibytes
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -96,8 +97,8 @@ class ParquetImages:
         free = psutil.virtual_memory().available
         if needed > 0.8 * free:
             raise DataError(
-                f"data {self.source!r}: {needed / 2**30:.1f} GiB of encoded images must be held in memory, of which "
-                f"{free / 2**30:.1f} GiB are free; folder:DIR reads images one by one"
+                f"data {self.source!r}: {gibibytes(needed)} of encoded images must be held in memory, of which "
+                f"{gibibytes(free)} are free; folder:DIR reads images one by one"
             )
         try:
             column = self._file.read(columns=["image"]).column("image")

@@ -25,7 +25,9 @@ from torch import nn
 from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
 from raynas.errors import ConfigError, RaynasError, StoreError
 from raynas.exporting.text import TIMM_MODEL, model_text, readme_text
+from raynas.hooks import offered
 from raynas.models.plain_code import PlainCode
+from raynas.models.protocols import HasPlainCode
 from raynas.space.build import build
 from raynas.space.cost import cost
 from raynas.space.search_space import SearchSpace
@@ -75,14 +77,16 @@ def export(
     Args:
         source: A training folder, or one of finalists, of which the most accurate is taken; or, for a model with fresh
             weights, whatever `raynas.storage.sources.read_source` reads, or an architecture as a mapping.
-        out: The folder; it must not exist, or be empty. Default: runs/<space>-export-<date>-<time>.
-        checkpoint: "last", which is the default, or "best", of a training; the moving average where there is one.
-        onnx: Write `model.onnx` too, for any number of images.
+        out: The folder to write, which must not exist, or be empty. Default: runs/<space>-export-<date>-<time>.
+        checkpoint: Which weights of a training to take: "last", which is the default, or "best"; their moving average
+            where there is one.
+        onnx: Whether to write `model.onnx` too, which takes any number of images.
         pick: Constraints that choose among the architectures of a run, such as num_params<=30e6.
-        space: Of the architecture, where several spaces can read it, or a space that is not registered.
-        img_size, num_classes: Of a model with fresh weights; default: those of its run, else 224 and 1000.
-        untrained: Export fresh weights.
-        seed: Of fresh weights.
+        space: The space that the architecture is of, where several can read it, or where it is not registered.
+        img_size, num_classes: Side of the images in pixels, and number of outputs, of a model with fresh weights;
+            default: those of its run, else 224 and 1000.
+        untrained: Whether to export fresh weights, which were never trained.
+        seed: Seed that fresh weights follow from.
 
     Returns:
         The folder.
@@ -104,12 +108,13 @@ def export(
         found = _fresh(read, img_size or read.img_size or 224, num_classes or read.num_classes or 1000, seed)
     else:
         found = _trained(read, checkpoint or "last", img_size, num_classes)
-    if not hasattr(found.model, "plain_code"):
+    offers_code = offered(found.model, HasPlainCode)
+    if offers_code is None:
         raise ConfigError(
             f"models of the space {read.space.name!r} cannot be exported as plain code: "
             f"{type(found.model).__name__} has no method plain_code"
         )
-    code: PlainCode = found.model.plain_code()  # type: ignore[operator]
+    code = offers_code.plain_code()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as made:
@@ -290,7 +295,11 @@ def _check_outputs(folder: Path, found: _Found, *, onnx: bool) -> None:
 
 
 def load_exported(folder: Path) -> nn.Module:
-    """The network of an exported folder with its weights, in eval mode."""
+    """The network of an exported folder with its weights, in eval mode.
+
+    Args:
+        folder: The folder, whose `model.py` is executed.
+    """
     path = folder / "model.py"
     module = ModuleType("exported_model")  # not imported, which would leave compiled code in the folder
     module.__file__ = str(path)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from raynas.models.plain_code import PlainCode
+
+_LINE_LENGTH = 120
 
 _LOADING = '''
 
@@ -78,22 +80,22 @@ register_model(_create)
 
 
 def model_text(code: PlainCode, title: str, constants: Mapping[str, Any]) -> str:
-    """model.py: one file with the network's code, the found numbers at its top, and a function that loads it.
+    """The text of model.py: the network's code with the found numbers at its top, and a function that loads weights.
 
     Args:
-        code: Of the model.
-        title: What it is, in some lines.
-        constants: Further numbers of the file, by name.
+        code: What the model says of itself.
+        title: What the model is, in some lines, for the docstring of the file.
+        constants: Further numbers to write into the file, by the names that they get there.
     """
     tree = ast.parse(code.source)
     imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    added = ("from __future__ import annotations", "from pathlib import Path", "from typing import Any")
+    added = ast.parse("from __future__ import annotations\nfrom pathlib import Path\nfrom typing import Any").body
     body = code.source.splitlines()[imports[-1].end_lineno or 0 :]
     numbers = {"SETTINGS": dict(code.settings), **constants}
     return "\n".join(
         [
             f'"""{title}\n\n{ast.get_docstring(tree) or ""}\n"""\n',
-            _sorted_imports({*added, *map(ast.unparse, imports)}),
+            _sorted_imports([*added, *imports]),
             *(f"{name} = {_literal(value)}" for name, value in numbers.items()),
             *(["\n".join(body).rstrip()] if any(body) else []),
             _LOADING.format(network=code.network),
@@ -102,7 +104,12 @@ def model_text(code: PlainCode, title: str, constants: Mapping[str, Any]) -> str
 
 
 def readme_text(config: Mapping[str, Any], packages: Iterable[str]) -> str:
-    """README.md: how to load what is there."""
+    """The text of README.md: what the exported folder holds, and how to load it.
+
+    Args:
+        config: What is written to config.json.
+        packages: Names of the packages that `model.py` imports.
+    """
     size, weights = config["img_size"], config["weights"]
     trained = "trained" if weights["trained"] else f"not trained: its weights are random, of seed {weights['seed']}"
     lines = [
@@ -129,14 +136,35 @@ def readme_text(config: Mapping[str, Any], packages: Iterable[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _sorted_imports(statements: Iterable[str]) -> str:
-    """In the usual three groups: the future, the standard library, others."""
+def _sorted_imports(statements: Iterable[ast.stmt]) -> str:
+    """In the usual three groups, the future, the standard library, others; what comes from one module in one line."""
+    taken: dict[str, set[str]] = {}
+    plain: set[str] = set()
+    for node in statements:
+        names = {ast.unparse(alias) for alias in node.names} if isinstance(node, ast.Import | ast.ImportFrom) else set()
+        if isinstance(node, ast.ImportFrom):
+            taken.setdefault(str(node.module), set()).update(names)
+        else:
+            plain |= names
+    lines = [(f"import {name}", name) for name in sorted(plain)]
+    lines += [(_from_line(module, sorted(taken[module], key=_name_order)), module) for module in sorted(taken)]
     groups: list[list[str]] = [[], [], []]
-    for statement in statements:
-        module = statement.split()[1].partition(".")[0]
-        groups[0 if module == "__future__" else 1 if module in sys.stdlib_module_names else 2].append(statement)
-    ordered = [sorted(group, key=lambda text: (text.startswith("from "), text)) for group in groups if group]
-    return "\n\n".join("\n".join(group) for group in ordered) + "\n"
+    for line, module in lines:
+        package = module.split()[0].partition(".")[0]
+        groups[0 if package == "__future__" else 1 if package in sys.stdlib_module_names else 2].append(line)
+    return "\n\n".join("\n".join(group) for group in groups if group) + "\n"
+
+
+def _from_line(module: str, names: Sequence[str]) -> str:
+    line = f"from {module} import {', '.join(names)}"
+    if len(line) <= _LINE_LENGTH:
+        return line
+    return f"from {module} import (\n" + "".join(f"    {name},\n" for name in names) + ")"
+
+
+def _name_order(name: str) -> tuple[int, str]:
+    """As ruff sorts names: constants, then classes, then others."""
+    return (0 if len(name) > 1 and name.isupper() else 1 if name[0].isupper() else 2), name
 
 
 def _literal(value: Any) -> str:

@@ -45,7 +45,7 @@ def finalists(source: Path, top: int) -> list[Finalist]:
         raise ConfigError(f"{source} holds a run of the kind {kind}; finalists come from a search")
     run = load_run(source)
     identity = run.description["identity"]
-    objectives = [_objective(text) for text in identity["objectives"]]
+    objectives = [Objective.parse(text) for text in identity["objectives"]]
     if not objectives:
         raise ConfigError(f"{source} holds scores without an objective: nothing says which are the best")
     constraints = tuple(Constraint.parse(text) for text in identity["constraints"])
@@ -74,8 +74,3 @@ def _ranked(losses: np.ndarray) -> list[int]:
         order += [int(i) for i in front]
         left = np.setdiff1d(left, front)
     return order
-
-
-def _objective(text: str) -> Objective:
-    name, _, direction = text.partition(":")
-    return Objective(name, direction != "min")

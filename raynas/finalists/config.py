@@ -12,9 +12,11 @@ from raynas.config import Config
 class FinalistsConfig(Config):
     """How the best of a search are trained; what every training is told stands in `training`."""
 
-    source: str = Field(description="folder of the search")
-    space: str | None = Field(None, description="of the architectures; default: the search's")
-    top: int = Field(8, ge=2, description="architectures to train")
-    grace: int = Field(1, ge=1, description="epochs that every one of them gets")
-    reduction: int = Field(2, ge=2, description="one of so many goes on after the grace, and again after each multiple")
-    training: dict[str, Any] = Field(default_factory=dict, description="fields of TrainConfig")
+    source: str = Field(description="Folder of the search.")
+    space: str | None = Field(None, description="Of the architectures. Default: the search's.")
+    top: int = Field(8, ge=2, description="How many finalists.")
+    grace: int = Field(1, ge=1, description="Epochs that every finalist gets.")
+    reduction: int = Field(
+        2, ge=2, description="One of so many finalists goes on after the grace, and after each multiple."
+    )
+    training: dict[str, Any] = Field(default_factory=dict, description="Fields of TrainConfig, for all trainings.")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import Any
 
 from raynas.cluster.joining import connect
@@ -17,20 +18,15 @@ from raynas.errors import ConfigError, PoolError, StoreError
 from raynas.finalists.choice import Finalist, finalists
 from raynas.finalists.config import FinalistsConfig
 from raynas.finalists.folder import KIND, STOP_FILE
-from raynas.interruption import Interrupted, StopSignals
 from raynas.space.build import builder
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
-from raynas.storage.files import held, write_json, write_text
-from raynas.storage.run_folder import (
-    check_folder,
-    read_description,
-    read_summary,
-    run_description,
-    seconds_of_earlier_sessions,
-)
+from raynas.storage.files import remove, write_mark
+from raynas.storage.run_folder import check_folder, read_description, read_summary, run_description
+from raynas.storage.session import End, Session
 from raynas.training.config import TrainConfig
 from raynas.training.folder import counted_top1, load_training
+from raynas.training.identity import completed
 from raynas.training.listeners import check_loggers
 from raynas.training.plan import TrainingPlan, make_training_plan
 
@@ -139,23 +135,20 @@ def execute_finalists(
     listener = listener or FinalistsListener()
     training = next(iter(plan.plans.values())).config
     check_loggers(training.loggers)
-    check_folder(folder, plan.identity(), resume=resume, kind=KIND)
-    with ExitStack() as stack:
-        signals = StopSignals()
-        signals.install()
-        stack.callback(signals.restore)
+    with Session(
+        folder, partial(check_folder, folder, plan.identity(), resume=resume, kind=KIND, complete=_completed)
+    ) as session:
         share: dict[str, float] = {}
         if plan.plans.keys() - _ended_before(folder):
-            stack.callback(connect(plan.config.training.get("address"), min_cpus=training.threads or 1))
-            signals.install()
+            session.stack.callback(connect(plan.config.training.get("address"), min_cpus=training.threads or 1))
+            session.collect_signals()
             from raynas.cluster.tune import node_resources
 
             gpus = plan.config.training.get("gpus_per_worker")
             share = trial_share(training, None if gpus is None else float(gpus), node_resources())
-        stack.enter_context(held(folder))
-        check_folder(folder, plan.identity(), resume=resume, kind=KIND)
-        write_text(folder / "run.yaml", run_description(KIND, plan.config.model_dump(), plan.identity()))
-        return _FinalistsSession(plan, folder, signals.received, listener, share).carry_out()
+        session.hold()
+        session.describe(run_description(KIND, plan.config.model_dump(), plan.identity()))
+        return _FinalistsTraining(plan, session, listener, share).carry_out()
 
 
 def trial_share(training: TrainConfig, gpus: float | None, node: Mapping[str, float]) -> dict[str, float]:
@@ -188,52 +181,37 @@ def trial_share(training: TrainConfig, gpus: float | None, node: Mapping[str, fl
     return share
 
 
-class _FinalistsSession:
-    """One session, and the listener over its trials."""
+class _FinalistsTraining:
+    """The work of a session, and the listener over its trials."""
 
     def __init__(
-        self,
-        plan: FinalistsPlan,
-        folder: Path,
-        stop: list[int],
-        listener: FinalistsListener,
-        share: Mapping[str, float],
+        self, plan: FinalistsPlan, session: Session, listener: FinalistsListener, share: Mapping[str, float]
     ) -> None:
         self.plan = plan
-        self.folder = folder
-        self.stop = stop  # signals received
+        self.session = session
+        self.folder = session.folder
+        self.stop = session.stop  # signals received
         self.listener = listener
         self.share = share  # of the node, for each trial
         self.errors: dict[str, str] = {}  # the last of each that has not ended well
-        self._ended = _ended_before(folder)
+        self._ended = _ended_before(self.folder)
         self._has_raised: set[str] = set()  # and Tune is still to hear of it
         self._at_rest: set[str] = set()
         self._stopping_since: float | None = None
         self._looked = -math.inf
         self._running: set[str] = set()
         self._idle_since = monotonic()
-        self._seconds_before = seconds_of_earlier_sessions(folder)
-        self._started = perf_counter()
 
     def carry_out(self) -> dict[str, Any]:
         """Train, keeping summary.json up to date, also when it ends badly."""
         self.listener.on_start(self.folder, len(self.plan.plans), self.plan.epochs)
-        self._write_summary("running")
-        names = [name for name in self.plan.plans if name not in self._ended]
-        try:
-            if names:
-                self._train(names)
-        except BaseException as failure:
-            is_interrupted = isinstance(failure, KeyboardInterrupt)
-            with suppress(StoreError):  # on a full disk, the error that is on its way says more
-                error = None if is_interrupted else f"{type(failure).__name__}: {failure}"
-                self._write_summary("interrupted" if is_interrupted else "failed", error)
-            raise
+        return self.session.carry_out(self._work, self._write_summary)
+
+    def _work(self) -> End:
+        if names := [name for name in self.plan.plans if name not in self._ended]:
+            self._train(names)
         failures = self._failures()
-        summary = self._write_summary("interrupted" if self.stop else "failed" if failures else "completed", failures)
-        if self.stop:
-            raise Interrupted(self.stop[0], self.folder)
-        return summary
+        return End("interrupted" if self.stop else "failed" if failures else "completed", failures)
 
     def _train(self, names: Sequence[str]) -> None:
         from ray import tune
@@ -243,7 +221,7 @@ class _FinalistsSession:
         from raynas.finalists.halving import Halving
         from raynas.finalists.trial import TrainingJob, TrainingTrial
 
-        self._stop_file.unlink(missing_ok=True)
+        remove(self._stop_file)
         # Trials register nothing, so that a model that the user's code did is not known there by its name.
         space = replace(self.plan.space, model=builder(self.plan.space))
         threads = int(self.share["CPU"])
@@ -268,7 +246,7 @@ class _FinalistsSession:
         except PoolError:
             if not self.stop:  # a signal to all processes ends the Ray that was started here, too
                 raise
-        self._stop_file.unlink(missing_ok=True)
+        remove(self._stop_file)
         if not self.stop:
             self._ended |= {name: "stopped" for name in names if name not in self._ended}
 
@@ -283,7 +261,7 @@ class _FinalistsSession:
         now = monotonic()
         if self.stop and self._stopping_since is None:
             self._stopping_since = now
-            self._stop_file.touch()
+            write_mark(self._stop_file)
             self.listener.on_log(f"{signal.Signals(self.stop[0]).name}: the trainings write their checkpoints")
         if now - self._looked > _LOOK_S:
             self._looked = now
@@ -350,11 +328,10 @@ class _FinalistsSession:
             "trials": trials,
             # A training that went to its end is comparable with others; the accuracy of a stopped one is not.
             "best": [trial for trial in trials if trial["status"] == "completed"],
-            "seconds": self._seconds_before + perf_counter() - self._started,
+            "seconds": self.session.seconds,
             "error": error,
         }
-        write_json(self.folder / "summary.json", summary)
-        return summary
+        return self.session.write_summary(summary)
 
     def _trial(self, member: Finalist, *, is_going_on: bool) -> dict[str, Any]:
         plan = self.plan.plans[member.name]
@@ -379,6 +356,11 @@ class _FinalistsSession:
             "score": member.scores,
             "error": self.errors.get(member.name),
         }
+
+
+def _completed(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """An identity whose trainings have all their fields."""
+    return {**identity, "trainings": {name: completed(own) for name, own in identity["trainings"].items()}}
 
 
 def _ended_before(folder: Path) -> dict[str, str]:

@@ -22,9 +22,9 @@ def with_outputs(
     """The network's output, and those of some of its blocks, as they are, from the same pass.
 
     Args:
-        model: Left without hooks.
-        images: What it takes.
-        blocks: Of its roles.
+        model: The network that images pass through; it is left without hooks.
+        images: (B, 3, S, S) images as the network takes them.
+        blocks: Those blocks among the network's roles whose outputs are kept.
     """
     found: dict[int, torch.Tensor] = {}
 
@@ -42,9 +42,9 @@ def with_feature_maps(
     """`with_outputs`, with the outputs of the blocks as feature maps (B, C, h, w).
 
     Args:
-        model: Left without hooks.
-        images: What it takes.
-        blocks: Of its roles.
+        model: The network that images pass through; it is left without hooks.
+        images: (B, 3, S, S) images as the network takes them.
+        blocks: Those blocks among the network's roles whose outputs are kept.
 
     Raises:
         ValueError: The tokens of a block form no square grid.
@@ -54,7 +54,11 @@ def with_feature_maps(
 
 
 def feature_widths(model: nn.Module, img_size: int) -> list[int]:
-    """Channels of the feature map of every block of a network, which may be on the meta device.
+    """Number of channels of the feature map of every block of a network.
+
+    Args:
+        model: The network, which may be on the meta device; it is left in its mode.
+        img_size: Side in pixels of the images that the network takes.
 
     Raises:
         ValueError: The tokens of a block form no square grid.

@@ -9,6 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from raynas.errors import NotApplicableError
+from raynas.hooks import offered
+from raynas.models.protocols import HasPooledFeatures
 from raynas.models.roles import roles_of
 
 
@@ -21,10 +23,9 @@ def features_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
     Raises:
         NotApplicableError: The model has no such method, and its head is not known.
     """
-    own = getattr(model, "pooled_features", None)
+    own = offered(model, HasPooledFeatures)
     if own is not None:
-        found: Callable[[Tensor], Tensor] = own
-        return found
+        return own.pooled_features
     known = roles_of(model)
     if not known.head:
         raise NotApplicableError(
@@ -39,7 +40,13 @@ def features_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def head_inputs(model: nn.Module, head: nn.Module, images: Tensor) -> Tensor:
-    """What the layer that gives out logits is given, (B, C)."""
+    """What a network's head takes in, (B, C).
+
+    Args:
+        model: The network that images pass through.
+        head: Its layer that gives out logits.
+        images: (B, 3, S, S) images as the network takes them.
+    """
     found: list[Tensor] = []
     handle = head.register_forward_pre_hook(lambda _, args: found.append(args[0]))
     try:
@@ -51,7 +58,12 @@ def head_inputs(model: nn.Module, head: nn.Module, images: Tensor) -> Tensor:
 
 @contextmanager
 def hooked(modules: Sequence[nn.Module], hook: Callable[[Any, Any, Any], None]) -> Iterator[None]:
-    """Within it a forward hook, which is given module, inputs and output, is on some modules."""
+    """A context within which a forward hook is on some modules.
+
+    Args:
+        modules: The modules whose calls are followed.
+        hook: Called after each of them with the module, its inputs and its output.
+    """
     handles = [module.register_forward_hook(hook) for module in modules]
     try:
         yield
@@ -62,7 +74,7 @@ def hooked(modules: Sequence[nn.Module], hook: Callable[[Any, Any, Any], None]) 
 
 @contextmanager
 def left_out(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Within it some modules return their input as it is."""
+    """A context within which some modules return their input as it is."""
     before = [vars(module).get("forward") for module in modules]
     try:
         for module in modules:
@@ -81,7 +93,7 @@ def _identity(x: Tensor, *_: Any, **__: Any) -> Tensor:
 
 @contextmanager
 def without_inplace(model: nn.Module) -> Iterator[None]:
-    """Within it activations leave the tensors that they are given as they are."""
+    """A context within which a model's activations leave the tensors that they are given as they are."""
     modules: list[Any] = [module for module in model.modules() if getattr(module, "inplace", False) is True]
     try:
         for module in modules:

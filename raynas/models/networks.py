@@ -1,9 +1,9 @@
 """Candidates' networks with weights drawn from seeds, fast enough that building is a small part of a score.
 
 Weights follow from hash(score seed, architecture key, repeat, init scheme) alone. A model that says how its parameters
-are distributed (`init_table`) is built without memory and filled from banks of random numbers: the hash gives the
-place where its numbers start, and every layer takes the next ones, so that within one network no number is used twice
-and its weights are independent draws. Any other model is built under torch's generator, seeded with the hash.
+are distributed (`init_table`) is built without memory and filled from pools of random numbers: the hash gives the
+position at which its numbers start, and every layer takes the next ones, so that within one network no number is used
+twice and its weights are independent draws. Any other model is built under torch's generator, seeded with the hash.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ import torch
 from torch import nn
 from torch._utils import _unflatten_dense_tensors  # public in all but name: torch's own and others' buffers use it
 
+from raynas.hooks import is_offered_by, offered
+from raynas.models.layers import draw_parameters
+from raynas.models.protocols import InitialisedByTable
 from raynas.models.weights import Constant, Init, Normal, Uniform
 from raynas.seeds import input_seed, seed_from, weight_seed
 from raynas.space.architecture import Architecture
@@ -54,9 +57,9 @@ class RandomNumberPool:
     depends on the network alone: so neither does a network's draw depend on which others were seen.
 
     Args:
-        score_seed: What the numbers follow from.
-        device: Where they are.
-        uniform: Uniform in [-1, 1) instead of standard normal.
+        score_seed: Seed that all numbers of the pool follow from.
+        device: Device whose memory holds the numbers.
+        uniform: Whether the numbers are uniform in [-1, 1) instead of standard normal.
     """
 
     def __init__(self, score_seed: int, device: torch.device, *, uniform: bool = False) -> None:
@@ -66,7 +69,13 @@ class RandomNumberPool:
         self._numbers: torch.Tensor | None = None  # a run whose proxies build nothing never touches the device
 
     def parts(self, start: int, n: int, total: int) -> list[torch.Tensor]:
-        """Views of n consecutive numbers from a start on, going round at the end, for a network of this total."""
+        """Consecutive numbers of the pool for some parameters of a network, as two views; the second may be empty.
+
+        Args:
+            start: Position of the first number, of any size; positions go round at the pool's end.
+            n: How many numbers to take.
+            total: How many numbers of this distribution the whole network takes, which says where the pool ends.
+        """
         length = max(_BLOCK, 1 << (total - 1).bit_length())
         numbers = self._grown(length)
         start %= length
@@ -97,9 +106,9 @@ class _Network:
     """A model whose parameters can be drawn again and again; they are views of one buffer.
 
     Args:
-        model: Built on the meta device.
-        table: How its parameters are drawn, by name.
-        make_buffer: Gives memory for this many numbers, and maybe more.
+        model: The network as it was built on the meta device; it gets its parameters here.
+        table: The distribution of each parameter, by the parameter's name.
+        make_buffer: Returns memory for as many numbers as it is asked for, and maybe more.
     """
 
     def __init__(self, model: nn.Module, table: Mapping[str, Init], make_buffer: Callable[[int], torch.Tensor]) -> None:
@@ -117,7 +126,7 @@ class _Network:
         by_init: dict[Init, list[str]] = {}
         for name, init in table.items():
             by_init.setdefault(init, []).append(name)
-        inits = sorted(by_init, key=lambda init: (_KINDS.index(type(init)), _scale(init)))
+        inits = sorted(by_init, key=lambda init: (_KINDS.index(type(init)), init.pair[1]))
         ordered = [owners[name] for init in inits for name in by_init[init]]
         counts = [sum(owners[name][2].numel() for name in by_init[init]) for init in inits]
         buffer = make_buffer(sum(counts))[: sum(counts)]
@@ -133,7 +142,7 @@ class _Network:
             if isinstance(init, Constant):
                 self._constant.append((init.value, values))
             else:
-                self._drawn.append((isinstance(init, Uniform), totals[type(init)], _scale(init), values))
+                self._drawn.append((isinstance(init, Uniform), totals[type(init)], init.pair[1], values))
 
     def draw(self, normal: RandomNumberPool, uniform: RandomNumberPool, seed: int) -> nn.Module:
         """The model with the weights of a seed."""
@@ -142,8 +151,8 @@ class _Network:
         positions = {False: seed, True: seed}
         for is_uniform, total, scale, values in self._drawn:
             start = 0
-            bank = uniform if is_uniform else normal
-            for part in bank.parts(positions[is_uniform], len(values), total):
+            pool = uniform if is_uniform else normal
+            for part in pool.parts(positions[is_uniform], len(values), total):
                 torch.mul(part, scale, out=values[start : start + len(part)])
                 start += len(part)
             positions[is_uniform] += len(values)
@@ -151,10 +160,6 @@ class _Network:
 
 
 _KINDS = (Normal, Uniform, Constant)
-
-
-def _scale(init: Init) -> float:
-    return init.std if isinstance(init, Normal) else init.bound if isinstance(init, Uniform) else init.value
 
 
 def _by_scheme(model: nn.Module, scheme: str) -> dict[str, Init]:
@@ -175,13 +180,14 @@ def _by_scheme(model: nn.Module, scheme: str) -> dict[str, Init]:
 
 
 class Networks:
-    """Makes networks; asking for one overwrites the weights of the last of the same dtype and kind of draws.
+    """Makes networks; each overwrites the weights of the one made before it with the same dtype and kind of draws.
 
     Args:
-        builder: (architecture, **settings) -> nn.Module; a class with `init_table` also takes `device`.
+        builder: (architecture, **settings) -> nn.Module. A class whose models say how their parameters are drawn
+            (`raynas.models.protocols.InitialisedByTable`) also takes the keyword `device`.
         settings: Keywords for the builder, img_size and num_classes among them.
-        score_seed: Of the weights.
-        device: Where the networks are.
+        score_seed: Seed that the weights of all networks follow from, together with the architecture.
+        device: Device on which the networks compute.
     """
 
     def __init__(
@@ -208,17 +214,20 @@ class Networks:
         """The architecture's network in eval mode with frozen parameters, with the weights of this repeat.
 
         Args:
-            architecture: What to build.
-            repeat: Which draw of the weights.
-            dtype: Of all parameters; draws are float32 numbers in either case.
-            shared_draws: Start at the same numbers for all architectures.
-            init: One of `INIT_SCHEMES`.
+            architecture: The architecture whose network is built.
+            repeat: Number of the draw of the weights, from 0.
+            dtype: Type of all parameters; random draws are float32 numbers whatever it is.
+            shared_draws: Whether the weights of all architectures start at the same random numbers.
+            init: The initial distribution, one of `INIT_SCHEMES`.
+
+        Raises:
+            ConfigError: The model's `init_table` is no method without arguments.
         """
         if shared_draws:
             seed = input_seed(self._score_seed, repeat)
         else:
             seed = weight_seed(self._score_seed, architecture.key, repeat, init)
-        if not hasattr(self._builder, "init_table"):
+        if not is_offered_by(self._builder, InitialisedByTable):
             return self._built_by_torch(architecture, seed, dtype, init)
         return self._prepared(architecture, (dtype, shared_draws, init)).draw(self._normal, self._uniform, seed)
 
@@ -234,7 +243,9 @@ class Networks:
         if kind in self._last and self._last[kind][0] == architecture.key:
             return self._last[kind][1]
         model = self._builder(architecture, **self._settings, device="meta")
-        table: dict[str, Init] = {**model.init_table(), **_by_scheme(model, kind[2])}  # type: ignore[operator]
+        draws = offered(model, InitialisedByTable)
+        assert draws is not None, "its class has the method"
+        table: dict[str, Init] = {**draws.init_table(), **_by_scheme(model, kind[2])}
         network = _Network(model, table, lambda n: self._buffer(kind, n))
         self._last[kind] = architecture.key, network
         return network
@@ -246,14 +257,11 @@ class Networks:
         return self._buffers[kind]
 
 
-@torch.no_grad()
 def redraw(model: nn.Module, scheme: str) -> None:
-    """Draw a model's parameters anew by a scheme, from torch's generator; those that it does not name stay."""
-    parameters = dict(model.named_parameters())
-    for name, init in _by_scheme(model, scheme).items():
-        if isinstance(init, Normal):
-            parameters[name].normal_(0, init.std)
-        elif isinstance(init, Uniform):
-            parameters[name].uniform_(-init.bound, init.bound)
-        else:
-            parameters[name].fill_(init.value)
+    """Draw a model's parameters anew from torch's generator; those that the scheme leaves to the family stay.
+
+    Args:
+        model: The network whose parameters are overwritten.
+        scheme: The initial distribution, one of `INIT_SCHEMES`.
+    """
+    draw_parameters(model, {name: init.pair for name, init in _by_scheme(model, scheme).items()})

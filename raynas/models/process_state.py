@@ -13,7 +13,11 @@ from raynas.seeds import seed_from
 
 
 def seed_generators(*parts: int | str) -> None:
-    """Make the process-wide generators of torch, NumPy and Python, which timm draws from, follow from a seed."""
+    """Make the process-wide generators of torch, NumPy and Python, which timm draws from, follow from a seed.
+
+    Args:
+        parts: What the seed depends on, see `raynas.seeds.seed_from`.
+    """
     seed = seed_from(*parts)
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
@@ -24,7 +28,7 @@ def seed_generators(*parts: int | str) -> None:
 
 @contextmanager
 def kept_process_state() -> Iterator[None]:
-    """Give the process its threads and its random generators back afterwards."""
+    """A context after which the process has the number of threads and the random generators that it had before."""
     threads = torch.get_num_threads()
     of_torch, of_numpy, of_python = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     try:

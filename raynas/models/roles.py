@@ -1,17 +1,20 @@
-"""Which parts of a network play which role: told by the model, or known of timm's classes.
+"""Which parts of a network play which role: as the model says, or as it is known of timm's classes.
 
 Proxies ask for roles and never look at names or shapes: a projection from 64 x heads to embed_dim is square by chance.
 A model of one's own has a method `roles()`; of timm's models, the classes of the modules and the model's own accessors
-tell. What stays unknown is empty, and a proxy that needs it is not applicable.
+say it. What stays unknown is empty, and a proxy that needs it is not applicable.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
+
+from raynas.hooks import offered
 
 _ATTENTION = {
     "Attention",
@@ -41,10 +44,10 @@ class Block:
     """A module whose output is the state of the residual stream, or a feature map of a ConvNet.
 
     Args:
-        module: Its output is (B, tokens, C), (B, h, w, C) or (B, C, h, w).
+        module: The block itself, whose output is (B, tokens, C), (B, h, w, C) or (B, C, h, w).
         middle: In a transformer block, the module that takes in the state after attention; None: not known.
-        prefix_tokens: Class tokens and the like before the tokens of the grid, in (B, tokens, C).
-        channels_first: The output is (B, C, h, w).
+        prefix_tokens: Number of class tokens and the like that stand before the tokens of the grid, in (B, tokens, C).
+        channels_first: Whether an output of four dimensions is (B, C, h, w), and not (B, h, w, C).
     """
 
     module: nn.Module
@@ -78,11 +81,11 @@ class Roles:
     """Modules by role; empty where a network has none, or none is known.
 
     Args:
-        attention: Linear layers of attention: queries, keys, values and the output projection.
-        mlp: Linear layers (or 1 x 1 convolutions) of MLPs.
-        head: Layers that give out logits.
-        final_norms: Norms between the last block and the head.
-        blocks: In order: transformer blocks, or what gives the feature maps of a ConvNet's stages.
+        attention: The linear layers of attention: of queries, keys and values, and of the output.
+        mlp: The linear layers, or 1 x 1 convolutions, of MLPs.
+        head: The layers that give out logits.
+        final_norms: The norms between the last block and the head.
+        blocks: The transformer blocks in order, or what gives the feature maps of a ConvNet's stages.
     """
 
     attention: tuple[nn.Module, ...] = ()
@@ -92,12 +95,24 @@ class Roles:
     blocks: tuple[Block, ...] = ()
 
 
+@runtime_checkable
+class HasRoles(Protocol):
+    """A model that says which of its parts play which role, for scores that ask for roles."""
+
+    def roles(self) -> Roles:
+        """The model's parts by role."""
+        ...
+
+
 def roles_of(model: nn.Module) -> Roles:
-    """The roles that the model tells, or that timm's classes have in it."""
-    own = getattr(model, "roles", None)
+    """The roles of a model's parts: those that it names itself, else those that timm's classes have in it.
+
+    Raises:
+        ConfigError: The model's `roles` is no method without arguments.
+    """
+    own = offered(model, HasRoles)
     if own is not None:
-        found: Roles = own()
-        return found
+        return own.roles()
     attentions = [module for module in model.modules() if _is_timms(module, _ATTENTION)]
     mlps = [module for module in model.modules() if _is_timms(module, _MLP)]
     return Roles(
@@ -110,7 +125,12 @@ def roles_of(model: nn.Module) -> Roles:
 
 
 def block_roles(block: nn.Module, *, prefix_tokens: int = 0) -> Block:
-    """The role of a pre-norm block with the attributes norm1, attn, norm2 and mlp."""
+    """The role of a pre-norm transformer block.
+
+    Args:
+        block: A module with the attributes norm1, attn, norm2 and mlp, which it goes through in this order.
+        prefix_tokens: Number of class tokens and the like that stand before the tokens of the grid.
+    """
     return Block(block, middle=block.norm2, prefix_tokens=prefix_tokens)  # type: ignore[arg-type]
 
 
@@ -149,10 +169,11 @@ def _final_norms(model: nn.Module) -> tuple[nn.Module, ...]:
 def _transformer_blocks(model: nn.Module) -> tuple[Block, ...]:
     names = {name for kind in type(model).__mro__ for name in _PRE_NORM_BLOCKS.get(kind.__module__, ())}
     blocks = [module for module in model.modules() if _is_timms(module, names)]
-    return tuple(block_roles(block, prefix_tokens=_prefix_tokens(model)) for block in blocks)
+    return tuple(block_roles(block, prefix_tokens=num_prefix_tokens(model)) for block in blocks)
 
 
-def _prefix_tokens(model: nn.Module) -> int:
+def num_prefix_tokens(model: nn.Module) -> int:
+    """How many tokens stand before those of the grid, such as a class token, as timm's models say it."""
     number = getattr(model, "num_prefix_tokens", None)
     if number is None:  # PiT has none, and keeps its class tokens in a parameter (1, tokens, C)
         token = getattr(model, "cls_token", None)

@@ -24,7 +24,7 @@ def copied_on_meta(make: Callable[_P, _M]) -> Callable[_P, _M]:
     Nothing that is done to a copy shows in another one; their parameters have no values that could be shared.
 
     Args:
-        make: Gives a module of hashable arguments, the keyword `device` among them. The module has no buffers, no part
+        make: Makes a module of hashable arguments, the keyword `device` among them. The module has no buffers, no part
             of it is in two places, attributes other than parts and parameters never change in place, and parameters
             have no attributes of their own.
     """

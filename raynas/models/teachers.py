@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -26,14 +26,14 @@ class Teacher:
     """A network with its weights, in values.
 
     Args:
-        name: What it is, without paths: resnet20, timm:resnet18, random:resnet20.
-        make: Builds it, without these weights.
-        weights: By name, its buffers among them.
-        img_size: Side of the images that it is shown.
-        num_classes: Its outputs.
-        mean, std: By which its images are normalised, of each channel.
-        is_random: It was never trained.
-        top1: Accuracy after its training; None if unknown.
+        name: What the network is, without paths: resnet20, timm:resnet18, random:resnet20.
+        make: Builds the network, without these weights.
+        weights: Values of all parameters and buffers, by their names in the network.
+        img_size: Side in pixels of the images that the network takes.
+        num_classes: Number of the network's outputs.
+        mean, std: Mean and standard deviation of each channel by which the network's images are normalised.
+        is_random: Whether the network was never trained.
+        top1: Its accuracy after training, from 0 to 1; None if unknown.
     """
 
     name: str
@@ -65,15 +65,16 @@ class Teacher:
         return {name: getattr(self, name) for name in names}
 
 
-class FrozenTeacher:
-    """A teacher at work: in eval mode, without gradients.
+class FrozenTeacher(nn.Module):
+    """A teacher at work: always in eval mode, without gradients.
 
     Args:
-        teacher: In values.
-        device, dtype: Of its weights.
+        teacher: The network's code and weights.
+        device, dtype: Device and type of the weights at work.
     """
 
     def __init__(self, teacher: Teacher, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
         # Copied, since what comes out of an object store is read-only.
         weights = {name: torch.tensor(value) for name, value in teacher.weights.items()}
         with torch.random.fork_rng(devices=[]):
@@ -88,16 +89,20 @@ class FrozenTeacher:
 
     @property
     def num_stages(self) -> int:
-        """Whose feature maps it has."""
+        """Number of stages whose feature maps the network has."""
         return len(self._blocks)
 
+    def train(self, mode: bool = True) -> Self:
+        """Nothing changes: a teacher does not learn, and does not count images either."""
+        return self
+
     @torch.no_grad()
-    def __call__(self, images: torch.Tensor, stages: Sequence[int] = ()) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def forward(self, images: torch.Tensor, stages: Sequence[int] = ()) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Logits (B, num_classes), and the feature maps (B, C, h, w) of some stages.
 
         Args:
             images: (B, 3, S, S) of any side, normalised by the mean and std of ImageNet.
-            stages: From 0, in any order; -1 is the last.
+            stages: Numbers of the stages whose feature maps are wanted, from 0, in any order; -1 is the last.
         """
         images = resized(images, self._size)
         if not self._is_usual:

@@ -1,4 +1,8 @@
-"""How a model's parameters are distributed at initialisation, as values."""
+"""How a model's parameters are distributed at initialisation, as values.
+
+A model that lists the distribution of each of its parameters (`InitialisedByTable` in `raynas.models.protocols`) can be
+given weights that follow from seeds without being made anew.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +13,50 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Normal:
-    """Normal with mean 0; also a truncated normal whose cut lies many deviations out."""
+    """A normal distribution with mean 0; also a truncated one whose cut lies many deviations out.
+
+    Args:
+        std: Standard deviation.
+    """
 
     std: float
+
+    @property
+    def pair(self) -> tuple[str, float]:
+        """The kind of distribution and its number, as exported code writes them."""
+        return "normal", self.std
 
 
 @dataclass(frozen=True, slots=True)
 class Uniform:
-    """Uniform in [-bound, bound]."""
+    """The uniform distribution in [-bound, bound].
+
+    Args:
+        bound: Largest absolute value.
+    """
 
     bound: float
+
+    @property
+    def pair(self) -> tuple[str, float]:
+        """The kind of distribution and its number, as exported code writes them."""
+        return "uniform", self.bound
 
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """The same number everywhere."""
+    """The same number everywhere.
+
+    Args:
+        value: That number.
+    """
 
     value: float
+
+    @property
+    def pair(self) -> tuple[str, float]:
+        """The kind of distribution and its number, as exported code writes them."""
+        return "constant", self.value
 
 
 Init: TypeAlias = Normal | Uniform | Constant
@@ -34,7 +65,11 @@ Init: TypeAlias = Normal | Uniform | Constant
 _BY_KIND: dict[str, type[Init]] = {"normal": Normal, "uniform": Uniform, "constant": Constant}
 
 
-def init_table(drawn: Mapping[str, tuple[str, float]]) -> dict[str, Init]:
-    """The distribution of each parameter, of pairs like ("normal", 0.02) by the same names."""
-    inits = {pair: _BY_KIND[pair[0]](pair[1]) for pair in set(drawn.values())}
-    return {name: inits[pair] for name, pair in drawn.items()}
+def init_table(pairs: Mapping[str, tuple[str, float]]) -> dict[str, Init]:
+    """The distribution of each parameter as a value.
+
+    Args:
+        pairs: By the parameter's name, a kind of distribution and its number, such as ("normal", 0.02).
+    """
+    inits = {pair: _BY_KIND[pair[0]](pair[1]) for pair in set(pairs.values())}
+    return {name: inits[pair] for name, pair in pairs.items()}

@@ -37,9 +37,9 @@ class Firing:
     """Which units of the activation modules had a positive input.
 
     Args:
-        agreement: For each two images, the number of units that fire in both or in neither, (B, B) float64.
-        units: Of all modules together, for one image.
-        positive: The fraction of positive inputs of each module call.
+        agreement: (B, B) float64, for each two images the number of units that fire in both or in neither.
+        units: Number of units of all modules together, for one image.
+        positive: The fraction of positive inputs at each call of a module.
     """
 
     agreement: Tensor
@@ -125,8 +125,8 @@ def entropy(probe: Probe, *, batch_size: int = 16) -> float:
     As the code of Auto-Prox has it; the second term is 0 by construction, up to 1e-9.
 
     Args:
-        probe: Needs no images.
-        batch_size: Of standard normal images.
+        probe: The network; its images are not needed.
+        batch_size: Number of standard normal images.
     """
     terms = []
     for output in _noise_outputs(probe, batch_size):
@@ -161,8 +161,8 @@ def meco_opt(probe: Probe, *, rows: int = 8) -> float:
     """`meco` with a few rows of every block, times the number of rows over those taken; higher is better.
 
     Args:
-        probe: Needs no images.
-        rows: Channels that are drawn of each block, the same ones for all blocks of a width.
+        probe: The network; its images are not needed.
+        rows: Number of channels that are drawn of each block, the same ones for all blocks of a width.
     """
     total = 0.0
     for all_rows in _channel_rows(probe):
@@ -201,9 +201,9 @@ def zen(probe: Probe, *, batch_size: int = 16, mixing: float = 0.01) -> float:
     their mean variance, that of the batch where the code has a running average. LayerNorm saturates the first term.
 
     Args:
-        probe: Needs no images.
-        batch_size: Images of either kind.
-        mixing: Factor of e.
+        probe: The network; its images are not needed.
+        batch_size: Number of images x, and of images e.
+        mixing: Factor by which e is multiplied before it is added to x.
 
     Raises:
         NotApplicableError: The network's head is not known.

@@ -34,8 +34,8 @@ def az_nas(probe: Probe, *, batch_size: int = 64) -> dict[str, float]:
     Their ranks are combined with those of `macs`: `raynas bench proxies --combine`.
 
     Args:
-        probe: Needs no images. Blocks must tell where the state after attention is.
-        batch_size: Of standard normal images.
+        probe: The network, of whose blocks it is known where the state after attention is; its images are not needed.
+        batch_size: Number of standard normal images.
 
     Returns:
         `az_expressivity`: sum over the F_i of the entropy, in nats, of the spectrum of their channels' covariance.
@@ -104,7 +104,7 @@ def _states(model: nn.Module, blocks: Sequence[Block], images: Tensor) -> list[T
 
 
 class SubLayerState:
-    """What is summed up of one F over pieces of the batch."""
+    """What is summed up of one F over the slices of the batch."""
 
     def __init__(self, seed: int) -> None:
         self._signs = np.random.default_rng(seed)

@@ -61,13 +61,14 @@ def length_distortion(
 
     Args:
         probe: A network whose pooled features are known; needs no images.
-        points: T, at equal angles, at least 2.
-        radius: Of the circle in image space. The paper's text has the square root of the number of inputs, the authors'
-            code 1.
-        endpoint: Measure angle 2 pi as well as 0, which counts one point twice.
-        reduction: "mean", "sum" or "integral" over the points.
-        norms: Keep the LayerNorms.
-        repo_compat: As the authors' code: `endpoint` is True and `reduction` "sum", whatever they are set to.
+        points: Number of points T of the circle, at equal angles, at least 2.
+        radius: Radius of the circle in image space. The paper's text has the square root of the number of inputs, the
+            authors' code 1.
+        endpoint: Whether to measure angle 2 pi as well as 0, which counts one point twice.
+        reduction: How the values at the points become one: "mean", "sum" or "integral".
+        norms: Whether to keep the LayerNorms.
+        repo_compat: Whether to do as the authors' code: `endpoint` is True and `reduction` "sum", whatever they are
+            set to.
 
     Returns:
         `length_distortion`, dimensionless for the mean and radius 1.

@@ -54,8 +54,8 @@ def ntk_condition_logits(probe: Probe, *, batch_size: int = 16) -> float:
     As TE-NAS (Chen 2021) has it: one gradient per image, of the sum of its logits, for standard normal images.
 
     Args:
-        probe: Needs no images.
-        batch_size: Of standard normal images, at least 2.
+        probe: The network; its images are not needed.
+        batch_size: Number of standard normal images, at least 2.
 
     Returns:
         `ntk_condition_logits`, as `ntk_condition`.

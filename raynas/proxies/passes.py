@@ -67,12 +67,12 @@ class LabelledGradients:
     """What one forward and backward pass of the mean cross-entropy leaves behind.
 
     Args:
-        layers: All that have a weight.
-        gradients: Of the weights, in their order; zeros where a weight has no effect.
-        fisher: Summed over layers and channels: half the mean over images of (sum over tokens of a * dL/da)^2, of a
-            layer's output a.
-        fisher_compat: As the code of the source: the sum is over all axes from the third on, which for tokens are the
-            channels, and each value counts as often as an output channel has weights.
+        layers: All linear layers and convolutions, each weight once.
+        gradients: Gradients of the loss by the layers' weights, in their order; zeros where a weight has no effect.
+        fisher: The sum over layers and channels of half the mean over images of (sum over tokens of a * dL/da)^2, a a
+            layer's output.
+        fisher_compat: The same as the code of the source has it: the sum is over all axes from the third on, which for
+            tokens are the channels, and each value counts as often as an output channel has weights.
     """
 
     layers: Sequence[Any]
@@ -155,9 +155,9 @@ class AbsoluteGradients:
     """What a pass of ones through the network with absolute weights leaves behind.
 
     Args:
-        layers: All that have a weight.
-        weights: Their absolute values.
-        gradients: Of the sum of the outputs.
+        layers: All linear layers and convolutions, each weight once.
+        weights: Absolute values of the layers' weights.
+        gradients: Gradients of the sum of the outputs by these absolute values.
     """
 
     layers: Sequence[Any]

@@ -31,14 +31,17 @@ class Probe:
     A proxy leaves the network as it found it: weights, buffers, mode and hooks.
 
     Args:
-        architecture: What is scored.
-        model: In eval mode, its parameters frozen (no gradients); or a function that builds it, called on first use.
+        architecture: The architecture that is scored.
+        model: The network in eval mode, its parameters frozen (no gradients); or a function that builds it, which is
+            called on first use.
         img_size: Side of the images in pixels.
-        score_seed, repeat: What random draws beyond the weights follow from.
-        images: (B, 3, img_size, img_size), normalised; None where no proxy needs images.
-        labels: (B,), class numbers; None where no proxy needs labels.
-        max_batch: Most samples in one pass; None: all at once.
-        teacher: Gives the feature maps of some stages of a teacher on the images; None where there is none.
+        score_seed, repeat: Seed of the run's scores and number of the draw of weights, from which all other random
+            draws follow, too.
+        images: (B, 3, img_size, img_size) normalised images; None where no proxy needs images.
+        labels: (B,) class numbers of the images; None where no proxy needs labels.
+        max_batch: The largest number of samples in one pass; None: all at once.
+        teacher: A function that gives the feature maps of some stages of a teacher on the images; None where there is
+            no teacher.
     """
 
     def __init__(
@@ -74,12 +77,12 @@ class Probe:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """The device that the network is on."""
         return next(self.model.parameters(), torch.empty(0)).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the network's parameters."""
+        """The type of the network's parameters."""
         return next(self.model.parameters(), torch.empty(0)).dtype
 
     @property
@@ -115,7 +118,7 @@ class Probe:
         return self._teacher(tuple(stages))
 
     def rng(self) -> np.random.Generator:
-        """For curves and perturbations: fresh at every call, equal for all candidates of one repeat."""
+        """A generator for curves and perturbations: fresh at every call, equal for all candidates of one repeat."""
         return np.random.default_rng(input_seed(self.score_seed, self.repeat))
 
     def once(self, function: Callable[..., R], **settings: Any) -> R:
@@ -140,22 +143,23 @@ class Proxy:
     """A score of an untrained network, with all that says what its values mean.
 
     Args:
-        name: Its name in the registry.
-        function: (probe, **settings) -> value, or several named values.
-        version: Raised when the same network would get another value.
-        higher_is_better: Direction in which it is a score.
-        outputs: Names of the values; its own name unless it returns several.
+        name: The proxy's name in the registry.
+        function: What computes it, (probe, **settings) -> value, or several named values.
+        version: A number that is raised when the same network would get another value.
+        higher_is_better: Whether a network with a higher value is thought the better one.
+        outputs: Names of the values; the proxy's own name unless it returns several.
         settings: Keyword arguments of the function, with their defaults.
-        repeats: Weight draws over which values are averaged.
-        dtype: Of the network and the images, "float32" or "float64".
-        init: How the weights are drawn, one of `raynas.models.networks.INIT_SCHEMES`; values of different ones do not
-            compare.
+        repeats: Number of draws of the weights over which values are averaged.
+        dtype: Type of the network's parameters and of the images, "float32" or "float64".
+        init: Initial distribution of the weights, one of `raynas.models.networks.INIT_SCHEMES`; values of different
+            ones do not compare.
         width_divisor: The network that is scored has the architecture's width divided by it, and the weights of the
             architecture with that width; for spaces that say how they grow.
-        needs_images, needs_labels, needs_teacher: What the probe must hold.
-        shared_draws: Weights are the same numbers for all candidates, instead of a draw for each.
-        check: Called with the settings as keywords whenever they are set; raises ConfigError for what is not allowed.
-        summary, paper: For people.
+        needs_images, needs_labels, needs_teacher: Whether the probe must hold images, their labels, and a teacher.
+        shared_draws: Whether weights are the same numbers for all candidates, instead of a draw for each.
+        check: A function that is called with the settings as keywords whenever they are set, and raises ConfigError
+            for what is not allowed.
+        summary, paper: What the proxy is, in a line, and where it was published.
     """
 
     name: str

@@ -130,8 +130,8 @@ def zico(probe: Probe, *, batches: int = 2) -> float:
     Li (2023). Weights whose gradient is the same in all batches are left out.
 
     Args:
-        probe: With at least as many images as batches.
-        batches: Into how many parts the batch is cut, at least 2.
+        probe: The network, with at least as many labelled images as batches.
+        batches: Number of parts that the images are cut into, at least 2.
     """
     images = probe.images
     if batches < 2 or len(images) < batches:
@@ -208,9 +208,9 @@ def dss(probe: Probe) -> float:
     """Diversity of attention plus saliency of MLPs and head, in the pass of `synflow`; higher is better.
 
     Zhou (2022): of each weight W of an attention layer, the nuclear norms of dR/dW and of |W| multiplied; of each
-    weight of an MLP and of the head, the sum of |W * dR/dW|. Which is which is told by the layer's role, where the code
-    looks for square layers; queries, keys and values are one matrix where they are one layer. Float64, where the code
-    has float32.
+    weight of an MLP and of the head, the sum of |W * dR/dW|. Which is which follows from the layer's role, where the
+    code looks for square layers; queries, keys and values are one matrix where they are one layer. Float64, where the
+    code has float32.
 
     Raises:
         NotApplicableError: No attention, no MLP or no head is known.

@@ -110,7 +110,8 @@ def attention_distances(student: torch.Tensor, teacher: torch.Tensor) -> torch.T
     """Mean squared difference of the attention maps for every image, (B,) float64, after a resize to the larger grid.
 
     Args:
-        student, teacher: Feature maps (B, C, h, w), of any numbers of channels and any grids.
+        student: (B, C, h, w) feature maps of the student, of any number of channels and any grid.
+        teacher: (B, C, h, w) feature maps of the teacher on the same images, likewise.
     """
     first, second = map(attention_map, resized_to_larger(student, teacher))
     return (first.double() - second.double()).square().mean(1)

@@ -6,7 +6,6 @@ Letters: A architectures, P predictors.
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,12 @@ from raynas.bench.correlations import TO_BEAT
 from raynas.bench.folder import Bench, load_bench
 from raynas.bench.predictors import Kind
 from raynas.bench.truth import DEPTH, WIDTH
+from raynas.interruption import resuming_line
 from raynas.report.embedding import embedded_points, finite, registered_space, short_number
 from raynas.report.search import MAX_POINTS
 from raynas.report.text import Rows, description_groups, failure_groups, time_spent
 from raynas.space.search_space import SearchSpace
-from raynas.stats.rank_correlation import kendall_taus
+from raynas.stats.kendall import kendall_taus
 from raynas.stats.thinning import sampled
 from raynas.storage.points import Points, State
 from raynas.wording import duration, plural
@@ -68,7 +68,7 @@ def bench_report_data(folder: Path) -> dict[str, Any]:
             "status": {
                 "name": status,
                 "error": summary.get("error"),
-                "resume": f"raynas bench proxies --resume --out {shlex.quote(str(folder))}"
+                "resume": resuming_line("bench proxies", folder)
                 if status not in ("completed", "exhausted") and space is not None
                 else None,
             },

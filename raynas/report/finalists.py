@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raynas.errors import RaynasError, StoreError
+from raynas.interruption import resuming_line
 from raynas.report.embedding import finite, short_number
 from raynas.report.model_points import has_report, model_points
-from raynas.report.text import Rows, machine_rows, resume_line
+from raynas.report.text import Rows, machine_rows
 from raynas.report.training import counted_top1
-from raynas.stats.rank_correlation import kendall_taus
+from raynas.stats.kendall import kendall_taus
 from raynas.stats.thinning import spread
 from raynas.storage.run_folder import read_description, read_summary
 from raynas.wording import compact, duration, percent, plural, setting_text
@@ -62,7 +63,7 @@ def finalists_report_data(folder: Path, write_report: Callable[[Path], Path]) ->
             "status": {
                 "name": status,
                 "error": summary.get("error"),
-                "resume": None if status == "completed" else resume_line("train", folder),
+                "resume": None if status == "completed" else resuming_line("train", folder),
             },
             "facts": _facts(summary, trials),
             **model_points(

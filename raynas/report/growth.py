@@ -8,7 +8,7 @@ from typing import Any
 
 from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS
-from raynas.space.results import Constraint
+from raynas.space.results import Constraint, Objective
 from raynas.space.search_space import SearchSpace
 from raynas.storage.points import Points
 from raynas.wording import compact, duration, plural
@@ -115,11 +115,8 @@ def growth_head(
 def _rules(identity: Mapping[str, Any]) -> list[str]:
     """What decided, in words."""
     settings = identity.get("searcher_settings") or {}
-    rules = []
-    for text in identity.get("objectives") or []:
-        name, _, direction = str(text).partition(":")
-        rules.append(f"{'smallest' if direction == 'min' else 'largest'} {name}")
-    rules = [f"ranked by {' and '.join(rules)}"]
+    objectives = [Objective.parse(str(text)).in_words for text in identity.get("objectives") or []]
+    rules = [f"ranked by {' and '.join(objectives)}"]
     if (stop := _stop(identity)) is not None:
         rules.append(f"until {_bound(stop)}")
     if settings.get("max_steps") is not None:

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from raynas.errors import RaynasError
+from raynas.hooks import is_offered_by
 from raynas.searchers.admission import admission
 from raynas.searchers.base import own_settings
+from raynas.searchers.protocols import ShowsProbabilities
 from raynas.searchers.registered import searchers
 from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS
@@ -117,7 +119,7 @@ def policy_trace(
         None for a searcher that has no probabilities.
     """
     name = identity.get("searcher")
-    if not name or name not in searchers or not hasattr(searchers.get(name), "probabilities"):
+    if not name or name not in searchers or not is_offered_by(searchers.get(name), ShowsProbabilities):
         return None
     closed_forms = {"num_params": space.num_params, "macs": space.macs}
     if any(closed_forms.get(constraint.name, True) is None for constraint in constraints):

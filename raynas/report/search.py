@@ -19,9 +19,9 @@ from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS
 from raynas.space.results import Constraint, Objective, Status
 from raynas.space.search_space import SearchSpace
-from raynas.stats.hypervolume import hypervolume_so_far
+from raynas.stats.hypervolume import hypervolume_trace
+from raynas.stats.kendall import kendall_taus
 from raynas.stats.pareto import best_so_far, pareto_front
-from raynas.stats.rank_correlation import kendall_taus
 from raynas.stats.thinning import sampled, spread
 from raynas.storage.points import Points, State
 from raynas.storage.result_store import SCHEMA
@@ -136,17 +136,14 @@ class _View:
         identity = run.description["identity"]
         found = registered_space(str(identity.get("space")))
         is_same = found is not None and found.fingerprint == identity.get("space_fields")
-        objectives = []
-        for text in identity.get("objectives") or []:
-            name, _, direction = str(text).partition(":")
-            objectives.append(Objective(name, direction != "min"))
+        objectives = tuple(Objective.parse(str(text)) for text in identity.get("objectives") or [])
         constraints = tuple(Constraint.parse(str(text)) for text in identity.get("constraints") or [])
         points = Points.of(_rows(run), identity.get("scores") or {})
         return cls(
             run,
             found if is_same else None,
             None if is_same else found,
-            tuple(objectives),
+            objectives,
             constraints,
             points,
             points.states(objectives, constraints),
@@ -238,7 +235,7 @@ class _View:
             names = [trace["name"] for trace in traces]
             within = self.feasible(*names)
             within = within[asked[within]]
-            grown = hypervolume_so_far(self.losses(names, within))
+            grown = hypervolume_trace(self.losses(names, within))
             grown = [grown[i] for i in spread(np.arange(len(grown)), _MAX_COURSE).tolist()]
             at = [int(self.points.candidates[within[position]]) for position, _ in grown]
             traces.append({"name": "hypervolume", "at": at, "values": [area for _, area in grown]})

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from raynas.interruption import resuming_line
 from raynas.report.embedding import finite, registered_space
 from raynas.report.model_points import has_report, model_points
 from raynas.report.policy import searcher_settings
-from raynas.report.text import Rows, description_groups, resume_line
+from raynas.report.text import Rows, description_groups
+from raynas.space.results import Objective
 from raynas.storage.run_folder import read_description
 from raynas.sweeps.config import SearchName
 from raynas.sweeps.folder import sweep_data
@@ -47,7 +49,7 @@ def sweep_report_data(folder: Path, write_report: Callable[[Path], Path]) -> dic
             "status": {
                 "name": status,
                 "error": found["error"],
-                "resume": resume_line("search", folder) if status != "completed" and space is not None else None,
+                "resume": resuming_line("search", folder) if status != "completed" and space is not None else None,
             },
             "facts": _facts(found),
             **model_points(str(found["space"]), [], {}, texts=[], img_size=0),
@@ -105,11 +107,8 @@ def _headline(found: Mapping[str, Any]) -> str:
 
 
 def _subline(identity: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    parts = []
-    for text in identity.get("objectives") or []:
-        name, _, direction = str(text).partition(":")
-        parts.append(f"{'the smallest' if direction == 'min' else 'the largest'} {name}")
-    parts = [" and ".join(parts), f"images of {identity.get('img_size')} pixels"]
+    aims = [f"the {Objective.parse(str(text)).in_words}" for text in identity.get("objectives") or []]
+    parts = [" and ".join(aims), f"images of {identity.get('img_size')} pixels"]
     parts += [str(text) for text in identity.get("constraints") or []]
     seeds = found["seeds"]
     parts.append(f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}")

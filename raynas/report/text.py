@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from raynas.hooks import is_offered_by
+from raynas.interruption import resuming_line
 from raynas.report.policy import searcher_settings
+from raynas.searchers.protocols import GrowsFamily
 from raynas.searchers.registered import searchers
+from raynas.space.results import Objective
 from raynas.space.search_space import Choice, PerLayer, SearchSpace
 from raynas.storage.points import Failure, Points
 from raynas.wording import duration, settings_text, shown, size_in_words
@@ -36,7 +39,7 @@ def is_growth(identity: Mapping[str, Any]) -> bool:
         identity: The entry `identity` of run.yaml.
     """
     name = str(identity.get("searcher"))
-    return name in searchers and hasattr(searchers.get(name), "family")
+    return name in searchers and is_offered_by(searchers.get(name), GrowsFamily)
 
 
 def resume_command(config: Mapping[str, Any], identity: Mapping[str, Any], folder: Path, is_registered: bool) -> str:
@@ -45,12 +48,7 @@ def resume_command(config: Mapping[str, Any], identity: Mapping[str, Any], folde
     if not is_registered:
         own = "scale(source, space=space" if grows else "search(space"
         return f"raynas.{own}, out={str(folder)!r}, resume=True, ...)"
-    return resume_line("scale" if grows else "search" if config.get("objectives") else "score", folder)
-
-
-def resume_line(command: str, folder: Path) -> str:
-    """A command with the arguments that resume."""
-    return f"raynas {command} --resume --out {shlex.quote(str(folder))}"
+    return resuming_line("scale" if grows else "search" if config.get("objectives") else "score", folder)
 
 
 def headline(config: Mapping[str, Any], identity: Mapping[str, Any], evaluations: int, seconds: float | None) -> str:
@@ -59,10 +57,7 @@ def headline(config: Mapping[str, Any], identity: Mapping[str, Any], evaluations
     architectures = "1 architecture" if evaluations == 1 else f"{evaluations:,} architectures"
     if not identity.get("objectives"):
         return f"{architectures} scored{lasted}"
-    aims = []
-    for text in identity["objectives"]:
-        name, _, direction = str(text).partition(":")
-        aims.append(f"{'the smallest' if direction == 'min' else 'the largest'} {name}")
+    aims = [f"the {Objective.parse(str(text)).in_words}" for text in identity["objectives"]]
     asked = "1 evaluation" if evaluations == 1 else f"{evaluations:,} evaluations"
     return f"{config.get('searcher')} looked for {' and '.join(aims)}: {asked}{lasted}"
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from raynas.interruption import resuming_line
 from raynas.report.embedding import finite, registered_space, short_number
 from raynas.report.model_points import model_points
-from raynas.report.text import Rows, machine_rows, resume_line
+from raynas.report.text import Rows, machine_rows
 from raynas.stats.thinning import spread
 from raynas.training.config import DISTILLATION
 from raynas.wording import compact, duration, percent, plural, setting_text, shown
@@ -76,7 +77,7 @@ def training_report_data(training: Training) -> dict[str, Any]:
             "status": {
                 "name": status,
                 "error": summary.get("error"),
-                "resume": resume_line("train", training.folder) if status != "completed" and is_registered else None,
+                "resume": resuming_line("train", training.folder) if status != "completed" and is_registered else None,
             },
             "facts": _facts(summary, model, rows, int(config["epochs"])),
             **model_points(
@@ -256,7 +257,9 @@ def _groups(
 ) -> list[dict[str, Any]]:
     """All settings, as titled lists of (term, text); the identity has what a preset stands for."""
     config, model = description["config"], description["model"]
-    resolved = {**config, **{name: value for name, value in description["identity"].items() if name in config}}
+    identity = description["identity"]
+    listed = identity.get("augmentation", identity)  # before identities had sections, it stood among the rest
+    resolved = {**config, **{name: value for name, value in listed.items() if name in config}}
     resolved["workers"] = summary.get("workers", config.get("workers"))
     groups: list[tuple[str, Rows]] = [
         ("Model", _model_rows(config, model)),

@@ -1,1 +1,1 @@
-"""Scores of untrained networks: tasks, evaluators, and the pools of workers."""
+"""What workers carry out: tasks, of which scoring untrained networks is one, and the pools that dispatch them."""

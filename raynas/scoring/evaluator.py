@@ -1,14 +1,14 @@
-"""One architecture to its scores, in this process."""
+"""Scoring untrained networks: the task, and what carries it out in one process, architecture by architecture."""
 
 from __future__ import annotations
 
 import math
 import random
-import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,19 +16,61 @@ from torch import nn
 
 from raynas.errors import NotApplicableError
 from raynas.models.networks import Networks
-from raynas.models.teachers import FrozenTeacher
+from raynas.models.teachers import FrozenTeacher, Teacher
 from raynas.proxies.probe import DTYPES, Probe, Proxy
-from raynas.scoring.task import EvaluationTask
+from raynas.scoring.failures import failure, is_out_of_memory
+from raynas.scoring.task import Output
 from raynas.seeds import input_seed
 from raynas.space.architecture import Architecture
+from raynas.space.growth import Growth
 from raynas.space.results import Outcome, Status
 
 _Kind = tuple[str, bool, int, str]
 """What proxies that share a network have in common: dtype, shared draws, width divisor, init scheme."""
 
 
-class DeviceLostError(Exception):
-    """The device is in a state in which nothing more can be computed in this process."""
+@dataclass(frozen=True)
+class EvaluationTask:
+    """Scoring untrained networks by proxies: a `raynas.scoring.task.Task` with a group of outputs for each proxy.
+
+    Args:
+        builder: Makes a model of the space: (architecture, *, img_size, num_classes, ...) -> nn.Module.
+        settings: Keywords of the builder, img_size and num_classes among them.
+        proxies: The proxies to score with, with their settings.
+        growth: How the space grows, for proxies that score networks narrower than the architecture says; None: the
+            space does not say it, so that such proxies are not applicable.
+        score_seed: Seed of weights, curves and perturbations.
+        images: One batch per repeat, (R, B, 3, img_size, img_size) float32; None if no proxy needs images.
+        labels: The classes of these images, (R, B) int64.
+        teacher: The network that some proxies compare with; None if there is none.
+        device: "cpu" or "cuda".
+        threads: How many threads torch computes one evaluation with.
+    """
+
+    builder: Callable[..., nn.Module]
+    settings: Mapping[str, Any]
+    proxies: tuple[Proxy, ...]
+    growth: Growth | None = None
+    score_seed: int = 0
+    images: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    teacher: Teacher | None = None
+    device: str = "cpu"
+    threads: int = 1
+
+    @property
+    def outputs(self) -> tuple[tuple[Output, ...], ...]:
+        """The values of each proxy, in the order of the proxies."""
+        return tuple(tuple(Output(name, one.higher_is_better) for name in one.outputs) for one in self.proxies)
+
+    @property
+    def own_code(self) -> tuple[Callable[..., Any], ...]:
+        """The builder and the proxies' functions."""
+        return (self.builder, *(proxy.function for proxy in self.proxies))
+
+    def evaluator(self) -> Evaluator:
+        """An evaluator of this task."""
+        return Evaluator(self)
 
 
 @dataclass
@@ -125,10 +167,7 @@ class Evaluator:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # extensions raise what is no Exception
-            if is_device_lost(error):
-                raise DeviceLostError(str(error)) from error
-            state.status = Status.OUT_OF_MEMORY if is_out_of_memory(error) else Status.FAILED
-            state.error = _error_text(error)
+            state.status, state.error = failure(error)
             if state.status is Status.OUT_OF_MEMORY and self.task.device != "cpu":
                 torch.cuda.empty_cache()  # others share the device
         state.seconds += perf_counter() - started
@@ -219,19 +258,6 @@ class _TimedProbe(Probe):
         return model
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """The device or the host had no memory for an allocation; the process itself is sound."""
-    texts = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in texts)
-
-
-def is_device_lost(error: BaseException) -> bool:
-    """A CUDA error other than lack of memory: later calls in this process would fail too."""
-    if is_out_of_memory(error):
-        return False
-    return isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error)
-
-
 def _outcomes(proxy: Proxy, state: _ScoreState) -> list[Outcome]:
     """Means over the repeats; the time is booked on the first output."""
     outcomes: list[Outcome] = []
@@ -251,10 +277,3 @@ def _outcomes(proxy: Proxy, state: _ScoreState) -> list[Outcome]:
         seconds = (0.0, 0.0) if outcomes else (state.seconds, state.build_seconds)
         outcomes.append(Outcome(value, str(status), error, *seconds))
     return outcomes
-
-
-def _error_text(error: BaseException) -> str:
-    """The error and where it rose, on one line."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{where}"

@@ -14,8 +14,7 @@ from raynas.data.opening import open_dataset
 from raynas.errors import ConfigError
 from raynas.proxies.probe import Proxy
 from raynas.proxies.registered import proxies as registered
-from raynas.scoring.evaluator import Evaluator
-from raynas.scoring.task import EvaluationTask
+from raynas.scoring.evaluator import EvaluationTask, Evaluator
 from raynas.seeds import input_seed
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome

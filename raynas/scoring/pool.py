@@ -1,4 +1,4 @@
-"""Architectures to outcomes: what a pool is, and the one that scores in this process.
+"""Architectures to outcomes: what a pool is, and the one that carries its task out in this process.
 
 A pool may batch, reorder and retry as it likes; what it returns for an architecture does not depend on it.
 """
@@ -7,29 +7,28 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from raynas.errors import PoolError
+from raynas.scoring.task import DeviceLostError, Task
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome
 
-if TYPE_CHECKING:
-    from raynas.scoring.task import EvaluationTask
-
 
 class Job(NamedTuple):
-    """One architecture to score."""
+    """One architecture to evaluate."""
 
     architecture: Architecture
-    wanted: tuple[int, ...]  # numbers of the proxies
-    num_outputs: int  # of those proxies together
+    wanted: tuple[int, ...]  # numbers of the task's groups of outputs
+    num_outputs: int  # of those groups together
 
 
 class Result(NamedTuple):
-    """What became of a job: one outcome per output of its proxies, in their order."""
+    """What became of a job: one outcome per output of the wanted groups, in their order."""
 
     job: Job
     outcomes: list[Outcome]
@@ -54,9 +53,10 @@ class WorkerTime:
     while another is scored, as nothing stands still for it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
         self._seconds = dict.fromkeys(WORKER_WORK, 0.0)
-        self._until = monotonic()
+        self._until = clock()
 
     def book(self, part: str, until: float) -> None:
         """Put what is not booked yet down to a part, up to this time of the driver; nothing if that is booked."""
@@ -77,13 +77,15 @@ class WorkerTime:
         self._seconds["transfers"] -= scoring
         self._seconds["scoring"] += scoring
 
-    def seconds(self, now_in: str) -> dict[str, float]:
-        """By the names of `WORKER_WORK`; what is not booked yet counts as this part."""
-        return self._seconds | {now_in: self._seconds[now_in] + monotonic() - self._until}
+    def seconds(self, now_in: str | None) -> dict[str, float]:
+        """By the names of `WORKER_WORK`; what is not booked yet counts as this part, or as none if the worker ended."""
+        if now_in is None:
+            return dict(self._seconds)
+        return self._seconds | {now_in: self._seconds[now_in] + self._clock() - self._until}
 
 
 class EvaluatorPool(Protocol):
-    """Scores jobs in any order; each comes back once."""
+    """Evaluates jobs in any order; each comes back once."""
 
     def submit(self, job: Job) -> None:
         """Queue a job."""
@@ -103,18 +105,16 @@ class EvaluatorPool(Protocol):
 
 
 class SerialPool:
-    """Scores one job at each poll, in this process: nothing protects it from a crash, and it has no time limit."""
+    """Evaluates one job at each poll, in this process: nothing protects it from a crash, and it has no time limit."""
 
-    def __init__(self, task: EvaluationTask) -> None:
+    def __init__(self, task: Task) -> None:
         import torch
-
-        from raynas.scoring.evaluator import Evaluator
 
         self._queue: deque[Job] = deque()
         self._threads_before = torch.get_num_threads()
         self._generators_before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
         torch.set_num_threads(task.threads)
-        self._evaluator = Evaluator(task)
+        self._evaluator = task.evaluator()
         self._time = WorkerTime()
 
     def submit(self, job: Job) -> None:
@@ -122,11 +122,9 @@ class SerialPool:
         self._queue.append(job)
 
     def poll(self, timeout_s: float) -> list[Result]:
-        """Score the next job, however long it takes."""
+        """Evaluate the next job, however long it takes."""
         if not self._queue:
             return []
-        from raynas.scoring.evaluator import DeviceLostError
-
         job = self._queue.popleft()
         self._time.book("waiting", monotonic())
         try:

@@ -1,4 +1,4 @@
-"""The actor's side of the pool: scores chunks, says how far it is, ends itself where it has become harmful."""
+"""The actor's side of the pool: evaluates chunks, says how far it is, ends itself where it has become harmful."""
 
 from __future__ import annotations
 
@@ -8,33 +8,29 @@ import sys
 import threading
 from collections.abc import Sequence
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from raynas.scoring.task import DeviceLostError, Task, TaskEvaluator
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome
-
-if TYPE_CHECKING:
-    from raynas.scoring.task import EvaluationTask
+from raynas.wording import gibibytes
 
 _MEMORY_WATCH_S = 0.25
 
 
 class Worker:
-    """The actor: long-lived, holds the task and the device, scores chunks."""
+    """The actor: long-lived, holds the task and the device, evaluates chunks."""
 
     def __init__(self) -> None:
         self._running: tuple[int, int, float] | None = None  # chunk, item, when it started
-        self._evaluator: Any = None
+        self._evaluator: TaskEvaluator | None = None
         self._threads = 1
 
-    def prepare(self, task: EvaluationTask, memory_limit_bytes: float, gpu_share: float) -> tuple[str, int]:
+    def prepare(self, task: Task, memory_limit_bytes: float, gpu_share: float) -> tuple[str, int]:
         """Build what takes long, and see that device and memory are there; node and process id."""
         import ray
         import torch
-
-        from raynas.scoring.evaluator import Evaluator
 
         torch.zeros(1, device=task.device)  # a device that is not there is no fault of the candidates
         if task.device != "cpu" and gpu_share < 1:
@@ -43,11 +39,11 @@ class Worker:
         taken = psutil.Process().memory_info().rss
         if taken > 0.8 * memory_limit_bytes:
             raise MemoryError(
-                f"a worker takes {taken / 2**30:.2f} GiB before it scores anything; its limit of "
-                f"{memory_limit_bytes / 2**30:.2f} GiB leaves too little"
+                f"a worker takes {gibibytes(taken)} before it scores anything; its limit of "
+                f"{gibibytes(memory_limit_bytes)} leaves too little"
             )
         self._threads = task.threads
-        self._evaluator = Evaluator(task)
+        self._evaluator = task.evaluator()
         # What has been imported stays: without going through it again and again, building is a third faster.
         gc.collect()
         gc.freeze()
@@ -57,12 +53,18 @@ class Worker:
     def run(
         self, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]
     ) -> tuple[float, list[list[Outcome]]] | None:
-        """Score jobs in order; seconds taken, and their outcomes. None in a restarted process that is not prepared."""
+        """Evaluate jobs in order.
+
+        Args:
+            chunk: The number under which `progress` reports on them.
+            jobs: Architectures, and the numbers of the groups of outputs that are wanted of each.
+
+        Returns:
+            The seconds that it took, and the outcomes of each job; None in a restarted process that is not prepared.
+        """
         if self._evaluator is None:
             return None
         import torch
-
-        from raynas.scoring.evaluator import DeviceLostError
 
         # The number belongs to the thread that computes, which is not always the same one.
         torch.set_num_threads(self._threads)

@@ -1,43 +1,79 @@
-"""What workers are given once: everything that the score of an architecture follows from."""
+"""What workers carry out: a task turns architectures into values, and says all that a pool must know of it.
+
+Scoring untrained networks is one, `raynas.scoring.evaluator.EvaluationTask`. A pool, a search, its resumption and its
+report know nothing else of a task than what stands here; a task is shipped to each worker once, by pickle, and so
+holds values only.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-from torch import nn
-
-from raynas.models.teachers import Teacher
-from raynas.proxies.probe import Proxy
-from raynas.space.growth import Growth
+from raynas.space.architecture import Architecture
+from raynas.space.results import Outcome
 
 
-@dataclass(frozen=True)
-class EvaluationTask:
-    """All that a worker needs besides architectures; it is shipped once.
+class DeviceLostError(Exception):
+    """The device is in a state in which nothing more can be computed in this process."""
 
-    Args:
-        builder: Of the space's models.
-        settings: Its keywords, img_size and num_classes among them.
-        proxies: With their settings.
-        growth: Of the space; for proxies that score narrower networks.
-        score_seed: Of weights, curves and perturbations.
-        images: One batch per repeat, (R, B, 3, img_size, img_size) float32; None if no proxy needs images.
-        labels: (R, B) int64.
-        teacher: Of proxies that compare with one.
-        device: "cpu" or "cuda".
-        threads: Of torch, for one evaluation.
+
+class Output(NamedTuple):
+    """A value that a task gives for each architecture."""
+
+    name: str
+    higher_is_better: bool
+
+
+class TaskEvaluator(Protocol):
+    """Carries a task out in one process; it may keep what its evaluations share, and no other state.
+
+    So what it gives for an architecture depends on neither those before it nor the process.
     """
 
-    builder: Callable[..., nn.Module]
-    settings: Mapping[str, Any]
-    proxies: tuple[Proxy, ...]
-    growth: Growth | None = None
-    score_seed: int = 0
-    images: np.ndarray | None = None
-    labels: np.ndarray | None = None
-    teacher: Teacher | None = None
-    device: str = "cpu"
-    threads: int = 1
+    def __call__(self, architecture: Architecture, wanted: Sequence[int]) -> list[Outcome]:
+        """Evaluate one architecture.
+
+        Args:
+            architecture: What to evaluate.
+            wanted: Numbers of the task's groups of outputs, in ascending order.
+
+        Returns:
+            One outcome per output of each wanted group, in their order. A failure is an outcome with its status and
+            error, never an exception; `raynas.scoring.failures.failure` turns one into these.
+
+        Raises:
+            DeviceLostError: A device error after which this process is of no use.
+        """
+        ...
+
+
+class Task(Protocol):
+    """What workers carry out, as a value; the attributes are read-only."""
+
+    @property
+    def outputs(self) -> Sequence[Sequence[Output]]:
+        """Names and directions of what is computed, in groups of which each is computed as a whole.
+
+        A `raynas.scoring.pool.Job` wants groups by their numbers, since a run may know some values already.
+        """
+        ...
+
+    @property
+    def threads(self) -> int:
+        """How many threads torch computes one evaluation with, which both pools set: results depend on it."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where evaluations are computed: "cpu" or "cuda"."""
+        ...
+
+    @property
+    def own_code(self) -> Sequence[Callable[..., Any]]:
+        """Functions and classes that may be the user's own, whose modules workers may lack: they travel by value."""
+        ...
+
+    def evaluator(self) -> TaskEvaluator:
+        """Make what carries it out; called once in each process that evaluates, when its threads are set."""
+        ...

@@ -13,7 +13,17 @@ from raynas.space.search_space import SearchSpace
 def admission(
     space: SearchSpace, constraints: Iterable[Constraint], *, img_size: int, num_classes: int
 ) -> Callable[[Architecture], bool] | None:
-    """Whether an architecture meets the constraints on costs, as a function; None if there are none."""
+    """A function that says whether an architecture meets the constraints on costs.
+
+    Args:
+        space: The space whose architectures it takes.
+        constraints: Bounds on costs and scores; those on scores are not known before scoring, and left aside.
+        img_size: Side in pixels of the images that costs are counted for.
+        num_classes: Number of outputs of the networks whose costs are counted.
+
+    Returns:
+        The function; None if there are no constraints on costs.
+    """
     bounds = [(constraint.name, constraint) for constraint in constraints if constraint.name in COSTS]
 
     def admits(architecture: Architecture) -> bool:

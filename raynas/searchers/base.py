@@ -28,11 +28,8 @@ class Searcher(Protocol):
     Equal constructor arguments and equal sequences of calls give equal candidates. Asking for n at once and n times for
     one are the same.
 
-    A searcher may have more to say, and is asked where it has these attributes: `recommendation()`, the architecture
-    that it would choose, with `reason`, words that say what this is; `family()`, states that its summary lists, as
-    `growth` has them; `progress()`; `is_complete`, whether it has ended as it should and not for want of candidates;
-    `start`, the architecture that all others grow out of, which then has to meet the constraints on costs in place of
-    the space's draws.
+    A searcher may offer more, such as a recommendation: `raynas.searchers.protocols` lists what is used where it is
+    there.
     """
 
     def ask(self, n: int) -> list[Candidate]:
@@ -70,19 +67,19 @@ class SearcherClass(Protocol):
         """Make a searcher; all arguments from `seed` on are keywords.
 
         Args:
-            space: Where to search.
-            objectives: At least one, unless it learns nothing from results.
+            space: The space whose architectures are searched.
+            objectives: Scores to be maximised or minimised: at least one, unless the searcher learns nothing.
             constraints: Bounds on costs and scores; evaluations say by how much they are violated.
-            seed: All its draws follow from it.
+            seed: Seed that all draws of the searcher follow from.
             admits: Whether an architecture meets the constraints on costs, which are known before scoring. A searcher
                 avoids others where it can; one that is asked all the same is told infeasible without being scored.
-            settings: The searcher's own.
+            settings: The searcher's own settings, which all have defaults.
         """
         ...
 
 
 def own_settings(searcher: SearcherClass) -> dict[str, Any]:
-    """The keyword settings of a searcher beyond those that all have, with their defaults."""
+    """The settings of a searcher beyond those that all searchers have, with their defaults, by name."""
     parameters = inspect.signature(searcher).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in ("seed", "admits")}
 
@@ -95,7 +92,7 @@ class OpenCandidates:
         self._open: set[int] = set()
 
     def request(self, architecture: Architecture) -> Candidate:
-        """The candidate with the next id."""
+        """The candidate with the next id for an architecture that is asked; it is open until its result comes."""
         candidate = Candidate(self.num_asked, architecture)
         self._open.add(candidate.id)
         self.num_asked += 1
@@ -124,13 +121,13 @@ class Unseen:
     combinations they are walked in a random order, so that the last ones are found at once and the end is known.
 
     Args:
-        space: Where to draw from.
-        rng: Source of all draws.
-        admits: Whether an architecture meets the constraints on costs; None: all do.
+        space: The space whose architectures are drawn.
+        rng: Generator that all draws come from.
+        admits: Says whether an architecture meets the constraints on costs; None: all do.
 
     Attributes:
-        is_exhausted: A draw has found nothing; a searcher that asks for several at once then stops for good, as one
-            that asks for each by itself does.
+        is_exhausted: Whether a draw has found nothing; a searcher that asks for several at once then stops for good,
+            as one that asks for each by itself does.
     """
 
     max_combinations = 100_000  # walked within seconds, also where hardly any is admitted
@@ -184,7 +181,15 @@ class Unseen:
 
 
 def oriented_values(objectives: Sequence[Objective], evaluation: Evaluation) -> list[float] | None:
-    """The objectives' values with signs such that higher is better; None unless all are there and finite."""
+    """The objectives' values of a candidate, in their order, with signs such that higher is better.
+
+    Args:
+        objectives: The scores to be maximised or minimised.
+        evaluation: What the searcher is told of the candidate.
+
+    Returns:
+        One finite number for each objective; None unless all of them have such values.
+    """
     if not evaluation.is_ok or any(objective.name not in evaluation.scores for objective in objectives):
         return None
     values = [float(objective.oriented(evaluation.scores)) for objective in objectives]
@@ -192,7 +197,16 @@ def oriented_values(objectives: Sequence[Objective], evaluation: Evaluation) -> 
 
 
 def relative_violations(constraints: Sequence[Constraint], evaluation: Evaluation) -> dict[str, float]:
-    """By how much each constraint is violated in units of its bound, 0 where it holds or its score is unknown."""
+    """By how much a candidate violates each constraint, in units of the constraint's bound.
+
+    Args:
+        constraints: Bounds on costs and scores.
+        evaluation: What the searcher is told of the candidate.
+
+    Returns:
+        By the constraint's text, a number that is positive where the constraint is violated, and 0 where it holds or
+        its score is unknown.
+    """
     amounts: dict[str, float] = {}
     for constraint in constraints:
         amount = evaluation.violations.get(str(constraint), 0.0)
@@ -203,20 +217,31 @@ def relative_violations(constraints: Sequence[Constraint], evaluation: Evaluatio
 
 
 def check_count(name: str, value: int, low: int) -> None:
-    """Refuse a setting that is not an integer of at least `low`.
+    """Refuse a setting that is not an integer of at least some size.
+
+    Args:
+        name: What the setting is called in the message.
+        value: The value given for it.
+        low: The smallest integer allowed.
 
     Raises:
-        ConfigError: Naming the setting.
+        ConfigError: The value is of another kind; the message names the setting.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
         raise ConfigError(f"{name} is an integer of at least {low}, not {value!r}")
 
 
 def check_number(name: str, value: float, low: float, high: float) -> None:
-    """Refuse a setting that is not a number from `low` to `high`.
+    """Refuse a setting that is not a number within some range.
+
+    Args:
+        name: What the setting is called in the message.
+        value: The value given for it.
+        low: The smallest number allowed.
+        high: The largest number allowed.
 
     Raises:
-        ConfigError: Naming the setting.
+        ConfigError: The value is of another kind; the message names the setting.
     """
     is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     if not is_number or not low <= value <= high:

@@ -12,7 +12,7 @@ class GivenArchitectures:
     """Asks for each architecture of a list once, and learns nothing.
 
     Args:
-        architectures: In the order of asking.
+        architectures: What is asked for, in this order.
     """
 
     def __init__(self, architectures: Sequence[Architecture]) -> None:

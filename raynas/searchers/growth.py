@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple
 
 from raynas.errors import ConfigError, SpaceError
 from raynas.searchers.base import OpenCandidates, SearchProgress, check_count, check_number, oriented_values
+from raynas.searchers.protocols import State
 from raynas.searchers.registered import check_objectives, searchers
 from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS
@@ -16,15 +17,7 @@ from raynas.space.growth import Growth
 from raynas.space.registered import spaces
 from raynas.space.results import Candidate, Constraint, Evaluation, Objective
 from raynas.space.search_space import SearchSpace
-
-
-class State(NamedTuple):
-    """A member of the family: the architecture that a step chose, with its evaluation."""
-
-    step: int
-    evaluation: Evaluation
-    change: str  # such as "depth[2]+1, embed_dim 32 -> 36"
-    asked: tuple[int, int]  # the first candidate of the step, and one past its last
+from raynas.wording import rounded
 
 
 class _Grown(NamedTuple):
@@ -49,9 +42,10 @@ class AutoScaling:
     parameters; then the candidate asked first.
 
     Args:
-        space, objectives, constraints, seed, admits: As for every searcher; the space says how it grows.
-        start: An architecture as JSON, the space's own text, or a published name.
-        rates: By which a step may widen.
+        space, objectives, constraints, seed, admits: What every searcher takes; see `SearcherClass`.
+            The space says how it grows.
+        start: The architecture that growth starts from, as JSON, the space's own text, or a published name.
+        rates: Shares of the width by which a step may widen; 0.05 adds a twentieth.
         stop: A lower bound on a cost, such as num_params>=80e6; the first state that meets it is the last. "": none.
         max_steps: Growth ends after as many; None: no such bound.
 
@@ -133,7 +127,7 @@ class AutoScaling:
         text = f"step {last.step + bool(self._step)}"
         share = last.step / self._max_steps if self._max_steps is not None else 0.0
         if self._stop is not None and (now := last.evaluation.scores.get(self._stop.name)):
-            text += f", {self._stop.name} {_short(now)} of {_short(self._stop.bound)}"
+            text += f", {self._stop.name} {rounded(now)} of {rounded(self._stop.bound)}"
             start, end = (math.sqrt(value) for value in (first.evaluation.scores[self._stop.name], self._stop.bound))
             share = max(share, (math.sqrt(now) - start) / (end - start) if end > start else 1.0)
         if last.step and self._step:
@@ -201,8 +195,8 @@ def best_by_rank_sum(objectives: Sequence[Objective], evaluations: Sequence[Eval
     """The feasible evaluation with the smallest sum of dense ranks; ties as `AutoScaling` says.
 
     Args:
-        objectives: What is ranked, each in its direction.
-        evaluations: Of one step, in the order of asking.
+        objectives: Scores that are ranked, each in its direction.
+        evaluations: What is known of the candidates of one step, in the order in which they were asked.
 
     Returns:
         None if no evaluation is feasible with finite values.
@@ -232,7 +226,7 @@ def _relative_range(values: Sequence[float]) -> float:
 
 
 def growth_of(space: SearchSpace) -> Growth:
-    """How a space grows.
+    """How the architectures of a space grow.
 
     Raises:
         ConfigError: It does not say; the message names the spaces that do.
@@ -262,10 +256,3 @@ def _checked_stop(text: str, constraints: Sequence[Constraint]) -> Constraint | 
         if bound.name == stop.name and bound.relation in ("<=", "<") and bound.violation({stop.name: least}):
             raise ConfigError(f"the stop {stop} is never met, as the constraint {bound} forbids it")
     return stop
-
-
-def _short(value: float) -> str:
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= unit:
-            return f"{value / unit:.4g} {name}"
-    return f"{value:.4g}"

@@ -23,10 +23,11 @@ class NSGA2:
     total relative violation does. Failed results are left out.
 
     Args:
-        space, objectives, constraints, seed, admits: As for every searcher.
-        population: Individuals of a generation.
-        crossover_probability: That a child has two parents.
-        mutation_probability: Of each decision of a child; None: one in the number of decisions.
+        space, objectives, constraints, seed, admits: What every searcher takes; see `SearcherClass`.
+        population: Number of individuals of a generation.
+        crossover_probability: Probability that a child has two parents.
+        mutation_probability: Probability that a decision of a child is drawn anew; None: one in the number of
+            decisions.
 
     Raises:
         ConfigError: A setting is out of its range.

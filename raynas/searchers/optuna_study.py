@@ -23,9 +23,9 @@ class OptunaStudy:
     """Every decision is a categorical parameter of its option numbers; those of absent layers are ignored.
 
     Args:
-        space, objectives, constraints, admits: As for every searcher.
-        rng: Source of replacements.
-        sampler: Optuna's, with a seed of its own.
+        space, objectives, constraints, admits: What every searcher takes; see `SearcherClass`.
+        rng: Generator that draws a new architecture where the sampler gives one that was asked before.
+        sampler: The sampler of Optuna that decides, with a seed of its own.
     """
 
     def __init__(

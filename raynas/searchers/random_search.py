@@ -26,10 +26,10 @@ class RandomSearch:
     """Draws every decision uniformly and never asks an architecture twice; learns nothing, so needs no objective.
 
     Args:
-        space, objectives, constraints, seed, admits: As for all searchers.
-        combine: How objectives become one for the final choice among several: "min_max", "rank_sum" or "log_rank", see
-            `raynas.stats.combination`.
-        weights: Of the objectives there, in their order; none: all are 1.
+        space, objectives, constraints, seed, admits: What every searcher takes; see `SearcherClass`.
+        combine: Name of the way in which several objectives become one for the final choice: "min_max", "rank_sum" or
+            "log_rank", see `raynas.stats.combination`.
+        weights: What the objectives are multiplied by there, in their order; none: all by 1.
     """
 
     default_window = 64

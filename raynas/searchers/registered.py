@@ -15,8 +15,12 @@ searchers: Registry[SearcherClass] = Registry("searcher", "searchers", "raynas.s
 def check_objectives(objectives: Sequence[Objective], several: bool) -> None:
     """Refuse no objective, and several where a searcher takes one.
 
+    Args:
+        objectives: What the search was asked to optimise.
+        several: Whether the searcher takes more than one.
+
     Raises:
-        ConfigError: Naming the searchers that take several.
+        ConfigError: There are none, or too many; the message names the searchers that take several.
     """
     if not objectives:
         raise ConfigError("a search needs at least one objective")

@@ -38,10 +38,11 @@ class RegularizedEvolution:
     was asked before is mutated again until it is new; crossover is possible.
 
     Args:
-        space, objectives, constraints, seed, admits: As for every searcher; one objective.
-        population: Individuals kept, and architectures drawn at random before the first mutation.
-        sample_size: Individuals of a tournament.
-        crossover_probability: That a child has two parents, before its mutation.
+        space, objectives, constraints, seed, admits: What every searcher takes; see `SearcherClass`. There
+            is one objective.
+        population: Number of individuals that are kept, and of architectures drawn at random before the first mutation.
+        sample_size: Number of individuals of a tournament.
+        crossover_probability: Probability that a child has two parents, before its mutation.
 
     Raises:
         ConfigError: A setting is out of its range, or there are several objectives.

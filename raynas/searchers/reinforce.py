@@ -34,12 +34,13 @@ class Reinforce:
     good architectures, and this one keeps nothing per candidate.
 
     Args:
-        space, objectives, constraints, seed, admits: As for every searcher; several objectives count equally.
-        learning_rate: Of Adam, whose other parameters have their usual values.
-        baseline_momentum: Of the moving average of rewards.
-        history: Values whose range is the unit of rewards.
-        max_tries: Draws from the policy for one candidate where `admits` refuses; the last is asked all the same, so
-            that the policy learns to leave the region.
+        space, objectives, constraints, seed, admits: What every searcher takes; see `SearcherClass`.
+            Several objectives count equally.
+        learning_rate: Step size of Adam, whose other parameters have their usual values.
+        baseline_momentum: Share that the moving average of rewards keeps of itself at each result.
+        history: Number of the last values of an objective whose range is the unit of rewards.
+        max_tries: How often the policy is drawn from for one candidate where `admits` refuses; the last draw is asked
+            all the same, so that the policy learns to leave the region.
 
     Raises:
         ConfigError: A setting is out of its range.

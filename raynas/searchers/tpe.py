@@ -23,9 +23,9 @@ class TPE:
     feasible ones are too few. Candidates whose results are awaited count as not good, so that others are asked.
 
     Args:
-        space, objectives, constraints, seed, admits: As for every searcher.
-        num_random: Results drawn at random before the first model.
-        num_proposals: Draws from the model of good results, of which the likeliest is asked.
+        space, objectives, constraints, seed, admits: What every searcher takes; see `SearcherClass`.
+        num_random: Number of architectures that are drawn at random before the first model.
+        num_proposals: Number of draws from the model of good results, of which the likeliest is asked.
 
     Raises:
         ConfigError: A setting is out of its range.

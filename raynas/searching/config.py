@@ -1,39 +1,92 @@
-"""What a search or a scoring run can be told."""
+"""What a search or a scoring run can be told, and what it is once all defaults are found."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from raynas.config import Config, Setting
+from raynas.config import Config, Flags, Setting
+
+KIND = "search"
+"""Of the run folders of searches, scoring runs and growths."""
 
 
 class RunConfig(Config):
     """Everything that a search or a scoring run can be told; None: the default that is found when it is resolved."""
 
-    space: str
-    img_size: int | None = Field(None, ge=1, description="image side in pixels")
-    num_classes: int | None = Field(None, ge=1, description="outputs of the head; default: of the data, else 10")
-    proxies: tuple[str, ...] = Field((), description="scores to compute beside the objectives")
-    objectives: tuple[str, ...] | None = Field(None, description="NAME, NAME:max or NAME:min; default: the space's")
-    constraints: tuple[str, ...] = Field((), description="such as macs<=2e9")
-    settings: Mapping[str, Mapping[str, Setting]] = Field(
-        default_factory=dict, description="by proxy name, or under 'searcher'"
+    space: str = Field(description="See `raynas list spaces`; or FILE.py:NAME.")
+    img_size: int | None = Field(None, ge=1, description="Image side in pixels. Default: the space's own.")
+    num_classes: int | None = Field(None, ge=1, description="Outputs of the head. Default: those of the data, else 10.")
+    proxies: Annotated[tuple[str, ...], Flags(("--proxy", "-p"))] = Field(
+        (), description="Score to compute; see `raynas list proxies`."
     )
-    searcher: str | None = None
-    budget: int = Field(500, ge=1, description="candidates to evaluate")
-    architectures: tuple[str, ...] = Field((), description="what to score, instead of asking a searcher")
-    window: int | None = Field(None, ge=1, description="candidates in flight")
-    seed: int = Field(0, ge=0, description="drives the searcher")
-    score_seed: int = Field(0, ge=0, description="drives weights, batches and curves")
-    data: str | None = None
-    teacher: str | None = Field(None, description="network that some scores compare with")
-    batch_size: int = Field(16, ge=1, description="images that a proxy sees")
-    width_divisor: int | None = Field(None, ge=1, description="of all proxies; default: each proxy's own, which is 1")
-    workers: int | None = Field(None, ge=0, description="actors; 0: in this process")
-    gpus_per_worker: float | None = Field(None, ge=0)
-    address: str | None = Field(None, description="of a running Ray cluster")
-    threads: int = Field(1, ge=1, description="of one evaluation")
-    worker_memory_gib: float | None = Field(None, gt=0, description="resident memory at which a worker is ended")
-    time_limit_s: float = Field(600.0, gt=0, description="for one evaluation")
+    objectives: Annotated[tuple[str, ...] | None, Flags(("--objective", "-o"))] = Field(
+        None, description="NAME, NAME:max or NAME:min. Default: the space's own."
+    )
+    constraints: Annotated[tuple[str, ...], Flags(("--constraint", "-c"))] = Field(
+        (), description='Bound on a cost or a score, such as "macs<=2e9".'
+    )
+    settings: Mapping[str, Mapping[str, Setting]] = Field(
+        default_factory=dict, description="Of proxies by their names, and of the searcher under 'searcher'."
+    )
+    searcher: str | None = Field(None, description="Default: reinforce for one objective, nsga2 for several.")
+    budget: int = Field(500, ge=1, description="Candidates to evaluate.")
+    architectures: tuple[str, ...] = Field((), description="What to score, instead of asking a searcher.")
+    window: int | None = Field(None, ge=1, description="Candidates in flight. Default: the searcher's own.")
+    seed: int = Field(0, ge=0, description="Of the searcher.")
+    score_seed: int = Field(0, ge=0, description="Of weights, batches and curves.")
+    data: str | None = Field(
+        None,
+        description="Images: digits, folder:DIR, parquet:FILE, torchvision:NAME:ROOT or random (normal numbers, the "
+        "default).",
+    )
+    teacher: str | None = Field(
+        None,
+        description="Trained network of scores that compare with one: a training's folder or checkpoint, "
+        "timm:NAME:FILE, or random:NAME.",
+    )
+    batch_size: int = Field(16, ge=1, description="Images that a proxy sees.")
+    width_divisor: int | None = Field(
+        None, ge=1, description="Score networks with their width divided by it. Default: each proxy's own, which is 1."
+    )
+    workers: int | None = Field(
+        None,
+        ge=0,
+        description="Actors; 0 scores in this process. Default: one per GPU, without GPUs one per core up to 2.",
+    )
+    gpus_per_worker: float | None = Field(None, ge=0, description="Share of a GPU for each worker, such as 0.25.")
+    address: str | None = Field(None, description="Of a running Ray cluster: HOST:PORT, or auto.")
+    threads: int = Field(1, ge=1, description="CPU threads of one evaluation.")
+    worker_memory_gib: Annotated[float | None, Flags(("--worker-memory",))] = Field(
+        None, gt=0, description="GiB at which a worker is ended. Default: an equal share of its node."
+    )
+    time_limit_s: Annotated[float, Flags(("--time-limit",))] = Field(
+        600.0, gt=0, description="Seconds for one evaluation, on workers."
+    )
+
+
+class ResolvedRun(RunConfig):
+    """The same with every default filled in that the driver finds, as run.yaml has it.
+
+    What depends on the cluster may still be None: `workers`, `gpus_per_worker`, `worker_memory_gib`. `searcher` is None
+    only where the architectures are given; `teacher` and `width_divisor` where there is none.
+    """
+
+    img_size: int = Field(ge=1)
+    num_classes: int = Field(ge=1)
+    objectives: tuple[str, ...]
+    window: int = Field(ge=1)
+    data: str
+
+    @classmethod
+    def of(cls, config: RunConfig, **found: Any) -> ResolvedRun:
+        """A configuration with defaults filled in.
+
+        Args:
+            config: What was asked for; fields that a subclass adds are left out.
+            found: Values of the fields that were None, or that have another form once they are resolved.
+        """
+        asked = {name: getattr(config, name) for name in RunConfig.model_fields}
+        return cls(**{**asked, **found})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,18 +15,21 @@ from typing import Any
 from raynas.cluster.joining import connect
 from raynas.cluster.resources import default_workers
 from raynas.errors import ConfigError, StoreError
-from raynas.interruption import Interrupted, StopSignals
+from raynas.hooks import offered
 from raynas.scoring.pool import EvaluatorPool, SerialPool
 from raynas.scoring.ray_pool import RayPool
+from raynas.scoring.task import Task
 from raynas.searchers.base import SearchProgress
+from raynas.searchers.protocols import GrowsFamily, Recommends, ShowsProgress, is_complete, reason_of
+from raynas.searching.config import KIND
 from raynas.searching.plan import Plan, search_description
 from raynas.searching.ranking import Ranking
 from raynas.searching.score_cache import ScoreCache
 from raynas.space.cost import COSTS
 from raynas.space.results import Candidate, Evaluation, Outcome
-from raynas.storage.files import write_json, write_text
 from raynas.storage.result_store import ResultStore, read_evaluations
-from raynas.storage.run_folder import check_folder, seconds_of_earlier_sessions
+from raynas.storage.run_folder import check_folder
+from raynas.storage.session import End, Session
 
 _POLL_S = 0.5
 _SUMMARY_EVERY_S = 5.0
@@ -87,17 +90,13 @@ def execute(
         Interrupted: SIGINT or SIGTERM; what was done is stored.
     """
     listener = listener or SearchListener()
-    check = partial(check_folder, folder, plan.identity())
-    check(resume=resume)
+    session = Session(folder, partial(check_folder, folder, plan.identity(), resume=resume, kind=KIND))
     tables = [read_evaluations(path) for path in reuse]
-    with ExitStack() as stack:
-        signals = StopSignals()
-        signals.install()
-        stack.callback(signals.restore)
-        pool, workers = start_pool(plan, stack, listener.on_log)
-        signals.install()
-        store = ResultStore(folder, [score.identity for score in plan.scores], lambda: check(resume=resume))
-        stack.callback(store.close)
+    with session:
+        pool, workers = start_pool(plan, session.stack, listener.on_log)
+        session.collect_signals()
+        store = ResultStore(folder, [score.identity for score in plan.scores], session.check)  # holds the folder
+        session.stack.callback(store.close)
         for name in store.set_aside:
             listener.on_log(f"set aside {name}; what it held is scored again")
         cache = ScoreCache(plan, store, tables)
@@ -105,10 +104,8 @@ def execute(
             raise StoreError(
                 f"{folder} holds {cache.num_stored} candidates; a budget may grow, not shrink to {plan.config.budget}"
             )
-        write_text(folder / "run.yaml", search_description(plan))
-        run = _Run(plan, folder, cache, pool, signals.received, listener)
-        run.workers = workers
-        return run.carry_out()
+        session.describe(search_description(plan))
+        return _Run(plan, session, cache, pool, workers, listener).carry_out()
 
 
 class _Run:
@@ -117,52 +114,40 @@ class _Run:
     def __init__(
         self,
         plan: Plan,
-        folder: Path,
+        session: Session,
         cache: ScoreCache,
         pool: EvaluatorPool,
-        stop: list[int],
+        workers: int,
         listener: SearchListener,
     ) -> None:
         self.plan = plan
-        self.folder = folder
+        self.session = session
         self.cache = cache
         self.pool = pool
-        self.stop = stop  # signals received
+        self.workers = workers
+        self.stop = session.stop  # signals received
         self.listener = listener
         self.clock = _Clock()
         self.ranking = Ranking(plan.objectives)
         self.told = 0
         self.failed = 0
-        self.workers = 0
         self.recommended: dict[str, Any] | None = None
         self.searcher = plan.searcher()
-        self._seconds_before = seconds_of_earlier_sessions(folder)
-        self._started = perf_counter()
         self._summary_written = 0.0
 
     def carry_out(self) -> dict[str, Any]:
         """Search, keeping summary.json up to date, also when it ends badly."""
-        status, error = "failed", None
-        self.listener.on_start(self.folder, self.plan.config.budget)
-        self._write_summary("running")
-        try:
-            status = self._search()
-            if status != "interrupted":
-                self._evaluate_recommendation()
-            self.cache.flush()
-        except KeyboardInterrupt:
-            status = "interrupted"
-            raise
-        except BaseException as failure:
-            error = f"{type(failure).__name__}: {failure}"
-            raise
-        finally:
-            with suppress(StoreError):  # on a full disk, the error that is on its way says more
-                summary = self._write_summary(status, error)
+        self.listener.on_start(self.session.folder, self.plan.config.budget)
+        return self.session.carry_out(self._work, self._write_summary)
+
+    def _work(self) -> End:
+        status = self._search()
+        if status != "interrupted":
+            self._evaluate_recommendation()
+        self.cache.flush()
         if status == "interrupted":
             self.listener.on_log(f"{signal.Signals(self.stop[0]).name}: what is done is stored")
-            raise Interrupted(self.stop[0], self.folder)
-        return summary
+        return End(status)
 
     def _search(self) -> str:
         """Ask, have scored, tell; returns the status with which it ended.
@@ -171,7 +156,7 @@ class _Run:
         in the order of the candidates: so the searcher's course depends on no clock and no worker.
         """
         budget, window, searcher = self.plan.config.budget, self.plan.window, self.searcher
-        progress = getattr(searcher, "progress", None)
+        progress = offered(searcher, ShowsProgress)
         waiting: deque[Candidate] = deque()
         now = perf_counter()
         while self.told < budget:
@@ -183,7 +168,7 @@ class _Run:
             waiting.extend(asked)
             now = self.clock.add("dispatch", now)
             if not waiting:
-                return "completed" if getattr(searcher, "is_complete", False) else "exhausted"
+                return "completed" if is_complete(searcher) else "exhausted"
             while (evaluation := self.cache.answer(waiting[0])) is None:
                 now = self.clock.add("store", now)
                 results = self.pool.poll(_POLL_S)
@@ -200,7 +185,7 @@ class _Run:
             self.ranking.add(evaluation)
             now = self.clock.add("tell", now)
             if progress is not None:
-                self.listener.on_progress(progress())
+                self.listener.on_progress(progress.progress())
             self.listener.on_tell(evaluation, self.told, self.ranking)
             if now - self._summary_written > _SUMMARY_EVERY_S:
                 self._write_summary("running")
@@ -212,8 +197,8 @@ class _Run:
 
     def _evaluate_recommendation(self) -> None:
         """Score what the searcher would choose, which it need not have asked for; told in the summary alone."""
-        recommendation = getattr(self.searcher, "recommendation", None)
-        architecture = recommendation() if recommendation is not None and self.told else None
+        recommends = offered(self.searcher, Recommends)
+        architecture = recommends.recommendation() if recommends is not None and self.told else None
         if architecture is None:
             return
         job = self.cache.missing(architecture)
@@ -224,7 +209,7 @@ class _Run:
                 outcomes = next((found for done, found in self.pool.poll(_POLL_S) if done is job), None)
         if job is None or outcomes is not None:
             summary = self._summary_of(self.cache.evaluation_aside(architecture, outcomes or []))
-            self.recommended = {**summary, "reason": getattr(self.searcher, "reason", "")}
+            self.recommended = {**summary, "reason": reason_of(self.searcher)}
 
     def _summary_of(self, evaluation: Evaluation) -> dict[str, Any]:
         costs = {name: int(evaluation.scores[name]) for name in COSTS}
@@ -241,16 +226,16 @@ class _Run:
 
     def _family(self) -> list[dict[str, Any]] | None:
         """The states that the searcher went through, if it keeps them."""
-        family = getattr(self.searcher, "family", None)
-        if family is None:
+        grows = offered(self.searcher, GrowsFamily)
+        if grows is None:
             return None
         return [
             {"step": state.step, "change": state.change, "asked": state.asked, **self._summary_of(state.evaluation)}
-            for state in family()
+            for state in grows.family()
         ]
 
     def _write_summary(self, status: str, error: str | None = None) -> dict[str, Any]:
-        seconds = self._seconds_before + perf_counter() - self._started
+        seconds = self.session.seconds
         summary = {
             "status": status,
             "evaluations": self.told,
@@ -266,37 +251,56 @@ class _Run:
             "worker_seconds": self.pool.worker_seconds(),
             "error": error,
         }
-        write_json(self.folder / "summary.json", summary)
         self._summary_written = perf_counter()
-        return summary
+        return self.session.write_summary(summary)
 
 
 def start_pool(plan: Plan, stack: ExitStack, log: Callable[[str], None]) -> tuple[EvaluatorPool, int]:
     """The pool that the configuration asks for, with Ray under it if need be, and its workers; the stack ends both."""
-    config = plan.config
-    if config.workers == 0:
-        if config.address or config.gpus_per_worker:
-            raise ConfigError("workers=0 scores in this process; an address or GPUs per worker need workers")
-        import torch
+    if plan.config.workers == 0:
+        return _serial_pool(plan, stack), 0
+    return _ray_pool(plan, stack, log)
 
-        serial = SerialPool(plan.task("cuda" if torch.cuda.is_available() else "cpu"))
-        stack.callback(serial.close)
-        return serial, 0
-    needed = config.workers or 1
-    min_gpus = needed * (config.gpus_per_worker or 0.0)
-    stack.callback(connect(config.address, min_cpus=needed * config.threads, min_gpus=min_gpus))
+
+def _serial_pool(plan: Plan, stack: ExitStack) -> SerialPool:
+    if plan.config.address or plan.config.gpus_per_worker:
+        raise ConfigError("workers=0 scores in this process; an address or GPUs per worker need workers")
+    import torch
+
+    pool = SerialPool(_task(plan, "cuda" if torch.cuda.is_available() else "cpu"))
+    stack.callback(pool.close)
+    return pool
+
+
+def _ray_pool(plan: Plan, stack: ExitStack, log: Callable[[str], None]) -> tuple[RayPool, int]:
+    config = plan.config
+    # A local Ray offers what is asked for; where nothing is, it has room for the one worker that there is at least.
+    asked = 1 if config.workers is None else config.workers
+    gpus_asked = 0.0 if config.gpus_per_worker is None else asked * config.gpus_per_worker
+    stack.callback(connect(config.address, min_cpus=asked * config.threads, min_gpus=gpus_asked))
     workers, gpus = default_workers(config.gpus_per_worker)
-    workers = config.workers or workers
+    if config.workers is not None:
+        workers = config.workers
     if plan.window < 2 * workers:
         log(f"the window of {plan.window} is under twice the {workers} workers: some will wait for others")
+    memory_gib = config.worker_memory_gib
     pool = RayPool(
-        plan.task("cuda" if gpus else "cpu"),
+        _task(plan, "cuda" if gpus else "cpu"),
         workers=workers,
         gpus_per_worker=gpus,
         window=plan.window,
         time_limit_s=config.time_limit_s,
-        memory_limit_bytes=config.worker_memory_gib and config.worker_memory_gib * 2**30,
+        memory_limit_bytes=None if memory_gib is None else memory_gib * 2**30,
         log=log,
     )
     stack.callback(pool.close)
     return pool, workers
+
+
+def _task(plan: Plan, device: str) -> Task:
+    """The plan's task, whose groups of outputs are what the plan's scores name."""
+    task = plan.task(device)
+    named = [(score.group, score.name, score.higher_is_better) for score in plan.scores if score.group is not None]
+    given = [(number, *output) for number, group in enumerate(task.outputs) for output in group]
+    assert named == given, f"scores {named} of a task that computes {given}"
+    return task

@@ -52,9 +52,10 @@ class ScoreCache:
         self._store = store
         self._numbers = {score.name: i for i, score in enumerate(plan.scores)}
         self._outputs = [
-            [i for i, score in enumerate(plan.scores) if score.proxy == number] for number in range(len(plan.proxies))
+            [i for i, score in enumerate(plan.scores) if score.group == number]
+            for number in sorted({score.group for score in plan.scores if score.group is not None})
         ]
-        self._costs = [i for i, score in enumerate(plan.scores) if score.proxy is None]
+        self._costs = [i for i, score in enumerate(plan.scores) if score.group is None]
         self._needed = [objective.name for objective in plan.objectives]
         self._needed += [constraint.name for constraint in plan.constraints]
         if not plan.objectives:
@@ -223,7 +224,7 @@ class ScoreCache:
 
     def _load_reused(self, table: pa.Table) -> None:
         for i, score in enumerate(self._plan.scores):
-            if score.proxy is None:
+            if score.group is None:
                 continue  # computing a cost is cheaper than looking it up
             rows = rows_of(table, score.identity)
             names = ("architecture_key", "value", "status", "error", "seconds", "build_seconds")

@@ -24,11 +24,11 @@ def build(
     """The model that an architecture stands for, initialised as for training.
 
     Args:
-        space: Where the architecture comes from.
-        architecture: Checked against the space's grammar.
-        img_size: Image side in pixels.
-        num_classes: Outputs of the head.
-        settings: The model family's own, such as drop_path_rate.
+        space: The space that the architecture comes from.
+        architecture: What is built; it is checked against the space's grammar.
+        img_size: Side of the images in pixels.
+        num_classes: Number of classes, which is the number of the head's outputs.
+        settings: Settings of the model family's own, such as drop_path_rate.
 
     Raises:
         SpaceError: The architecture cannot be built.
@@ -38,7 +38,14 @@ def build(
 
 
 def counted(make: Callable[[], nn.Module], name: str, img_size: int, in_chans: int = 3) -> int:
-    """num_params or macs of a model, counted without memory or arithmetic on the meta device."""
+    """A cost of a model, counted without memory or arithmetic on the meta device.
+
+    Args:
+        make: Builds the model.
+        name: "num_params", the number of trained parameters, or "macs", the multiply-adds of one forward pass.
+        img_size: Side in pixels of the one image of that pass.
+        in_chans: Number of channels of that image.
+    """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -21,11 +21,11 @@ def cost(space: SearchSpace, architecture: Architecture, name: str, *, img_size:
     softmax and activations are left out.
 
     Args:
-        space: Whose closed form counts; without one, the model is built on the meta device and counted there.
-        architecture: What is counted.
+        space: The space whose closed form counts; without one, the model is built on the meta device and counted there.
+        architecture: The architecture whose cost is counted.
         name: "num_params" or "macs".
-        img_size: Image side in pixels.
-        num_classes: Outputs of the head.
+        img_size: Side of the images in pixels.
+        num_classes: Number of classes, which is the number of the head's outputs.
     """
     closed_form = space.num_params if name == "num_params" else space.macs
     if closed_form is not None:

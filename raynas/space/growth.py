@@ -17,12 +17,12 @@ class Growth:
     """Which fields hold the depth and the width of a space's architectures.
 
     Args:
-        depth: Field of the numbers of blocks: a list has one number per stage, a single number is one stage. Per-layer
-            fields of that depth repeat their last value when a block is added.
-        width: Field of the width that all others follow from.
-        unit: Widths are multiples of it; a number, or the name of the field that holds it, such as num_heads.
+        depth: Name of the field with the numbers of blocks: a list has one number per stage, a single number is one
+            stage. Per-layer fields of that depth repeat their last value when a block is added.
+        width: Name of the field with the width that all others follow from.
+        unit: What widths are multiples of: a number, or the name of the field that holds it, such as num_heads.
         scored_divisor: Grown architectures are scored with their width divided by it, unless another is asked for.
-        objectives: What growth ranks candidates by, unless others are asked for.
+        objectives: Scores that growth ranks candidates by, unless others are asked for.
         stop, constraints: The cost at which growth ends and the bounds of its candidates, such as num_params>=80e6 and
             num_params<=110e6, where the user names neither; "": a user must.
     """
@@ -41,12 +41,12 @@ class Growth:
         return value if isinstance(value, tuple) else (value,)
 
     def deepened(self, fields: Mapping[str, Any], architecture: Architecture, stage: int) -> Architecture:
-        """The architecture with one more block at the end of a stage (from 0).
+        """The architecture with one more block at the end of a stage.
 
         Args:
-            fields: Of the space, which say what each field holds.
-            architecture: To be grown.
-            stage: From 0.
+            fields: The space's fields, which say what each of them holds.
+            architecture: What the block is added to.
+            stage: Number of the stage, from 0.
 
         Raises:
             SpaceError: Values of the new block are those of the last one, and there is none.

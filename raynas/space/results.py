@@ -38,14 +38,15 @@ class Evaluation:
     """What a searcher is told of a candidate.
 
     Args:
-        id: That of the candidate.
-        architecture: That of the candidate.
+        id: Number of the candidate that was asked.
+        architecture: The candidate's architecture.
         status: ok if all objectives and constraints have values, else the status of the first that has none.
         scores: Raw values by name, costs included; names without a value are absent. A candidate that violates a
             constraint on costs is told without having been scored: it is ok, not feasible, and has costs only.
-        violations: By how much each violated constraint is violated, positive, by the constraint's text.
-        seconds: Time spent scoring, on the worker.
-        error: Text for a status that is not ok.
+        violations: For each violated constraint, by its text, how far the score lies beyond the bound: a positive
+            number.
+        seconds: Time that a worker spent on the scores.
+        error: What went wrong, in words, where the status is not ok.
     """
 
     id: int
@@ -67,16 +68,50 @@ class Evaluation:
         return self.is_ok and not self.violations
 
 
+def named_direction(text: str, what: str = "an objective") -> tuple[str, bool | None]:
+    """Read NAME, NAME:max or NAME:min.
+
+    Args:
+        text: What is read.
+        what: The text stands for, for the message.
+
+    Returns:
+        The name, and whether it is to be maximised; None if the text leaves that open.
+
+    Raises:
+        ConfigError: The text has another form.
+    """
+    name, _, direction = text.partition(":")
+    if not name or direction not in ("", "max", "min"):
+        raise ConfigError(f"{what} is NAME, NAME:max or NAME:min, not {text!r}")
+    return name, None if not direction else direction == "max"
+
+
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """A score to be maximised or minimised."""
+    """A score, or another column of numbers, to be maximised or minimised."""
 
     name: str
     maximize: bool = True
 
+    @classmethod
+    def parse(cls, text: str, what: str = "an objective") -> Objective:
+        """Read NAME or NAME:max, where higher is better, or NAME:min.
+
+        Raises:
+            ConfigError: The text has another form.
+        """
+        name, maximize = named_direction(text, what)
+        return cls(name, maximize is not False)
+
     def oriented(self, scores: Mapping[str, float]) -> float:
         """The score with its sign such that higher is better."""
         return scores[self.name] if self.maximize else -scores[self.name]
+
+    @property
+    def in_words(self) -> str:
+        """What is looked for, such as "largest naswot"."""
+        return f"{'largest' if self.maximize else 'smallest'} {self.name}"
 
     def __str__(self) -> str:
         return f"{self.name}:{'max' if self.maximize else 'min'}"
@@ -142,12 +177,12 @@ def evaluated(
     """The evaluation that follows from what is known of a candidate's architecture.
 
     Args:
-        candidate: What was asked.
-        scores: Values by name.
-        failures: Status and error of the scores that have no value.
+        candidate: The candidate that was asked.
+        scores: The values that are known, by the names of the scores.
+        failures: By its name, status and error of each score that has no value.
         needed: Names of the objectives and of what is constrained; the first of them that failed gives the status.
-        constraints: Of the run.
-        seconds: Time spent scoring.
+        constraints: The run's bounds on costs and scores.
+        seconds: Time that a worker spent on the scores.
     """
     status, error = next((failures[name] for name in needed if name in failures), (Status.OK, None))
     broken = violations(constraints, scores)

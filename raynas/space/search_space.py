@@ -7,7 +7,7 @@ be built, and which model family builds them. Neither knows torch.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -66,20 +66,23 @@ class SearchSpace:
     """Which architectures may be drawn, and how one becomes a model.
 
     Args:
-        name: Its name in the registry.
-        fields: In order; a field's number of layers stands before it. A tuple of choices gives each position its own.
+        name: The space's name in the registry.
+        fields: What can be chosen, by name, in this order; a field's number of layers stands before it. A tuple of
+            choices gives each position its own.
         model: A name in `registry.models`, or a callable: (architecture, *, img_size, num_classes) -> nn.Module.
-        model_version: Raised when the same architecture and weights would give other outputs.
+        model_version: A number that is raised when the same architecture and weights would give other outputs.
         scoring, training: Further keywords with which a model is built to be scored, or to be trained.
         num_params, macs: Closed forms (architecture, img_size, num_classes) -> int; None: counted on the built model.
-        grammar: Raises SpaceError for an architecture that cannot be built, also for one that would not be drawn; None:
-            only what can be drawn can be built.
-        parse, format: The space's own text for architectures, beside JSON.
-        stages: (architecture, img_size) -> stages for pictures; None: pictures show the fields.
+        grammar: A function that raises SpaceError for an architecture that cannot be built, whether or not it would be
+            drawn; None: only what can be drawn can be built.
+        parse, format: Functions that read and write the space's own text for architectures, beside JSON.
+        stages: A function (architecture, img_size) -> stages for pictures; None: pictures show the fields.
         growth: How architectures grow in depth and width; None: they do not.
-        named: Published architectures.
-        img_size_multiple: The image side must be divisible by it.
-        search_img_size: Image side in `search` and `score` unless another is asked for.
+        uniform: Takes the fields, and gives those architectures that can be drawn and are uniform: blocks all alike,
+            widths in proportion. A search is set beside the one of equal cost. None: the space has none.
+        named: Published architectures, by their names.
+        img_size_multiple: What the side of images in pixels must be divisible by.
+        search_img_size: Side of images in pixels in `search` and `score` unless another is asked for.
         objectives: Proxies that `search` maximises or minimises unless others are asked for.
     """
 
@@ -96,6 +99,7 @@ class SearchSpace:
     format: Callable[[Architecture], str] | None = None
     stages: Callable[[Architecture, int], list[Stage]] | None = None
     growth: Growth | None = None
+    uniform: Callable[[Mapping[str, Field]], Iterable[Architecture]] | None = None
     named: Mapping[str, Architecture] = field(default_factory=dict)
     img_size_multiple: int = 1
     search_img_size: int = 224

@@ -14,14 +14,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from raynas.errors import ConfigError
+from raynas.hooks import offered
 from raynas.space.architecture import Architecture
 from raynas.space.search_space import SearchSpace
 
 BASE_STRIDE = 4
-"""Of the patch embedding when it is not re-tokenized; strides are multiples of it."""
+"""Stride of the patch embedding when it is not re-tokenized; other strides are multiples of it."""
 
 PUBLISHED = ((0, 16), (80, 8), (132, 4))
 """Epoch and stride of the phases in the paper's figure."""
@@ -37,9 +38,9 @@ class Phase:
     """Tokens of one size, from an epoch on.
 
     Args:
-        epoch: The first, counted from 0.
-        stride: Of the patch convolution, in pixels; the side of a token.
-        dilation: Of the patch convolution; None: `default_dilation` of the model's kernel.
+        epoch: The first epoch of the phase, counted from 0.
+        stride: Step of the patch convolution in pixels, which is the side of a token.
+        dilation: Dilation of the patch convolution; None: `default_dilation` of the model's kernel.
     """
 
     epoch: int
@@ -48,6 +49,23 @@ class Phase:
 
     def __str__(self) -> str:
         return f"{self.epoch}:{self.stride}" + (f":{self.dilation}" if self.dilation is not None else "")
+
+
+@runtime_checkable
+class Retokenizable(Protocol):
+    """A model that can make tokens of another size with the same weights."""
+
+    def retokenize(self, stride: int, dilation: int | None = None) -> None:
+        """Make tokens of another size from now on; no parameter changes.
+
+        Args:
+            stride: Step of the patch convolution in pixels, which is the side of a token.
+            dilation: Dilation of the patch convolution; None: `default_dilation` of its kernel.
+
+        Raises:
+            ConfigError: The image cannot be cut into such tokens.
+        """
+        ...
 
 
 def default_dilation(kernel: int, stride: int) -> int:
@@ -66,8 +84,8 @@ def parse_schedule(text: str, epochs: int) -> tuple[Phase, ...]:
     kernel; they are the figure's where the kernel is 4, as there.
 
     Args:
-        text: Phases, or "as-vit".
-        epochs: Of the whole training.
+        text: The phases as EPOCH:STRIDE or EPOCH:STRIDE:DILATION, comma separated, or "as-vit".
+        epochs: Number of epochs of the whole training.
 
     Raises:
         ConfigError: The text has another form. `check_schedule` says whether the schedule can be run.
@@ -92,10 +110,10 @@ def check_schedule(phases: Sequence[Phase], *, img_size: int, kernel: int, epoch
     """Refuse a schedule that cannot be run, before anything is.
 
     Args:
-        phases: In order of their epochs.
-        img_size: Image side in pixels.
+        phases: The schedule, in the order of its epochs.
+        img_size: Side of the images in pixels.
         kernel: Side of the patch convolution's kernel.
-        epochs: Of the whole training.
+        epochs: Number of epochs of the whole training.
 
     Returns:
         The phases with all dilations filled in.
@@ -147,6 +165,13 @@ def phase_macs(
 
     They come from the space's closed form where it takes a `stride`, and else from a count on the re-tokenized model.
 
+    Args:
+        space: The space that the architecture comes from.
+        architecture: The architecture whose passes are counted.
+        phases: Sizes of tokens to count for.
+        img_size: Side of the images in pixels.
+        num_classes: Number of outputs of the network.
+
     Raises:
         ConfigError: The space's models cannot be re-tokenized.
     """
@@ -157,7 +182,7 @@ def phase_macs(
 
     def model(phase: Phase) -> Any:
         made: Any = build(space, architecture, img_size=img_size, num_classes=num_classes)
-        if not hasattr(made, "retokenize"):
+        if offered(made, Retokenizable) is None:
             raise ConfigError(f"models of the space {space.name!r} cannot be re-tokenized: they have no `retokenize`")
         made.retokenize(phase.stride, phase.dilation)
         return made

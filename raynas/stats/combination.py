@@ -13,7 +13,15 @@ from scipy import stats
 
 
 def ranks(column: np.ndarray, *, maximize: bool = True) -> np.ndarray:
-    """Ranks of a score (N,) from 1, the worst, ties by their mean; NaN, a score that has no value, is the worst."""
+    """Ranks of the candidates by one score.
+
+    Args:
+        column: (N,) values of the score; NaN where it has no value, which ranks as the worst.
+        maximize: Whether a higher value is better.
+
+    Returns:
+        (N,) ranks from 1, the worst; equal values share the mean of their ranks.
+    """
     oriented = np.asarray(column if maximize else -column, float)
     return np.asarray(stats.rankdata(np.where(np.isnan(oriented), -np.inf, oriented)))
 

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterator
 
 import numpy as np
 
 from raynas.stats.pareto import pareto_front
 
 
-def hypervolume_so_far(losses: np.ndarray) -> list[tuple[int, float]]:
-    """Where the area that points (A, 2) dominate grew, and to what.
+def hypervolume_trace(
+    losses: np.ndarray, best: np.ndarray | None = None, worst: np.ndarray | None = None
+) -> list[tuple[int, float]]:
+    """The hypervolume of all points so far, at every point that none before it dominates.
 
-    The unit is the rectangle between the best and the worst loss of each column.
+    The unit is the volume of the box between two corners, which contains all points. A column whose corners are equal
+    counts as if its values were the best ones.
+
+    Args:
+        losses: (A, M) values of A points in the order in which they came; lower is better in every column.
+        best: (M,) the corner with the lowest loss in each column; None: the lowest among the points.
+        worst: (M,) the corner with the highest loss in each column; None: the highest among the points.
+
+    Returns:
+        Pairs of the point's row and the share of the box that is dominated from there on, from 0 to 1.
     """
-    low, high = losses.min(axis=0, initial=np.inf), losses.max(axis=0, initial=-np.inf)
+    low = losses.min(axis=0, initial=np.inf) if best is None else best
+    high = losses.max(axis=0, initial=-np.inf) if worst is None else worst
     scaled = (losses - low) / np.where(high > low, high - low, 1.0)
+    return list(_areas(scaled) if scaled.shape[1] == 2 else _volumes(scaled))
+
+
+def _areas(points: np.ndarray) -> Iterator[tuple[int, float]]:
+    """For two columns: the front is kept in order, and its steps are added up."""
     front: list[tuple[float, float]] = []  # ascending in the first, descending in the second column
-    trace: list[tuple[int, float]] = []
-    for position, (a, b) in enumerate(scaled.tolist()):
+    for position, (a, b) in enumerate(points.tolist()):
         at = bisect_left(front, (a, b))
         if (at and front[at - 1][1] <= b) or (at < len(front) and front[at] == (a, b)):
             continue
@@ -30,21 +47,18 @@ def hypervolume_so_far(losses: np.ndarray) -> list[tuple[int, float]]:
         for x, y in front:
             area += (1.0 - x) * (ceiling - y)
             ceiling = y
-        trace.append((position, area))
-    return trace
+        yield position, area
 
 
-def hypervolume_trace(points: np.ndarray) -> list[tuple[int, float]]:
-    """Where the volume that points (A, M) in the unit box dominate grew, and to what; lower is better everywhere."""
+def _volumes(points: np.ndarray) -> Iterator[tuple[int, float]]:
+    """For any number of columns: each point adds its box, less what the front dominates of it."""
     front, volume = np.empty((0, points.shape[1])), 0.0
-    trace: list[tuple[int, float]] = []
     for position, point in enumerate(points):
         if (front <= point).all(axis=1).any():
             continue
         volume += float(np.prod(1 - point)) - _volume(np.maximum(front, point))
         front = np.vstack([front[~(point <= front).all(axis=1)], point])
-        trace.append((position, volume))
-    return trace
+        yield position, volume
 
 
 def _volume(points: np.ndarray) -> float:

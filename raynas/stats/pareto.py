@@ -6,7 +6,14 @@ import numpy as np
 
 
 def pareto_front(losses: np.ndarray) -> np.ndarray:
-    """Positions of rows (A, M) that no other dominates, of equal ones the first; in the order of the first column."""
+    """The rows that no other row dominates, that is, equals or betters in all columns and betters in one.
+
+    Args:
+        losses: (A, M) values of A points; lower is better in every column.
+
+    Returns:
+        Positions of these rows, in the order of the first column; of equal rows the first.
+    """
     order = np.lexsort((np.arange(len(losses)), *losses.T[::-1]))
     ordered = losses[order]
     if losses.shape[1] <= 2:
@@ -22,6 +29,10 @@ def pareto_front(losses: np.ndarray) -> np.ndarray:
 
 
 def best_so_far(losses: np.ndarray) -> np.ndarray:
-    """Positions at which the smallest of the losses (A,) so far was found."""
+    """Positions at which the smallest value so far was found.
+
+    Args:
+        losses: (A,) values in the order in which they came.
+    """
     best = np.minimum.accumulate(losses)
     return np.flatnonzero(np.append(True, best[1:] < best[:-1])[: len(losses)])

@@ -7,22 +7,18 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
+from raynas.stats.kendall import kendall_tau
+from raynas.stats.quantiles import quantile
 from raynas.stats.resampling import Resampler, resampled_weights
 
 
 class Tau(NamedTuple):
-    """A rank correlation with its bootstrap interval; NaN where an order is constant."""
+    """A rank correlation with its bootstrap interval; all are NaN where an order is constant."""
 
     value: float
-    low: float
-    high: float
-
-
-def kendall_tau(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> float:
-    """Kendall's tau-b of two lists of numbers (N,), in [-1, 1]; NaN if one is constant or has fewer than two."""
-    return float(stats.kendalltau(first, second, variant="b").statistic)
+    low: float  # lower bound of the interval
+    high: float  # upper bound of the interval
 
 
 def partial_tau(
@@ -30,18 +26,29 @@ def partial_tau(
 ) -> float:
     """Kendall's partial tau: the agreement of two orders that a third one does not explain.
 
-    It is small, though not 0, where the two agree only through the third. NaN where the third order is one of the two,
-    or a list is constant.
+    It is small, though not 0, where the two agree only through the third.
+
+    Args:
+        first: (N,) one of the two columns.
+        second: (N,) the other of the two columns.
+        given: (N,) the third column, which is held fixed.
+
+    Returns:
+        A number in [-1, 1]; NaN where the third order is one of the two, or a column is constant.
     """
     return float(partial(kendall_tau(first, second), kendall_tau(first, given), kendall_tau(second, given)))
 
 
 def partial(tau: Any, with_first: Any, with_second: Any) -> np.ndarray:
-    """What is left of a correlation of two once a third is held fixed; NaN where the third is one of the two.
+    """What is left of the correlation of two columns once a third is held fixed.
 
     Args:
-        tau: Of the two; a number, or an array like the others.
-        with_first, with_second: Of the third with each.
+        tau: The correlation of the two; a number, or an array of any shape, as are the others.
+        with_first: The correlation of the third column with the first.
+        with_second: The correlation of the third column with the second.
+
+    Returns:
+        The partial correlation in the shape of the arguments; NaN where the third column orders as one of the two does.
     """
     t, a, b = (np.asarray(one, float) for one in (tau, with_first, with_second))
     rest = (1 - a * a) * (1 - b * b)
@@ -58,14 +65,15 @@ def bootstrapped(
     level: float = 0.95,
     seed: int = 0,
 ) -> Tau:
-    """Tau-b, or the partial tau given a third list, with a percentile interval over resampled rows.
+    """Tau-b, or the partial tau given a third column, with a percentile interval over resampled rows.
 
     Args:
-        first, second: (N,).
-        given: (N,), or None.
-        resamples: Of the rows, with replacement.
-        level: Of the interval.
-        seed: Of the resampling.
+        first: (N,) one of the two columns.
+        second: (N,) the other of the two columns.
+        given: (N,) the column that a partial tau holds fixed; None: tau-b of the two is taken.
+        resamples: How often N rows are drawn with replacement.
+        level: Share of the resampled values that lie within the interval.
+        seed: Seed that all draws of rows follow from.
     """
     columns = [np.asarray(column, float) for column in (first, second, *([] if given is None else [given]))]
     value = kendall_tau(*columns) if given is None else partial_tau(*columns)
@@ -76,24 +84,16 @@ def bootstrapped(
 
 
 def interval(drawn: np.ndarray, level: float) -> tuple[float, float]:
-    """Percentile interval of drawn values (R,), of which those that are NaN are left out; NaN if all are."""
+    """The interval that holds the middle of some drawn values.
+
+    Args:
+        drawn: (R,) values of a statistic on R resamples; those that are NaN are left out.
+        level: Share of the values within the interval, such as 0.95; equal shares lie below and above it.
+
+    Returns:
+        The lower and the upper bound; both NaN where all values are.
+    """
     known = drawn[~np.isnan(drawn)]
     if not len(known):
         return math.nan, math.nan
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def kendall_taus(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Kendall's tau-b of every two columns (A,) over the rows that have both; NaN where one is constant.
-
-    Takes memory for A^2 / 2 pairs of rows per column: some 1,000 rows are the intended size.
-    """
-    values = np.array(columns, np.float64)
-    upper = np.triu_indices(values.shape[1], k=1)
-    differences = values[:, upper[0]] - values[:, upper[1]]
-    is_known = np.isfinite(differences).astype(np.float32)
-    signs = np.sign(np.nan_to_num(differences)).astype(np.float32)
-    untied = np.abs(signs) @ is_known.T  # of the row's column, among pairs known in both
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((signs @ signs.T) / np.sqrt(untied * untied.T), np.float64)
+    return quantile(known, (1 - level) / 2), quantile(known, (1 + level) / 2)

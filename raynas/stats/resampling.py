@@ -14,17 +14,28 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
-from scipy import stats
+
+from raynas.stats.kendall import kendall_tau
+from raynas.stats.thinning import sampled
 
 EXACT_ROWS = 1000
-"""Beyond it, tau-b is followed to the first order in the weights; what is left out is 1 / sqrt(N) of the spread."""
+"""With more rows, tau-b is followed to first order in the weights; what is left out is 1 / sqrt(N) of the spread."""
 
 _REFERENCE_ROWS = 2000
 _CHUNK = 1 << 18
 
 
 def resampled_weights(n: int, count: int, seed: int) -> Iterator[np.ndarray]:
-    """Weights of resamples of n rows with replacement, some (R, N) at a time; `count` in all."""
+    """How often each row was drawn in resamples with replacement, some resamples at a time.
+
+    Args:
+        n: Number of rows, N.
+        count: Number of resamples in all.
+        seed: Seed that all draws follow from.
+
+    Yields:
+        (R, N) whole numbers as floats, each row with the sum N.
+    """
     rng = np.random.default_rng(seed)
     at_once = max(1, _CHUNK // max(1, n))
     for start in range(0, count, at_once):
@@ -36,12 +47,12 @@ def resampled_weights(n: int, count: int, seed: int) -> Iterator[np.ndarray]:
 class Resampler:
     """Correlations of every column of one side with every column of the other, on any resample.
 
-    Args:
-        first: (P, N), finite.
-        second: (L, N), finite.
+    The methods take weights (R, N), how often each resample drew each row, and return (R, P, L): NaN where a column is
+    constant on the rows that were drawn.
 
-    The methods take weights (R, N), whole numbers, and return (R, P, L): NaN where a column is constant on the rows
-    that were drawn.
+    Args:
+        first: (P, N) finite numbers, the columns of one side.
+        second: (L, N) finite numbers, the columns of the other side.
     """
 
     def __init__(self, first: Sequence[np.ndarray] | np.ndarray, second: Sequence[np.ndarray] | np.ndarray) -> None:
@@ -94,13 +105,13 @@ class Resampler:
         whole = np.array(
             [
                 [
-                    np.nan_to_num(stats.kendalltau(one.codes, other.codes).statistic) * a * b
+                    np.nan_to_num(kendall_tau(one.codes, other.codes)) * a * b
                     for other, b in zip(self._second, spread[1], strict=True)
                 ]
                 for one, a in zip(self._first, spread[0], strict=True)
             ]
         )
-        chosen = np.sort(np.random.default_rng(0).permutation(n)[:_REFERENCE_ROWS])
+        chosen = sampled([], n, _REFERENCE_ROWS)
         first, second = (np.stack([one.codes for one in side]) for side in self._sides)
         parts = np.empty((*whole.shape, n))
         step = max(1, _CHUNK // len(chosen))

@@ -8,14 +8,25 @@ import numpy as np
 
 
 def spread(positions: np.ndarray, limit: int) -> np.ndarray:
-    """At most `limit` of the positions, evenly, the first and the last among them."""
+    """Some of the positions, evenly spaced, the first and the last among them.
+
+    Args:
+        positions: (A,) positions in order.
+        limit: The largest number of positions to keep, at least 2.
+    """
     if len(positions) <= limit:
         return positions
     return np.asarray(positions[np.linspace(0, len(positions) - 1, limit).round().astype(int)])
 
 
 def sampled(required: Sequence[np.ndarray], total: int, limit: int) -> np.ndarray:
-    """Positions below `total`, in order: the required ones, filled up to the limit by a fixed random draw."""
+    """The required positions with others that are drawn at random, always the same ones, in order.
+
+    Args:
+        required: Arrays of positions that must stay, however many they are.
+        total: Number of all positions; they count from 0.
+        limit: How many positions are wanted in all.
+    """
     chosen = np.zeros(total, bool)
     for positions in required:
         chosen[positions] = True

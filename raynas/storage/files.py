@@ -1,26 +1,272 @@
-"""Writing and locking files of a run folder: whole or not at all, and by one process at a time."""
+"""The one door to the files of runs: read, list, write whole or not at all, append, move, remove, lock.
+
+Whoever keeps something in the folder of a run does it by the functions here. They find the store that a path is in,
+which says in `Files` what each of them promises; `LocalFiles` is the file system of this machine.
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from raynas.errors import StoreError
 
 
-def write_text(path: Path, text: str) -> None:
+class Lock(AbstractContextManager["Lock"], Protocol):
+    """Keeps other processes out until it is closed, or until this process has ended, however it ends."""
+
+    def close(self) -> None:
+        """Let others in."""
+        ...
+
+
+class Files(Protocol):
+    """A store for the files of runs. Failures are an OSError; a file or folder that is not there, FileNotFoundError.
+
+    Of each file there is one writer at a time; readers may come at any moment, and see it whole or not at all.
+    """
+
+    def exists(self, path: Path) -> bool:
+        """Whether a file or folder is there."""
+        ...
+
+    def is_folder(self, path: Path) -> bool:
+        """Whether a folder is there."""
+        ...
+
+    def read(self, path: Path) -> bytes:
+        """The content of a file."""
+        ...
+
+    def names(self, folder: Path) -> list[str]:
+        """What is directly in a folder, sorted by name."""
+        ...
+
+    def write(self, path: Path, *, once: bool, is_durable: bool) -> AbstractContextManager[IO[bytes]]:
+        """A file to write into, which appears under its name when the block ends well, and leaves no trace otherwise.
+
+        Args:
+            path: In a folder that is there.
+            once: Raise FileExistsError if there is such a file already, also if another process makes it meanwhile;
+                otherwise it is replaced.
+            is_durable: It is there after a loss of power, once the block has ended.
+        """
+        ...
+
+    def append(self, path: Path, content: bytes) -> None:
+        """Put content at the end of a file, which is made if it is missing."""
+        ...
+
+    def move(self, path: Path, to: Path) -> None:
+        """Give a file another name, under which there is none."""
+        ...
+
+    def remove(self, path: Path) -> None:
+        """Remove a file, if it is there."""
+        ...
+
+    def make_folder(self, path: Path) -> None:
+        """Make a folder with those that it is in, unless it is there."""
+        ...
+
+    def lock(self, path: Path, holder: str) -> Lock:
+        """Lock a file, which is made if it is missing.
+
+        Args:
+            path: The file; what is in it is the holder's.
+            holder: What others are told who want it meanwhile.
+
+        Raises:
+            BlockingIOError: Another one holds it; its text is that holder.
+        """
+        ...
+
+
+class LocalFiles:
+    """Files of this machine: synced and renamed, and locked by `flock`, which ends with the process."""
+
+    def exists(self, path: Path) -> bool:
+        """Whether a file or folder is there."""
+        return path.exists()
+
+    def is_folder(self, path: Path) -> bool:
+        """Whether a folder is there."""
+        return path.is_dir()
+
+    def read(self, path: Path) -> bytes:
+        """The content of a file."""
+        return path.read_bytes()
+
+    def names(self, folder: Path) -> list[str]:
+        """What is directly in a folder, sorted by name."""
+        return sorted(entry.name for entry in folder.iterdir())
+
+    @contextmanager
+    def write(self, path: Path, *, once: bool, is_durable: bool) -> Iterator[IO[bytes]]:
+        """A file to write into, under the name .NAME.tmp until the block has ended."""
+        temporary = path.with_name(f".{path.name}.tmp")
+        with temporary.open("wb") as file:
+            try:
+                yield file
+                file.flush()
+                if is_durable:
+                    os.fsync(file.fileno())
+                file.close()
+                _publish(temporary, path, once=once)
+                if is_durable:
+                    _sync_folder(path.parent)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def append(self, path: Path, content: bytes) -> None:
+        """Put content at the end of a file, which is made if it is missing."""
+        with path.open("ab") as file:
+            file.write(content)
+
+    def move(self, path: Path, to: Path) -> None:
+        """Give a file another name."""
+        path.rename(to)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file, if it is there."""
+        path.unlink(missing_ok=True)
+
+    def make_folder(self, path: Path) -> None:
+        """Make a folder with those that it is in, unless it is there."""
+        path.mkdir(parents=True, exist_ok=True)
+
+    def lock(self, path: Path, holder: str) -> Lock:
+        """Lock a file, which is made if it is missing."""
+        file = path.open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            other = file.read().strip() or "another process"
+            file.close()
+            raise BlockingIOError(other) from None
+        file.truncate(0)
+        file.write(holder)
+        file.flush()
+        return file
+
+
+def _publish(temporary: Path, path: Path, *, once: bool) -> None:
+    if not once:
+        temporary.replace(path)
+        return
+    try:
+        os.link(temporary, path)  # of all that gives a file a name, it alone refuses one that is taken
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links, where whoever writes must hold a lock
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        temporary.replace(path)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_LOCAL = LocalFiles()
+
+
+def files_of(path: Path) -> Files:
+    """The store that a path is in."""
+    return _LOCAL
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+def exists(path: Path) -> bool:
+    """Whether a file or folder is there."""
+    return files_of(path).exists(path)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there."""
+    return files_of(path).is_folder(path)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        OSError: It is missing or cannot be read.
+    """
+    return files_of(path).read(path)
+
+
+def read_text(path: Path) -> str:
+    """The content of a text file.
+
+    Raises:
+        OSError: It is missing or cannot be read.
+        UnicodeDecodeError: It is no text.
+    """
+    return read_bytes(path).decode("utf-8")
+
+
+def names_in(folder: Path) -> list[str]:
+    """What is directly in a folder, sorted by name.
+
+    Raises:
+        OSError: It is missing or cannot be read.
+    """
+    return files_of(folder).names(folder)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files in a folder and in the folders in it, as paths; none if there is no such folder."""
+    if not is_folder(folder):
+        return []
+    found: list[Path] = []
+    for name in names_in(folder):
+        found += files_below(folder / name) if is_folder(folder / name) else [folder / name]
+    return found
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+def write_atomically(path: Path, *, once: bool = False, is_durable: bool = True) -> AbstractContextManager[IO[bytes]]:
+    """Open a file for writing that appears under its name, synced to disk, only if the block ends well.
+
+    Args:
+        path: In a folder that is there.
+        once: Raise FileExistsError if there is such a file already; otherwise it is replaced.
+        is_durable: It is there after a loss of power, once the block has ended; not worth its time for a sign of life.
+    """
+    return files_of(path).write(path, once=once, is_durable=is_durable)
+
+
+def write_text(path: Path, text: str, *, is_durable: bool = True) -> None:
     """Replace a text file as a whole.
+
+    Args:
+        path: In a folder that is there.
+        text: Its content.
+        is_durable: As for `write_atomically`.
 
     Raises:
         StoreError: It cannot be written.
     """
     try:
-        with write_atomically(path) as file:
+        with write_atomically(path, is_durable=is_durable) as file:
             file.write(text.encode())
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error}") from error
@@ -35,37 +281,63 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-class write_atomically:
-    """Open a file for writing that appears under its name, synced to disk, only if the block ends well."""
+def append_text(path: Path, text: str) -> None:
+    """Put text at the end of a file, which is made if it is missing.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._temporary = path.with_name(f".{path.name}.tmp")
-        self._file: IO[bytes] | None = None
-
-    def __enter__(self) -> IO[bytes]:
-        self._file = self._temporary.open("wb")
-        return self._file
-
-    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
-        assert self._file is not None
-        try:
-            if kind is None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-            self._file.close()
-            if kind is None:
-                self._temporary.replace(self.path)
-                _sync_folder(self.path.parent)
-        finally:
-            self._temporary.unlink(missing_ok=True)
+    Raises:
+        OSError: It cannot be written.
+    """
+    files_of(path).append(path, text.encode())
 
 
-def held(folder: Path, *inner: Path) -> IO[str]:
+def write_mark(path: Path) -> None:
+    """Make an empty file, whose being there says something.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
+    write_text(path, "", is_durable=False)
+
+
+def move(path: Path, to: Path) -> None:
+    """Give a file another name, under which there is none.
+
+    Raises:
+        OSError: It cannot be moved.
+    """
+    files_of(path).move(path, to)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    files_of(path).remove(path)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder with those that it is in, unless it is there.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    files_of(path).make_folder(path)
+
+
+# -- one process at a time ---------------------------------------------------------------------------------------------
+
+_LOCK = ".lock"
+_PREDECESSOR_S = 60.0
+_POLL_S = 0.5
+
+
+def held(folder: Path, *inner: Path) -> Lock:
     """Make a run folder, unless it exists, and keep other processes out of it until what is returned is closed.
 
     Args:
-        folder: Of the run.
+        folder: The folder of the run.
         inner: Folders in it that are made too.
 
     Raises:
@@ -73,53 +345,33 @@ def held(folder: Path, *inner: Path) -> IO[str]:
     """
     try:
         for path in (folder, *inner):
-            path.mkdir(parents=True, exist_ok=True)
-        return locked(folder / ".lock")
+            make_folder(path)
+        return locked(folder / _LOCK)
     except OSError as error:
         raise StoreError(f"run folder {folder} cannot be written: {error}") from error
 
 
-def locked(path: Path) -> IO[str]:
-    """An open file that no other process has locked; the lock lasts until it is closed.
+def locked(path: Path) -> Lock:
+    """The lock of a run folder, which no other process has; it lasts until it is closed.
 
     Raises:
         StoreError: Another process holds it.
     """
-    file = path.open("a+")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read().strip() or "another process"
-        file.close()
-        raise StoreError(f"run folder {path.parent} is in use by {holder}") from None
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}")
-    file.flush()
-    return file
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return files_of(path).lock(path, f"process {os.getpid()} on {socket.gethostname()}")
+    except BlockingIOError as error:
+        raise StoreError(f"run folder {path.parent} is in use by {error}") from None
 
 
 def is_in_use(folder: Path) -> bool:
     """Whether a process holds a run folder."""
-    if not (folder / ".lock").exists():
+    if not exists(folder / _LOCK):
         return False
     try:
-        locked(folder / ".lock").close()
+        locked(folder / _LOCK).close()
     except StoreError:
         return True
     return False
-
-
-_PREDECESSOR_S = 60.0
-_POLL_S = 0.5
 
 
 def wait_for_predecessor(folder: Path) -> None:

@@ -21,7 +21,17 @@ import pyarrow.parquet as pq
 from raynas.errors import StoreError
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome, ScoreIdentity, Status
-from raynas.storage.files import held, write_atomically
+from raynas.storage.files import (
+    exists,
+    held,
+    is_folder,
+    make_folder,
+    move,
+    names_in,
+    read_bytes,
+    remove,
+    write_atomically,
+)
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(
@@ -151,7 +161,7 @@ class ResultStore:
     def _write(self, table: pa.Table, first: int, last: int) -> None:
         path = self._parts_folder / f"part-{first:08d}-{last:08d}.parquet"
         try:
-            with write_atomically(path) as file:
+            with write_atomically(path, once=True) as file:
                 pq.write_table(table, file, compression="zstd")
         except OSError as error:
             raise StoreError(f"cannot write results to {self._parts_folder}: {error}") from error
@@ -174,15 +184,16 @@ class ResultStore:
         self._parts = self._parts[: -len(small)]
         self._write(merged, small[0].first, small[-1].last)
         for part in small:
-            part.path.unlink()
+            remove(part.path)
 
     def _take_stock(self) -> tuple[list[Part], list[pa.Table]]:
         """The sound parts and their rows; files that are none are set aside, covered and temporary ones removed."""
         sound: list[tuple[Part, pa.Table]] = []
-        for path in sorted(self._parts_folder.iterdir()):
-            if _TEMPORARY.fullmatch(path.name):
-                path.unlink()
-            if path.name.startswith("."):
+        for name in names_in(self._parts_folder):
+            path = self._parts_folder / name
+            if _TEMPORARY.fullmatch(name):
+                remove(path)
+            if name.startswith("."):
                 continue  # of this store's writer, killed; or of a file system or an editor
             try:
                 part, table = _read_part(path)
@@ -190,21 +201,21 @@ class ResultStore:
                     raise StoreError("it holds scores of another run")
                 sound.append((part, table))
             except (StoreError, pa.ArrowException, OSError) as error:
-                self.set_aside.append(f"{path.name}: {error}")
+                self.set_aside.append(f"{name}: {error}")
                 self._set_aside(path)
         kept = _uncovered([part for part, _ in sound])
         for part, _ in sound:
             if part not in kept:
-                part.path.unlink()
+                remove(part.path)
         return kept, [table for part, table in sound if part in kept]
 
     def _set_aside(self, path: Path) -> None:
         aside = self.folder / "set_aside"
-        aside.mkdir(exist_ok=True)
+        make_folder(aside)
         name, number = path.name, 1
-        while (aside / name).exists():  # numbers of parts are used again
+        while exists(aside / name):  # numbers of parts are used again
             name, number = f"{path.name}.{number}", number + 1
-        path.rename(aside / name)
+        move(path, aside / name)
 
     def _is_own(self, table: pa.Table) -> bool:
         """Whether all rows have one of the run's identities."""
@@ -220,7 +231,7 @@ def read_evaluations(folder: Path, columns: Sequence[str] | None = None) -> pa.T
         StoreError: The folder holds no run.
     """
     parts_folder = Path(folder) / "evaluations"
-    if not parts_folder.is_dir():
+    if not is_folder(parts_folder):
         raise StoreError(f"{folder} holds no run: it has no evaluations/ folder")
     sound = None
     while sound is None:
@@ -234,7 +245,10 @@ def read_evaluations(folder: Path, columns: Sequence[str] | None = None) -> pa.T
 def _read_all(parts_folder: Path, columns: Sequence[str] | None) -> list[tuple[Part, pa.Table]] | None:
     """The sound parts; None if the writer has merged some of them since they were listed."""
     sound: list[tuple[Part, pa.Table]] = []
-    for path in sorted(parts_folder.glob("[!.]*")):
+    for name in names_in(parts_folder):
+        if name.startswith("."):
+            continue
+        path = parts_folder / name
         try:
             sound.append(_read_part(path, columns))
         except FileNotFoundError:
@@ -257,7 +271,7 @@ def _read_part(path: Path, columns: Sequence[str] | None = None) -> tuple[Part, 
     match = _PART.fullmatch(path.name)
     if match is None:
         raise StoreError("not a part of this store")
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(pa.BufferReader(read_bytes(path))) as file:
         if not file.schema_arrow.equals(SCHEMA):
             raise StoreError("its columns are not those of a result store")
         table = file.read(columns=None if columns is None else list(columns))

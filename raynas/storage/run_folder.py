@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,13 +14,21 @@ from typing import Any
 import yaml
 
 from raynas.errors import StoreError
+from raynas.storage.files import exists, files_below, is_folder, read_text
 
 # libyaml's, where PyYAML was built with it: in Python alone, a list of 100,000 architectures takes half a minute.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
-def check_folder(folder: Path, identity: Mapping[str, Any], *, resume: bool, kind: str = "search") -> None:
+def check_folder(
+    folder: Path,
+    identity: Mapping[str, Any],
+    *,
+    resume: bool,
+    kind: str = "search",
+    complete: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+) -> None:
     """Refuse a folder that holds something else than this run; writes nothing.
 
     Args:
@@ -28,23 +36,25 @@ def check_folder(folder: Path, identity: Mapping[str, Any], *, resume: bool, kin
         identity: Of the run.
         resume: A run of this identity may be there.
         kind: Of the run: search (also for score and scale), training, finalists or sweep.
+        complete: Adds the fields that an identity leaves out, to both that are compared; raises a ValueError for a
+            stored one that cannot be compared.
 
     Raises:
         StoreError: It holds another run, or files that are no run; the message shows the difference.
     """
-    stored_file = folder / "run.yaml"
-    if not stored_file.exists():
-        files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
-        foreign = [str(path.relative_to(folder)) for path in files if path.name != ".lock"]
-        if foreign or folder.is_file():
+    if not holds_run(folder):
+        foreign = [str(path.relative_to(folder)) for path in files_below(folder) if path.name != ".lock"]
+        if foreign or (exists(folder) and not is_folder(folder)):
             raise StoreError(f"{folder} is not empty and holds no run: {', '.join(sorted(foreign)[:5])}")
         return
     if not resume:
         raise StoreError(f"{folder} holds a run already: --resume continues it, another --out leaves it alone")
-    stored = read_description(folder)
-    if kind_of(stored) != kind:
-        raise StoreError(f"{folder} holds a run of the kind {kind_of(stored)}, not {kind}")
-    differences = _differences(stored["identity"], yaml.safe_load(yaml.safe_dump(_plain(identity))))
+    stored = read_description(folder, kind=kind)
+    try:
+        before, now = complete(stored["identity"]), complete(yaml.safe_load(yaml.safe_dump(_plain(identity))))
+    except ValueError as error:
+        raise StoreError(f"{folder} cannot be resumed: {error}") from None
+    differences = _differences(before, now)
     if differences:
         raise StoreError(f"{folder} holds another run: {'; '.join(differences)}")
 
@@ -77,21 +87,32 @@ def _version(package: str) -> str | None:
         return None
 
 
-def read_description(folder: Path) -> dict[str, Any]:
+def holds_run(folder: Path) -> bool:
+    """Whether there is a run in a folder that could be continued, of whatever kind."""
+    return (folder / "run.yaml").exists()
+
+
+def read_description(folder: Path, *, kind: str | None = None) -> dict[str, Any]:
     """run.yaml of a run folder.
 
+    Args:
+        folder: Of the run.
+        kind: That the run must have, if one is given.
+
     Raises:
-        StoreError: It is missing or not what a run writes.
+        StoreError: It is missing or not what a run writes; the run is of another kind.
     """
     path = Path(folder) / "run.yaml"
     try:
-        content = yaml.load(path.read_text(), Loader=_Loader)
+        content = yaml.load(read_text(path), Loader=_Loader)
     except OSError as error:
         raise StoreError(f"{folder} holds no run: cannot read {path.name} ({error.strerror})") from None
     except yaml.YAMLError as error:
         raise StoreError(f"{path} is damaged: {error}") from None
     if not isinstance(content, dict) or not {"config", "identity"} <= content.keys():
         raise StoreError(f"{path} is not the description of a run")
+    if kind is not None and kind_of(content) != kind:
+        raise StoreError(f"{folder} holds a run of the kind {kind_of(content)}, not {kind}")
     return content
 
 
@@ -103,7 +124,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
     """
     path = folder / "summary.json"
     try:
-        summary = json.loads(path.read_text())
+        summary = json.loads(read_text(path))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

@@ -8,6 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raynas.space.registered import spaces
+from raynas.space.search_space import SearchSpace
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -39,6 +42,15 @@ class Run:
         from raynas.storage.result_store import values_by_architecture
 
         return values_by_architecture(self.evaluations, list(self.description["identity"]["scores"]))
+
+    @property
+    def space(self) -> SearchSpace:
+        """That was searched.
+
+        Raises:
+            RaynasError: It is not registered.
+        """
+        return spaces.get(str(self.description["config"]["space"]))
 
     @property
     def best(self) -> list[Mapping[str, Any]]:

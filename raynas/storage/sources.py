@@ -12,6 +12,8 @@ from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
 from raynas.space.results import Constraint
 from raynas.space.search_space import SearchSpace
+from raynas.storage.files import exists, is_folder, read_text
+from raynas.storage.kinds import Bounds, Taken, run_kinds
 from raynas.storage.run_folder import kind_of, read_description, read_summary
 
 
@@ -56,11 +58,11 @@ def read_source(text: str, *, space: str | SearchSpace | None = None, pick: Sequ
     bounds = tuple(Constraint.parse(one) for one in pick)
     given = spaces.get(space) if isinstance(space, str) else space
     path = existing_path(text)
-    if path is not None and path.is_dir():
+    if path is not None and is_folder(path):
         return _from_folder(path, given, bounds)
     if bounds:
         raise ConfigError(f"picking by {bounds[0]} takes a run folder to pick from, not {text!r}")
-    if path is not None and path.is_file():
+    if path is not None:
         return _from_text(_content(path), given, "file", f"file {text}")
     return _from_text(text, given, "text", repr(text))
 
@@ -97,14 +99,14 @@ def picked(entries: Sequence[Mapping[str, Any]], bounds: Sequence[Constraint], w
 def existing_path(text: str) -> Path | None:
     """The text as a path, where one is there."""
     try:
-        return path if (path := Path(text).expanduser()).exists() else None
+        return path if exists(path := Path(text).expanduser()) else None
     except (OSError, ValueError):  # too long for a name, or with characters that no name has
         return None
 
 
 def _content(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8").strip()
+        text = read_text(path).strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SpaceError(f"cannot read an architecture from {path}: {error}") from None
     if not text:
@@ -132,57 +134,55 @@ def _from_text(text: str, space: SearchSpace | None, kind: str, where: str) -> S
     return found[0]
 
 
-def _from_folder(folder: Path, space: SearchSpace | None, bounds: tuple[Constraint, ...]) -> Source:
+def _from_folder(folder: Path, space: SearchSpace | None, bounds: Bounds) -> Source:
     description = read_description(folder)
     kind = kind_of(description)
-    if kind == "training":
-        if bounds:
-            raise ConfigError(f"{folder} holds one trained model; there is nothing to pick from")
-        settings = description.get("model") or {}
-        fields = settings.get("architecture")
-    elif kind == "finalists":
-        return _from_folder(folder / _of_finalists(folder, bounds), space, ())
-    elif kind == "search":
-        settings = description["config"]
-        fields = _of_search(folder, bounds)
-    else:
+    take = run_kinds.get(kind).taken if kind in run_kinds else None
+    if take is None:
         raise StoreError(f"{folder} holds a {kind}, which has no architecture of its own; name one of its runs")
-    if not isinstance(fields, Mapping) or "space" not in settings:
+    taken = take(folder, description, bounds)
+    if isinstance(taken, Path):
+        return _from_folder(taken, space, ())
+    settings = taken.settings
+    if not isinstance(taken.fields, Mapping) or "space" not in settings:
         raise StoreError(f"{folder} does not say which architecture of which space it holds")
     of_run = space or spaces.get(settings["space"])
-    architecture = of_run.read(fields)
+    architecture = of_run.read(taken.fields)
     data = settings.get("data") if kind == "search" else None
     return Source(of_run, architecture, kind, folder, settings.get("img_size"), settings.get("num_classes"), data)
 
 
-def _of_finalists(folder: Path, bounds: tuple[Constraint, ...]) -> str:
-    """The folder of the best training."""
-    best = _summary(folder).get("best")
-    if not best:
-        raise StoreError(f"{folder} holds no finalist yet that was trained to the end; resume it")
-    # Costs among the scores are those of the search, whose head may have had other classes.
-    entries = [{**one, "scores": {name: v for name, v in one["score"].items() if name not in one}} for one in best]
-    return str(picked(entries, bounds, f"the finalists in {folder} that were trained to the end")["folder"])
+def taken_from_search(folder: Path, description: Mapping[str, Any], bounds: Bounds) -> Taken:
+    """What a search recommends or found to be the best; of a growth, a member of its family.
+
+    Raises:
+        StoreError: There is none yet.
+        ConfigError: Nothing meets the bounds.
+    """
+    summary = existing_summary(folder)
+    family, best = summary.get("family"), list(summary.get("best") or [])
+    chosen = summary.get("recommended") or {}
+    if family:
+        found = picked(family[::-1], bounds, f"the family in {folder}")
+    elif not bounds and chosen.get("is_feasible"):
+        found = chosen
+    elif best:
+        found = picked(best, bounds, f"the best of {folder}")
+    else:
+        raise StoreError(f"{folder} holds no architecture yet that could be taken: its summary lists none as best")
+    return Taken(found["architecture"], description["config"])
 
 
-def _summary(folder: Path) -> dict[str, Any]:
+def existing_summary(folder: Path) -> dict[str, Any]:
+    """summary.json of a run folder.
+
+    Raises:
+        StoreError: There is none, or it is damaged.
+    """
     summary = read_summary(folder)
     if not summary:
         raise StoreError(f"{folder} has no summary.json: its run ended before it wrote one; resume it")
     return summary
-
-
-def _of_search(folder: Path, bounds: tuple[Constraint, ...]) -> Any:
-    summary = _summary(folder)
-    family, best = summary.get("family"), list(summary.get("best") or [])
-    chosen = summary.get("recommended") or {}
-    if family:
-        return picked(family[::-1], bounds, f"the family in {folder}")["architecture"]
-    if not bounds and chosen.get("is_feasible"):
-        return chosen["architecture"]
-    if not best:
-        raise StoreError(f"{folder} holds no architecture yet that could be taken: its summary lists none as best")
-    return picked(best, bounds, f"the best of {folder}")["architecture"]
 
 
 def _shown(value: float) -> str:

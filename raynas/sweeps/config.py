@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
+from raynas.config import Flags
 from raynas.searching.config import RunConfig
 
 
@@ -31,9 +32,15 @@ FINISHED = ("completed", "exhausted")
 class SweepConfig(RunConfig):
     """What a sweep can be told: the settings that its searches share, and which searches they are."""
 
-    searchers: tuple[str, ...] = Field((), description="names; none: the default for the objectives")
-    repeat: int = Field(5, ge=1, description="searches of each searcher, with the seeds seed, seed + 1, ...")
-    level: float | None = Field(None, allow_inf_nan=False, description="value whose calls are told, beside one found")
+    searchers: Annotated[tuple[str, ...], Flags(("--searcher",))] = Field(
+        (), description="Default: reinforce for one objective, nsga2 for several. With several, they are compared."
+    )
+    repeat: int = Field(
+        5, ge=1, description="Searches of each searcher, with seed, seed + 1, ..., to compare searchers."
+    )
+    level: float | None = Field(
+        None, allow_inf_nan=False, description="Of a comparison: report the calls it takes to reach this value."
+    )
 
     def search(self, searcher: str | None, seed: int) -> RunConfig:
         """The configuration of one search."""

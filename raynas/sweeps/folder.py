@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raynas.errors import StoreError
-from raynas.storage.run_folder import kind_of, read_description, read_summary
+from raynas.storage.run_folder import read_description, read_summary
 from raynas.sweeps.config import FINISHED, KIND, SearchName, SweepConfig
 from raynas.sweeps.traces import comparison, curves, read_traces
 
@@ -59,10 +58,7 @@ def load_sweep(folder: str | Path) -> Sweep:
         StoreError: It holds no sweep.
     """
     folder = Path(folder)
-    description = read_description(folder)
-    if kind_of(description) != KIND:
-        raise StoreError(f"{folder} holds a run of the kind {kind_of(description)}, not {KIND}")
-    return Sweep(folder, description, read_summary(folder))
+    return Sweep(folder, read_description(folder, kind=KIND), read_summary(folder))
 
 
 def is_finished(folder: Path, budget: int | None = None) -> bool:

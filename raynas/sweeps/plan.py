@@ -83,9 +83,7 @@ def make_sweep_plan(
 
 def _seeded(plan: Plan, seed: int, common: Plan) -> Plan:
     # All have the same images and teacher; as one object they travel once.
-    return replace(
-        plan, config=plan.config.resolved(seed=seed), images=common.images, labels=common.labels, teacher=common.teacher
-    )
+    return replace(plan, config=plan.config.resolved(seed=seed), make_task=common.make_task)
 
 
 @contextmanager

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from time import monotonic, perf_counter, sleep
+from time import monotonic, sleep
 from typing import Any
 
 from raynas.cluster.joining import connect
-from raynas.cluster.resources import default_workers, placed_groups, why_waiting
+from raynas.cluster.resources import default_workers, memory_share, placed_groups, why_waiting
 from raynas.errors import PoolError, StoreError
-from raynas.interruption import Interrupted, StopSignals
 from raynas.searchers.registered import searchers
-from raynas.storage.files import held, is_in_use, write_json, write_text
-from raynas.storage.run_folder import check_folder, read_description, run_description, seconds_of_earlier_sessions
+from raynas.storage.files import is_in_use, remove, write_mark
+from raynas.storage.run_folder import check_folder, read_description, run_description
+from raynas.storage.session import End, Session
 from raynas.sweeps.config import KIND, LOGS, STOP_FILE, SweepConfig
 from raynas.sweeps.folder import compared, entries, is_finished
 from raynas.sweeps.plan import SweepPlan
@@ -76,17 +77,12 @@ def execute_sweep(
         Interrupted: SIGINT or SIGTERM; what was done is stored.
     """
     listener = listener or SweepListener()
-    check_sweep_folder(folder, plan, resume=resume)
-    with ExitStack() as stack:
-        signals = StopSignals()
-        signals.install()
-        stack.callback(signals.restore)
+    with Session(folder, partial(check_sweep_folder, folder, plan, resume=resume)) as session:
         if _unfinished(plan.config, folder):
-            _connect(plan.config, stack)
-            signals.install()
-        stack.enter_context(held(folder))
-        check_sweep_folder(folder, plan, resume=resume)
-        return _SweepSession(plan, folder, reuse, signals.received, listener).carry_out()
+            _connect(plan.config, session.stack)
+            session.collect_signals()
+        session.hold()
+        return _Sweeping(plan, session, reuse, listener).carry_out()
 
 
 def _unfinished(config: SweepConfig, folder: Path) -> list[str]:
@@ -117,48 +113,35 @@ def check_sweep_folder(folder: Path, plan: SweepPlan, *, resume: bool) -> None:
             )
 
 
-class _SweepSession:
-    """One session of a sweep, and the listener over its trials."""
+class _Sweeping:
+    """The work of a session, and the listener over its trials."""
 
-    def __init__(
-        self, plan: SweepPlan, folder: Path, reuse: Sequence[Path], stop: list[int], listener: SweepListener
-    ) -> None:
+    def __init__(self, plan: SweepPlan, session: Session, reuse: Sequence[Path], listener: SweepListener) -> None:
         self.plan = plan
-        self.folder = folder
-        self.stop = stop  # signals received
+        self.session = session
+        self.folder = session.folder
+        self.stop = session.stop  # signals received
         self.listener = listener
         self.names = plan.config.names
         self.errors: dict[str, str] = {}
         self._reuse = tuple(path.resolve() for path in reuse)
-        self._logs = _Logs(folder / LOGS)
+        self._logs = _Logs(self.folder / LOGS)
         self._looked = self._summary_written = -math.inf
         self._waits_since = monotonic()
         self._waiting_said = -math.inf
-        self._seconds_before = seconds_of_earlier_sessions(folder)
-        self._started = perf_counter()
 
     def carry_out(self) -> dict[str, Any]:
         """Search, keeping summary.json up to date, also when it ends badly."""
         config = self.plan.config
         scores = next(iter(self.plan.plans.values())).scores
         directions = {score.name: "max" if score.higher_is_better else "min" for score in scores}
-        description = run_description(KIND, config.model_dump(), self.plan.identity(), directions=directions)
-        write_text(self.folder / "run.yaml", description)
+        self.session.describe(run_description(KIND, config.model_dump(), self.plan.identity(), directions=directions))
         self.listener.on_start(self.folder, len(self.names), config.budget)
-        self._write_summary("running")
-        try:
-            self._search()
-        except BaseException as failure:
-            is_interrupted = isinstance(failure, KeyboardInterrupt)
-            with suppress(StoreError):  # on a full disk, the error that is on its way says more
-                error = None if is_interrupted else f"{type(failure).__name__}: {failure}"
-                self._write_summary("interrupted" if is_interrupted else "failed", error)
-            raise
-        status = "interrupted" if self.stop else "failed" if self.errors else "completed"
-        summary = self._write_summary(status, self._failures())
-        if self.stop:
-            raise Interrupted(self.stop[0], self.folder)
-        return summary
+        return self.session.carry_out(self._work, self._write_summary)
+
+    def _work(self) -> End:
+        self._search()
+        return End("interrupted" if self.stop else "failed" if self.errors else "completed", self._failures())
 
     def _search(self) -> None:
         """Run the searches that have not ended as trials."""
@@ -167,13 +150,13 @@ class _SweepSession:
             return
         from raynas.cluster.tune import fit  # Ray is imported by now, under the settings of `connect`
 
-        self._stop_file.unlink(missing_ok=True)
+        remove(self._stop_file)
         try:
             fit(self._trainable(len(unfinished)), unfinished, self.folder, self, reuse_actors=True)
         except PoolError:
             if not self.stop:
                 raise
-        self._stop_file.unlink(missing_ok=True)
+        remove(self._stop_file)
 
     @property
     def _stop_file(self) -> Path:
@@ -195,7 +178,7 @@ class _SweepSession:
         settings: dict[str, Any] = {"workers": workers}
         if workers:
             _, each["GPU"] = default_workers(config.gpus_per_worker)
-            memory = config.worker_memory_gib or _share_of_memory_gib(searches * workers, each)
+            memory = config.worker_memory_gib or memory_share(searches * workers, each) / 2**30
             settings |= {"gpus_per_worker": each["GPU"], "worker_memory_gib": memory}
         else:
             own = {**each, "GPU": min(1.0, ray.cluster_resources().get("GPU", 0.0))}
@@ -205,7 +188,7 @@ class _SweepSession:
         made = {name: searchers.get(name) for name in config.searchers}
         job = SearchJob(self.folder.resolve(), plans, made, self._reuse)
         task = next(iter(plans.values())).task("cpu")
-        with own_code_by_value(task.builder, *(proxy.function for proxy in task.proxies), *made.values()):
+        with own_code_by_value(*task.own_code, *made.values()):
             given = tune.with_parameters(SearchTrial, job=job)
         trainable: type = tune.with_resources(given, trial_resources(own, workers, each))
         return trainable
@@ -226,7 +209,7 @@ class _SweepSession:
     def _await_rest(self, running: Sequence[str]) -> None:
         """Have the searches store what is done; without Ray, which the signal may have reached too."""
         self.listener.on_log(f"{signal.Signals(self.stop[0]).name}: the searches store what is done")
-        self._stop_file.touch()
+        write_mark(self._stop_file)
         deadline = monotonic() + _GRACE_S
         while any(is_in_use(self.folder / name) for name in running) and monotonic() < deadline:
             sleep(_POLL_S)
@@ -282,7 +265,7 @@ class _SweepSession:
         summary: dict[str, Any] = {
             "kind": KIND,
             "status": status,
-            "seconds": self._seconds_before + perf_counter() - self._started,
+            "seconds": self.session.seconds,
             "error": error,
         }
         if status != "running":
@@ -295,9 +278,8 @@ class _SweepSession:
             searches = [{**one, "best": best.get(one["name"])} for one in searches]
             summary |= found
         summary = {**summary, "searches": searches}
-        write_json(self.folder / "summary.json", summary)
         self._summary_written = monotonic()
-        return summary
+        return self.session.write_summary(summary)
 
 
 class _Logs:
@@ -318,17 +300,6 @@ class _Logs:
             self._read[path] = self._read.get(path, 0) + len(whole)
             found += [(path.stem, line) for line in whole.decode().splitlines()]
         return found
-
-
-def _share_of_memory_gib(workers: int, each: Mapping[str, float]) -> float:
-    """Of nine tenths of the smallest node, where as many workers run at once as the cluster has room for."""
-    import ray
-
-    total, nodes = ray.cluster_resources(), [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    room = [int(total.get(name, 0.0) / amount) for name, amount in each.items() if amount]
-    at_once = max(1, min(workers, *room))
-    least = min(float(node.get("memory", math.inf)) for node in nodes)
-    return 0.9 * least / 2**30 / math.ceil(at_once / len(nodes))
 
 
 def _why_waiting(config: SweepConfig) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,7 +91,7 @@ def read_traces(folder: Path, names: Sequence[SearchName]) -> tuple[Measure, lis
     Raises:
         StoreError: A folder holds no run.
     """
-    objectives = _objectives(read_description(folder)["identity"])
+    objectives = [Objective.parse(str(text)) for text in read_description(folder)["identity"]["objectives"]]
     found = [_losses(folder / str(name), objectives) for name in names]
     if len(objectives) == 1:
         (objective,) = objectives
@@ -102,7 +102,7 @@ def read_traces(folder: Path, names: Sequence[SearchName]) -> tuple[Measure, lis
         measure = Measure("hypervolume", True)
         every = np.concatenate([losses for _, losses in found]) if found else np.empty((0, len(objectives)))
         low, high = every.min(axis=0, initial=np.inf), every.max(axis=0, initial=-np.inf)
-        steps = [hypervolume_trace((losses - low) / np.where(high > low, high - low, 1.0)) for _, losses in found]
+        steps = [hypervolume_trace(losses, low, high) for _, losses in found]
     traces = []
     for name, (calls, _), changes in zip(names, found, steps, strict=True):
         summary = read_summary(folder / str(name))
@@ -129,11 +129,6 @@ def _losses(folder: Path, objectives: Sequence[Objective]) -> tuple[np.ndarray, 
     is_told = (points.states(objectives, constraints) == State.OK) & (points.candidates >= 0)
     chosen = np.flatnonzero(is_told & np.isfinite(losses).all(axis=1))
     return points.candidates[chosen] + 1, losses[chosen]
-
-
-def _objectives(identity: Mapping[str, Any]) -> list[Objective]:
-    parts = [str(text).partition(":") for text in identity["objectives"]]
-    return [Objective(name, direction != "min") for name, _, direction in parts]
 
 
 def common_level(traces: Sequence[Trace], measure: Measure) -> float | None:

@@ -19,7 +19,7 @@ from raynas.searchers.base import SearcherClass
 from raynas.searchers.registered import searchers
 from raynas.searching.plan import Plan
 from raynas.searching.run import SearchListener, execute
-from raynas.storage.files import wait_for_predecessor
+from raynas.storage.files import append_text, make_folder, wait_for_predecessor, write_text
 from raynas.sweeps.config import LOGS, STOP_FILE
 from raynas.sweeps.folder import is_finished
 
@@ -97,7 +97,7 @@ def run_search(job: SearchJob, name: str) -> dict[str, Any]:
     except (Interrupted, KeyboardInterrupt):
         return {"status": "interrupted"}
     except Exception as error:  # whatever it is, the other searches go on
-        job.error_file(name).write_text(traceback.format_exc())
+        write_text(job.error_file(name), traceback.format_exc())
         return {"status": "failed", "error": f"{type(error).__name__}: {error}", "done": True}
     finally:
         listener.close()
@@ -111,7 +111,7 @@ class _TrialListener(SearchListener):
         self._log = log
         self._stop_file = stop_file
         self._is_over = threading.Event()
-        log.parent.mkdir(exist_ok=True)
+        make_folder(log.parent)
 
     def on_start(self, folder: Path, budget: int) -> None:
         """Look out for the end from now on, since the run has the signals by now."""
@@ -121,8 +121,7 @@ class _TrialListener(SearchListener):
         """Keep the line; that it is interrupted, the sweep says for all."""
         if self._stop_file.exists():
             return
-        with self._log.open("a") as file:
-            file.write(line + "\n")
+        append_text(self._log, line + "\n")
 
     def close(self) -> None:
         """No longer look out."""

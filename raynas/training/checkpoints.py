@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,14 @@ import torch
 from torch import nn
 
 from raynas.errors import StoreError
+from raynas.storage.files import make_folder, write_atomically
 
 LAST, BEST = "last.pt", "best.pt"
 CHECKPOINTS = {"last": LAST, "best": BEST}
 
 State = dict[str, Any]
-"""model, ema, auxiliary, optimizer, scaler (state dicts or None), epoch and step to go on with, history, identity,
-sums."""
+"""model, ema, optimizer, scaler (state dicts or None), parts (state dicts by name, of what the objective stores beside
+the model), epoch and step to go on with, history, identity, sums."""
 
 
 def checkpoint_folder(folder: Path) -> Path:
@@ -26,19 +26,15 @@ def checkpoint_folder(folder: Path) -> Path:
 
 
 def write_checkpoint(path: Path, state: State) -> None:
-    """Write a state under a temporary name, then rename it.
+    """Replace a checkpoint as a whole.
 
     Raises:
         StoreError: The disk is full or read-only.
     """
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        make_folder(path.parent)
+        with write_atomically(path) as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
     except (OSError, RuntimeError) as error:  # torch's writer has its own for a full disk
         raise StoreError(f"cannot write {path}: {error}") from error
 
@@ -103,18 +99,21 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return content
 
 
-def check_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], where: str) -> None:
+def check_weights(
+    model: nn.Module | Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], where: str
+) -> None:
     """Refuse weights that are not those of the model's architecture.
 
     Args:
-        model: May be on the meta device.
-        weights: By name.
+        model: May be on the meta device; or those of its weights that are expected, by name.
+        weights: What was found, by name.
         where: The file, for the message.
 
     Raises:
         StoreError: Names or shapes differ; the first of them are told.
     """
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    state = model.state_dict() if isinstance(model, nn.Module) else model
+    expected = {name: tuple(value.shape) for name, value in state.items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     odd = [
         f"{name} is {_shape(found.get(name))} in the file and {_shape(expected.get(name))} in the model"

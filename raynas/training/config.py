@@ -1,13 +1,13 @@
-"""What a training is told."""
+"""The configuration of a training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from raynas.config import Config
+from raynas.config import Config, Flags
 from raynas.errors import ConfigError
 
 AUGMENTATIONS: Mapping[str, Mapping[str, Any]] = {
@@ -45,68 +45,121 @@ BASE_LR = 1e-3
 BASE_BATCH_SIZE = 1024
 
 SchedulePhase = tuple[int, int, int]  # first epoch, stride, dilation
+WeightsPolicy = Literal["exact", "encoder", "resized", "encoder-resized"]
 
 
 class TrainConfig(Config):
-    """Everything that a training can be told; None means the default that is found when it is resolved."""
+    """All settings of a training; None means the default that is found when it is resolved."""
 
-    space: str
-    architecture: str = Field(description="JSON, the space's text or a published name")
-    img_size: int | None = Field(None, ge=1, description="image side in pixels; default: the space's for searches")
-    num_classes: int | None = Field(None, ge=2, description="outputs of the head; default: of the data")
-    data: str = Field("digits", description="images to train on")
-    val_data: str | None = Field(None, description="images to evaluate on; default: a part of the training images")
-    val_fraction: float = Field(0.1, gt=0, lt=1, description="that part")
-    max_images: int | None = Field(None, ge=1, description="use the first images only")
-    max_val_images: int | None = Field(None, ge=1, description="evaluate on the first images of val_data only")
+    space: str = Field(description="That the architecture belongs to.")
+    architecture: str = Field(description="JSON, the space's text or a published name.")
+    img_size: int | None = Field(None, ge=1, description="Image side in pixels. Default: of the run, or the space's.")
+    num_classes: int | None = Field(None, ge=2, description="Must be those of the data, the default.")
+    data: str = Field(
+        "digits", description="Images to train on: digits, folder:DIR, parquet:FILE, torchvision:NAME:ROOT."
+    )
+    val_data: str | None = Field(
+        None, description="Images to evaluate on. Default: a tenth of the others, left out of training."
+    )
+    val_fraction: float = Field(0.1, gt=0, lt=1, description="That part of the images, where there is no val_data.")
+    max_images: int | None = Field(None, ge=1, description="Use the first images of the data only.")
+    max_val_images: int | None = Field(None, ge=1, description="Evaluate on the first images only.")
 
-    epochs: int = Field(30, ge=1)
-    batch_size: int = Field(128, ge=2, description="images of one step, over all workers")
-    accumulation: int = Field(1, ge=1, description="passes into which a worker's part of a step is divided")
-    optimizer: str = Field("adamw", description="timm's name")
-    lr: float | None = Field(None, gt=0, description="default: 1e-3 * sqrt(batch_size / 1024)")
-    min_lr: float = Field(1e-6, ge=0)
-    weight_decay: float = Field(0.05, ge=0)
-    warmup_epochs: int | None = Field(None, ge=0, description="default: a fifteenth of the epochs")
-    clip_grad: float | None = Field(None, gt=0, description="largest norm of the gradient")
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
-    drop_path_rate: float = Field(0.1, ge=0, lt=1)
-    ema_decay: float = Field(0.0, ge=0, lt=1, description="of the moving average of the weights; 0: none")
+    epochs: int = Field(30, ge=1, description="Passes over the images.")
+    batch_size: int = Field(128, ge=2, description="Images of one step, over all workers.")
+    accumulation: int = Field(1, ge=1, description="Passes into which a worker divides its part of a step.")
+    optimizer: str = Field("adamw", description="One of timm's.")
+    betas: tuple[float, float] | None = Field(
+        None, description="Decays of the optimizer's two moving averages. Default: the optimizer's own."
+    )
+    lr: float | None = Field(None, gt=0, description="Learning rate. Default: 1e-3 * sqrt(batch size / 1024).")
+    min_lr: float = Field(1e-6, ge=0, description="Learning rate at the end.")
+    weight_decay: float = Field(0.05, ge=0, description="Of weights; of biases and norms there is none.")
+    warmup_epochs: int | None = Field(
+        None, ge=0, description="Epochs in which the learning rate rises. Default: a fifteenth of the epochs."
+    )
+    clip_grad: float | None = Field(None, gt=0, description="Largest norm of the gradient. Default: none.")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of a label that is spread over all classes.")
+    drop_path_rate: Annotated[float, Flags(("--drop-path",))] = Field(
+        0.1, ge=0, lt=1, description="Stochastic depth of the last block."
+    )
+    ema_decay: Annotated[float, Flags(("--ema",))] = Field(
+        0.0, ge=0, lt=1, description="Decay of a moving average of the weights; 0: there is none."
+    )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="auto: bfloat16 on GPUs, float32 on CPUs"
+        "auto", description="auto (bfloat16 on GPUs, float32 on CPUs), float32, bfloat16 or float16."
     )
 
-    augment: Literal["strong", "light", "none"] = Field("strong", description="preset for what follows")
-    auto_augment: str | None = Field(None, description="timm's text, such as rand-m9-mstd0.5-inc1; '' for none")
-    min_scale: float | None = Field(None, gt=0, le=1, description="least part of an image that a crop shows")
-    color_jitter: float | None = Field(None, ge=0)
-    hflip: float | None = Field(None, ge=0, le=1, description="probability of a mirrored image")
-    erasing: float | None = Field(None, ge=0, le=1, description="probability of an erased rectangle")
-    mixup: float | None = Field(None, ge=0, description="alpha of Mixup; 0: none")
-    cutmix: float | None = Field(None, ge=0, description="alpha of CutMix; 0: none")
+    augment: Literal["strong", "light", "none"] = Field(
+        "strong",
+        description="strong (RandAugment, erasing, and but for distill Mixup and CutMix), light (crops and mirrors) or "
+        "none.",
+    )
+    auto_augment: str | None = Field(None, description="timm's text, such as rand-m9-mstd0.5-inc1; '' for none.")
+    min_scale: float | None = Field(None, gt=0, le=1, description="Least part of an image that a crop shows.")
+    color_jitter: float | None = Field(None, ge=0, description="Largest change of brightness, contrast, saturation.")
+    hflip: float | None = Field(None, ge=0, le=1, description="Probability of a mirrored image.")
+    erasing: float | None = Field(None, ge=0, le=1, description="Probability of an erased rectangle.")
+    mixup: float | None = Field(None, ge=0, description="Alpha of Mixup; 0: none.")
+    cutmix: float | None = Field(None, ge=0, description="Alpha of CutMix; 0: none.")
 
     retokenize: str | tuple[SchedulePhase, ...] | None = Field(
-        None, description="EPOCH:STRIDE[:DILATION],... or as-vit, the published schedule scaled to the epochs"
+        None,
+        description="EPOCH:STRIDE[:DILATION],... such as 0:16,8:8,13:4; or as-vit, the published schedule scaled.",
     )
-    weights: str | None = Field(None, description="file of weights to start from; default: a fresh initialisation")
+    weights: str | None = Field(
+        None, description="Start from the weights of this file. Default: a fresh initialisation."
+    )
+    weights_policy: WeightsPolicy = Field(
+        "exact",
+        description="What of that file is loaded: all of it, all but the head (encoder), and whether position "
+        "embeddings are resized to the image side.",
+    )
+    objective: str | None = Field(
+        None, description="What is optimised, by name. Default: distillation with a teacher, else classification."
+    )
 
-    teacher: str | None = Field(None, description="network to learn from: a training, timm:NAME:FILE or random:NAME")
-    guidance_weight: float = Field(2.5, ge=0, description="of the difference of feature maps")
-    guidance_pairs: str | None = Field(None, description="BLOCK:STAGE,...; default: all stages, evenly spaced blocks")
-    logit_weight: float = Field(0.0, ge=0, le=1, description="of the teacher's logits; the task has the rest")
-    temperature: float = Field(1.0, gt=0, description="of the teacher's soft targets")
-    logit_targets: Literal["soft", "hard"] = Field("soft", description="the teacher's probabilities, or its classes")
+    teacher: str | None = Field(
+        None,
+        description="A training's folder or checkpoint, timm:NAME:FILE, or random:NAME for one that knows nothing.",
+    )
+    guidance_weight: float = Field(2.5, ge=0, description="Of the difference of feature maps; 0: none.")
+    guidance_pairs: Annotated[str | None, Flags(("--pairs",))] = Field(
+        None,
+        description="BLOCK:STAGE,... of student and teacher, from 0, such as 0:0,6:1,11:2. Default: all stages, with "
+        "evenly spaced blocks.",
+    )
+    logit_weight: float = Field(0.0, ge=0, le=1, description="Of the teacher's logits; the labels have the rest.")
+    temperature: float = Field(1.0, gt=0, description="Of the teacher's soft targets.")
+    logit_targets: Literal["soft", "hard"] = Field(
+        "soft", description="The teacher's probabilities, or its most probable class."
+    )
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="Of weights, order and augmentation.")
 
-    workers: int | None = Field(None, ge=0, description="data-parallel processes; 0: this process")
-    min_workers: int | None = Field(None, ge=1, description="go on with as few if some are lost for good")
-    gpus_per_worker: float | None = Field(None, ge=0)
-    address: str | None = Field(None, description="of a running Ray cluster")
-    threads: int | None = Field(None, ge=1, description="CPU threads of a worker; default: an equal share of the cores")
-    loader_processes: int | None = Field(None, ge=0, description="that prepare images, for each worker")
-    checkpoint_every_s: float = Field(600.0, gt=0, description="beside the one at the end of every epoch")
-    loggers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ("tensorboard",)
+    workers: int | None = Field(
+        None,
+        ge=0,
+        description="Data-parallel processes; 0: this process. Default: one per GPU if there are several.",
+    )
+    min_workers: int | None = Field(None, ge=1, description="Go on with as few if some are lost for good.")
+    gpus_per_worker: float | None = Field(None, ge=0, description="Share of a GPU for each worker, such as 0.25.")
+    address: str | None = Field(None, description="Of a running Ray cluster: HOST:PORT, or auto.")
+    threads: int | None = Field(None, ge=1, description="CPU threads of a worker. Default: an equal share.")
+    loader_processes: int | None = Field(None, ge=0, description="That prepare images, for each worker.")
+    checkpoint_every_s: float = Field(
+        600.0, gt=0, description="Seconds between checkpoints, beside the one at the end of every epoch."
+    )
+    loggers: Annotated[tuple[Literal["tensorboard", "mlflow", "wandb"], ...], Flags(("--log",))] = Field(
+        ("tensorboard",), description="tensorboard, mlflow or wandb."
+    )
+
+    @field_validator("betas")
+    @classmethod
+    def _decays(cls, betas: tuple[float, float] | None) -> tuple[float, float] | None:
+        if betas is not None and not all(0 <= beta < 1 for beta in betas):
+            raise ValueError("each must be at least 0 and below 1")
+        return betas
 
     def precision_on(self, device: str) -> str:
         """In what the model computes on a device, "cpu" or "cuda".
@@ -121,13 +174,16 @@ class TrainConfig(Config):
         return self.precision
 
     def augmentation(self) -> dict[str, Any]:
-        """The settings of the preset, those given by themselves in their worker."""
+        """The settings of the preset, with those that were given by themselves in their place."""
         preset = AUGMENTATIONS[self.augment]
         return {name: value if (own := getattr(self, name)) is None else own for name, value in preset.items()}
 
 
 DISTILLATION = ("guidance_weight", "guidance_pairs", "logit_weight", "temperature", "logit_targets")
 """Settings that go with a teacher."""
+
+DISTILLATION_DEFAULTS: Mapping[str, Any] = {"label_smoothing": 0.0, "mixup": 0.0, "cutmix": 0.0}
+"""In which locality guidance differs from other trainings (arXiv 2207.10026)."""
 
 WITHOUT_EFFECT = (
     "workers",

@@ -21,7 +21,7 @@ from typing import Any
 
 from raynas.cluster.resources import placed_groups, why_waiting
 from raynas.errors import ConfigError, DataError, PoolError, RaynasError, StoreError, TrainingError
-from raynas.storage.files import write_json
+from raynas.storage.files import remove, write_json, write_mark, write_text
 from raynas.training.checkpoints import LAST, checkpoint_folder, reached_in
 from raynas.training.listeners import MetricsListener
 from raynas.training.loop import train
@@ -97,8 +97,8 @@ def train_on_ray(
     folder = folder.absolute()
     _clear(folder)
     token = uuid.uuid4().hex
-    (folder / _TOKEN).write_text(token)
-    with own_code_by_value(task.builder):
+    write_text(folder / _TOKEN, token)
+    with own_code_by_value(task.builder, getattr(task.objective, "func", task.objective)):
         packed = ray.put(cloudpickle.dumps(task))
     resources = {"CPU": cpus_per_worker, **({"GPU": gpus_per_worker} if gpus_per_worker else {})}
     trainer = TorchTrainer(
@@ -142,7 +142,7 @@ def train_on_ray(
     while thread.is_alive():
         if is_stopped() and not is_asked:
             is_asked = True
-            (folder / _STOP).touch()
+            write_mark(folder / _STOP)
             if life.is_there():
                 log("the workers finish their step and write a checkpoint")
         lines = told_failures(folder)[told_lines:]
@@ -224,8 +224,8 @@ def _living(path: Path) -> Iterator[None]:
     def write() -> None:
         beat = 0
         while not is_over.is_set():
-            with suppress(OSError):  # on a full disk, the training itself says so
-                path.write_text(f"{os.getpid()} {beat}")
+            with suppress(StoreError):  # on a full disk, the training itself says so
+                write_text(path, f"{os.getpid()} {beat}", is_durable=False)
             beat += 1
             is_over.wait(_ALIVE_EVERY_S)
 
@@ -267,7 +267,7 @@ def _is_wanted(folder: Path, token: str) -> bool:
 
 def _clear(folder: Path) -> None:
     for name in _FILES:
-        (folder / name).unlink(missing_ok=True)
+        remove(folder / name)
 
 
 def _pass_on(path: Path, told: str, on_progress: Callable[[TrainingProgress], None]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,10 +15,13 @@ from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
 from raynas.space.tokens import Phase, phase_at
-from raynas.storage.run_folder import kind_of, read_description, read_summary
+from raynas.storage.kinds import Bounds, Taken
+from raynas.storage.run_folder import read_description, read_summary
 
 if TYPE_CHECKING:
     from torch import nn
+
+KIND = "training"
 
 METRICS = pa.schema(
     [
@@ -43,7 +46,48 @@ METRICS = pa.schema(
     ]
 )
 """Of metrics.parquet; top-1 are fractions, `macs` of a forward pass of one image, `seconds` since the start. Terms of
-the loss of a distillation stand between `train_loss` and `val_loss`, before they are weighted; else they are null."""
+the loss stand between `train_loss` and `val_loss`, before they are weighted. An objective adds columns of its own there
+(`metrics_schema`); columns that it has no values for are null."""
+
+
+def metrics_schema(names: Iterable[str]) -> pa.Schema:
+    """METRICS with further columns before `val_loss`, all of them numbers.
+
+    Args:
+        names: Of all columns that there are; those of METRICS are left where they stand.
+    """
+    before = METRICS.names.index("val_loss")
+    own = [(name, pa.float64()) for name in dict.fromkeys(names) if name not in METRICS.names]
+    fields = list(METRICS)
+    return pa.schema([*fields[:before], *own, *fields[before:]])
+
+
+@dataclass(frozen=True)
+class BestEpoch:
+    """How the best epoch of a training is chosen.
+
+    Args:
+        column: Of metrics.parquet; where there is a moving average of the weights, its value counts, in ema_COLUMN.
+        higher_is_better: Whether the largest value is the best.
+    """
+
+    column: str
+    higher_is_better: bool
+
+    def value(self, row: Mapping[str, Any]) -> float:
+        """What counts of an epoch."""
+        average = row.get(f"ema_{self.column}")
+        return float(row[self.column] if average is None else average)
+
+    def is_better(self, row: Mapping[str, Any], than: Iterable[Mapping[str, Any]]) -> bool:
+        """Whether an epoch is better than all of some others; a value that is no number is not."""
+        sign = 1 if self.higher_is_better else -1
+        return all(sign * self.value(row) > sign * self.value(other) for other in than)
+
+    def best_of(self, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+        """The first of the best epochs; None if there is none."""
+        sign = 1 if self.higher_is_better else -1
+        return max(rows, key=lambda row: sign * self.value(row), default=None)
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,7 +98,7 @@ class Training:
         folder: Where it is.
         description: run.yaml: `config`, `identity`, `model`, `versions`, `machine`.
         summary: summary.json; empty if the training was killed before it wrote one.
-        metrics: One row per finished epoch, with the columns of `METRICS`.
+        metrics: One row per finished epoch, with the columns of `METRICS` and those of its objective.
     """
 
     folder: Path
@@ -123,8 +167,24 @@ class Loaded(NamedTuple):
 
 def counted_top1(row: Mapping[str, Any]) -> float:
     """Accuracy of the weights that count: the moving average where there is one."""
-    value = row["val_top1"] if row["ema_val_top1"] is None else row["ema_val_top1"]
-    return float(value)
+    return BestEpoch("val_top1", higher_is_better=True).value(row)
+
+
+def top1_of(row: Mapping[str, Any]) -> float | None:
+    """As `counted_top1`; None where the objective has no accuracy."""
+    return None if row.get("val_top1") is None else counted_top1(row)
+
+
+def taken_from_training(folder: Path, description: Mapping[str, Any], bounds: Bounds) -> Taken:
+    """What was trained.
+
+    Raises:
+        ConfigError: There are bounds to pick by, and nothing to pick from.
+    """
+    if bounds:
+        raise ConfigError(f"{folder} holds one trained model; there is nothing to pick from")
+    settings = description.get("model") or {}
+    return Taken(settings.get("architecture"), settings)
 
 
 def load_training(folder: str | Path) -> Training:
@@ -134,12 +194,12 @@ def load_training(folder: str | Path) -> Training:
         StoreError: It holds no training.
     """
     folder = Path(folder)
-    description = read_description(folder)
-    if kind_of(description) != "training":
-        raise StoreError(f"{folder} holds a run of the kind {kind_of(description)}, not a training")
+    description = read_description(folder, kind=KIND)
     metrics = folder / "metrics.parquet"
     try:
-        table = pq.read_table(metrics, schema=METRICS) if metrics.exists() else METRICS.empty_table()
+        table = METRICS.empty_table()
+        if metrics.exists():
+            table = pq.read_table(metrics, schema=metrics_schema(pq.read_schema(metrics).names))
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{metrics} is damaged: {error}") from error
     return Training(folder, description, read_summary(folder), table)

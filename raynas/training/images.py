@@ -1,7 +1,7 @@
 """Images for training: an order and a variation of every image that follow from the seed alone.
 
-A step's global batch is the same set of images whoever computes it. It is cut into pieces, one for each pass of each
-worker; every piece holds an image together with the one that Mixup and CutMix mix it with, so that the mixture does not
+The images of a step are the same whoever computes them. They are cut into pieces, one for each pass of each worker;
+every piece holds an image together with the one that Mixup and CutMix mix it with, so that the mixture does not
 depend on the cut either. What an image looks like in an epoch follows from hash(seed, epoch, row): neither processes
 that prepare images, nor workers, nor a resumed run change it.
 """
@@ -23,14 +23,7 @@ from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD, ImageDataset
 from raynas.errors import ConfigError, DataError
 from raynas.models.process_state import seed_generators
 from raynas.seeds import seed_from
-
-
-class Images(NamedTuple):
-    """One piece of a batch."""
-
-    images: torch.Tensor  # (b, 3, img_size, img_size), normalised
-    labels: torch.Tensor  # (b,)
-
+from raynas.training.batch import Batch
 
 Transform = Callable[[Any], torch.Tensor]
 
@@ -81,32 +74,41 @@ def eval_transform(img_size: int) -> Transform:
 
 
 class _Visit(NamedTuple):
-    """An image in an epoch."""
+    """An image in an epoch, and its place in the step, or among all that are evaluated."""
 
     epoch: int
     row: int
+    position: int
 
 
-class _Prepared(Dataset[tuple[torch.Tensor, int] | DataError]):
+class _Sample(NamedTuple):
+    """An image that is prepared."""
+
+    views: tuple[torch.Tensor, ...]
+    label: int
+    position: int
+
+
+class _Prepared(Dataset[_Sample | DataError]):
     """Images by visit; runs in the processes that prepare images."""
 
-    def __init__(self, dataset: ImageDataset, rows: np.ndarray, transform: Transform, seed: int) -> None:
+    def __init__(self, dataset: ImageDataset, rows: np.ndarray, views: Sequence[Transform], seed: int) -> None:
         self._dataset = dataset
         self._rows = rows
-        self._transform = transform
+        self._views = tuple(views)
         self._seed = seed
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, visit: _Visit) -> tuple[torch.Tensor, int] | DataError:
+    def __getitem__(self, visit: _Visit) -> _Sample | DataError:
         row = int(self._rows[visit.row])
         try:
             (image,), (label,) = self._dataset.read([row])
         except DataError as error:
             return error  # raised, it would come from another process with a page of traceback in its text
         seed_generators(self._seed, visit.epoch, row)
-        return self._transform(image), int(label)
+        return _Sample(tuple(transform(image) for transform in self._views), int(label), visit.position)
 
 
 def microbatches(batch: np.ndarray, n: int) -> list[np.ndarray]:
@@ -123,6 +125,18 @@ def microbatches(batch: np.ndarray, n: int) -> list[np.ndarray]:
     return [np.concatenate([batch[part], batch[::-1][part][::-1]]) for part in parts]
 
 
+def positions_of_worker(batch_size: int, rank: int, world: int, passes: int) -> list[np.ndarray]:
+    """For each pass of a worker, the places (b,) of its images in a step.
+
+    Args:
+        batch_size: How many images the step has over all workers.
+        rank: The number of the worker, from 0.
+        world: How many workers there are.
+        passes: In how many passes a worker computes its part.
+    """
+    return microbatches(np.arange(batch_size), world * passes)[rank * passes : (rank + 1) * passes]
+
+
 class _Order:
     """The rows of every remaining piece of one worker, in the order of training."""
 
@@ -137,20 +151,21 @@ class _Order:
         self._worker = worker
 
     def __iter__(self) -> Iterator[list[_Visit]]:
-        rank, world, passes = self._worker
+        own = positions_of_worker(self._batch_size, *self._worker)
         for epoch in self._epochs:
             order = np.random.default_rng(seed_from(self._seed, "order", epoch)).permutation(self._n)
             for step in range(self._first_step if epoch == self._epochs.start else 0, self._n // self._batch_size):
                 batch = order[step * self._batch_size : (step + 1) * self._batch_size]
-                for piece in microbatches(batch, world * passes)[rank * passes : (rank + 1) * passes]:
-                    yield [_Visit(epoch, int(row)) for row in piece]
+                for positions in own:
+                    yield [_Visit(epoch, int(batch[position]), int(position)) for position in positions]
 
 
 def train_loader(
     dataset: ImageDataset,
     rows: np.ndarray,
-    transform: Transform,
+    views: Sequence[Transform],
     *,
+    needs_labels: bool = True,
     batch_size: int,
     seed: int,
     epochs: range,
@@ -164,18 +179,21 @@ def train_loader(
     Across the ends of epochs, images are prepared ahead without a pause.
 
     Args:
-        dataset, rows: Which images; an epoch is a random order of the rows, without the rest of the division.
-        transform: From `train_transform`.
-        batch_size: Of a step, over all workers; even.
-        seed: Of orders and variations.
-        epochs: The remaining ones.
-        first_step: Of the first of them.
-        worker: Rank of the worker, number of workers, passes in which a worker computes its part of a step.
-        processes: That prepare images; 0: this one.
-        pin_memory: For copies to a GPU.
+        dataset: The images.
+        rows: Indices of those to train on; an epoch is a random order of them, without the rest of the division.
+        views: How each view of an image is made, such as by `train_transform`.
+        needs_labels: Whether batches have labels.
+        batch_size: How many images a step has over all workers; an even number.
+        seed: What orders and variations follow from.
+        epochs: Those that are left.
+        first_step: The step in the first of them to begin with.
+        worker: The rank of the worker, the number of workers, and in how many passes a worker computes its part.
+        processes: How many processes prepare images; 0: this one does.
+        pin_memory: Whether batches are put where they can be copied to a GPU without waiting.
     """
     return Loader(
-        _Prepared(dataset, rows, transform, seed),
+        _Prepared(dataset, rows, views, seed),
+        needs_labels,
         batch_sampler=_Order(len(rows), batch_size, seed, epochs, first_step, worker),
         num_workers=processes,
         pin_memory=pin_memory,
@@ -186,8 +204,9 @@ def train_loader(
 def eval_loader(
     dataset: ImageDataset,
     rows: np.ndarray,
-    transform: Transform,
+    views: Sequence[Transform],
     *,
+    needs_labels: bool = True,
     batch_size: int,
     worker: tuple[int, int],
     processes: int,
@@ -199,9 +218,10 @@ def eval_loader(
     """
     rank, world = worker
     mine = range(rank, len(rows), world)
-    visits = [[_Visit(0, row) for row in mine[i : i + batch_size]] for i in range(0, len(mine), batch_size)]
+    visits = [[_Visit(0, row, row) for row in mine[i : i + batch_size]] for i in range(0, len(mine), batch_size)]
     return Loader(
-        _Prepared(dataset, rows, transform, 0),
+        _Prepared(dataset, rows, views, 0),
+        needs_labels,
         batch_sampler=visits,
         num_workers=processes,
         pin_memory=pin_memory,
@@ -210,41 +230,44 @@ def eval_loader(
 
 
 class Loader:
-    """Pieces of batches, prepared by processes that end with it.
+    """Batches, prepared by processes that end with it.
 
     Args:
-        dataset, settings: Of torch's DataLoader.
+        dataset: The images, by visit.
+        needs_labels: Whether batches have labels.
+        settings: Further arguments of torch's DataLoader.
     """
 
-    def __init__(self, dataset: _Prepared, **settings: Any) -> None:
+    def __init__(self, dataset: _Prepared, needs_labels: bool, **settings: Any) -> None:
         self._is_over = RawValue("b", 0)
-        helping = partial(_helping, self._is_over)
-        self._loader = DataLoader(dataset, collate_fn=_collated, worker_init_fn=helping, **settings)
+        helping, collated = partial(_helping, self._is_over), partial(_collated, needs_labels)
+        self._loader = DataLoader(dataset, collate_fn=collated, worker_init_fn=helping, **settings)
 
-    def __iter__(self) -> Iterator[Images]:
+    def __iter__(self) -> Iterator[Batch]:
         """Raises what a process met.
 
         Raises:
             DataError: An image cannot be read.
         """
-        for piece in self._loader:
-            if isinstance(piece, DataError):
-                raise piece
-            yield piece
+        for batch in self._loader:
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
 
     def close(self) -> None:
         """Let the processes be ended, as Python does when it exits."""
         self._is_over.value = 1
 
 
-def _collated(samples: Sequence[tuple[torch.Tensor, int] | DataError]) -> Images | DataError:
+def _collated(needs_labels: bool, samples: Sequence[_Sample | DataError]) -> Batch | DataError:
     good = []
     for sample in samples:
         if isinstance(sample, DataError):
             return sample
         good.append(sample)
-    images, labels = zip(*good, strict=True)
-    return Images(torch.stack(images), torch.tensor(labels))
+    views = tuple(torch.stack(view) for view in zip(*(sample.views for sample in good), strict=True))
+    labels = torch.tensor([sample.label for sample in good]) if needs_labels else None
+    return Batch(views, labels, torch.tensor([sample.position for sample in good]))
 
 
 def _helping(is_over: Any, process: int) -> None:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from raynas.errors import ConfigError
 from raynas.storage.files import write_atomically
-from raynas.training.folder import METRICS
+from raynas.training.folder import metrics_schema
 from raynas.training.task import Row, TrainingProgress, WorkerListener
 
 
@@ -36,7 +36,8 @@ def write_metrics(folder: Path, rows: Sequence[Row]) -> None:
         StoreError: It cannot be written.
     """
     with write_atomically(folder / "metrics.parquet") as file:
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=METRICS), file)
+        schema = metrics_schema(name for row in rows for name in row)
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), file)
 
 
 class MetricsListener(WorkerListener):

@@ -5,32 +5,30 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import torch
 
 from raynas.cluster.joining import connect
 from raynas.cluster.resources import alive_nodes, cpus_per_worker, default_workers
-from raynas.errors import ConfigError, StoreError
-from raynas.interruption import Interrupted, StopSignals
+from raynas.errors import ConfigError
 from raynas.models.process_state import kept_process_state
-from raynas.storage.files import held, write_json, write_text
-from raynas.storage.run_folder import check_folder, run_description, seconds_of_earlier_sessions
+from raynas.storage.run_folder import check_folder, run_description
+from raynas.storage.session import End, Session
 from raynas.training.checkpoints import LAST, checkpoint_folder, reached_in
-from raynas.training.folder import counted_top1
+from raynas.training.folder import KIND, top1_of
+from raynas.training.identity import completed
 from raynas.training.listeners import MetricsListener, check_loggers, write_metrics
 from raynas.training.loop import train
 from raynas.training.plan import TrainingPlan
 from raynas.training.task import Row, TrainingProgress, WorkerRank
 
-KIND = "training"
-
 
 class TrainingListener:
-    """Hears of a training's progress in the driver; the base class ignores it."""
+    """Receives the progress of a training in the driver; the base class ignores it."""
 
     def on_start(self, folder: Path, plan: TrainingPlan, history: list[Row]) -> None:
         """The training starts, or resumes after the epochs of the history."""
@@ -73,60 +71,42 @@ def execute_training(
         Interrupted: SIGINT or SIGTERM; what was done is stored.
     """
     check_loggers(plan.config.loggers)
-    check_folder(folder, plan.identity(), resume=resume, kind=KIND)
-    with ExitStack() as stack:
-        signals = StopSignals()
-        signals.install()
-        stack.callback(signals.restore)
-        run = _TrainingRun(plan, folder, listener or TrainingListener(), stack)
-        signals.install()  # Ray has taken them
-        stack.enter_context(held(folder))
-        check_folder(folder, plan.identity(), resume=resume, kind=KIND)
-        teacher = {} if plan.teacher is None else {"teacher": plan.teacher.description()}
-        description = run_description(KIND, plan.config.model_dump(), plan.identity(), model=plan.model(), **teacher)
-        write_text(folder / "run.yaml", description)
-        return run.carry_out(lambda: bool(signals.received) or is_stopped(), signals.received)
+    with Session(
+        folder, partial(check_folder, folder, plan.identity(), resume=resume, kind=KIND, complete=completed)
+    ) as session:
+        run = _TrainingRun(plan, session, listener or TrainingListener())
+        session.collect_signals()
+        session.hold()
+        session.describe(run_description(KIND, plan.config.model_dump(), plan.identity(), **plan.description()))
+        return run.carry_out(lambda: bool(session.stop) or is_stopped())
 
 
 class _TrainingRun:
     """One session of a training."""
 
-    def __init__(self, plan: TrainingPlan, folder: Path, listener: TrainingListener, stack: ExitStack) -> None:
-        self.plan, self.folder, self.listener = plan, folder, listener
+    def __init__(self, plan: TrainingPlan, session: Session, listener: TrainingListener) -> None:
+        self.plan, self.session, self.folder, self.listener = plan, session, session.folder, listener
         self.history: list[Row] = []
-        self._seconds_before = seconds_of_earlier_sessions(folder)
-        self._started = perf_counter()
-        self.workers, self.gpus, self.cores = self._joined(stack)
+        self.workers, self.gpus, self.cores = self._joined(session.stack)
         self.device = "cuda" if (self.gpus or (not self.workers and torch.cuda.is_available())) else "cpu"
         plan.check_workers(self.workers or 1)
         plan.config.precision_on(self.device)  # refused here, before anything is written
 
-    def carry_out(self, is_stopped: Callable[[], bool], signals: list[int]) -> dict[str, Any]:
+    def carry_out(self, is_stopped: Callable[[], bool]) -> dict[str, Any]:
         """Train, keeping summary.json up to date, also when it ends badly."""
-        status, error = "failed", None
         self.history, self._step = reached_in(self.folder)
         if self.history:  # a kill after the checkpoint may have cost the last row
             write_metrics(self.folder, self.history)
         self.listener.on_start(self.folder, self.plan, self.history)
-        self._write_summary("running")
-        try:
-            if self.history and self.history[-1]["epoch"] == self.plan.config.epochs - 1:
-                status = "completed"
-            else:
-                status = "completed" if self._train(is_stopped) else "interrupted"
-        except KeyboardInterrupt:
-            status = "interrupted"
-            raise
-        except BaseException as failure:
-            error = f"{type(failure).__name__}: {failure}"
-            raise
-        finally:
-            with suppress(StoreError):  # on a full disk, the error that is on its way says more
-                summary = self._write_summary(status, error)
-        if signals and status == "interrupted":
-            self.listener.on_log(f"{signal.Signals(signals[0]).name}: what is done is stored")
-            raise Interrupted(signals[0], self.folder)
-        return summary
+        return self.session.carry_out(lambda: self._work(is_stopped), self._write_summary)
+
+    def _work(self, is_stopped: Callable[[], bool]) -> End:
+        is_over = bool(self.history) and self.history[-1]["epoch"] == self.plan.config.epochs - 1
+        if is_over or self._train(is_stopped):
+            return End("completed")
+        if self.session.stop:
+            self.listener.on_log(f"{signal.Signals(self.session.stop[0]).name}: what is done is stored")
+        return End("interrupted")
 
     def _joined(self, stack: ExitStack) -> tuple[int, float, int]:
         """Workers, and GPUs and CPU cores of each, with Ray under them if need be; no workers: this process."""
@@ -198,15 +178,15 @@ class _TrainingRun:
         plan, history = self.plan, self.history
         if status != "running" and (checkpoint_folder(self.folder) / LAST).exists():
             history, _ = reached_in(self.folder)
-        best = max(history, key=counted_top1, default=None)
+        best = plan.best.best_of(history)
         full, done = (plan.training_macs(epochs=len(history), full=is_full) for is_full in (True, False))
         summary = {
             "kind": KIND,
             "status": status,
             "epochs": plan.config.epochs,
             "epochs_done": len(history),
-            "top1": counted_top1(history[-1]) if history else None,
-            "best_top1": best and counted_top1(best),
+            "top1": top1_of(history[-1]) if history else None,
+            "best_top1": best and top1_of(best),
             "best_epoch": best and best["epoch"],
             "num_params": plan.num_params,
             "macs": plan.macs,
@@ -216,13 +196,12 @@ class _TrainingRun:
             "train_s": sum(row["train_s"] for row in history),
             "data_wait_s": sum(row["data_wait_s"] for row in history),
             "eval_s": sum(row["eval_s"] for row in history),
-            "seconds": self._seconds_before + perf_counter() - self._started,
+            "seconds": self.session.seconds,
             "images": {"train": len(plan.rows), "val": len(plan.val_rows)},
             "workers": self.workers,
             "error": error,
         }
-        write_json(self.folder / "summary.json", summary)
-        return summary
+        return self.session.write_summary(summary)
 
 
 class _WorkerListener(MetricsListener):

@@ -1,4 +1,4 @@
-"""What a training is told and what it tells: its task, a worker's worker, its progress, and who hears of it."""
+"""What a training is given and what it reports: its task, the rank of a worker, its progress, and who listens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from raynas.space.architecture import Architecture
-from raynas.training.objectives.recipe import Recipe
+from raynas.training.objectives.objective import Objective
 
 Row = dict[str, Any]
 """What is known of a finished epoch; the columns of metrics.parquet."""
@@ -22,31 +22,38 @@ class TrainingTask:
     """All that a worker needs, in values that travel.
 
     Args:
-        builder, architecture, settings: Of the model.
-        recipe: Makes the recipe.
-        data, val_data: What `open_dataset` reads.
-        rows, val_rows: Of either.
+        builder: Makes the model from an architecture and keywords.
+        architecture: What is trained.
+        settings: Keywords with which the model is built.
+        objective: Makes the objective of the model on its device.
+        data: The text by which `open_dataset` opens the images to train on.
+        val_data: The same for the images to evaluate on.
+        rows: Indices of the images to train on in their data set.
+        val_rows: Indices of the images to evaluate on in theirs.
         img_size: Image side in pixels.
         augmentation: As from `TrainConfig.augmentation`.
-        epochs, batch_size, accumulation: Batch sizes are over all workers; accumulation divides a worker's part.
-        optimizer: Keywords of timm's create_optimizer_v2.
+        epochs: How many times the images are gone through.
+        batch_size: How many images a step has over all workers.
+        accumulation: Into how many passes a worker divides its part of a step.
+        optimizer: Keywords of `make_optimizer`.
         schedule: Keywords of timm's create_scheduler_v2.
-        clip_grad: Largest norm of the gradient; None: not clipped.
-        ema_decay: 0 keeps no moving average.
+        clip_grad: Largest norm of the gradient; None: it is not clipped.
+        ema_decay: Of the moving average of the weights; 0 keeps none.
         precision: "float32", "bfloat16" or "float16".
-        weights: File to start from; None: drawn from the seed.
-        seed: Of weights, orders, variations and drops.
+        weights: File of weights to start from; None: they are drawn from the seed.
+        weights_policy: What of that file is loaded, one of `starting_weights.POLICIES`.
+        seed: What weights, orders, variations, mixtures and drops follow from.
         identity: A text that a checkpoint must share.
-        checkpoint_every_s: Beside the one at the end of every epoch.
+        checkpoint_every_s: Seconds between checkpoints, beside the one at the end of every epoch.
         phases: (first epoch, stride, dilation, MACs of an image); one entry without stride where nothing changes.
-        threads: Of torch in a worker; None: as they are.
-        loader_processes: That prepare images, for each worker.
+        threads: Threads of torch in a worker; None: as many as it has.
+        loader_processes: How many processes prepare images for each worker.
     """
 
     builder: Callable[..., nn.Module]
     architecture: Architecture
     settings: Mapping[str, Any]
-    recipe: Callable[[], Recipe]
+    objective: Callable[[nn.Module], Objective]
     data: str
     val_data: str
     rows: np.ndarray
@@ -62,6 +69,7 @@ class TrainingTask:
     ema_decay: float
     precision: str
     weights: str | None
+    weights_policy: str
     seed: int
     identity: str
     checkpoint_every_s: float
@@ -71,16 +79,21 @@ class TrainingTask:
 
     @property
     def steps(self) -> int:
-        """Of an epoch."""
+        """How many steps an epoch has."""
         return len(self.rows) // self.batch_size
+
+    def phase(self, epoch: int) -> tuple[int, int | None, int | None, int]:
+        """The entry of `phases` that an epoch belongs to."""
+        return [phase for phase in self.phases if phase[0] <= epoch][-1]
 
 
 @dataclass(frozen=True)
 class WorkerRank:
-    """Where a worker stands.
+    """Which of the workers one is.
 
     Args:
-        rank, world: Its number, and how many there are; more than one are joined by torch.distributed.
+        rank: Its number, from 0.
+        world: How many workers there are; more than one are joined by torch.distributed.
         device: Where it computes.
     """
 
@@ -94,12 +107,14 @@ class TrainingProgress:
     """How far a training is.
 
     Args:
-        epoch, step: Finished epochs, and steps of the one under way.
-        epochs, steps: How many there are.
-        images_per_s: Since the start of this session.
-        loss: Of a late step; NaN before the first.
-        left_s: Estimated time left; NaN before the first step.
-        history: Finished epochs.
+        epoch: How many epochs are finished.
+        step: How many steps of the epoch under way are done.
+        epochs: How many epochs there are.
+        steps: How many steps an epoch has.
+        images_per_s: Images trained on in a second since the start of this session.
+        loss: The loss of a late step; NaN before the first.
+        left_s: Estimated seconds left; NaN before the first step.
+        history: A row for each finished epoch.
     """
 
     epoch: int
@@ -113,7 +128,7 @@ class TrainingProgress:
 
 
 class WorkerListener:
-    """Hears of a training on its first worker, and may stop it; the base class does neither."""
+    """Receives the progress of a training on its first worker, and may stop it; the base class does neither."""
 
     def on_progress(self, progress: TrainingProgress) -> None:
         """Some steps were done."""

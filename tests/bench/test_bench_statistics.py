@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from raynas.bench.config import Combination, Label
+from raynas.bench.combination import Combination
+from raynas.bench.config import BenchSettings
 from raynas.bench.correlations import StatisticsSettings, statistics
+from raynas.bench.folder import parsed_labels
 from raynas.bench.predictors import Kind, Predictor, check_combinations
 from raynas.errors import ConfigError, UnknownNameError
+from raynas.space.results import Objective
 from raynas.stats.rank_correlation import bootstrapped
 
 
@@ -177,13 +180,13 @@ def test_intervals_within_strata_are_of_the_same_resamples() -> None:
 
 
 def test_labels_have_a_direction() -> None:
-    assert [Label.parse(text) for text in ("acc", "acc:max", "loss:min")] == [
-        Label("acc"),
-        Label("acc", True),
-        Label("loss", False),
+    assert parsed_labels(BenchSettings(labels=("acc", "acc:max", "loss:min"))) == [
+        Objective("acc"),
+        Objective("acc", True),
+        Objective("loss", False),
     ]
     with pytest.raises(ConfigError, match="a label is NAME, NAME:max or NAME:min, not 'acc:up'"):
-        Label.parse("acc:up")
+        parsed_labels(BenchSettings(labels=("acc:up",)))
 
 
 def test_combinations_have_weights_and_a_method() -> None:

@@ -21,6 +21,8 @@ from raynas.errors import ConfigError, RaynasError, StoreError
 from raynas.models.families.as_vit import AsViT
 from raynas.models.families.vit import ViT
 from searchspaces.as_vit import as_vit
+from searchspaces.autoformer import autoformer_tiny, autoformer_tiny_plain
+from searchspaces.resnet import resnet
 from searchspaces.vit import vit
 
 ROOT = Path(__file__).parents[2]
@@ -256,16 +258,49 @@ def test_the_folder_says_what_it_holds(exported: tuple[Path, AsViT]) -> None:
     assert "opset" in readme
 
 
+def assert_readable(folder: Path) -> None:
+    for tool in (["check"], ["format", "--check"]):
+        command = [sys.executable, "-m", "ruff", *tool, "--config", str(ROOT / "pyproject.toml"), str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+    text = (folder / "model.py").read_text()
+    assert "import raynas" not in text
+    assert "from raynas" not in text
+    assert text.index("SETTINGS = {") < text.index("def ")
+
+
 def test_the_code_is_readable(exported: tuple[Path, AsViT], exported_vit: tuple[Path, ViT]) -> None:
     for folder in (exported[0], exported_vit[0]):
-        for tool in (["check"], ["format", "--check"]):
-            command = [sys.executable, "-m", "ruff", *tool, "--config", str(ROOT / "pyproject.toml"), str(folder)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stdout
-        text = (folder / "model.py").read_text()
-        assert "import raynas" not in text
-        assert "from raynas" not in text
-        assert text.index("SETTINGS = {") < text.index("def ")
+        assert_readable(folder)
+
+
+@pytest.mark.parametrize("space", [as_vit, autoformer_tiny, autoformer_tiny_plain, resnet], ids=lambda one: one.name)
+def test_a_network_written_in_several_files_leaves_as_one_with_the_same_bits(
+    space: SearchSpace, tmp_path: Path
+) -> None:
+    architecture = space.sample(np.random.default_rng(0))
+    size = {"img_size": 32, "num_classes": 3}
+    folder = raynas.export(dict(architecture), tmp_path / "out", space=space, untrained=True, seed=3, **size)
+    assert_readable(folder)
+    torch.manual_seed(3)
+    model = raynas.build(space, architecture, **size, **space.training).eval()
+    np.save(tmp_path / "images.npy", images(2))
+    script = f"""
+import torch
+import model
+torch.set_num_threads(1)
+here = Path({str(tmp_path)!r})
+found = model.load()
+with torch.no_grad():
+    np.save(here / "logits.npy", found(torch.from_numpy(np.load(here / "images.npy"))).numpy())
+torch.manual_seed(3)
+fresh = model.create_model().state_dict()
+print(all(torch.equal(value, fresh[name]) for name, value in found.state_dict().items()), *fresh)
+"""
+    same, *names = alone(folder, script).split()
+    assert same == "True"
+    assert names == list(model.state_dict())
+    assert np.array_equal(np.load(tmp_path / "logits.npy"), outputs(model, images(2)))
 
 
 # -- which weights -----------------------------------------------------------------------------------------------------

@@ -23,8 +23,7 @@ from raynas.models.teachers import FrozenTeacher
 from raynas.proxies.probe import Probe
 from raynas.proxies.registered import proxies
 from raynas.proxies.tvt import attention_distances, attention_map, sum_of_weight_norms, tvt
-from raynas.scoring.evaluator import Evaluator
-from raynas.scoring.task import EvaluationTask
+from raynas.scoring.evaluator import EvaluationTask, Evaluator
 from raynas.searching.run import SearchListener
 from raynas.space.architecture import Architecture
 from raynas.space.build import builder

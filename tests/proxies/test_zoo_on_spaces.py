@@ -11,8 +11,7 @@ from torch import nn
 from raynas.data.batch import load_batch
 from raynas.data.opening import open_dataset
 from raynas.proxies.registered import proxies
-from raynas.scoring.evaluator import Evaluator
-from raynas.scoring.task import EvaluationTask
+from raynas.scoring.evaluator import EvaluationTask, Evaluator
 from raynas.space.architecture import Architecture
 from raynas.space.build import builder
 from raynas.space.cost import cost

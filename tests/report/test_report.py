@@ -25,9 +25,9 @@ from raynas.searching.run import SearchListener
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome
 from raynas.space.search_space import Choice, SearchSpace
-from raynas.stats.hypervolume import hypervolume_so_far
+from raynas.stats.hypervolume import hypervolume_trace
+from raynas.stats.kendall import kendall_taus
 from raynas.stats.pareto import best_so_far, pareto_front
-from raynas.stats.rank_correlation import kendall_taus
 from raynas.stats.thinning import sampled
 from raynas.storage.points import State
 from raynas.wording import duration, size_in_words
@@ -357,7 +357,7 @@ def test_pareto_front_is_what_nothing_dominates(columns):
 
 def test_hypervolume_is_the_dominated_area():
     losses = np.random.default_rng(1).random((60, 2))
-    trace = hypervolume_so_far(losses)
+    trace = hypervolume_trace(losses)
     scaled = (losses - losses.min(axis=0)) / np.ptp(losses, axis=0)
     centres = (np.arange(500) + 0.5) / 500
     for position, area in trace[:: max(1, len(trace) // 5)]:
@@ -366,7 +366,7 @@ def test_hypervolume_is_the_dominated_area():
             covered |= (centres[:, None] > a) & (centres > b)
         assert area == pytest.approx(covered.mean(), abs=0.01)
     assert [area for _, area in trace] == sorted(area for _, area in trace)
-    assert hypervolume_so_far(np.zeros((0, 2))) == []
+    assert hypervolume_trace(np.zeros((0, 2))) == []
 
 
 def test_best_so_far_steps_at_improvements():

@@ -13,8 +13,9 @@ from torch import nn
 from raynas import Architecture
 from raynas.errors import NotApplicableError
 from raynas.proxies.probe import Probe, Proxy
-from raynas.scoring.evaluator import DeviceLostError, Evaluator, is_device_lost, is_out_of_memory
-from raynas.scoring.task import EvaluationTask
+from raynas.scoring.evaluator import EvaluationTask, Evaluator
+from raynas.scoring.failures import is_device_lost, is_out_of_memory
+from raynas.scoring.task import DeviceLostError
 
 ARCHITECTURE = Architecture({"width": 3})
 

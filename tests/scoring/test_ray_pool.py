@@ -9,7 +9,6 @@ import resource
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -28,9 +27,11 @@ from raynas import Architecture, Choice
 from raynas.cluster.joining import connect
 from raynas.errors import PoolError
 from raynas.proxies.probe import Probe, Proxy
+from raynas.scoring.evaluator import EvaluationTask
 from raynas.scoring.pool import WORKER_WORK, Job
-from raynas.scoring.ray_pool import RayPool, _Chunk, _Item, _Slot
-from raynas.scoring.task import EvaluationTask
+from raynas.scoring.ray_door import Sending
+from raynas.scoring.ray_pool import RayPool
+from raynas.scoring.states import Chunk, ItemState, WorkerState
 from raynas.searching.run import SearchListener
 from raynas.storage.result_store import TIMING_COLUMNS
 
@@ -115,13 +116,14 @@ def test_a_killed_actor_costs_no_result(tmp_path: Path, monkeypatch: pytest.Monk
     size = {"budget": 300, "window": 64}
     expected = content(toy_search(tmp_path / "serial", workers=0, **size))
     lost: list[int] = []
-    blame_lost = RayPool._blame_lost
+    become = Chunk.become
 
-    def noted(pool: RayPool, chunk: Any) -> None:
-        lost.append(len(chunk.items))
-        blame_lost(pool, chunk)
+    def noted(chunk: Chunk, state: ItemState) -> None:
+        if state is ItemState.LOST:
+            lost.append(len(chunk.items))
+        become(chunk, state)
 
-    monkeypatch.setattr(RayPool, "_blame_lost", noted)
+    monkeypatch.setattr(Chunk, "become", noted)
     log = tmp_path / "log"
     log.touch()
     stop = threading.Event()
@@ -188,50 +190,6 @@ def test_harmful_architectures_carry_their_status_and_no_others(tmp_path: Path) 
     assert any("lost" in line for line in lines.lines)
 
 
-def test_lateness_is_blamed_on_the_chunk_that_was_late() -> None:
-    pool = object.__new__(RayPool)
-    pool._queue, pool._suspects, pool._failed, pool._num_chunks = deque(), deque(), [], 9
-    pool._time_limit_s, pool._log = 1.0, lambda line: None
-    late, innocent = (_Item(Job(Architecture({"a": a}), (0,), 1)) for a in (1, 2))
-
-    # The late chunk, 1, came back as its worker was killed, which was then computing chunk 2.
-    pool._settle(_Slot(None, killed_for_time=1, running=(1, 0), lost=_Chunk(2, [innocent])))
-    assert (innocent.late, list(pool._queue)) == (0, [innocent])
-
-    pool._settle(_Slot(None, killed_for_time=3, running=(3, 1), lost=_Chunk(3, [innocent, late])))
-    assert (innocent.late, late.late) == (0, 1)
-    assert [chunk.items for chunk in pool._suspects] == [[late]]
-    pool._settle(_Slot(None, killed_for_time=10, running=None, lost=pool._suspects.popleft()))
-    (result,) = pool._failed
-    assert result.outcomes[0].status == "timeout"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "queued", "ready", "held"),
-    [
-        (1.0, 2, 2, True),
-        (1.0, 1, 2, True),
-        (1.0, 3, 2, False),
-        (1.0, 1, 1, False),
-        (0.1, 2, 2, False),
-        (None, 2, 2, False),
-    ],
-)
-def test_long_candidates_at_the_end_go_to_idle_actors_alone(
-    seconds: float | None, queued: int, ready: int, held: bool
-) -> None:
-    pool = object.__new__(RayPool)
-    pool._suspects, pool._num_chunks, pool._workers, pool._max_chunk = deque(), 0, 2, 8
-    pool._seconds_per_item = seconds
-    pool._slots = [_Slot(None, ready=None if i < ready else object()) for i in range(2)]
-    items = [_Item(Job(Architecture({"a": a}), (0,), 1)) for a in range(queued)]
-    pool._queue = deque(items)
-    assert (pool._next_chunk(is_first=False) is None) == held
-    pool._queue = deque(items)
-    chunk = pool._next_chunk(is_first=True)
-    assert chunk is not None and chunk.items[0] is items[0]
-
-
 class Unpicklable(Exception):
     """An error that does not survive travelling."""
 
@@ -273,11 +231,11 @@ def test_workers_share_one_gpu_by_fractions(ray_with_a_gpu_by_name: None) -> Non
             pool.submit(job)
         results: list[Any] = []
         deadline = time.monotonic() + 60
-        while len(results) < 40 or any(slot.pid is None for slot in pool._slots):
+        while len(results) < 40 or any(worker.pid is None for worker in pool.workers):
             results += pool.poll(1.0)
             assert time.monotonic() < deadline
         assert [result.outcomes[0].status for result in results] == ["ok"] * 40
-        assert len({slot.pid for slot in pool._slots}) == 4
+        assert len({worker.pid for worker in pool.workers}) == 4
         assert ray.available_resources().get("GPU", 0.0) == 0.0
     finally:
         pool.close()
@@ -302,7 +260,7 @@ def pool_of(workers: int, proxy: Proxy) -> Iterator[RayPool]:
     pool = RayPool(task, workers=workers)
     try:
         deadline = time.monotonic() + 60
-        while any(slot.ready is not None for slot in pool._slots):
+        while any(worker.state is WorkerState.STARTING for worker in pool.workers):
             pool.poll(1.0)
             assert time.monotonic() < deadline
         yield pool
@@ -368,27 +326,16 @@ def ends_its_first_worker(probe: Probe, marker: str) -> float:
 
 
 def test_a_late_answer_to_an_earlier_sending_is_not_taken_for_that_of_the_next() -> None:
-    class Actor:
-        """Its answers are futures, which are their own references."""
-
-        def __init__(self) -> None:
-            self.run = self
-            self.sent: list[Any] = []
-
-        def remote(self, *arguments: Any) -> Any:
-            self.sent.append(Future())
-            self.sent[-1].future = lambda answer=self.sent[-1]: answer
-            return self.sent[-1]
-
-    actor = Actor()
-    slot, chunk = _Slot(actor), _Chunk(1, [_Item(Job(Architecture({"a": 1}), (0,), 1))], is_suspect=True)
-    RayPool._send_to(slot, chunk)
-    RayPool._send_to(slot, chunk)  # as its worker was lost
-    first, second = actor.sent
-    first.set_exception(RuntimeError("the worker is lost"))
-    assert chunk.answer.content is None
-    second.set_result((0.0, []))
-    assert chunk.answer.content is second
+    """The worker that was sent a chunk is lost, and the same chunk is sent again."""
+    first, second = Sending(worker=0, chunk=1), Sending(worker=0, chunk=1)
+    answers: list[Future[Any]] = [Future(), Future()]
+    for sending, answer in zip((first, second), answers, strict=True):
+        answer.add_done_callback(sending.on_arrival)
+    answers[0].set_exception(RuntimeError("the worker is lost"))
+    assert second.content is None
+    answers[1].set_result((0.0, []))
+    assert second.content is answers[1]
+    assert first.arrived <= second.arrived
 
 
 def test_the_parts_of_the_workers_time_add_up_though_one_is_lost(tmp_path: Path) -> None:

@@ -24,8 +24,7 @@ from raynas.cluster.joining import connect
 from raynas.errors import ConfigError, SpaceError
 from raynas.proxies.probe import Probe, Proxy
 from raynas.proxies.registered import proxies
-from raynas.scoring.evaluator import Evaluator
-from raynas.scoring.task import EvaluationTask
+from raynas.scoring.evaluator import EvaluationTask, Evaluator
 from raynas.searching.config import RunConfig
 from raynas.searching.plan import make_plan
 from raynas.searching.run import SearchListener

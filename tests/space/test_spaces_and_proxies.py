@@ -23,8 +23,7 @@ from raynas.models.networks import Networks
 from raynas.models.teachers import FrozenTeacher
 from raynas.proxies.probe import DTYPES, Probe
 from raynas.proxies.registered import proxies
-from raynas.scoring.evaluator import Evaluator
-from raynas.scoring.task import EvaluationTask
+from raynas.scoring.evaluator import EvaluationTask, Evaluator
 from raynas.space.build import build, builder, counted
 from raynas.space.cost import COSTS, cost
 from raynas.space.registered import spaces

@@ -7,8 +7,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from raynas.stats.rank_correlation import bootstrapped, kendall_tau, partial_tau
+from raynas.stats.kendall import kendall_tau, kendall_taus
+from raynas.stats.rank_correlation import bootstrapped, partial_tau
 
 
 def tau_by_pairs(first: list[float], second: list[float]) -> float:
@@ -23,6 +25,22 @@ def test_tau_counts_pairs_with_ties() -> None:
     for _ in range(20):
         first, second = rng.integers(0, 6, 15).tolist(), rng.integers(0, 6, 15).tolist()
         assert kendall_tau(first, second) == pytest.approx(tau_by_pairs(first, second))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_taus_of_many_columns_are_those_of_each_pair(share: float) -> None:
+    rng = np.random.default_rng(3)
+    columns = [rng.normal(size=90), rng.integers(0, 4, 90).astype(float), rng.normal(size=90).round(1)]
+    for column in columns:
+        column[rng.random(90) < share] = np.nan
+    found = kendall_taus([*columns, np.ones(90)])
+    for i, first in enumerate(columns):
+        for j, second in enumerate(columns):
+            known = np.isfinite(first) & np.isfinite(second)
+            expected = stats.kendalltau(first[known], second[known]).statistic
+            assert found[i, j] == pytest.approx(expected, abs=1e-6)
+            assert kendall_tau(first[known], second[known]) == pytest.approx(expected, abs=1e-12)
+    assert np.isnan(found[3]).all()
 
 
 def test_what_a_third_order_explains_is_left_out() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import io
 import math
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,16 @@ import raynas
 from raynas.cli import main
 from raynas.errors import ConfigError, RaynasError, StoreError
 from raynas.exporting.export import export
+from raynas.models.step_draws import StepContext
 from raynas.models.teachers import evenly_spaced_pairs
 from raynas.report.training import training_report_data
 from raynas.space.architecture import Architecture
 from raynas.storage.run_folder import read_description
+from raynas.training.batch import Batch
 from raynas.training.checkpoints import LAST, checkpoint_folder, read_checkpoint
 from raynas.training.folder import load_training
 from raynas.training.objectives.distillation import Distillation, Guidance, logit_loss
-from raynas.training.objectives.recipe import Classification
+from raynas.training.objectives.objective import Loss
 from raynas.training.run import execute_training
 from raynas.training.teachers import read_teacher
 
@@ -38,7 +39,7 @@ TAUGHT = {"teacher": "random:resnet8", "logit_weight": 0.3, "temperature": 2.0}
 STUDENT = Architecture({"patch_size": 8, "embed_dim": 24, "depth": 5, "num_heads": 3, "mlp_ratio": 2})
 
 
-def recipe(**settings: Any) -> Distillation:
+def objective(model: Any, **settings: Any) -> Distillation:
     pairs = evenly_spaced_pairs(5, 3)
     chosen = {
         "guidance": [Guidance(pair, (24, 16 << pair[1])) for pair in pairs],
@@ -48,13 +49,19 @@ def recipe(**settings: Any) -> Distillation:
         "targets": "soft",
         **settings,
     }
-    return Distillation(partial(Classification, 10), read_teacher("random:resnet8"), **chosen)
+    return Distillation(model, read_teacher("random:resnet8"), num_classes=10, **chosen)
 
 
 def student_and_batch() -> tuple[Any, torch.Tensor, torch.Tensor]:
     torch.manual_seed(5)
     model = raynas.build("vit", STUDENT, img_size=48, num_classes=10)
     return model, torch.randn(4, 3, 48, 48), torch.tensor([1, 7, 3, 3])
+
+
+def loss_of(made: Distillation, images: torch.Tensor, labels: torch.Tensor) -> Loss:
+    made.start_step(StepContext(0, 0, 0, 0, 1, len(labels), (np.arange(len(labels)),)))
+    found: Loss = made(Batch((images,), labels, torch.arange(len(labels))))
+    return found
 
 
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> float:
@@ -80,9 +87,9 @@ def guidance_by_hand(model: Any, adapters: Any, teacher: Any, images: torch.Tens
 
 def test_the_loss_is_cross_entropy_and_two_and_a_half_times_the_sum_of_the_guidance() -> None:
     model, images, labels = student_and_batch()
-    made = recipe()
-    adapters = made.auxiliary(model)
-    loss = made.loss(model, images, labels)
+    made = objective(model)
+    adapters = made.adapters
+    loss = loss_of(made, images, labels)
     guidance = guidance_by_hand(model, adapters, made.teacher.model, images)
     task = cross_entropy(model(images).detach(), labels)
     assert loss.total.item() == pytest.approx(task + 2.5 * guidance, abs=1e-6, rel=1e-6)
@@ -96,9 +103,9 @@ def test_the_loss_is_cross_entropy_and_two_and_a_half_times_the_sum_of_the_guida
 @pytest.mark.parametrize("targets", ["soft", "hard"])
 def test_logits_and_guidance_add_up(targets: str) -> None:
     model, images, labels = student_and_batch()
-    made = recipe(logit_weight=0.3, temperature=2.0, targets=targets)
-    adapters = made.auxiliary(model)
-    loss = made.loss(model, images, labels)
+    made = objective(model, logit_weight=0.3, temperature=2.0, targets=targets)
+    adapters = made.adapters
+    loss = loss_of(made, images, labels)
     with torch.no_grad():
         student = model(images).double()
         shown = torch.from_numpy(np.stack([resized_by_hand(image, 32) for image in images.numpy()])).float()
@@ -122,16 +129,15 @@ def test_equal_logits_cost_nothing() -> None:
 
 def test_the_teacher_stays_as_it_is_and_adapters_learn() -> None:
     model, images, labels = student_and_batch()
-    made = recipe(logit_weight=0.5)
-    adapters = made.auxiliary(model)
-    assert adapters is not None
+    made = objective(model, logit_weight=0.5).train()
+    adapters = made.adapters
     before = copy.deepcopy(made.teacher.model.state_dict())
     first = copy.deepcopy(adapters.state_dict())
     optimizer = torch.optim.SGD([*model.parameters(), *adapters.parameters()], lr=0.01)
     losses = []
     for _ in range(5):
         optimizer.zero_grad()
-        loss = made.loss(model.train(), images, labels)
+        loss = loss_of(made, images, labels)
         loss.total.backward()
         assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in adapters.parameters())
         optimizer.step()
@@ -176,8 +182,8 @@ def test_a_distillation_in_two_parts_ends_with_the_same_weights(tmp_path: Path, 
     assert stopped["status"] == "interrupted"
     assert largest_difference(trained(tmp_path / "parts", **settings), expected) == 0
     states = [read_checkpoint(checkpoint_folder(tmp_path / name) / LAST) for name in ("whole", "parts")]
-    for part in ("ema", "companion"):
-        assert largest_difference(states[0][part], states[1][part]) == 0
+    assert largest_difference(states[0]["ema"], states[1]["ema"]) == 0
+    assert largest_difference(states[0]["parts"]["adapters"], states[1]["parts"]["adapters"]) == 0
     columns = ["train_loss", "task_loss", "guidance_loss", "logit_loss", "ema_val_loss"]
     tables = [load_training(tmp_path / name).metrics.select(columns).to_pylist() for name in ("whole", "parts")]
     assert tables[0] == tables[1]
@@ -187,13 +193,13 @@ def test_adapters_are_trained_with_the_student_and_stay_behind(tmp_path: Path) -
     settings = {"teacher": "random:resnet8", "augment": "none", "drop_path_rate": 0.0}
     trained(tmp_path / "run", epochs=1, **settings)
     state = read_checkpoint(checkpoint_folder(tmp_path / "run") / LAST)
-    assert [tuple(value.shape) for value in state["companion"].values()] == [
+    assert [tuple(value.shape) for value in state["parts"]["adapters"].values()] == [
         (16, 8, 1, 1), (16,), (32, 32, 1, 1), (32,), (64, 64, 1, 1), (64,)
     ]  # fmt: skip
     counter = StepCounter(1)
     execute_training(plan(epochs=1, **settings), tmp_path / "short", is_stopped=counter.is_stopped)
-    early = read_checkpoint(checkpoint_folder(tmp_path / "short") / LAST)["companion"]
-    assert largest_difference(early, state["companion"]) > 1e-4
+    early = read_checkpoint(checkpoint_folder(tmp_path / "short") / LAST)["parts"]["adapters"]
+    assert largest_difference(early, state["parts"]["adapters"]) > 1e-4
     plain = raynas.build("as-vit", load_training(tmp_path / "run").architecture, img_size=32, num_classes=10)
     assert state["model"].keys() == plain.state_dict().keys()
     assert (export(tmp_path / "run", tmp_path / "export") / "model.safetensors").exists()
@@ -208,7 +214,7 @@ def test_passes_of_a_step_add_up_with_a_teacher(tmp_path: Path) -> None:
 
 def test_logits_alone_need_no_adapters(tmp_path: Path) -> None:
     trained(tmp_path, epochs=1, teacher="random:resnet8", guidance_weight=0.0, logit_weight=1.0, logit_targets="hard")
-    assert read_checkpoint(checkpoint_folder(tmp_path) / LAST)["companion"] is None
+    assert read_checkpoint(checkpoint_folder(tmp_path) / LAST)["parts"] == {}
     (row,) = load_training(tmp_path).metrics.to_pylist()
     assert row["train_loss"] == pytest.approx(row["logit_loss"], rel=1e-6)
     assert row["guidance_loss"] is None
@@ -216,7 +222,7 @@ def test_logits_alone_need_no_adapters(tmp_path: Path) -> None:
 
 def test_a_training_without_a_teacher_is_what_it_was(tmp_path: Path) -> None:
     identity = plan().identity()
-    assert not {"teacher", "guidance_weight", "temperature"} & identity.keys()
+    assert identity["objective"] == {"name": "classification", "label_smoothing": 0.1}
     with pytest.raises(StoreError, match="teacher was None"):
         trained(tmp_path)
         execute_training(plan(teacher="random:resnet8"), tmp_path, resume=True)
@@ -231,6 +237,13 @@ def test_a_training_without_a_teacher_is_what_it_was(tmp_path: Path) -> None:
         ({**TAUGHT, "guidance_pairs": "0:3"}, ConfigError, "or the 3 stages of the teacher random:resnet8"),
         ({**TAUGHT, "guidance_pairs": "last"}, ConfigError, "pairs are BLOCK:STAGE"),
         ({"teacher": "missing"}, ConfigError, "there is no teacher 'missing'"),
+        ({"objective": "distillation"}, ConfigError, "a distillation needs a teacher, and none is given"),
+        (
+            {**TAUGHT, "objective": "classification"},
+            ConfigError,
+            "learns from no teacher, and 'random:resnet8' is given",
+        ),
+        ({"objective": "distilation"}, RaynasError, "Did you mean 'distillation'"),
         ({**TAUGHT, "logit_weight": 1.5}, ConfigError, "logit_weight: input should be less than or equal to 1"),
     ],
 )

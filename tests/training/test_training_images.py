@@ -31,7 +31,7 @@ def stream(**settings: Any) -> list[Any]:
         "pin_memory": False,
     }
     rows = np.arange(100, 150)
-    return list(train_loader(DIGITS, rows, train_transform(32, STRONG), **{**chosen, **settings}))
+    return list(train_loader(DIGITS, rows, (train_transform(32, STRONG),), **{**chosen, **settings}))
 
 
 def test_an_epoch_shows_every_image_at_most_once_and_in_another_order_than_the_last() -> None:
@@ -83,6 +83,35 @@ def test_workers_and_passes_share_a_step(world: int, passes: int) -> None:
     assert torch.equal(found, whole.images.flatten(1).sum(1).sort().values)
 
 
+@pytest.mark.parametrize(("world", "passes"), [(1, 1), (2, 2), (3, 1)])
+def test_a_batch_says_where_in_the_step_its_images_are(world: int, passes: int) -> None:
+    (whole,) = stream(epochs=range(1), batch_size=48)
+    assert whole.positions.tolist() == list(range(48))
+    seen = []
+    for rank in range(world):
+        for batch in stream(epochs=range(1), batch_size=48, worker=(rank, world, passes)):
+            assert torch.equal(batch.images, whole.images[batch.positions])
+            assert torch.equal(batch.labels, whole.labels[batch.positions])
+            seen += batch.positions.tolist()
+    assert sorted(seen) == list(range(48))
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_views_show_the_same_image_each_in_its_own_way(processes: int) -> None:
+    views = (eval_transform(32), train_transform(32, STRONG), train_transform(32, STRONG), eval_transform(48))
+    settings: dict[str, Any] = {"batch_size": 16, "seed": 3, "epochs": range(1), "first_step": 0, "worker": (0, 1, 1)}
+    loader = train_loader(
+        DIGITS, np.arange(100, 150), views, needs_labels=False, processes=processes, pin_memory=False, **settings
+    )
+    for batch, plain in zip(loader, stream(epochs=range(1)), strict=True):
+        assert batch.labels is None
+        assert len(batch) == 16
+        assert [view.shape[2] for view in batch.views] == [32, 32, 32, 48]
+        assert not torch.equal(batch.views[1], batch.views[2])
+        # The first varied view is the one of a training with that view alone, since nothing was drawn before it.
+        assert torch.equal(batch.views[1], plain.images)
+
+
 @pytest.mark.parametrize("world", [1, 3])
 def test_evaluation_shows_every_image_once(world: int) -> None:
     rows = np.arange(10, 60)
@@ -91,7 +120,7 @@ def test_evaluation_shows_every_image_once(world: int) -> None:
             batch.labels
             for rank in range(world)
             for batch in eval_loader(
-                DIGITS, rows, eval_transform(32), batch_size=7, worker=(rank, world), processes=0, pin_memory=False
+                DIGITS, rows, (eval_transform(32),), batch_size=7, worker=(rank, world), processes=0, pin_memory=False
             )
         ]
     )

@@ -272,9 +272,9 @@ def test_progress_tells_the_time_left(tmp_path: Path) -> None:
 def test_a_training_that_fails_for_any_reason_ends_with_its_processes(tmp_path: Path) -> None:
     """Python waits at its exit for processes that prepare images, which ignore a signal as long as they are needed."""
     code = (
-        "from toy_trainings import *; import raynas.training.objectives.recipe as recipe\n"
+        "from toy_trainings import *; from raynas.training.objectives.classification import Classification\n"
         "def loss(*arguments): raise RuntimeError('as out of memory')\n"
-        "recipe.Classification.loss = loss\n"
+        "Classification.forward = loss\n"
         f"execute_training(plan(loader_processes=1), Path({str(tmp_path / 'run')!r}))"
     )
     done = subprocess.run(

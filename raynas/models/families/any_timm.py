@@ -27,11 +27,11 @@ def any_timm(
     """The model of a name, with weights drawn from torch's generator.
 
     Args:
-        architecture: name.
+        architecture: Its only field is `name`, by which timm knows the model.
         img_size: Side of the images in pixels; taken by models that need to know it.
-        num_classes: Outputs of the head.
-        drop_path_rate: Stochastic depth, for models that have it.
-        fused_attn: Use torch's fused attention, which is faster but not differentiable in forward mode.
+        num_classes: Number of classes, which is the number of the head's outputs.
+        drop_path_rate: Probability in training that a residual branch is dropped, for models that have that.
+        fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
     """
     settings: dict[str, Any] = {"num_classes": num_classes, "img_size": img_size, "drop_path_rate": drop_path_rate}
     model, taken = _created(str(architecture["name"]), settings)

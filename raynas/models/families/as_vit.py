@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ import torch
 from raynas.errors import ConfigError
 from raynas.models.families import as_vit_network
 from raynas.models.families.as_vit_network import PATCH_SIZE, AsViTNetwork
-from raynas.models.plain_code import PlainCode
+from raynas.models.plain_code import PlainCode, source_of
 from raynas.models.roles import Roles, block_roles, linear_layers
 from raynas.models.weights import Init, init_table
 from raynas.space.architecture import Architecture
@@ -28,11 +27,11 @@ class AsViT(AsViTNetwork):
         architecture: kernel, split, mlp_ratio, depth (four values each), num_heads of stage 4, embed_dim of stage 1.
         img_size: Side of the images that the position embedding is made for, divisible by 32. Without position
             embedding any other such side works too.
-        num_classes: Outputs of the head.
-        pos_embed: Learned absolute position embedding, as in trained models; scores are taken without.
-        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
-        fused_attn: Use torch's fused attention, which is faster but not differentiable in forward mode.
-        device, dtype: Of the parameters. On the meta device they get no values.
+        num_classes: Number of classes, which is the number of the head's outputs.
+        pos_embed: Whether to learn an absolute position embedding, as trained models do; scores are taken without.
+        drop_path_rate: Probability in training that a branch of the last block is dropped; it grows linearly from 0.
+        fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
+        device, dtype: Device and type of the parameters. On the meta device they get no values.
 
     Raises:
         ConfigError: img_size is not divisible by 32.
@@ -71,8 +70,8 @@ class AsViT(AsViTNetwork):
         """Make tokens of `stride` pixels a side from now on; no parameter changes.
 
         Args:
-            stride: Of the patch convolution, a multiple of 4 that divides the image side.
-            dilation: Of the patch convolution; None: the largest that keeps its pixels within the patch.
+            stride: Step of the patch convolution in pixels, a multiple of 4 that divides the image side.
+            dilation: Dilation of the patch convolution; None: the largest that keeps its pixels within the patch.
 
         Raises:
             ConfigError: The grid does not fit, or the dilation is below 1.
@@ -89,7 +88,7 @@ class AsViT(AsViTNetwork):
         return {"pos_embed"}
 
     def roles(self) -> Roles:
-        """Its parts by role."""
+        """The network's parts by role."""
         stages: Any = self.stages
         blocks = [block for stage in stages for block in stage.blocks]
         return Roles(
@@ -105,12 +104,12 @@ class AsViT(AsViTNetwork):
         return self._tokens(images).mean((1, 2))
 
     def plain_code(self) -> PlainCode:
-        """The network's own file, with the numbers of this one, as it is tokenized now."""
+        """The files that the network is written in, with the numbers of this one, as it is tokenized now."""
         convolution = self.patch_embed.proj
         tokens = {"stride": convolution.stride[0], "dilation": convolution.dilation[0]}
         is_usual = tokens == {"stride": PATCH_SIZE, "dilation": 1}
         return PlainCode(
-            source=inspect.getsource(as_vit_network),
+            source=source_of(as_vit_network),
             network=AsViTNetwork.__name__,
             settings=self._plain_settings if is_usual else {**self._plain_settings, **tokens},
             first_conv="patch_embed.proj",

@@ -1,8 +1,7 @@
 """As-ViT (Chen 2022, arXiv 2202.11921): four stages of windowed attention joined by overlapping token merges.
 
 Tensor letters: B batch, G tokens a side of the grid, N tokens, C channels, H heads, D head dim, T tokens of a window.
-Tokens stay in their grid, (B, G, G, C), from the patch embedding to the head. Layers made on their own come without
-initial values; `AsViTNetwork` draws them all.
+Tokens stay in their grid, (B, G, G, C), from the patch embedding to the head.
 """
 
 from __future__ import annotations
@@ -15,23 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from raynas.models.layers import (
+    Conv2d,
+    LayerNorm,
+    Linear,
+    Mlp,
+    draw_parameters,
+    make_drop_path,
+    transformer_distributions,
+)
+
 MAX_WIDTH = 1024
 PATCH_SIZE = 4
-
-
-class _Linear(nn.Linear):
-    def reset_parameters(self) -> None:
-        """Nothing: the model draws all parameters once, or its owner does; a default draw would be thrown away."""
-
-
-class _LayerNorm(nn.LayerNorm):
-    def reset_parameters(self) -> None:
-        """Nothing, as in _Linear."""
-
-
-class _Conv2d(nn.Conv2d):
-    def reset_parameters(self) -> None:
-        """Nothing, as in _Linear."""
 
 
 class PatchEmbed(nn.Module):
@@ -39,8 +33,8 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, in_chans: int, kernel: int, embed_dim: int, **factory: Any) -> None:
         super().__init__()
-        self.proj = _Conv2d(in_chans, embed_dim, kernel, **factory)
-        self.norm = _LayerNorm(embed_dim, **factory)
+        self.proj = Conv2d(in_chans, embed_dim, kernel, **factory)
+        self.norm = LayerNorm(embed_dim, **factory)
         self.retokenize(PATCH_SIZE, 1)
 
     def retokenize(self, stride: int, dilation: int) -> None:
@@ -60,10 +54,10 @@ class Attention(nn.Module):
     """Multi-head attention within non-overlapping square windows, without position bias and without shift.
 
     Args:
-        dim: C.
-        num_heads: H. Where it does not divide dim, the heads together are narrower than dim.
-        split: The grid's side is divided by it, rounding down, to give the window's side; 1 is global attention.
-        fused_attn: Use torch's fused kernel, which is faster but not differentiable in forward mode.
+        dim: Width of the tokens, C.
+        num_heads: Number of heads, H; where it does not divide dim, the heads together are narrower than dim.
+        split: What the grid's side is divided by, rounding down, to give the window's side; 1 is global attention.
+        fused_attn: Whether to use torch's fused kernel, which is faster but not differentiable in forward mode.
     """
 
     def __init__(self, dim: int, num_heads: int, split: int, *, fused_attn: bool, **factory: Any) -> None:
@@ -74,8 +68,8 @@ class Attention(nn.Module):
         self.split = split
         self.fused_attn = fused_attn
         inner_dim = self.head_dim * num_heads
-        self.qkv = _Linear(dim, 3 * inner_dim, **factory)
-        self.proj = _Linear(inner_dim, dim, **factory)
+        self.qkv = Linear(dim, 3 * inner_dim, **factory)
+        self.proj = Linear(inner_dim, dim, **factory)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, G, G, C) to the same."""
@@ -123,44 +117,21 @@ def _padding_mask(grid: int, across: int, side: int, like: torch.Tensor) -> torc
     return mask[:, :, None, None]
 
 
-class Mlp(nn.Module):
-    """Two linear layers with exact GELU between them."""
-
-    def __init__(self, dim: int, hidden_dim: int, **factory: Any) -> None:
-        super().__init__()
-        self.fc1 = _Linear(dim, hidden_dim, **factory)
-        self.act = nn.GELU()
-        self.fc2 = _Linear(hidden_dim, dim, **factory)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., C) to the same."""
-        return self.fc2(self.act(self.fc1(x)))
-
-
 class Block(nn.Module):
     """Pre-norm attention and MLP, each with a residual connection."""
 
     def __init__(self, dim: int, attn: Attention, mlp_ratio: int, drop_path: float, **factory: Any) -> None:
         super().__init__()
-        self.norm1 = _LayerNorm(dim, **factory)
+        self.norm1 = LayerNorm(dim, **factory)
         self.attn = attn
-        self.norm2 = _LayerNorm(dim, **factory)
+        self.norm2 = LayerNorm(dim, **factory)
         self.mlp = Mlp(dim, mlp_ratio * dim, **factory)
-        self.drop_path = _drop_path(drop_path)
+        self.drop_path = make_drop_path(drop_path)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, G, G, C) to the same."""
         x = x + self.drop_path(self.attn(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
-
-
-def _drop_path(rate: float) -> nn.Module:
-    if rate == 0.0:
-        return nn.Identity()
-    from timm.layers import DropPath  # seconds to import, and only training needs it
-
-    layer: nn.Module = DropPath(rate)
-    return layer
 
 
 class TokenMerge(nn.Module):
@@ -169,8 +140,8 @@ class TokenMerge(nn.Module):
     def __init__(self, kernel: int, dim: int, out_dim: int, **factory: Any) -> None:
         super().__init__()
         self.kernel = kernel
-        self.norm = _LayerNorm(kernel * kernel * dim, **factory)
-        self.reduction = _Linear(kernel * kernel * dim, out_dim, bias=False, **factory)
+        self.norm = LayerNorm(kernel * kernel * dim, **factory)
+        self.reduction = Linear(kernel * kernel * dim, out_dim, bias=False, **factory)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, G, G, C) to (B, ceil(G / 2), ceil(G / 2), out_dim)."""
@@ -199,20 +170,21 @@ class AsViTNetwork(nn.Module):
     """The network of one architecture; letters of the paper in brackets.
 
     Args:
-        kernel: Of the patch embedding and of the three token merges (K).
-        split: Of each stage's grid into attention windows (S).
+        kernel: Sides of the kernels of the patch embedding and of the three token merges (K).
+        split: Into how many attention windows a side the grid of each stage is split (S).
         mlp_ratio: Hidden over outer width of each stage's MLPs (E).
-        depth: Blocks of each stage (L).
-        num_heads: Of stage 4 (A); every stage has twice the heads of the one before.
+        depth: Number of blocks of each stage (L).
+        num_heads: Number of heads in stage 4 (A); every stage has twice the heads of the one before.
         embed_dim: Width of stage 1 (C); widths double from stage to stage, up to 1024.
         img_size: Side of the images that the position embedding is made for, divisible by 4.
-        num_classes: Outputs of the head.
-        in_chans: Channels of the images.
-        pos_embed: Learned absolute position embedding.
-        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0. Needs timm unless 0.
-        fused_attn: Use torch's fused attention, which is faster but not differentiable in forward mode.
-        stride, dilation: Of the patch embedding; see `retokenize`.
-        device, dtype: Of the parameters. On the meta device they get no values.
+        num_classes: Number of classes, which is the number of the head's outputs.
+        in_chans: Number of channels of the images.
+        pos_embed: Whether to learn an absolute position embedding.
+        drop_path_rate: Probability in training that a branch of the last block is dropped; it grows linearly from 0.
+            Needs timm unless it is 0.
+        fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
+        stride, dilation: Step and dilation of the patch convolution; see `retokenize`.
+        device, dtype: Device and type of the parameters. On the meta device they get no values.
 
     Raises:
         ValueError: The image side is not divisible by the stride, or the stride not by 4.
@@ -258,45 +230,20 @@ class AsViTNetwork(nn.Module):
             merge = TokenMerge(kernel[i], widths[i - 1], width, **factory) if i else nn.Identity()
             stages.append(Stage(merge, blocks))
         self.stages = nn.Sequential(*stages)
-        self.norm = _LayerNorm(widths[-1], **factory)
-        self.pre_logits = _Linear(widths[-1], widths[-1], **factory)
-        self.head = _Linear(widths[-1], num_classes, **factory)
+        self.norm = LayerNorm(widths[-1], **factory)
+        self.pre_logits = Linear(widths[-1], widths[-1], **factory)
+        self.head = Linear(widths[-1], num_classes, **factory)
         self.retokenize(stride, dilation)
         self.init_weights()
 
     def initial_distributions(self) -> dict[str, tuple[str, float]]:
-        """How each parameter is drawn, by name: normal with a std, uniform within a bound, or a constant.
-
-        The authors' truncated normal of std 0.02 is cut at plus and minus 2, a hundred deviations out: a plain normal.
-        The patch convolution keeps torch's default.
-        """
-        bound = 1 / math.sqrt(self.patch_embed.proj.weight[0].numel())
-        table: dict[str, tuple[str, float]] = {}
-        for name, parameter in self.named_parameters():
-            if name.startswith("patch_embed.proj"):
-                table[name] = ("uniform", bound)
-            elif name.endswith("bias"):
-                table[name] = ("constant", 0.0)
-            elif parameter.ndim == 1:  # the scale of a LayerNorm
-                table[name] = ("constant", 1.0)
-            else:
-                table[name] = ("normal", 0.02)
-        return table
+        """How each parameter is drawn, by name, as its authors draw it; see `transformer_distributions`."""
+        return transformer_distributions(self, "patch_embed.proj")
 
     def init_weights(self) -> None:
         """Draw all parameters anew from torch's generator; on the meta device nothing happens."""
-        if self.head.weight.is_meta:
-            return
-        table = self.initial_distributions()
-        with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                kind, number = table[name]
-                if kind == "normal":
-                    parameter.normal_(0.0, number)
-                elif kind == "uniform":
-                    parameter.uniform_(-number, number)
-                else:
-                    parameter.fill_(number)
+        if not self.head.weight.is_meta:
+            draw_parameters(self, self.initial_distributions())
 
     def retokenize(self, stride: int, dilation: int) -> None:
         """Make tokens of `stride` pixels a side from now on; no parameter changes.

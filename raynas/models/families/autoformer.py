@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +9,7 @@ import torch
 from raynas.errors import ConfigError
 from raynas.models.families import autoformer_network
 from raynas.models.families.autoformer_network import PATCH_SIZE, AutoFormerNetwork, Block
-from raynas.models.plain_code import PlainCode
+from raynas.models.plain_code import PlainCode, source_of
 from raynas.models.roles import Roles, block_roles, linear_layers
 from raynas.models.skeletons import copied_on_meta
 from raynas.models.weights import Init, init_table
@@ -27,12 +26,12 @@ class AutoFormer(AutoFormerNetwork):
     Heads are 64 wide whatever the width of the network, and attention knows the relative position of patches.
 
     Args:
-        architecture: embed_dim, depth, and mlp_ratio and num_heads of each block.
+        architecture: Its fields are embed_dim, depth, and mlp_ratio and num_heads of each block.
         img_size: Side of the images in pixels, divisible by 16.
-        num_classes: Outputs of the head.
-        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
-        fused_attn: Use torch's fused attention, which is faster but not differentiable in forward mode.
-        device, dtype: Of the parameters. On the meta device they get no values.
+        num_classes: Number of classes, which is the number of the head's outputs.
+        drop_path_rate: Probability in training that a branch of the last block is dropped; it grows linearly from 0.
+        fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
+        device, dtype: Device and type of the parameters. On the meta device they get no values.
 
     Raises:
         ConfigError: img_size is not divisible by 16.
@@ -76,7 +75,7 @@ class AutoFormer(AutoFormerNetwork):
         return {"cls_token", "pos_embed", *tables}
 
     def roles(self) -> Roles:
-        """Its parts by role."""
+        """The network's parts by role."""
         blocks: list[Any] = list(self.blocks)
         return Roles(
             attention=linear_layers(block.attn for block in blocks),
@@ -91,9 +90,9 @@ class AutoFormer(AutoFormerNetwork):
         return self._tokens(images)[:, 1:].mean(1)
 
     def plain_code(self) -> PlainCode:
-        """The network's own file, with the numbers of this one."""
+        """The files that the network is written in, with the numbers of this one."""
         return PlainCode(
-            source=inspect.getsource(autoformer_network),
+            source=source_of(autoformer_network),
             network=AutoFormerNetwork.__name__,
             settings=self._plain_settings,
             first_conv="patch_embed",

@@ -2,12 +2,10 @@
 
 Tensor letters: B batch, G patches a side, N = G * G + 1 tokens, the class token first, C channels, H heads, D head dim,
 K = 2 * (G + 1) rows and columns of the grid, the class token being in a row and a column of its own, which come first.
-Layers made on their own come without initial values; `AutoFormerNetwork` draws them all.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,23 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from raynas.models.layers import (
+    Conv2d,
+    LayerNorm,
+    Linear,
+    Mlp,
+    draw_parameters,
+    make_drop_path,
+    transformer_distributions,
+)
+
 PATCH_SIZE = 16
 MAX_DISTANCE = 14
-
-
-class _Linear(nn.Linear):
-    def reset_parameters(self) -> None:
-        """Nothing: the model draws all parameters once, or its owner does; a default draw would be thrown away."""
-
-
-class _LayerNorm(nn.LayerNorm):
-    def reset_parameters(self) -> None:
-        """Nothing, as in _Linear."""
-
-
-class _Conv2d(nn.Conv2d):
-    def reset_parameters(self) -> None:
-        """Nothing, as in _Linear."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +33,9 @@ class Grid:
     """Where tokens lie, alike for all blocks.
 
     Args:
-        places: (N, K), ones at a token's row and at its column.
-        vectors: (G, G + 1), which vector of a table is for a patch's row (or column) as a query's and a key's row.
+        places: (N, K) numbers, 1 at a token's row and at its column, else 0.
+        vectors: (G, G + 1) numbers of vectors in a table: for each row of a query, that of each row of keys, the class
+            token's first; columns have the same ones.
     """
 
     places: torch.Tensor
@@ -49,7 +43,7 @@ class Grid:
 
 
 def grid_of(side: int, like: torch.Tensor) -> Grid:
-    """The grid of `side` patches a side, on the device and in the dtype of another tensor."""
+    """The grid of an image of `side` patches a side, on the device and in the dtype of another tensor."""
     one_hot = torch.eye(side + 1, dtype=like.dtype, device=like.device)
     rows = torch.cat([one_hot[:1], one_hot[1:].repeat_interleave(side, 0)])
     columns = torch.cat([one_hot[:1], one_hot[1:].repeat(side, 1)])
@@ -105,11 +99,11 @@ class Attention(nn.Module):
     a value bring ones at their own row and column. So the same two products do all, fused or not.
 
     Args:
-        dim: C.
-        num_heads: H.
-        head_dim: D; the heads together may be wider or narrower than dim.
-        rel_pos: Relative positions on keys and values.
-        fused_attn: Use torch's fused kernel, which is faster but not differentiable in forward mode.
+        dim: Width of the tokens, C.
+        num_heads: Number of heads, H.
+        head_dim: Width of each head, D; the heads together may be wider or narrower than dim.
+        rel_pos: Whether vectors of relative positions are added to keys and values.
+        fused_attn: Whether to use torch's fused kernel, which is faster but not differentiable in forward mode.
     """
 
     def __init__(
@@ -120,9 +114,9 @@ class Attention(nn.Module):
         self.head_dim = head_dim
         self.scale = head_dim**-0.5
         self.fused_attn = fused_attn
-        self.qkv = _Linear(dim, 3 * num_heads * head_dim, **factory)
+        self.qkv = Linear(dim, 3 * num_heads * head_dim, **factory)
         self.rel_pos = RelativePosition(head_dim, **factory) if rel_pos else None
-        self.proj = _Linear(num_heads * head_dim, dim, **factory)
+        self.proj = Linear(num_heads * head_dim, dim, **factory)
 
     def forward(self, x: torch.Tensor, grid: Grid) -> torch.Tensor:
         """(B, N, C) to the same."""
@@ -142,20 +136,6 @@ class Attention(nn.Module):
         return self.proj(x.transpose(1, 2).flatten(2))
 
 
-class Mlp(nn.Module):
-    """Two linear layers with exact GELU between them."""
-
-    def __init__(self, dim: int, hidden_dim: int, **factory: Any) -> None:
-        super().__init__()
-        self.fc1 = _Linear(dim, hidden_dim, **factory)
-        self.act = nn.GELU()
-        self.fc2 = _Linear(hidden_dim, dim, **factory)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., C) to the same."""
-        return self.fc2(self.act(self.fc1(x)))
-
-
 class Block(nn.Module):
     """Pre-norm attention and MLP, each with a residual connection."""
 
@@ -173,11 +153,11 @@ class Block(nn.Module):
         **factory: Any,
     ) -> None:
         super().__init__()
-        self.norm1 = _LayerNorm(dim, norm_eps, **factory)
+        self.norm1 = LayerNorm(dim, norm_eps, **factory)
         self.attn = Attention(dim, num_heads, head_dim, rel_pos=rel_pos, fused_attn=fused_attn, **factory)
-        self.norm2 = _LayerNorm(dim, norm_eps, **factory)
+        self.norm2 = LayerNorm(dim, norm_eps, **factory)
         self.mlp = Mlp(dim, int(mlp_ratio * dim), **factory)
-        self.drop_path = _drop_path(drop_path)
+        self.drop_path = make_drop_path(drop_path)
 
     def forward(self, x: torch.Tensor, grid: Grid) -> torch.Tensor:
         """(B, N, C) to the same."""
@@ -185,32 +165,24 @@ class Block(nn.Module):
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
-def _drop_path(rate: float) -> nn.Module:
-    if rate == 0.0:
-        return nn.Identity()
-    from timm.layers import DropPath  # seconds to import, and only training needs it
-
-    layer: nn.Module = DropPath(rate)
-    return layer
-
-
 class AutoFormerNetwork(nn.Module):
     """The network of one architecture; logits come from the mean over the tokens of patches.
 
     Args:
-        embed_dim: C.
-        depth: Blocks.
+        embed_dim: Width of the tokens, C.
+        depth: Number of blocks.
         mlp_ratio: Hidden over outer width of each block's MLP; a hidden width is rounded down.
-        num_heads: Of each block.
-        head_dim: Of all heads; None: embed_dim over a block's heads.
-        rel_pos: Relative positions in attention, beside the absolute position embedding.
-        norm_eps: Of the LayerNorms.
+        num_heads: Number of heads of each block.
+        head_dim: Width of every head; None: embed_dim over the number of a block's heads.
+        rel_pos: Whether attention knows relative positions, beside the absolute position embedding.
+        norm_eps: What the LayerNorms add to a variance before its square root is taken.
         img_size: Side of the images in pixels, divisible by 16.
-        num_classes: Outputs of the head.
-        in_chans: Channels of the images.
-        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0. Needs timm unless 0.
-        fused_attn: Use torch's fused attention, which is faster but not differentiable in forward mode.
-        device, dtype: Of the parameters. On the meta device they get no values.
+        num_classes: Number of classes, which is the number of the head's outputs.
+        in_chans: Number of channels of the images.
+        drop_path_rate: Probability in training that a branch of the last block is dropped; it grows linearly from 0.
+            Needs timm unless it is 0.
+        fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
+        device, dtype: Device and type of the parameters. On the meta device they get no values.
     """
 
     make_block: Any = Block  # a subclass may have another, of the same arguments
@@ -237,7 +209,7 @@ class AutoFormerNetwork(nn.Module):
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.side = img_size // PATCH_SIZE
         self.num_classes = num_classes
-        self.patch_embed = _Conv2d(in_chans, embed_dim, PATCH_SIZE, PATCH_SIZE, **factory)
+        self.patch_embed = Conv2d(in_chans, embed_dim, PATCH_SIZE, PATCH_SIZE, **factory)
         self.cls_token = nn.Parameter(torch.empty(1, 1, embed_dim, **factory))
         self.pos_embed = nn.Parameter(torch.empty(1, self.side**2 + 1, embed_dim, **factory))
         self.blocks = nn.ModuleList()
@@ -250,43 +222,18 @@ class AutoFormerNetwork(nn.Module):
                     rel_pos=rel_pos, norm_eps=norm_eps, fused_attn=fused_attn, **factory,
                 )
             )  # fmt: skip
-        self.norm = _LayerNorm(embed_dim, norm_eps, **factory)
-        self.head = _Linear(embed_dim, num_classes, **factory)
+        self.norm = LayerNorm(embed_dim, norm_eps, **factory)
+        self.head = Linear(embed_dim, num_classes, **factory)
         self.init_weights()
 
     def initial_distributions(self) -> dict[str, tuple[str, float]]:
-        """How each parameter is drawn, by name: normal with a std, uniform within a bound, or a constant.
-
-        The authors' truncated normal of std 0.02 is cut at plus and minus 2, a hundred deviations out: a plain normal.
-        The patch convolution keeps torch's default.
-        """
-        bound = 1 / math.sqrt(self.patch_embed.weight[0].numel())
-        table: dict[str, tuple[str, float]] = {}
-        for name, parameter in self.named_parameters():
-            if name.startswith("patch_embed"):
-                table[name] = ("uniform", bound)
-            elif name.endswith("bias"):
-                table[name] = ("constant", 0.0)
-            elif parameter.ndim == 1:  # the scale of a LayerNorm
-                table[name] = ("constant", 1.0)
-            else:
-                table[name] = ("normal", 0.02)
-        return table
+        """How each parameter is drawn, by name, as its authors draw it; see `transformer_distributions`."""
+        return transformer_distributions(self, "patch_embed")
 
     def init_weights(self) -> None:
         """Draw all parameters anew from torch's generator; on the meta device nothing happens."""
-        if self.head.weight.is_meta:
-            return
-        table = self.initial_distributions()
-        with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                kind, number = table[name]
-                if kind == "normal":
-                    parameter.normal_(0.0, number)
-                elif kind == "uniform":
-                    parameter.uniform_(-number, number)
-                else:
-                    parameter.fill_(number)
+        if not self.head.weight.is_meta:
+            draw_parameters(self, self.initial_distributions())
 
     def _tokens(self, images: torch.Tensor) -> torch.Tensor:
         """Output of the last block, (B, N, C), before the final norm."""

@@ -26,12 +26,12 @@ class PiT(PoolingVisionTransformer):  # type: ignore[misc]
     """timm's PoolingVisionTransformer for an architecture of a PiT space; logits come from the class token.
 
     Args:
-        architecture: base_dim and mlp_ratio of all stages, depth and num_heads of each of the three.
+        architecture: Its fields are base_dim and mlp_ratio of all stages, depth and num_heads of each of the three.
         img_size: Side of the images in pixels, a multiple of 8 and at least 16.
-        num_classes: Outputs of the head.
-        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
-        fused_attn: Use torch's fused attention, which is faster but not differentiable in forward mode.
-        device: Of the parameters. On the meta device they get no values.
+        num_classes: Number of classes, which is the number of the head's outputs.
+        drop_path_rate: Probability in training that a branch of the last block is dropped; it grows linearly from 0.
+        fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
+        device: Device of the parameters. On the meta device they get no values.
 
     Raises:
         ConfigError: The patches do not end where the image does.

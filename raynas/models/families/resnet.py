@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
 
 from raynas.models.families import resnet_network
 from raynas.models.families.resnet_network import ResNetNetwork
-from raynas.models.plain_code import PlainCode
+from raynas.models.plain_code import PlainCode, source_of
 from raynas.models.roles import Block, Roles
 from raynas.space.architecture import Architecture
 from raynas.space.registered import models
@@ -20,10 +19,10 @@ class ResNet(ResNetNetwork):
     """The ResNet of an architecture of the space `resnet`.
 
     Args:
-        architecture: depth (6 n + 2 layers), width of stage 1.
-        img_size: Taken for the sake of uniformity; images of any side can be classified.
-        num_classes: Outputs of the head.
-        device, dtype: Of the parameters. On the meta device they get no values.
+        architecture: Its fields are depth, 6 n + 2 layers, and width, the channels of stage 1.
+        img_size: Side of the images in pixels, which changes nothing: images of any side can be classified.
+        num_classes: Number of classes, which is the number of the head's outputs.
+        device, dtype: Device and type of the parameters. On the meta device they get no values.
     """
 
     def __init__(
@@ -40,7 +39,7 @@ class ResNet(ResNetNetwork):
         self._plain_settings = fields
 
     def roles(self) -> Roles:
-        """Its head, and its three stages as blocks."""
+        """The network's head, and its three stages as blocks."""
         blocks = tuple(Block(stage, channels_first=True) for stage in self.stages)
         return Roles(head=(self.fc,), blocks=blocks)
 
@@ -49,9 +48,9 @@ class ResNet(ResNetNetwork):
         return self.features(images)
 
     def plain_code(self) -> PlainCode:
-        """The network's own file, with the numbers of this one."""
+        """The files that the network is written in, with the numbers of this one."""
         return PlainCode(
-            source=inspect.getsource(resnet_network),
+            source=source_of(resnet_network),
             network=ResNetNetwork.__name__,
             settings=self._plain_settings,
             first_conv="conv1",

@@ -19,9 +19,9 @@ class BasicBlock(nn.Module):
     """Two convolutions, each with its BatchNorm, and a shortcut around both.
 
     Args:
-        before: Channels of the input.
-        width: Channels of the output, at least as many.
-        stride: Of the first convolution and the shortcut.
+        before: Number of channels of the input.
+        width: Number of channels of the output, at least as many.
+        stride: Step in pixels of the first convolution and of the shortcut.
     """
 
     def __init__(self, before: int, width: int, stride: int, **factory: Any) -> None:
@@ -49,11 +49,11 @@ class ResNetNetwork(nn.Module):
     """A ResNet for images of about 32 pixels, of any side; weights are He's normal ones, biases 0.
 
     Args:
-        depth: Layers with weights, 6 n + 2 for n blocks a stage.
-        width: Channels of stage 1; stages 2 and 3 have twice and four times as many.
-        num_classes: Outputs of the head.
-        in_chans: Channels of the images.
-        device, dtype: Of the parameters. On the meta device they get no values.
+        depth: Number of layers with weights, 6 n + 2 for n blocks a stage.
+        width: Number of channels of stage 1; stages 2 and 3 have twice and four times as many.
+        num_classes: Number of classes, which is the number of the head's outputs.
+        in_chans: Number of channels of the images.
+        device, dtype: Device and type of the parameters. On the meta device they get no values.
     """
 
     def __init__(

@@ -5,7 +5,6 @@ It comes in through an entry point and not through `raynas.models.families`, sin
 
 from __future__ import annotations
 
-import math
 from contextlib import nullcontext
 from typing import Any
 
@@ -13,8 +12,9 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from raynas.errors import ConfigError
+from raynas.models.layers import transformer_distributions
 from raynas.models.plain_code import PlainCode
-from raynas.models.weights import Constant, Init, Normal, Uniform
+from raynas.models.weights import Init, init_table
 from raynas.space.architecture import Architecture
 
 _PLAIN = '''"""The plain vision transformer (Dosovitskiy 2020, arXiv 2010.11929), as timm has it."""
@@ -27,12 +27,12 @@ class ViT(VisionTransformer):  # type: ignore[misc]
     """timm's VisionTransformer for an architecture of the space `vit`; logits come from the class token.
 
     Args:
-        architecture: patch_size, embed_dim, depth, num_heads, mlp_ratio.
+        architecture: Its fields are patch_size, embed_dim, depth, num_heads and mlp_ratio.
         img_size: Side of the images in pixels, divisible by the patch size.
-        num_classes: Outputs of the head.
-        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
-        fused_attn: Use torch's fused attention, which is faster but not differentiable in forward mode.
-        device: Of the parameters. On the meta device they get no values.
+        num_classes: Number of classes, which is the number of the head's outputs.
+        drop_path_rate: Probability in training that a branch of the last block is dropped; it grows linearly from 0.
+        fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
+        device: Device of the parameters. On the meta device they get no values.
 
     Raises:
         ConfigError: The patches do not tile the image.
@@ -60,24 +60,9 @@ class ViT(VisionTransformer):  # type: ignore[misc]
             block.attn.fused_attn = fused_attn
 
     def init_table(self) -> dict[str, Init]:
-        """The distribution from which timm draws each parameter, by name.
-
-        Its truncated normal of std 0.02 is cut at plus and minus 2, a hundred deviations out: a plain normal.
-        """
-        bound = 1 / math.sqrt(self.patch_embed.proj.weight[0].numel())
-        table: dict[str, Init] = {}
-        for name, parameter in self.named_parameters():
-            if name.startswith("patch_embed.proj"):
-                table[name] = Uniform(bound)
-            elif name == "cls_token":
-                table[name] = Normal(1e-6)
-            elif name.endswith("bias"):
-                table[name] = Constant(0.0)
-            elif parameter.ndim == 1:  # the scale of a LayerNorm
-                table[name] = Constant(1.0)
-            else:
-                table[name] = Normal(0.02)
-        return table
+        """The distribution from which timm draws each parameter, by name: the usual one but for the class token."""
+        drawn = transformer_distributions(self, "patch_embed.proj")
+        return init_table({**drawn, "cls_token": ("normal", 1e-6)})
 
     def pooled_features(self, images: torch.Tensor) -> torch.Tensor:
         """Mean over all tokens, the class token's among them, before the final norm.

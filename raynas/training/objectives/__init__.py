@@ -1,1 +1,4 @@
-"""What is optimised: classification and distillation."""
+"""What is optimised, one module per objective; importing this package registers them."""
+
+from raynas.training.objectives import classification as classification
+from raynas.training.objectives import distillation as distillation

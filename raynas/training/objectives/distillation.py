@@ -9,23 +9,41 @@ trained with the student, are drawn towards those of the teacher's stages. Logit
 with both at once if both have a weight, where the published code of locality guidance lets one replace the other. The
 logits are those of the one head that models have here, where DeiT gives a distillation token a head of its own.
 
-Letters: b images of a piece, C channels, h and w sides of a grid.
+Letters: b images of a batch, C channels, h and w sides of a grid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from raynas.models.feature_maps import resized_to_larger, with_feature_maps
+from raynas.errors import ConfigError
+from raynas.models.feature_maps import feature_widths, resized_to_larger, with_feature_maps
 from raynas.models.roles import roles_of
-from raynas.models.teachers import FrozenTeacher, Pair, Teacher
-from raynas.training.objectives.recipe import Classification, Loss
+from raynas.models.teachers import FrozenTeacher, Pair, Teacher, evenly_spaced_pairs, parse_pairs
+from raynas.space.build import builder
+from raynas.training.batch import Batch
+from raynas.training.config import DISTILLATION
+from raynas.training.folder import BestEpoch
+from raynas.training.objectives.classification import ClassTargets, evaluated_classes
+from raynas.training.objectives.objective import (
+    AUXILIARY,
+    FROZEN,
+    MODEL,
+    Loss,
+    Objective,
+    Part,
+    PreparedObjective,
+    Setup,
+    objectives,
+)
+from raynas.training.teachers import read_teacher
 
 
 @dataclass(frozen=True)
@@ -41,27 +59,32 @@ class Guidance:
     widths: tuple[int, int]
 
 
-class Distillation:
-    """Classification with a teacher.
+@objectives.register("distillation")
+class Distillation(Objective):
+    """Classification with a teacher, which is shown the same images, mixed and varied as they are.
 
     Args:
-        classification: Makes the recipe of the task, which mixes images and knows their classes.
-        teacher: Shown the same images, mixed and varied as they are.
+        model: The student.
+        teacher: Whom it learns from.
         guidance: Pairs whose feature maps are compared.
         guidance_weight: Of their sum.
         logit_weight: Of the teacher's logits, from 0 to 1; the task has the rest.
         temperature: By which logits are divided before they become soft targets.
         targets: "soft", the teacher's probabilities, or "hard", its most probable class.
+        task: Settings of `ClassTargets`.
 
     Attributes:
-        teacher: At work, once there is a auxiliary.
+        teacher: At work.
+        adapters: From the channels of the student's blocks to those of the teacher's stages, one for each pair.
     """
 
-    teacher: FrozenTeacher
+    name = "distillation"
+    evaluation_columns = ("loss", "top1")
+    best = BestEpoch("val_top1", higher_is_better=True)
 
     def __init__(
         self,
-        classification: Callable[[], Classification],
+        model: nn.Module,
         teacher: Teacher,
         *,
         guidance: Sequence[Guidance],
@@ -69,46 +92,115 @@ class Distillation:
         logit_weight: float,
         temperature: float,
         targets: Literal["soft", "hard"],
+        **task: Any,
     ) -> None:
-        self._classification = classification()
-        self._values = teacher
-        self._guidance = tuple(guidance)
+        super().__init__(model)
+        device = next(model.parameters()).device
+        self._task = ClassTargets(**task)
+        self.teacher = FrozenTeacher(teacher, device)
+        blocks = roles_of(model).blocks
+        self._blocks = [blocks[one.pair[0]] for one in guidance]
+        self._stages = [one.pair[1] for one in guidance]
+        self.adapters = nn.ModuleList(nn.Conv2d(*one.widths, kernel_size=1, device=device) for one in guidance)
         self._guidance_weight = guidance_weight
         self._logit_weight = logit_weight
         self._temperature = temperature
-        self._targets = targets
+        self._logit_targets = targets
 
-    def auxiliary(self, model: nn.Module) -> nn.Module | None:
-        """The adapters, one for each pair; also sets up the teacher on the model's device."""
-        device = next(model.parameters()).device
-        self.teacher = FrozenTeacher(self._values, device)
-        blocks = roles_of(model).blocks
-        self._blocks = [blocks[one.pair[0]] for one in self._guidance]
-        self._stages = [one.pair[1] for one in self._guidance]
-        self._adapters = nn.ModuleList(nn.Conv2d(*one.widths, kernel_size=1, device=device) for one in self._guidance)
-        return self._adapters if len(self._adapters) else None
+    @classmethod
+    def prepare(cls, setup: Setup) -> PreparedObjective:
+        """See Objective; reads the teacher, and finds pairs of blocks and stages where none are given."""
+        config = setup.config
+        if config.teacher is None:
+            raise ConfigError("a distillation needs a teacher, and none is given")
+        if not (config.guidance_weight or config.logit_weight):
+            raise ConfigError("guidance_weight and logit_weight are both 0: nothing would be learned from the teacher")
+        teacher = read_teacher(config.teacher, num_classes=config.num_classes if setup.has_classes else None)
+        if config.logit_weight and teacher.num_classes != config.num_classes:
+            raise ConfigError(
+                f"logit_weight needs a teacher with the {config.num_classes} classes of the images, not "
+                f"{teacher.num_classes}"
+            )
+        guidance = _guidance(setup, teacher) if config.guidance_weight else ()
+        pairs = ",".join(f"{block}:{stage}" for block, stage in (one.pair for one in guidance)) or None
+        resolved = {"guidance_pairs": pairs}
+        settings = {name: getattr(config.resolved(**resolved), name) for name in DISTILLATION}
+        return PreparedObjective(
+            kind=cls,
+            make=partial(
+                cls,
+                teacher=teacher,
+                guidance=guidance,
+                guidance_weight=config.guidance_weight,
+                logit_weight=config.logit_weight,
+                temperature=config.temperature,
+                targets=config.logit_targets,
+                **ClassTargets.settings(config),
+            ),
+            resolved=resolved,
+            identity={"label_smoothing": config.label_smoothing, "teacher": teacher.label, **settings},
+            description={"teacher": teacher.description()},
+        )
 
-    def start_epoch(self, model: nn.Module, epoch: int) -> None:
-        """What the task's recipe does."""
-        self._classification.start_epoch(model, epoch)
+    def parts(self) -> Mapping[str, Part]:
+        """See Objective."""
+        return {"model": MODEL, "teacher": FROZEN, "adapters": AUXILIARY}
 
-    def loss(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Loss:
-        """See Recipe; terms are `task_loss`, `guidance_loss` (the sum over the pairs) and `logit_loss`."""
-        images, targets = self._classification.mixed(images, labels)
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """`task_loss`, `guidance_loss` (the sum over the pairs) and `logit_loss`, those that are in the loss."""
+        guidance = ["guidance_loss"] if self._stages else []
+        return ("task_loss", *guidance, *(["logit_loss"] if self._logit_weight else []))
+
+    def forward(self, batch: Batch) -> Loss:
+        """See Objective."""
+        images, targets = self._task.mixed(batch, self.context)
         teacher_logits, teacher_maps = self.teacher(images, self._stages)
-        logits, maps = with_feature_maps(model, images, self._blocks)
-        task = self._classification.cross_entropy(logits, targets)
+        logits, maps = with_feature_maps(self.model, images, self._blocks)
+        task = self._task.cross_entropy(logits, targets)
         total = (1 - self._logit_weight) * task
         terms = {"task_loss": task.detach()}
-        if self._guidance:
-            guidance = guidance_loss(maps, teacher_maps, self._adapters)
+        if self._stages:
+            guidance = guidance_loss(maps, teacher_maps, self.adapters)
             total = total + self._guidance_weight * guidance
             terms["guidance_loss"] = guidance.detach()
         if self._logit_weight:
-            drawn = logit_loss(logits, teacher_logits, temperature=self._temperature, targets=self._targets)
+            drawn = logit_loss(logits, teacher_logits, temperature=self._temperature, targets=self._logit_targets)
             total = total + self._logit_weight * drawn
             terms["logit_loss"] = drawn.detach()
         return Loss(total, terms)
+
+    def evaluate(self, model: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
+        """See Objective."""
+        assert batch.labels is not None
+        return evaluated_classes(model(batch.images), batch.labels)
+
+
+def _guidance(setup: Setup, teacher: Teacher) -> tuple[Guidance, ...]:
+    """The pairs of feature maps to compare."""
+    config, space = setup.config, setup.space
+    with torch.device("meta"):
+        student = builder(space)(setup.architecture, **setup.model_settings)
+        try:
+            blocks = feature_widths(student, config.img_size or 0)
+        except ValueError as error:
+            raise ConfigError(f"the student has no feature maps to guide: {error}") from None
+    # Not on the meta device, on which some of timm's models cannot be built.
+    stages = feature_widths(FrozenTeacher(teacher, torch.device("cpu")).model, teacher.img_size)
+    if not blocks:
+        raise ConfigError(f"models of the space {space.name!r} do not say where their blocks are: guidance_weight is 0")
+    if not stages:
+        raise ConfigError(f"teacher {teacher.name} has no stages with known feature maps: guidance_weight is 0")
+    pairs = (
+        parse_pairs(config.guidance_pairs) if config.guidance_pairs else evenly_spaced_pairs(len(blocks), len(stages))
+    )
+    for block, stage in pairs:
+        if block >= len(blocks) or stage >= len(stages):
+            raise ConfigError(
+                f"pair {block}:{stage} is beyond the {len(blocks)} blocks of the student or the {len(stages)} stages "
+                f"of the teacher {teacher.name}, counted from 0"
+            )
+    return tuple(Guidance((block, stage), (blocks[block], stages[stage])) for block, stage in pairs)
 
 
 def guidance_loss(

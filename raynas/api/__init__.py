@@ -1,0 +1,56 @@
+"""Everything that the commands do, for notebooks and programs; the commands call this and show what comes of it.
+
+`raynas` exports the central functions. Each takes what its command takes: the fields of a configuration as keyword
+arguments, a file of them as `config`, and the folder of an earlier run to go on with as `out` and `resume`. The
+caller's values stand over those of the file, and these over those of the earlier run.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from raynas.api.benches import bench_proxies
+    from raynas.api.lists import LISTS, listing
+    from raynas.api.models import build, export
+    from raynas.api.reports import report
+    from raynas.api.searches import ended_growth, family_member, is_sweep, scale, score, search, sweep
+    from raynas.api.trainings import distill, finalists, is_finalists, train
+
+__all__ = [
+    "LISTS",
+    "bench_proxies",
+    "build",
+    "distill",
+    "ended_growth",
+    "export",
+    "family_member",
+    "finalists",
+    "is_finalists",
+    "is_sweep",
+    "listing",
+    "report",
+    "scale",
+    "score",
+    "search",
+    "sweep",
+    "train",
+]
+
+# Imported on first use, so that what one command needs is not imported for another.
+_HOMES = {
+    "benches": ("bench_proxies",),
+    "lists": ("LISTS", "listing"),
+    "models": ("build", "export"),
+    "reports": ("report",),
+    "searches": ("ended_growth", "family_member", "is_sweep", "scale", "score", "search", "sweep"),
+    "trainings": ("distill", "finalists", "is_finalists", "train"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"raynas.api.{module}"), name)
+    raise AttributeError(f"module 'raynas.api' has no attribute {name!r}")

@@ -1,0 +1,121 @@
+"""What there is: members of registries, and the forms of --data."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from raynas.proxies.probe import Proxy
+
+Rows = list[dict[str, Any]]
+
+
+def listing(kind: str) -> Rows:
+    """One row for each member of a kind, with equal keys.
+
+    Args:
+        kind: One of `LISTS`.
+    """
+    return LISTS[kind]()
+
+
+def _spaces() -> Rows:
+    from raynas.space.registered import spaces
+
+    found = [spaces.get(name) for name in spaces]
+    return [
+        {
+            "name": space.name,
+            "size": space.size,
+            "objectives": list(space.objectives),
+            "named": list(space.named),
+            "paper": space.paper,
+            "summary": space.summary,
+        }
+        for space in found
+    ]
+
+
+def _models() -> Rows:
+    from raynas.space.registered import models
+
+    return [{"name": name, "summary": _first_line(models.get(name))} for name in models]
+
+
+def _proxies() -> Rows:
+    from raynas.proxies.registered import proxies
+    from raynas.space.cost import COSTS
+
+    costs = [
+        {
+            "name": name,
+            "better": "lower",
+            "repeats": 0,
+            "needs": "nothing",
+            "init": "",
+            "settings": {},
+            "outputs": [name],
+            "paper": "",
+            "description": COSTS[name],
+            "summary": COSTS[name],
+        }
+        for name in COSTS
+    ]
+    rows = [
+        {
+            "name": proxy.name,
+            "better": "higher" if proxy.higher_is_better else "lower",
+            "repeats": proxy.repeats,
+            "needs": _needs(proxy),
+            "init": proxy.init,
+            "settings": dict(proxy.settings),
+            "outputs": list(proxy.outputs),
+            "paper": proxy.paper,
+            "description": inspect.getdoc(proxy.function) or "",
+            "summary": proxy.summary,
+        }
+        for proxy in map(proxies.get, proxies)
+    ]
+    return sorted(rows + costs, key=lambda row: str(row["name"]))
+
+
+def _needs(proxy: Proxy) -> str:
+    images = "labelled images" if proxy.needs_labels else "images" if proxy.needs_images else "nothing"
+    return f"{images} and a teacher" if proxy.needs_teacher else images
+
+
+def _searchers() -> Rows:
+    from raynas.searchers.registered import searchers
+
+    return [
+        {
+            "name": name,
+            "several objectives": found.is_multi_objective,
+            "window": found.default_window,
+            "advised up to": found.advised_budget,
+            "summary": _first_line(found),
+        }
+        for name, found in ((name, searchers.get(name)) for name in searchers)
+    ]
+
+
+def _datasets() -> Rows:
+    from raynas.data.opening import datasets
+
+    return [{"form": form, "summary": summary} for form, summary in datasets().items()]
+
+
+LISTS: Mapping[str, Callable[[], Rows]] = {
+    "spaces": _spaces,
+    "models": _models,
+    "proxies": _proxies,
+    "searchers": _searchers,
+    "datasets": _datasets,
+}
+"""What can be listed, by name."""
+
+
+def _first_line(value: Any) -> str:
+    return (value.__doc__ or "").strip().partition("\n")[0]

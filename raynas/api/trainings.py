@@ -1,0 +1,207 @@
+"""Trainings, distillations, and finalists of a search trained against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raynas.api.arguments import Source, own_space, source_text, space_name
+from raynas.api.layers import base_values, laid_over
+from raynas.errors import ConfigError
+from raynas.finalists.config import FinalistsConfig
+from raynas.finalists.folder import KIND as FINALISTS
+from raynas.finalists.folder import Finalists, load_finalists
+from raynas.registry import is_in_file
+from raynas.space.registered import spaces
+from raynas.space.search_space import SearchSpace
+from raynas.storage.run_folder import holds_run, kind_of, read_description
+from raynas.storage.runs import default_folder
+from raynas.training.config import DISTILLATION_DEFAULTS, TrainConfig
+from raynas.training.folder import KIND as TRAINING
+from raynas.training.folder import Training, load_training
+
+if TYPE_CHECKING:
+    from raynas.finalists.run import FinalistsListener
+    from raynas.training.run import TrainingListener
+
+
+def train(
+    source: Source | None = None,
+    *,
+    space: str | SearchSpace | None = None,
+    architecture: str | None = None,
+    pick: Sequence[str] = (),
+    config: str | Path | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    listener: TrainingListener | None = None,
+    **fields: Any,
+) -> Training:
+    """Train an architecture on images.
+
+    Args:
+        source: A run folder, a file with one architecture, or an architecture as a value, JSON or text; or a space, of
+            which `architecture` says what to train. None: what the file or the training in `out` says.
+        space: Of the source, where several spaces can read it; or a space of your own.
+        architecture: Of the space that is the source: JSON, the space's text or a published name.
+        pick: Of a run folder, the member that meets these constraints, such as num_params<=30e6.
+        config: A YAML file of settings, which the other arguments override.
+        out: The training's folder; default runs/<space>-training-<date>-<time>.
+        resume: Continue the training in `out`, with its settings where none are given; start it if there is none.
+        listener: Receives progress; default: shown on standard error. `raynas.training.run.TrainingListener()` is
+            silent.
+        fields: Of `raynas.training.config.TrainConfig`, such as data="parquet:train.parquet", epochs=30; None where
+            nothing is said.
+
+    Returns:
+        The finished training, with its metrics and its model.
+
+    Raises:
+        RaynasError: Bad input, before anything is started or written; or what fails later.
+    """
+    where: dict[str, Any] = {"config": config, "out": out, "resume": resume, "listener": listener}
+    return _trained({}, source, space, architecture, pick, **where, **fields)
+
+
+def distill(source: Source | None = None, *, teacher: str | None = None, **settings: Any) -> Training:
+    """Train an architecture on images and on what a trained network says of them.
+
+    It is a training with a teacher, in which label smoothing, Mixup and CutMix are off unless they are given.
+
+    Args:
+        source: As for `train`.
+        teacher: A training's folder or checkpoint, timm:NAME:FILE, or random:NAME; None: that of the file or of the
+            training in `out`.
+        settings: Further arguments of `train`.
+
+    Returns:
+        The finished training.
+
+    Raises:
+        RaynasError: As for `train`; also if there is no teacher.
+    """
+    if teacher is None and settings.get("config") is None and not settings.get("resume"):
+        raise ConfigError("say whom to learn from with --teacher: a training's folder or checkpoint, or timm:NAME:FILE")
+    return _trained(DISTILLATION_DEFAULTS, source, teacher=teacher, **settings)
+
+
+def finalists(
+    source: str | Path | None = None,
+    *,
+    space: str | SearchSpace | None = None,
+    top: int | None = None,
+    grace: int | None = None,
+    reduction: int | None = None,
+    config: str | Path | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    listener: FinalistsListener | None = None,
+    **fields: Any,
+) -> Finalists:
+    """Train the best architectures of a search against each other, as Ray Tune trials on this node, most stopped early.
+
+    Args:
+        source: Folder of a search; None: that of the finalists in `out`.
+        space: Of the architectures, where it is not the search's; or a space of your own.
+        top, grace, reduction: Of `raynas.finalists.config.FinalistsConfig`; None where nothing is said.
+        config: A YAML file of fields of `raynas.training.config.TrainConfig`, which `fields` override.
+        out: The folder, which has a training folder for each finalist; default runs/finalists-<date>-<time>.
+        resume: Continue the finalists in `out`, with their settings where none are given; start if there are none.
+        listener: Receives progress; default: shown on standard error. `raynas.finalists.run.FinalistsListener()` is
+            silent.
+        fields: Of `raynas.training.config.TrainConfig`, for all trainings; None where nothing is said.
+
+    Returns:
+        The finalists: their `summary` has them by accuracy. A training that failed raises nothing; the summary reports
+        it, and it is tried again when the finalists are resumed.
+
+    Raises:
+        RaynasError: As for `train`.
+    """
+    base = base_values(FinalistsConfig, FINALISTS, config=None, out=out, resume=resume)
+    training = {**base.get("training", {})}
+    if config is not None:
+        training |= TrainConfig.read(Path(config))
+    training = laid_over(training, fields)
+    given: dict[str, Any] = {"source": None if source is None else str(source), "space": space_name(space)}
+    given |= {"top": top, "grace": grace, "reduction": reduction}
+    finalists_config = FinalistsConfig.make({**laid_over(base, given), "training": training})
+
+    from raynas.console.finalists import FinalistsConsole  # torch is behind these
+    from raynas.finalists.run import execute_finalists, make_finalists_plan
+
+    plan = make_finalists_plan(finalists_config, space=own_space(space))
+    folder = Path(out) if out is not None else default_folder("finalists")
+    execute_finalists(plan, folder, resume=resume, listener=listener or FinalistsConsole())
+    return load_finalists(folder)
+
+
+def is_finalists(out: str | Path | None, resume: bool) -> bool:
+    """Whether the folder to go on with holds finalists."""
+    if out is None or not resume or not holds_run(Path(out)):
+        return False
+    return kind_of(read_description(Path(out))) == FINALISTS
+
+
+def _trained(
+    defaults: Mapping[str, Any],
+    source: Source | None,
+    space: str | SearchSpace | None = None,
+    architecture: str | None = None,
+    pick: Sequence[str] = (),
+    *,
+    config: str | Path | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    listener: TrainingListener | None = None,
+    **fields: Any,
+) -> Training:
+    """As `train`, with fields in place of the configuration's own defaults."""
+    base = base_values(TrainConfig, TRAINING, config=config, out=out, resume=resume)
+    given, found = _what_to_train(source, space, architecture, pick)
+    values = laid_over(
+        {**defaults, **base}, {**given, **{name: value for name, value in fields.items() if value is not None}}
+    )
+    if "space" not in values:
+        nothing = f"there is no training in {out} to continue; " if resume else ""
+        raise ConfigError(
+            f"{nothing}say what to train: a space with --architecture, a genotype, an architecture's JSON, or a run"
+        )
+    train_config = TrainConfig.make(values)
+
+    from raynas.console.training import TrainingConsole  # torch is behind these
+    from raynas.training.plan import make_training_plan
+    from raynas.training.run import execute_training
+
+    plan = make_training_plan(train_config, space=found or own_space(space))
+    folder = Path(out) if out is not None else default_folder(f"{plan.space.name}-training")
+    with TrainingConsole() if listener is None else nullcontext(listener) as receiver:
+        execute_training(plan, folder, resume=resume, listener=receiver)
+    return load_training(folder)
+
+
+def _what_to_train(
+    source: Source | None, space: str | SearchSpace | None, architecture: str | None, pick: Sequence[str]
+) -> tuple[dict[str, Any], SearchSpace | None]:
+    """Fields of the configuration: space, architecture and, of a run, its image side; and the space itself."""
+    if source is None:
+        if architecture is not None or pick:
+            raise ConfigError("--architecture and --pick need a SOURCE: a space, or a run")
+        return {}, None
+    text = source_text(source)
+    if not isinstance(source, Mapping) and (is_in_file(text) or text in spaces):
+        found = spaces.get(text)
+        if architecture is None:
+            known = f", such as {', '.join(found.named)}" if found.named else ""
+            raise ConfigError(f"{text} is a space: say with --architecture which of its architectures to train{known}")
+        return {"space": text, "architecture": architecture}, found
+    if architecture is not None:
+        raise ConfigError(f"--architecture goes with a space, not with {text!r}")
+
+    from raynas.storage.sources import read_source
+
+    taken = read_source(text, space=space, pick=pick)
+    values = {"space": spaces.reference(taken.space), "architecture": taken.architecture.to_json()}
+    return values | ({} if taken.img_size is None else {"img_size": taken.img_size}), taken.space

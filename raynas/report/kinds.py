@@ -1,0 +1,167 @@
+"""The kinds of runs, each in one place: what stands for its architecture, what its page shows, and how that is drawn.
+
+A new kind of run is registered here. What reads its folders stands in its own room and in a file of this one, which are
+imported when a folder of the kind is at hand. Neither torch nor Ray is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from raynas.storage.kinds import Bounds, RunKind, Taken, add_kind, run_kinds
+from raynas.storage.sources import taken_from_search
+
+Writer = Callable[[Path], Path]
+"""Writes the page of a run that is part of another."""
+
+
+class Layout(NamedTuple):
+    """Sections of a page in order, and the scripts that draw them."""
+
+    sections: tuple[str, ...]
+    scripts: tuple[str, ...]
+    styles: tuple[str, ...] = ("page.css", "lines.css")
+    markup: tuple[str, ...] = ("sections.html",)
+
+
+@dataclass(frozen=True)
+class ReportedKind(RunKind):
+    """A kind of run that has a report.
+
+    Args:
+        data: What its page shows, given a folder and what writes the pages of runs in it: one JSON value, which names
+            its layout as `layout`, if it is not that of a search.
+        layouts: Of its pages, by name.
+    """
+
+    data: Callable[[Path, Writer], dict[str, Any]]
+    layouts: Mapping[str, Layout]
+
+
+def layout_of(name: str) -> Layout:
+    """The layout of a page, of whatever kind."""
+    kinds = [kind for kind in map(run_kinds.get, run_kinds) if isinstance(kind, ReportedKind)]
+    return next(kind.layouts[name] for kind in kinds if name in kind.layouts)
+
+
+_SECTIONS_OF_SEARCH = ("best", "scatter", "progress", "policy", "failures", "correlation", "time", "setup")
+_BASE = ("values.js", "pictures.js", "plot.js", "tables.js", "head.js")
+_LINES = (*_BASE, "lines.js")
+_DRAWN = (*_BASE, "scatter.js", "traces.js")
+
+
+# -- searches, scoring runs, growths, benchmarks of proxies ------------------------------------------------------------
+
+
+def _search(folder: Path, write: Writer) -> dict[str, Any]:
+    from raynas.bench.folder import is_bench
+    from raynas.storage.runs import load_run
+
+    if is_bench(folder):
+        from raynas.report.bench import bench_report_data
+
+        return bench_report_data(folder)
+
+    from raynas.report.search import report_data
+
+    return report_data(load_run(folder))
+
+
+add_kind(
+    ReportedKind(
+        "search",
+        taken_from_search,
+        _search,
+        {
+            "search": Layout(_SECTIONS_OF_SEARCH, (*_DRAWN, "page.js"), ("page.css",)),
+            "growth": Layout(
+                ("growth", "steps", "family", *_SECTIONS_OF_SEARCH),
+                (*_DRAWN, "lines.js", "towers.js", "growth.js", "page.js"),
+            ),
+            "bench": Layout(
+                ("ranking", "heat", "scatter", "among", "numbers", "strata", "failures", "time", "setup"),
+                (*_LINES, "scatter.js", "bench_heat.js", "bench_scatter.js", "bench_table.js", "bench.js"),
+                ("page.css", "lines.css", "bench.css"),
+                ("sections.html", "bench.html"),
+            ),
+        },
+    )
+)
+
+
+# -- trainings ---------------------------------------------------------------------------------------------------------
+
+
+def _taken_from_training(folder: Path, description: Mapping[str, Any], bounds: Bounds) -> Taken:
+    from raynas.training.folder import taken_from_training
+
+    return taken_from_training(folder, description, bounds)
+
+
+def _training(folder: Path, write: Writer) -> dict[str, Any]:
+    from raynas.report.training import training_report_data
+    from raynas.training.folder import load_training
+
+    return training_report_data(load_training(folder))
+
+
+add_kind(
+    ReportedKind(
+        "training",
+        _taken_from_training,
+        _training,
+        {"training": Layout(("curves", "phases", "model", "epochs", "time", "setup"), (*_LINES, "training.js"))},
+    )
+)
+
+
+# -- finalists ---------------------------------------------------------------------------------------------------------
+
+
+def _best_training(folder: Path, description: Mapping[str, Any], bounds: Bounds) -> Path:
+    from raynas.finalists.folder import best_training
+
+    return best_training(folder, description, bounds)
+
+
+def _finalists(folder: Path, write: Writer) -> dict[str, Any]:
+    from raynas.report.finalists import finalists_report_data
+
+    return finalists_report_data(folder, write)
+
+
+add_kind(
+    ReportedKind(
+        "finalists",
+        _best_training,
+        _finalists,
+        {
+            "finalists": Layout(
+                ("finalists", "trials", "best", "scatter", "correlation", "setup"),
+                (*_LINES, "scatter.js", "finalists.js"),
+            )
+        },
+    )
+)
+
+
+# -- sweeps ------------------------------------------------------------------------------------------------------------
+
+
+def _sweep(folder: Path, write: Writer) -> dict[str, Any]:
+    from raynas.report.sweep import sweep_report_data
+
+    return sweep_report_data(folder, write)
+
+
+add_kind(
+    ReportedKind(
+        "sweep",
+        None,
+        _sweep,
+        {"sweep": Layout(("traces", "levels", "searches", "setup"), (*_LINES, "sweep.js"))},
+    )
+)

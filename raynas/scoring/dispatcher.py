@@ -1,0 +1,367 @@
+"""Who evaluates what, and what happens to what is lost, late or broken: a state machine that knows no Ray.
+
+The states stand in `raynas.scoring.states`, what it has done and learns of in `raynas.scoring.door`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+from raynas.scoring.backlog import Backlog
+from raynas.scoring.door import Answer, Broken, Door, Event, Lost, Progress, Ready, Unprepared
+from raynas.scoring.pool import WORKER_WORK, Job, Result, WorkerTime
+from raynas.scoring.states import Chunk, ItemState, PoolWorker, WorkerState
+from raynas.space.results import Outcome, Status
+
+_IN_FLIGHT = 2  # chunks per worker: one computes while the next one travels
+_MAX_LOST_ALONE = 3
+_MAX_LATE = 2
+_SILENCE_S = 10.0  # beyond the time limit, for a worker that does not answer
+_BLAME_AFTER_S = 15.0  # if its process does not come back; more than it takes to notice that a node is lost
+_WAITING_SAID_AFTER_S = 10.0
+_WAITING_SAID_EVERY_S = 30.0
+
+
+class Dispatcher:
+    """A pool of workers that may be lost at any time, fed chunks that adapt to the time an item takes.
+
+    All retries are decided here. A worker that is lost is restarted; its first chunk is bisected until the guilty item
+    runs alone, and an item that was alone with three lost workers is `crashed`. An item over the time limit, by its
+    worker's clock, has its worker killed; it runs once more alone and is then `timeout`. A lost node blames nobody.
+
+    Args:
+        door: To the processes that evaluate.
+        window: Candidates in flight, which bounds chunks to window / (2 * workers).
+        time_limit_s: For one evaluation.
+        log: Called with lines for people: why it waits, which worker was lost.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        door: Door,
+        *,
+        window: int = 64,
+        time_limit_s: float = 600.0,
+        log: Callable[[str], None] = lambda line: None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._door = door
+        self._backlog = Backlog(window, _IN_FLIGHT)
+        self._time_limit_s = time_limit_s
+        self._log = log
+        self._clock = clock
+        self._workers: dict[int, PoolWorker] = {}
+        self._failed: list[Result] = []
+        self._waiting_said = -math.inf
+        self._pause_s = min(1.0, time_limit_s / 10)
+        self._last_look = clock()
+
+    # -- the pool's interface, and its workers -------------------------------------------------------------------
+
+    @property
+    def workers(self) -> Sequence[PoolWorker]:
+        """All workers that have not ended, in the order of joining."""
+        return [worker for worker in self._workers.values() if worker.state is not WorkerState.ENDED]
+
+    def items(self) -> Counter[ItemState]:
+        """How many items are in each state; those that are done are not kept."""
+        chunks = [chunk for worker in self.workers for chunk in worker.chunks.values()]
+        chunks += [worker.lost for worker in self.workers if worker.lost is not None]
+        held = [item for chunk in chunks for item in chunk.items]
+        return Counter(item.state for item in (*self._backlog, *held))
+
+    def join(self) -> None:
+        """Ask for one more worker."""
+        now = self._clock()
+        number = self._door.join()
+        self._workers[number] = PoolWorker(number, WorkerTime(self._clock), now)
+        self._door.start(number)
+
+    def leave(self, number: int) -> None:
+        """End a worker for good; what it was given is evaluated by others, and counts against nobody."""
+        worker = self._workers[number]
+        worker.time.book(self._booked(worker), self._clock())
+        for chunk in reversed([*([] if worker.lost is None else [worker.lost]), *worker.chunks.values()]):
+            self._backlog.give_back(chunk)
+        worker.lost, worker.chunks = None, {}
+        worker.become(WorkerState.ENDED)
+        self._door.leave(number)
+
+    def submit(self, job: Job) -> None:
+        """Queue a job."""
+        self._backlog.submit(job)
+
+    def poll(self, timeout_s: float) -> list[Result]:
+        """Finished jobs, after waiting for at least one at most this long.
+
+        Raises:
+            PoolError: Workers cannot be started.
+        """
+        deadline = self._clock() + timeout_s
+        while True:
+            self._send()
+            results, self._failed = self._failed, []
+            if not any(worker.state is not WorkerState.IDLE for worker in self.workers):
+                return results
+            pause = 0.0 if results else max(0.0, min(deadline - self._clock(), self._pause_s))
+            for event in self._door.receive(pause):
+                results += self._take(event)
+            self._look_after()
+            if results or self._clock() >= deadline:
+                return results
+
+    def worker_seconds(self) -> dict[str, float]:
+        """Where the time of all workers went, in seconds; while one has a chunk, it is taken to score it."""
+        total = dict.fromkeys(WORKER_WORK, 0.0)
+        for worker in self._workers.values():
+            now_in = None if worker.state is WorkerState.ENDED else self._booked(worker)
+            for part, seconds in worker.time.seconds(now_in).items():
+                total[part] += seconds
+        return total
+
+    @staticmethod
+    def _booked(worker: PoolWorker) -> str:
+        """The part of `WORKER_WORK` that a worker's time goes to now; what it went to before is booked."""
+        if not worker.is_ready:
+            return "starting"
+        if not worker.chunks:
+            return "waiting"
+        worker.time.book("waiting", next(iter(worker.chunks.values())).sent)
+        return "scoring"
+
+    def close(self) -> None:
+        """End the workers."""
+        for worker in self.workers:
+            self.leave(worker.id)
+
+    # -- sending -------------------------------------------------------------------------------------------------
+
+    def _send(self) -> None:
+        """Fill the workers up, least loaded first."""
+        if not self._backlog:
+            return
+        workers, ready = len(self.workers), [worker for worker in self.workers if worker.is_ready]
+        for depth in range(_IN_FLIGHT):
+            for worker in ready:
+                if len(worker.chunks) == depth and not worker.has_suspect:
+                    chunk = self._backlog.next_chunk(is_first=depth == 0, workers=workers, ready=len(ready))
+                    if chunk is not None:
+                        self._send_to(worker, chunk)
+
+    def _send_to(self, worker: PoolWorker, chunk: Chunk) -> None:
+        chunk.become(ItemState.SENT if worker.chunks else ItemState.RUNNING)
+        chunk.sent = self._clock()
+        worker.chunks[chunk.id] = chunk
+        if worker.state is WorkerState.IDLE:
+            worker.become(WorkerState.BUSY)
+        self._door.send(worker.id, chunk.id, [(item.job.architecture, item.job.wanted) for item in chunk.items])
+
+    # -- receiving -----------------------------------------------------------------------------------------------
+
+    def _take(self, event: Event) -> list[Result]:
+        worker = self._workers[event.worker]
+        if worker.state is WorkerState.ENDED:
+            return []
+        match event:
+            case Answer():
+                return self._on_answer(worker, event)
+            case Ready():
+                self._on_ready(worker, event)
+            case Progress():
+                self._on_progress(worker, event)
+            case Lost():
+                self._on_lost(worker)
+            case Unprepared():
+                self._on_unprepared(worker, event)
+            case Broken():
+                self._on_broken(worker, event)
+        return []
+
+    def _on_answer(self, worker: PoolWorker, event: Answer) -> list[Result]:
+        chunk = self._came_back(worker, event.chunk)
+        if chunk is None:
+            return []
+        worker.time.book_chunk(chunk.sent, event.arrived, event.seconds)
+        worker.running = None
+        self._backlog.took(event.seconds, len(chunk.items))
+        chunk.become(ItemState.DONE)
+        return [Result(item.job, found) for item, found in zip(chunk.items, event.outcomes, strict=True)]
+
+    def _on_unprepared(self, worker: PoolWorker, event: Unprepared) -> None:
+        """It was lost while it had nothing to do, so that nothing failed: what was sent since then is sent again."""
+        chunk = worker.taken(event.chunk)
+        if chunk is None:
+            return
+        worker.time.book("waiting", chunk.sent)  # and since then it starts again
+        self._backlog.give_back(chunk)
+        if worker.is_ready:
+            worker.become(WorkerState.RESTARTING)
+            self._start(worker)
+
+    def _on_broken(self, worker: PoolWorker, event: Broken) -> None:
+        """A chunk that the evaluator could not turn into outcomes, such as one whose error cannot travel."""
+        chunk = self._came_back(worker, event.chunk)
+        if chunk is None:
+            return
+        worker.time.book("waiting", chunk.sent)
+        worker.time.book("scoring", self._clock())  # how much of it is not known
+        if len(chunk.items) > 1:
+            self._backlog.suspect_each(chunk)
+        else:
+            self._fail(chunk, Status.FAILED, event.error)
+
+    def _came_back(self, worker: PoolWorker, number: int) -> Chunk | None:
+        """The chunk of this number, which its worker has no more; None if it was given up before."""
+        chunk = worker.taken(number)
+        if not worker.chunks and worker.state is WorkerState.BUSY:
+            worker.become(WorkerState.IDLE)
+        return chunk
+
+    # -- workers that start, hang and die ------------------------------------------------------------------------
+
+    def _start(self, worker: PoolWorker) -> None:
+        worker.waits_since = self._clock()
+        self._door.start(worker.id)
+
+    def _on_ready(self, worker: PoolWorker, event: Ready) -> None:
+        if worker.is_ready:
+            return
+        self._settle(worker)
+        worker.time.book("starting", self._clock())
+        worker.node, worker.pid = event.node, event.pid
+        worker.become(WorkerState.BUSY if worker.chunks else WorkerState.IDLE)
+
+    def _on_lost(self, worker: PoolWorker) -> None:
+        """The worker's process is gone, with everything it was given; it may come back elsewhere if its node is gone.
+
+        Whether the node is gone may be known only later: blame waits until the worker is back or the node is dead.
+        """
+        worker.asked_since = None
+        if worker.chunks:
+            guilty, *innocent = worker.chunks.values()
+            worker.time.book("waiting", guilty.sent)
+            worker.time.book("lost", self._clock())
+            for chunk in reversed(innocent):
+                self._backlog.give_back(chunk)
+            worker.chunks = {}
+            if worker.is_ready:
+                guilty.become(ItemState.LOST)
+                worker.lost = guilty
+                worker.become(WorkerState.LOST)
+            else:
+                self._backlog.give_back(guilty)  # sent to a process that had not been prepared
+        elif worker.is_ready:
+            worker.become(WorkerState.RESTARTING)
+        self._start(worker)
+
+    def _settle(self, worker: PoolWorker) -> None:
+        """Decide who is to blame for the loss of a worker."""
+        chunk, worker.lost = worker.lost, None
+        running, worker.running = worker.running, None
+        killed_for, worker.killed_for = worker.killed_for, None
+        if chunk is None:
+            return
+        worker.become(WorkerState.RESTARTING)
+        if killed_for is not None and killed_for != chunk.id:
+            self._backlog.give_back(chunk)  # the late one ended after all, as its worker was killed
+        elif killed_for is not None and running is not None and running[0] == chunk.id:
+            self._blame_late(chunk, running[1])
+        elif killed_for is not None and len(chunk.items) == 1:
+            self._blame_late(chunk, 0)
+        elif killed_for is not None:
+            # One of them kept the worker from saying which. Halving would wait for the limit at each step.
+            self._backlog.suspect_each(chunk)
+        elif worker.node is not None and not self._door.is_alive(worker.node):
+            self._log(f"node {worker.node[:8]} is lost; the candidates of its workers are scored elsewhere")
+            self._backlog.give_back(chunk)
+        else:
+            self._log(f"worker process {worker.pid} is lost; its candidates are scored again")
+            self._blame_lost(chunk)
+
+    def _blame_lost(self, chunk: Chunk) -> None:
+        if len(chunk.items) > 1:
+            self._backlog.suspect_halves(chunk)
+            return
+        (item,) = chunk.items
+        item.lost_alone += chunk.is_suspect
+        if item.lost_alone == _MAX_LOST_ALONE:
+            text = f"the worker process was lost {_MAX_LOST_ALONE} times with this alone"
+            self._fail(chunk, Status.CRASHED, text)
+        else:
+            self._backlog.suspect_each(chunk)
+
+    def _blame_late(self, chunk: Chunk, late: int) -> None:
+        item = chunk.items.pop(late)
+        if chunk.items:
+            self._backlog.give_back(chunk)
+        item.late += 1
+        if item.late == _MAX_LATE:
+            text = f"over the time limit of {self._time_limit_s:g} s, {_MAX_LATE} times"
+            self._fail(self._backlog.chunk([item]), Status.TIMEOUT, text)
+        else:
+            self._log(f"a candidate is over the time limit of {self._time_limit_s:g} s; it is tried once more, alone")
+            self._backlog.retry(item)
+
+    def _fail(self, chunk: Chunk, status: Status, error: str) -> None:
+        chunk.become(ItemState.DONE)
+        for item in chunk.items:
+            self._failed.append(Result(item.job, [Outcome(None, str(status), error)] * item.job.num_outputs))
+
+    # -- looking after workers that take long --------------------------------------------------------------------
+
+    def _look_after(self) -> None:
+        """Now and then: ask long-running workers how far they are, kill late ones, say why nothing goes on."""
+        now = self._clock()
+        if now - self._last_look < self._pause_s:
+            return
+        self._last_look = now
+        for worker in self.workers:
+            if worker.state is WorkerState.LOST:
+                is_gone = worker.node is not None and not self._door.is_alive(worker.node)
+                if is_gone or now - worker.waits_since > _BLAME_AFTER_S:
+                    self._settle(worker)
+            elif worker.state is WorkerState.BUSY and worker.killed_for is None:
+                self._check_time(worker, now)
+        waiting = [worker for worker in self.workers if not worker.is_ready]
+        if any(now - worker.waits_since > _WAITING_SAID_AFTER_S for worker in waiting):
+            self._say_why_waiting(len(waiting), now)
+
+    def _check_time(self, worker: PoolWorker, now: float) -> None:
+        first = next(iter(worker.chunks.values()))
+        if now - first.sent < self._time_limit_s / 2:
+            return  # nothing in it can be late yet
+        if worker.asked_since is None:
+            worker.asked_since = now
+            self._door.ask(worker.id)
+        elif now - worker.asked_since > self._time_limit_s + _SILENCE_S:
+            # Code that never lets another thread run keeps the worker from answering; where it is now is not known.
+            worker.running = None
+            self._kill(worker, first.id)
+
+    def _on_progress(self, worker: PoolWorker, event: Progress) -> None:
+        worker.asked_since = None
+        if worker.killed_for is not None:
+            return
+        worker.running = None
+        if event.running is None:
+            return
+        chunk, item, seconds = event.running
+        if chunk != next(iter(worker.chunks), None):
+            return  # it came back meanwhile
+        worker.running = chunk, item
+        if seconds > self._time_limit_s:
+            self._kill(worker, chunk)
+
+    def _kill(self, worker: PoolWorker, chunk: int) -> None:
+        worker.killed_for = chunk
+        self._door.kill(worker.id)
+
+    def _say_why_waiting(self, missing: int, now: float) -> None:
+        if now - self._waiting_said < _WAITING_SAID_EVERY_S:
+            return
+        self._waiting_said = now
+        self._log(self._door.why_waiting(f"{missing} of {len(self.workers)} workers"))

@@ -1,0 +1,108 @@
+"""The door between a dispatcher and the processes that evaluate: all that it can have done, and all that it can learn.
+
+Ray stands behind it, `raynas.scoring.ray_door.RayDoor`; a simulation on a fake clock does so in the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from raynas.space.architecture import Architecture
+from raynas.space.results import Outcome
+
+
+class Ready(NamedTuple):
+    """A worker's process has prepared itself and waits for work."""
+
+    worker: int
+    node: str
+    pid: int
+
+
+class Answer(NamedTuple):
+    """A chunk came back evaluated."""
+
+    worker: int
+    chunk: int
+    seconds: float  # that it took, by the worker's clock
+    outcomes: Sequence[list[Outcome]]  # of each job
+    arrived: float  # when it reached this process, by its own clock
+
+
+class Unprepared(NamedTuple):
+    """A chunk came back untouched: its worker was restarted while it had nothing to do, and is not prepared."""
+
+    worker: int
+    chunk: int
+
+
+class Broken(NamedTuple):
+    """A chunk came back as an error, such as one that cannot travel; its worker is sound."""
+
+    worker: int
+    chunk: int
+    error: str
+
+
+class Lost(NamedTuple):
+    """A worker's process is gone, with everything it was given; it is started again, perhaps on another node."""
+
+    worker: int
+
+
+class Progress(NamedTuple):
+    """Where a worker is: chunk, number in the chunk, and seconds since it started with it, by the worker's clock."""
+
+    worker: int
+    running: tuple[int, int, float] | None  # None between chunks
+
+
+Event = Ready | Answer | Unprepared | Broken | Lost | Progress
+
+
+class Door(Protocol):
+    """Processes that evaluate, by the numbers that `join` gives them."""
+
+    def join(self) -> int:
+        """Ask for one more process; it says nothing before it is started."""
+        ...
+
+    def start(self, worker: int) -> None:
+        """Have a process prepare itself, at first and when it was lost; `Ready` follows, or `Lost`."""
+        ...
+
+    def send(self, worker: int, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]) -> None:
+        """Have jobs evaluated: architectures, with the numbers of the groups of outputs that are wanted.
+
+        Chunks of a worker are evaluated in the order of sending. `Answer`, `Unprepared`, `Broken` or `Lost` follows.
+        """
+        ...
+
+    def ask(self, worker: int) -> None:
+        """Ask where a worker is while it evaluates; `Progress` follows, unless code keeps it from answering."""
+        ...
+
+    def receive(self, timeout_s: float) -> Sequence[Event]:
+        """What has happened, in order, after waiting for something at most this long.
+
+        Raises:
+            PoolError: A process cannot be started.
+        """
+        ...
+
+    def kill(self, worker: int) -> None:
+        """End a process that evaluates for too long; `Lost` follows for what it was given, and it is restarted."""
+        ...
+
+    def leave(self, worker: int) -> None:
+        """End a process for good; nothing follows."""
+        ...
+
+    def is_alive(self, node: str) -> bool:
+        """Whether a node is part of the cluster still."""
+        ...
+
+    def why_waiting(self, which: str) -> str:
+        """A line for people on what processes wait for."""
+        ...

@@ -1,0 +1,190 @@
+"""The door to Ray actors: starts them, sends them chunks, and says what became of both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from raynas.cluster.own_code import own_code_by_value
+from raynas.cluster.resources import why_waiting
+from raynas.errors import PoolError
+from raynas.scoring.door import Answer, Broken, Event, Lost, Progress, Ready, Unprepared
+from raynas.scoring.ray_worker import Worker
+from raynas.scoring.task import Task
+from raynas.space.architecture import Architecture
+
+_MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": f"{1 << 30}",
+    "MALLOC_TRIM_THRESHOLD_": f"{1 << 32}",
+    "MALLOC_TOP_PAD_": f"{1 << 26}",
+    "MALLOC_ARENA_MAX": "1",
+    # Else glibc sets the small rests of a large tensor's aligned memory aside: without them, what is freed is too small
+    # for the next tensor of the same size, and the heap grows in its place.
+    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0",
+}
+"""Has glibc keep the memory that one pass frees for the next: else the system clears the same pages over and over, for
+up to two fifths of a score's time. Read when a process starts; other C libraries do not know the names."""
+
+
+@dataclass
+class _Call:
+    """A call of an actor that has not come back."""
+
+    worker: int
+
+
+class _Start(_Call):
+    """Of its preparation."""
+
+
+class _Question(_Call):
+    """Where it is."""
+
+
+@dataclass
+class Sending(_Call):
+    """What comes back for one sending of a chunk; a chunk that is sent again gets another one."""
+
+    chunk: int
+    arrived: float = 0.0
+    content: Future[Any] | None = None  # once it is there
+
+    def on_arrival(self, content: Future[Any]) -> None:
+        """Called in a thread of Ray's, since the driver may be busy with something else."""
+        self.arrived = monotonic()
+        self.content = content
+
+
+class RayDoor:
+    """Long-lived actors, each with its share of a GPU; a `raynas.scoring.door.Door`.
+
+    Args:
+        task: What actors carry out; shipped once.
+        gpus_per_worker: Share of a GPU for each; 0 computes on the CPU.
+        memory_limit_bytes: Resident memory at which an actor ends itself.
+    """
+
+    def __init__(self, task: Task, *, gpus_per_worker: float, memory_limit_bytes: float) -> None:
+        import ray
+
+        self._ray = ray
+        self._memory_limit_bytes = memory_limit_bytes
+        self._share = {"CPU": float(task.threads), "GPU": gpus_per_worker}
+        # A thread of its own answers for progress while another one computes.
+        self._made = ray.remote(concurrency_groups={"progress": 1})(Worker).options(
+            num_cpus=task.threads,
+            num_gpus=gpus_per_worker or None,
+            runtime_env={"env_vars": _MALLOC},
+            max_restarts=-1,
+            max_task_retries=0,
+        )
+        with own_code_by_value(*task.own_code):
+            self._task = ray.put(task)  # read again by every actor that restarts
+        self._actors: dict[int, Any] = {}
+        self._num_joined = 0
+        self._calls: dict[Any, _Call] = {}  # by the reference to what comes back, in the order of calling
+
+    def join(self) -> int:
+        """Ask for one more actor."""
+        number = self._num_joined
+        self._num_joined += 1
+        self._actors[number] = self._made.remote()
+        return number
+
+    def start(self, worker: int) -> None:
+        """Have an actor prepare itself."""
+        prepared = self._actors[worker].prepare.remote(self._task, self._memory_limit_bytes, self._share["GPU"])
+        self._calls[prepared] = _Start(worker)
+
+    def send(self, worker: int, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]) -> None:
+        """Have jobs evaluated."""
+        sending = Sending(worker, chunk)
+        reference = self._actors[worker].run.remote(chunk, jobs)
+        self._calls[reference] = sending
+        reference.future().add_done_callback(sending.on_arrival)
+
+    def ask(self, worker: int) -> None:
+        """Ask where an actor is."""
+        asked = self._actors[worker].progress.options(concurrency_group="progress").remote()
+        self._calls[asked] = _Question(worker)
+
+    def receive(self, timeout_s: float) -> list[Event]:
+        """What has happened, in order, after waiting for something at most this long."""
+        references = list(self._calls)
+        if not references:
+            return []
+        done, _ = self._ray.wait(references, num_returns=1, timeout=timeout_s)
+        if done and len(references) > 1:
+            done, _ = self._ray.wait(references, num_returns=len(references), timeout=0)
+        events: list[Event] = []
+        for reference in done:
+            call = self._calls.pop(reference, None)  # None: its actor was lost with what came before
+            event = None if call is None else self._event(reference, call)
+            if event is not None:
+                events.append(event)
+            if isinstance(event, Lost):
+                self._forget_calls(event.worker)
+        return events
+
+    def kill(self, worker: int) -> None:
+        """End an actor's process; Ray starts another one."""
+        self._ray.kill(self._actors[worker], no_restart=False)
+
+    def leave(self, worker: int) -> None:
+        """End an actor for good."""
+        self._forget_calls(worker)
+        self._ray.kill(self._actors.pop(worker))
+
+    def is_alive(self, node: str) -> bool:
+        """Whether a node is part of the cluster still."""
+        return any(entry["NodeID"] == node and entry["Alive"] for entry in self._ray.nodes())
+
+    def why_waiting(self, which: str) -> str:
+        """A line for people on what actors wait for."""
+        return why_waiting(which, self._share)
+
+    def _forget_calls(self, worker: int) -> None:
+        for reference in [reference for reference, call in self._calls.items() if call.worker == worker]:
+            del self._calls[reference]
+
+    def _event(self, reference: Any, call: _Call) -> Event | None:
+        if isinstance(call, Sending):
+            return self._of_sending(reference, call)
+        if isinstance(call, _Start):
+            return self._of_start(reference, call)
+        try:
+            return Progress(call.worker, self._ray.get(reference))
+        except self._ray.exceptions.RayActorError:
+            return None  # the chunk's own reference tells
+
+    def _of_start(self, reference: Any, call: _Start) -> Event:
+        try:
+            return Ready(call.worker, *self._ray.get(reference))
+        except self._ray.exceptions.ActorUnavailableError:
+            return Lost(call.worker)
+        except (self._ray.exceptions.ActorDiedError, self._ray.exceptions.RayTaskError) as error:
+            raise PoolError(f"a worker cannot be started: {_on_one_line(error)}") from error
+
+    def _of_sending(self, reference: Any, sending: Sending) -> Event:
+        content = sending.content
+        try:
+            # Unpacked already, unless its arrival has not been noted yet.
+            answer = self._ray.get(reference) if content is None else content.result()
+        except self._ray.exceptions.RayActorError:
+            return Lost(sending.worker)
+        except self._ray.exceptions.RayTaskError as error:
+            return Broken(sending.worker, sending.chunk, _on_one_line(error))
+        arrived = monotonic() if content is None else sending.arrived
+        if answer is None:
+            return Unprepared(sending.worker, sending.chunk)
+        seconds, outcomes = answer
+        return Answer(sending.worker, sending.chunk, seconds, outcomes, arrived)
+
+
+def _on_one_line(error: Exception) -> str:
+    """What went wrong on a worker, without the trace that Ray puts around it."""
+    cause = getattr(error, "cause", None) or error
+    return f"{type(cause).__name__}: {' '.join(str(cause).split())}"

@@ -1,0 +1,53 @@
+"""Kinds of runs: what there is to know of a run folder from its kind alone.
+
+Members are registered in `raynas.report.kinds`, the one place that names what reads a folder of each kind; it stands
+above the undertakings, and the registry imports it by its name on first use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raynas.registry import Registry
+from raynas.space.results import Constraint
+
+Bounds = tuple[Constraint, ...]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The architecture that a run folder stands for.
+
+    Args:
+        fields: Of the architecture; None if the folder does not say them.
+        settings: Of the run: its space, and perhaps img_size, num_classes and data.
+    """
+
+    fields: Any
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RunKind:
+    """A kind of run.
+
+    Args:
+        name: As run.yaml has it.
+        taken: What a folder of this kind stands for as the source of an architecture, given the folder, its
+            description, and bounds to pick by: an architecture, or a folder in it from which to take one. None: a
+            folder of this kind has no architecture of its own.
+    """
+
+    name: str
+    taken: Callable[[Path, Mapping[str, Any], Bounds], Taken | Path] | None
+
+
+def add_kind(kind: RunKind) -> None:
+    """Register a kind under its name."""
+    run_kinds.register(kind.name)(kind)
+
+
+run_kinds: Registry[RunKind] = Registry("kind of run", "kinds of runs", "raynas.report.kinds", group="raynas.run_kinds")

@@ -1,0 +1,132 @@
+"""One session of a run in its folder: its signals, the folder's lock, run.yaml, summary.json, and how it ends.
+
+Searches, trainings, finalists and sweeps are carried out in one each; a run that is resumed has several.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from raynas.errors import StoreError
+from raynas.interruption import Interrupted, StopSignals
+from raynas.storage.files import held, write_json, write_text
+from raynas.storage.run_folder import seconds_of_earlier_sessions
+
+
+class End(NamedTuple):
+    """How the work of a session ended.
+
+    Args:
+        status: Such as completed, or interrupted.
+        error: What failed, where the status is failed.
+    """
+
+    status: str
+    error: str | None = None
+
+
+class Session:
+    """A session, as a context: signals are collected in it, and what is entered on its stack ends with it.
+
+    Args:
+        folder: Of the run; created when it is held.
+        check: Raises StoreError if the folder holds something else than this run. It is called at once, before anything
+            is started or written, and again when the folder is held.
+
+    Raises:
+        Interrupted: On leaving the context, in place of a KeyboardInterrupt, as a second signal raises it.
+    """
+
+    def __init__(self, folder: Path, check: Callable[[], None]) -> None:
+        check()
+        self.folder = folder
+        self.check = check
+        self.stack = ExitStack()
+        self._signals = StopSignals()
+        self._started = perf_counter()
+        self._seconds_before = 0.0
+
+    def __enter__(self) -> Session:
+        self.collect_signals()
+        self.stack.callback(self._signals.restore)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stack.__exit__(kind, error, trace)
+        if kind is KeyboardInterrupt:
+            raise Interrupted(signal.SIGINT, self.folder) from None
+
+    @property
+    def stop(self) -> list[int]:
+        """Signals that were received; the work is to look at it, and to end in good order if there is one."""
+        return self._signals.received
+
+    @property
+    def seconds(self) -> float:
+        """Since the work began, and that of earlier sessions."""
+        return self._seconds_before + perf_counter() - self._started
+
+    def collect_signals(self) -> None:
+        """Take over SIGINT and SIGTERM; again where Ray, when it started, has taken them."""
+        self._signals.install()
+
+    def hold(self) -> None:
+        """Keep other processes out of the folder until the session ends.
+
+        Raises:
+            StoreError: Another process holds it, it holds something else by now, or it cannot be written.
+        """
+        self.stack.enter_context(held(self.folder))
+        self.check()
+
+    def describe(self, description: str) -> None:
+        """Write run.yaml."""
+        write_text(self.folder / "run.yaml", description)
+
+    def write_summary(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """Write summary.json, and return what it says.
+
+        Raises:
+            StoreError: It cannot be written.
+        """
+        write_json(self.folder / "summary.json", summary)
+        return summary
+
+    def carry_out(
+        self, work: Callable[[], End], write_summary: Callable[[str, str | None], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Do the work, keeping summary.json up to date, also when it ends badly.
+
+        Args:
+            work: Returns how it ended.
+            write_summary: Writes the summary with a status and an error, and returns it.
+
+        Returns:
+            The last summary.
+
+        Raises:
+            Interrupted: The work ended on a signal.
+            BaseException: What the work raises.
+        """
+        self._started, self._seconds_before = perf_counter(), seconds_of_earlier_sessions(self.folder)
+        write_summary("running", None)
+        try:
+            end = work()
+        except BaseException as failure:
+            is_interrupted = isinstance(failure, KeyboardInterrupt)
+            with suppress(StoreError):  # on a full disk, the error that is on its way says more
+                error = None if is_interrupted else f"{type(failure).__name__}: {failure}"
+                write_summary("interrupted" if is_interrupted else "failed", error)
+            raise
+        summary = write_summary(end.status, end.error)
+        if self.stop and end.status == "interrupted":
+            raise Interrupted(self.stop[0], self.folder)
+        return summary

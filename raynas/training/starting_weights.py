@@ -1,0 +1,95 @@
+"""Weights that a training starts from: which of a file's are loaded, and how they are made to fit.
+
+exact            all of the model's, and no others
+encoder          all of the model's but its head's, which stays fresh; what else the file has, as a decoder or
+                 another head, is left out
+resized          as exact, with position embeddings resized to the model's grid
+encoder-resized  both
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import get_args
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from raynas.errors import ConfigError
+from raynas.models.roles import num_prefix_tokens, roles_of
+from raynas.training.checkpoints import check_weights, read_weights
+from raynas.training.config import WeightsPolicy
+
+POLICIES: tuple[str, ...] = get_args(WeightsPolicy)
+
+
+def fitted_weights(
+    model: nn.Module, weights: Mapping[str, torch.Tensor], policy: str, where: str
+) -> dict[str, torch.Tensor]:
+    """The weights of a file that a model starts from.
+
+    Args:
+        model: May be on the meta device.
+        weights: All of the file's, by name.
+        policy: One of `POLICIES`.
+        where: The file, for messages.
+
+    Raises:
+        ConfigError: The policy leaves the head out, and it is not known which layer that is.
+        StoreError: The weights are those of another architecture.
+    """
+    expected = dict(model.state_dict())
+    found = dict(weights)
+    if policy.startswith("encoder"):
+        heads = {id(module) for module in roles_of(model).head}
+        prefixes = tuple(f"{name}." for name, module in model.named_modules() if id(module) in heads)
+        if not prefixes:
+            raise ConfigError(f"weights_policy {policy} leaves the head fresh, and {type(model).__name__} has none")
+        expected = {name: value for name, value in expected.items() if not name.startswith(prefixes)}
+        found = {name: value for name, value in found.items() if name in expected}
+    if policy.endswith("resized"):
+        for name, value in found.items():
+            if name.rpartition(".")[2] == "pos_embed" and name in expected:
+                found[name] = resized_positions(value, expected[name].shape, num_prefix_tokens(model))
+    check_weights(expected, found, where)
+    return found
+
+
+def load_starting_weights(model: nn.Module, file: str, policy: str) -> None:
+    """Put the weights of a file into a model.
+
+    Raises:
+        RaynasError: As `read_weights` and `fitted_weights`.
+    """
+    fitted = fitted_weights(model, read_weights(Path(file)), policy, file)
+    model.load_state_dict({**model.state_dict(), **fitted})
+
+
+def resized_positions(values: torch.Tensor, shape: torch.Size, prefix: int) -> torch.Tensor:
+    """A position embedding resized (bicubic, with antialiasing, as in timm) to another grid.
+
+    Args:
+        values: (1, prefix + tokens, C) with a square grid of tokens, (1, h, w, C) or (1, C, h, w).
+        shape: Of the same form; where it cannot be reached, values are returned as they are.
+        prefix: How many tokens before those of the grid have embeddings of their own, which stay.
+    """
+    if values.shape == shape or values.ndim != len(shape):
+        return values
+    if values.ndim == 3 and values.shape[2] == shape[2]:
+        before, after = (round((tokens - prefix) ** 0.5) for tokens in (values.shape[1], shape[1]))
+        if before**2 + prefix != values.shape[1] or after**2 + prefix != shape[1]:
+            return values
+        grid = values[:, prefix:].mT.reshape(len(values), -1, before, before)
+        return torch.cat([values[:, :prefix], _resized(grid, (after, after)).flatten(2).mT], 1)
+    if values.ndim == 4 and values.shape[3] == shape[3]:
+        return _resized(values.permute(0, 3, 1, 2), (shape[1], shape[2])).permute(0, 2, 3, 1)
+    if values.ndim == 4 and values.shape[1] == shape[1]:
+        return _resized(values, (shape[2], shape[3]))
+    return values
+
+
+def _resized(grid: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """(1, C, h, w) to another h and w."""
+    return F.interpolate(grid.float(), size, mode="bicubic", antialias=True, align_corners=False).to(grid.dtype)

@@ -1,0 +1,170 @@
+"""Worker processes that are simulated on a clock of their own: they compute, crash, hang and lose their nodes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from raynas import Architecture
+from raynas.scoring.door import Answer, Broken, Event, Lost, Progress, Ready, Unprepared
+from raynas.space.results import Outcome
+
+START_S, NOTICED_S, NODE_NOTICED_S, WAY_S = 3.0, 1.5, 10.0, 0.001
+
+
+@dataclass
+class Process:
+    """One process, in its present life."""
+
+    node: str
+    is_prepared: bool = False
+    chunks: list[int] = field(default_factory=list)  # given to it, without an event yet
+    free_at: float = 0.0
+    spans: list[tuple[int, int, float, float]] = field(default_factory=list)  # chunk, item, from, until
+    is_deaf: bool = False
+    is_dead: bool = False  # which is noticed later
+
+
+class SimulatedWorkers:
+    """A `raynas.scoring.door.Door` to simulated processes.
+
+    Args:
+        cost: Of an architecture: the seconds that it takes, or what it does: "kill", "hang", "deaf", "break", or an
+            Outcome, which takes no time.
+    """
+
+    def __init__(self, cost: Callable[[Any], float | str | Outcome]) -> None:
+        self.cost = cost
+        self.now = 0.0
+        self.nodes = ["a"]
+        self.processes: dict[int, Process] = {}
+        self.sent: list[tuple[int, list[Any]]] = []  # worker and architectures of each chunk
+        self.beside: list[int] = []  # how many chunks each of them was sent behind
+        self.kills: list[tuple[float, int]] = []
+        self.starts: list[tuple[float, int]] = []
+        self.is_slow_to_return: set[int] = set()
+        self._events: list[tuple[float, int, Event]] = []
+        self._number = 0
+
+    def clock(self) -> float:
+        return self.now
+
+    # -- the door ------------------------------------------------------------------------------------------------
+
+    def join(self) -> int:
+        number = len(self.processes)
+        self.processes[number] = Process(self.nodes[number % len(self.nodes)])
+        return number
+
+    def start(self, worker: int) -> None:
+        process = self.processes[worker]
+        node = process.node if process.node in self.nodes else self.nodes[0]
+        self.processes[worker] = Process(node)
+        self.starts.append((self.now, worker))
+        seconds = 60.0 if worker in self.is_slow_to_return else START_S
+        self._at(self.now + seconds, Ready(worker, node, 100 + len(self.starts)))
+
+    def send(self, worker: int, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]) -> None:
+        process = self.processes[worker]
+        self.sent.append((worker, [architecture["a"] for architecture, _ in jobs]))
+        self.beside.append(len(process.chunks))
+        process.chunks.append(chunk)
+        if process.is_dead:
+            return
+        if not process.is_prepared:
+            self._at(self.now + WAY_S, Unprepared(worker, chunk))
+            return
+        began = time = max(self.now + WAY_S, process.free_at)
+        outcomes: list[list[Outcome]] = []
+        for item, (architecture, wanted) in enumerate(jobs):
+            cost = self.cost(architecture)
+            seconds = cost if isinstance(cost, float) else math.inf if cost in ("hang", "deaf") else 0.0
+            process.spans.append((chunk, item, time, time + seconds))
+            process.is_deaf |= cost == "deaf"
+            time += seconds
+            outcome = cost if isinstance(cost, Outcome) else Outcome(float(architecture["a"]), "ok")
+            outcomes.append([outcome] * len(wanted))
+            if cost == "kill":
+                self._at(time + NOTICED_S, Lost(worker))
+                time = math.inf
+            if time == math.inf:
+                break
+        process.free_at = time
+        if time < math.inf:
+            broken = any(self.cost(architecture) == "break" for architecture, _ in jobs)
+            answer = Answer(worker, chunk, time - began, outcomes, time + WAY_S)
+            self._at(time + WAY_S, Broken(worker, chunk, "it broke") if broken else answer)
+
+    def ask(self, worker: int) -> None:
+        process = self.processes[worker]
+        running = [span for span in process.spans if span[2] <= self.now < span[3]]
+        if running and running[0][3] == math.inf and process.is_deaf:
+            return
+        self._at(self.now, Progress(worker, (*running[0][:2], self.now - running[0][2]) if running else None))
+
+    def receive(self, timeout_s: float) -> list[Event]:
+        until = self.now + timeout_s
+        first = min((time for time, *_ in self._events), default=math.inf)
+        self.now = max(self.now, min(first, until))
+        due = sorted(entry for entry in self._events if entry[0] <= self.now)
+        self._events = [entry for entry in self._events if entry[0] > self.now]
+        events: list[Event] = []
+        lost: set[int] = set()
+        for _, _, event in due:
+            process = self.processes[event.worker]
+            if event.worker in lost:
+                continue
+            events.append(event)
+            if isinstance(event, Ready):
+                process.is_prepared = True
+            elif isinstance(event, Lost):
+                lost.add(event.worker)
+                self._forget(event.worker)
+            elif not isinstance(event, Progress):
+                process.chunks.remove(event.chunk)
+        return events
+
+    def kill(self, worker: int) -> None:
+        self.kills.append((self.now, worker))
+        self._lose(worker, NOTICED_S)
+
+    def leave(self, worker: int) -> None:
+        self._forget(worker)
+
+    def is_alive(self, node: str) -> bool:
+        return node in self.nodes
+
+    def why_waiting(self, which: str) -> str:
+        return f"waiting for {which}"
+
+    # -- what befalls them ---------------------------------------------------------------------------------------
+
+    def lose_node(self, node: str) -> None:
+        """A node is gone; it is noticed later, by those that wait for its workers."""
+        self.nodes.remove(node)
+        for worker, process in self.processes.items():
+            if process.node == node:
+                self._lose(worker, NODE_NOTICED_S)
+
+    def lose(self, worker: int) -> None:
+        """A process is killed from outside."""
+        self._lose(worker, NOTICED_S)
+
+    def _lose(self, worker: int, noticed_s: float) -> None:
+        process = self.processes[worker]
+        self._events = [entry for entry in self._events if entry[2].worker != worker]
+        starting = not process.is_prepared
+        process.is_prepared = False
+        if process.chunks or starting:
+            process.is_dead = True
+            self._at(self.now + noticed_s, Lost(worker))
+
+    def _forget(self, worker: int) -> None:
+        self._events = [entry for entry in self._events if entry[2].worker != worker]
+        self.processes[worker].chunks.clear()
+
+    def _at(self, time: float, event: Event) -> None:
+        self._number += 1
+        self._events.append((time, self._number, event))

@@ -1,0 +1,447 @@
+"""Who retries what, on simulated workers and a fake clock: every row of the table of retries, so in one file."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from simulated_workers import SimulatedWorkers
+
+from raynas import Architecture
+from raynas.scoring.backlog import Backlog
+from raynas.scoring.dispatcher import Dispatcher
+from raynas.scoring.pool import Job, Result
+from raynas.scoring.states import ITEM_STATES, WORKER_STATES, Chunk, Item, ItemState, PoolWorker, WorkerState
+from raynas.space.results import Outcome
+
+
+class Pool:
+    """A dispatcher with its workers, and what came back."""
+
+    def __init__(
+        self,
+        cost: Callable[[Any], float | str | Outcome],
+        workers: int = 2,
+        window: int = 64,
+        time_limit_s: float = 6.0,
+    ) -> None:
+        self.lines: list[str] = []
+        self.results: list[Result] = []
+        self.door = SimulatedWorkers(cost)
+        self.dispatcher = Dispatcher(
+            self.door, window=window, time_limit_s=time_limit_s, log=self.lines.append, clock=self.door.clock
+        )
+        for _ in range(workers):
+            self.dispatcher.join()
+
+    def submit(self, *numbers: int) -> None:
+        for number in numbers:
+            self.dispatcher.submit(Job(Architecture({"a": number}), (0, 1), 2))
+
+    def poll(self) -> None:
+        self.results += self.dispatcher.poll(0.5)
+
+    def finish(self, jobs: int, within_s: float = 3600.0) -> dict[int, str]:
+        """Statuses by number, once all are back."""
+        until = self.door.now + within_s
+        while len(self.results) < jobs:
+            self.poll()
+            assert self.door.now < until, f"after {within_s} s: {self.dispatcher.items()}"
+        assert self.dispatcher.items() == {}
+        return self.statuses()
+
+    def statuses(self) -> dict[int, str]:
+        found: dict[int, str] = {}
+        for job, outcomes in self.results:
+            assert len(outcomes) == 2
+            assert outcomes[0] == outcomes[1]
+            assert job.architecture["a"] not in found  # each comes back once
+            found[int(job.architecture["a"])] = outcomes[0].status
+        return found
+
+    def until_sent(self, number: int) -> int:
+        """Poll until an item is with a worker; which one."""
+        while True:
+            for worker in self.dispatcher.workers:
+                for chunk in worker.chunks.values():
+                    if any(item.job.architecture["a"] == number for item in chunk.items):
+                        return worker.id
+            self.poll()
+            assert self.door.now < 3600
+
+
+def sendings(pool: Pool, number: int) -> list[list[int]]:
+    """The chunks in which an item was sent."""
+    return [numbers for _, numbers in pool.door.sent if number in numbers]
+
+
+@pytest.mark.parametrize("status", ["failed", "non_finite", "out_of_memory", "not_applicable"])
+def test_what_the_evaluator_tells_is_not_tried_again(status: str) -> None:
+    pool = Pool(lambda a: Outcome(None, status, "why") if a["a"] == 5 else 0.01)
+    pool.submit(*range(40))
+    assert pool.finish(40) == {a: status if a == 5 else "ok" for a in range(40)}
+    assert len(sendings(pool, 5)) == 1
+    assert len(pool.door.starts) == 2
+
+
+def test_an_error_that_breaks_a_chunk_stays_with_its_item() -> None:
+    pool = Pool(lambda a: "break" if a["a"] == 21 else 0.01)
+    pool.submit(*range(40))
+    assert pool.finish(40) == {a: "failed" if a == 21 else "ok" for a in range(40)}
+    together, alone = sendings(pool, 21)
+    assert len(together) > 1
+    assert alone == [21]
+    assert len(pool.door.starts) == 2  # no worker was lost
+
+
+def test_a_lost_worker_s_chunk_is_bisected_until_the_guilty_item_was_lost_three_times_alone() -> None:
+    pool = Pool(lambda a: "kill" if a["a"] == 30 else 0.01)
+    pool.submit(*range(64))
+    assert pool.finish(64) == {a: "crashed" if a == 30 else "ok" for a in range(64)}
+    first, *suspected = sendings(pool, 30)
+    assert len(first) > 2
+    expected, numbers = [], first
+    while len(numbers) > 1:
+        middle = len(numbers) // 2
+        numbers = numbers[:middle] if 30 in numbers[:middle] else numbers[middle:]
+        expected.append(numbers)
+    assert suspected == [*expected, [30], [30]]
+    # A suspect has its worker to itself, so that blame is exact.
+    at = [i for i, (_, numbers) in enumerate(pool.door.sent) if numbers in suspected and 30 in numbers]
+    assert [pool.door.beside[i] for i in at] == [0] * len(at)
+    sent = list(zip(pool.door.sent, pool.door.beside, strict=True))
+    for i, following in zip(at, [*at[1:], len(sent)], strict=True):
+        (worker, _), _ = sent[i]
+        assert not any(other == worker and beside for (other, _), beside in sent[i + 1 : following])
+    (result,) = [result for result in pool.results if result.job.architecture["a"] == 30]
+    assert "lost 3 times with this alone" in (result.outcomes[0].error or "")
+
+
+def test_an_item_that_is_lost_twice_alone_is_innocent() -> None:
+    pool = Pool(lambda a: 2.0, workers=1)
+    pool.submit(1)
+    for _ in range(3):  # the first time it is not yet a suspect
+        worker = pool.until_sent(1)
+        pool.door.lose(worker)
+        while pool.dispatcher.workers[0].state is not WorkerState.LOST:
+            pool.poll()
+        while pool.dispatcher.workers[0].state is WorkerState.LOST:
+            pool.poll()
+    assert pool.finish(1) == {1: "ok"}
+
+
+def test_over_the_deadline_the_worker_is_killed_and_the_item_tried_once_more_alone() -> None:
+    pool = Pool(lambda a: "hang" if a["a"] == 9 else 0.05)
+    pool.submit(*range(40))
+    assert pool.finish(40) == {a: "timeout" if a == 9 else "ok" for a in range(40)}
+    assert len(pool.door.kills) == 2
+    together, alone = sendings(pool, 9)
+    assert len(together) > 1
+    assert alone == [9]
+    assert sum("over the time limit of 6 s; it is tried once more, alone" in line for line in pool.lines) == 1
+    (result,) = [result for result in pool.results if result.job.architecture["a"] == 9]
+    assert result.outcomes[0].error == "over the time limit of 6 s, 2 times"
+
+
+def test_the_clock_of_the_deadline_starts_with_the_item_on_its_worker() -> None:
+    costs = [0.001] * 40 + [5.0] * 24  # chunks become large, and then each item takes nearly the limit
+    pool = Pool(lambda a: costs[a["a"]], workers=1)
+    pool.submit(*range(40))
+    pool.finish(40)
+    pool.submit(*range(40, 64))
+    assert set(pool.finish(64).values()) == {"ok"}
+    assert pool.door.kills == []
+    assert max(len(numbers) * costs[numbers[-1]] for _, numbers in pool.door.sent) > 6.0 * 5
+
+
+def test_a_slow_item_is_killed_by_its_own_time_and_not_by_that_of_its_chunk() -> None:
+    costs = [0.001] * 40 + [4.0, 4.0, 4.0, 7.0, 4.0, 4.0, 4.0, 4.0]
+    pool = Pool(lambda a: costs[a["a"]], workers=1)
+    pool.submit(*range(40))
+    pool.finish(40)
+    pool.submit(*range(40, 48))
+    assert pool.finish(48) == {a: "timeout" if a == 43 else "ok" for a in range(48)}
+
+
+def test_a_worker_that_cannot_answer_is_killed_later_and_its_items_run_alone() -> None:
+    pool = Pool(lambda a: "deaf" if a["a"] == 33 else 0.05)
+    pool.submit(*range(40))
+    assert pool.finish(40) == {a: "timeout" if a == 33 else "ok" for a in range(40)}
+    together, *alone = sendings(pool, 33)
+    assert len(together) > 1
+    assert alone == [[33]] * 2
+    for number in together:
+        assert sendings(pool, number)[1] == [number]
+
+
+def test_a_late_chunk_that_ends_as_its_worker_is_killed_leaves_the_next_one_without_blame() -> None:
+    costs = {1: 8.0, 2: 1.0}
+    pool = Pool(lambda a: costs[a["a"]], workers=1)
+    pool.submit(1, 2)
+    pool.until_sent(2)
+
+    def kill(worker: int) -> None:
+        """The kill takes so long that the late one comes back first, and the next one has begun."""
+        pool.door.kills.append((pool.door.now, worker))
+        pool.door.now += 2.0
+        pool.results += [r for event in pool.door.receive(0.0) for r in pool.dispatcher._take(event)]
+        pool.door.lose(worker)
+
+    pool.door.kill = kill  # type: ignore[method-assign]
+    assert pool.finish(2) == {1: "ok", 2: "ok"}
+    assert len(pool.door.kills) == 1
+    assert not any("tried once more" in line for line in pool.lines)
+
+
+def test_a_lost_node_blames_no_candidate_however_often() -> None:
+    pool = Pool(lambda a: 20.0, workers=1, time_limit_s=100.0)
+    pool.door.nodes += ["b", "c", "d", "e"]
+    pool.submit(1)
+    for _ in range(4):
+        pool.until_sent(1)
+        pool.door.lose_node(pool.dispatcher.workers[0].node or "")
+        while pool.dispatcher.workers[0].is_ready:
+            pool.poll()
+    assert pool.finish(1) == {1: "ok"}
+    assert sum("is lost; the candidates of its workers are scored elsewhere" in line for line in pool.lines) == 4
+    assert not any("process" in line for line in pool.lines)
+
+
+def test_what_a_lost_node_had_is_done_by_others_before_it_is_replaced() -> None:
+    pool = Pool(lambda a: 1.0)
+    pool.door.nodes = ["a", "b"]
+    pool.door.processes[1].node = "b"
+    pool.submit(*range(12))
+    while len(pool.results) < 2:
+        pool.poll()
+    pool.door.is_slow_to_return.add(1)
+    pool.door.lose_node("b")
+    lost_at = pool.door.now
+    assert set(pool.finish(12).values()) == {"ok"}
+    assert pool.door.now - lost_at < 30
+
+
+def test_blame_waits_for_the_process_or_fifteen_seconds() -> None:
+    pool = Pool(lambda a: 30.0 if a["a"] == 2 else 5.0, time_limit_s=100.0)
+    pool.submit(1, 2)
+    worker = pool.until_sent(1)
+    pool.door.is_slow_to_return.add(worker)
+    pool.door.lose(worker)
+    while pool.dispatcher.items()[ItemState.LOST] == 0:
+        pool.poll()
+    began = pool.door.now
+    while pool.dispatcher.items()[ItemState.LOST]:
+        pool.poll()
+    assert 15.0 < pool.door.now - began < 17.0
+    assert pool.dispatcher.items() == {ItemState.RUNNING: 1, ItemState.SUSPECT: 1}
+    assert pool.finish(2) == {1: "ok", 2: "ok"}
+
+
+def test_a_worker_lost_while_idle_costs_no_item_anything() -> None:
+    pool = Pool(lambda a: 0.5, workers=1)
+    pool.submit(1)
+    pool.finish(1)
+    pool.door.lose(0)  # nothing tells
+    pool.submit(2, 3, 4)
+    pool.finish(4)
+    assert not any("lost" in line for line in pool.lines)
+    assert len(pool.door.starts) == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "window", "workers", "largest"),
+    [
+        (0.0001, 64, 2, 16),  # window / (2 * workers)
+        (0.0001, 64, 8, 4),
+        (0.0001, 1024, 2, 256),
+        (0.0001, 3, 8, 1),  # at least 1
+        (0.1, 1024, 2, 5),  # half a second
+        (2.0, 1024, 2, 1),
+    ],
+)
+def test_chunks_adapt_to_the_time_of_an_item_and_are_bounded_by_the_window(
+    seconds: float, window: int, workers: int, largest: int
+) -> None:
+    pool = Pool(lambda a: seconds, workers=workers, window=window)
+    pool.submit(*range(3000))
+    pool.finish(3000)
+    sizes = [len(numbers) for _, numbers in pool.door.sent]
+    assert sizes[0] == 1  # while nothing is known of the time
+    assert max(sizes) <= largest
+    if largest > 1:
+        assert Counter(sizes).most_common(1)[0][0] in (largest, largest - 1)
+
+
+def test_chunks_follow_when_items_become_slower() -> None:
+    pool = Pool(lambda a: 0.001 if a["a"] < 2000 else 0.25, workers=2, window=1024)
+    pool.submit(*range(3400))
+    pool.finish(3400)
+    sizes = [(numbers[0], len(numbers)) for _, numbers in pool.door.sent]
+    assert max(size for number, size in sizes if number < 2000) > 100
+    assert max(size for number, size in sizes if number > 3100) <= 3
+
+
+@pytest.mark.parametrize(
+    ("seconds", "queued", "ready", "is_held"),
+    [
+        (1.0, 2, 2, True),
+        (1.0, 1, 2, True),
+        (1.0, 3, 2, False),
+        (1.0, 1, 1, False),
+        (0.1, 2, 2, False),
+        (None, 2, 2, False),
+    ],
+)
+def test_long_candidates_at_the_end_go_to_idle_workers_alone(
+    seconds: float | None, queued: int, ready: int, is_held: bool
+) -> None:
+    def backlog() -> Backlog:
+        made = Backlog(window=32, in_flight=2)
+        if seconds is not None:
+            made.took(seconds, 1)
+        for a in range(queued):
+            made.submit(Job(Architecture({"a": a}), (0,), 1))
+        return made
+
+    assert (backlog().next_chunk(is_first=False, workers=2, ready=ready) is None) == is_held
+    chunk = backlog().next_chunk(is_first=True, workers=2, ready=ready)
+    assert chunk is not None
+    assert chunk.items[0].job.architecture["a"] == 0
+
+
+def test_items_are_waiting_sent_running_and_done() -> None:
+    pool = Pool(lambda a: 1.0, workers=1)
+    (worker,) = pool.dispatcher.workers
+    pool.submit(*range(5))
+    assert pool.dispatcher.items() == {ItemState.WAITING: 5}
+    pool.poll()
+    assert worker.state is WorkerState.STARTING
+    while not pool.dispatcher.items()[ItemState.RUNNING]:
+        pool.poll()
+    assert pool.dispatcher.items() == {ItemState.RUNNING: 1, ItemState.SENT: 1, ItemState.WAITING: 3}
+    assert worker.state is WorkerState.BUSY
+    pool.finish(5)
+    assert worker.state is WorkerState.IDLE
+    pool.dispatcher.close()
+    assert worker.state is WorkerState.ENDED
+    assert list(pool.dispatcher.workers) == []
+
+
+def test_workers_that_join_are_given_work_and_those_that_leave_give_theirs_back() -> None:
+    pool = Pool(lambda a: 1.0, workers=1)
+    pool.submit(*range(20))
+    pool.until_sent(1)
+    pool.dispatcher.join()
+    while len(pool.results) < 8:
+        pool.poll()
+    assert {worker for worker, _ in pool.door.sent} == {0, 1}
+    pool.dispatcher.leave(0)
+    assert [worker.id for worker in pool.dispatcher.workers] == [1]
+    sent = len(pool.door.sent)
+    assert set(pool.finish(20).values()) == {"ok"}
+    assert {worker for worker, _ in pool.door.sent[sent:]} == {1}
+    assert not any("lost" in line for line in pool.lines)
+
+
+def test_more_workers_have_smaller_chunks() -> None:
+    pool = Pool(lambda a: 0.0001, workers=1, window=64)
+    pool.submit(*range(1000))
+    pool.finish(1000)
+    assert max(len(numbers) for _, numbers in pool.door.sent) == 32
+    for _ in range(3):
+        pool.dispatcher.join()
+    pool.door.sent.clear()
+    pool.submit(*range(1000, 2000))
+    pool.finish(2000)
+    assert max(len(numbers) for _, numbers in pool.door.sent) == 8
+
+
+def test_what_workers_wait_for_is_said_after_ten_seconds_and_every_thirty() -> None:
+    pool = Pool(lambda a: 1.0)
+    pool.door.is_slow_to_return |= {0, 1}
+    for _ in range(2):
+        pool.dispatcher.join()  # ready at once; the first two have been started before
+    pool.submit(1)
+    pool.finish(1)
+    for worker in pool.dispatcher.workers:
+        pool.door.lose(worker.id)
+    pool.submit(2)
+    while pool.door.now < 60:
+        pool.poll()
+    said = [line for line in pool.lines if "waiting" in line]
+    assert said
+    assert all(line.startswith("waiting for ") and "of 4 workers" in line for line in said)
+
+
+def test_the_parts_of_the_workers_time_add_up() -> None:
+    pool = Pool(lambda a: "kill" if a["a"] == 7 else "hang" if a["a"] == 23 else 0.3)
+    pool.submit(*range(40))
+    pool.finish(40)
+    for _ in range(10):
+        pool.poll()
+        pool.door.now += 1.0
+    spent = pool.dispatcher.worker_seconds()
+    assert sum(spent.values()) == pytest.approx(2 * pool.door.now)
+    assert min(spent.values()) >= 0
+    assert spent["scoring"] >= 0.3 * 38
+    pool.dispatcher.close()
+    pool.door.now += 100.0
+    assert sum(pool.dispatcher.worker_seconds().values()) == pytest.approx(sum(spent.values()))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_happens_each_job_comes_back_once_with_what_it_deserves(seed: int) -> None:
+    rng = random.Random(seed)
+    harms = {a: rng.choice(["kill", "hang", "deaf", "break"]) for a in rng.sample(range(200), 6)}
+    costs = [rng.choice([0.001, 0.05, 0.5]) for _ in range(200)]
+    pool = Pool(lambda a: harms.get(a["a"], costs[a["a"]]), workers=rng.randint(1, 4), window=rng.choice([4, 32, 256]))
+    pool.submit(*range(200))
+    spares = iter("bcdefgh")
+    disturbances = 0
+    while len(pool.results) < 200:
+        pool.poll()
+        assert pool.door.now < 10_000, pool.dispatcher.items()
+        if rng.random() < 0.05 and disturbances < 5:
+            disturbances += 1
+            what = rng.choice(["node", "join", "leave", "idle"])
+            workers = pool.dispatcher.workers
+            idle = [worker for worker in workers if worker.state is WorkerState.IDLE]
+            if what == "node":
+                pool.door.nodes.append(next(spares))
+                pool.door.lose_node(pool.door.nodes[0])
+            elif what == "join":
+                pool.dispatcher.join()
+            elif what == "leave" and len(workers) > 1:
+                pool.dispatcher.leave(rng.choice(workers).id)
+            elif what == "idle" and idle:
+                pool.door.lose(idle[0].id)
+    wanted = {"kill": "crashed", "hang": "timeout", "deaf": "timeout", "break": "failed"}
+    assert pool.statuses() == {a: wanted[harms[a]] if a in harms else "ok" for a in range(200)}
+    assert pool.dispatcher.items() == {}
+
+
+def test_every_state_can_be_reached_and_left() -> None:
+    for table, first, last in (
+        (ITEM_STATES, ItemState.WAITING, ItemState.DONE),
+        (WORKER_STATES, WorkerState.STARTING, WorkerState.ENDED),
+    ):
+        assert table.keys() == set(type(first))
+        reached, new = set(), {first}
+        while new:
+            reached |= new
+            new = {state for found in new for state in table[found]} - reached
+        assert reached == set(type(first))
+        assert [state for state, following in table.items() if not following] == [last]
+
+
+def test_a_state_is_not_entered_from_where_it_cannot_follow() -> None:
+    done = Chunk(1, [Item(Job(Architecture({"a": 1}), (0,), 1), ItemState.DONE)])
+    with pytest.raises(AssertionError, match="an item that is done cannot become running"):
+        done.become(ItemState.RUNNING)
+    worker = PoolWorker(0, None, math.inf, WorkerState.STARTING)  # type: ignore[arg-type]
+    with pytest.raises(AssertionError, match="a worker that is starting cannot become busy"):
+        worker.become(WorkerState.BUSY)

@@ -1,0 +1,113 @@
+"""How sessions of runs end, and what their folders say then."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import pytest
+
+from raynas.errors import StoreError, TrainingError
+from raynas.interruption import Interrupted
+from raynas.storage.files import is_in_use
+from raynas.storage.session import End, Session
+
+
+def carried_out(folder: Path, work: Any) -> dict[str, Any]:
+    with Session(folder, lambda: None) as session:
+        session.hold()
+
+        def write(status: str, error: str | None) -> dict[str, Any]:
+            return session.write_summary({"status": status, "error": error, "seconds": session.seconds})
+
+        return session.carry_out(lambda: work(session), write)
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return found
+
+
+def test_work_that_is_done_is_summed_up_and_leaves_the_folder_free(tmp_path: Path) -> None:
+    def work(session: Session) -> End:
+        assert is_in_use(tmp_path)
+        assert summary(tmp_path)["status"] == "running"
+        return End("exhausted")
+
+    assert carried_out(tmp_path, work)["status"] == "exhausted"
+    assert (summary(tmp_path)["status"], summary(tmp_path)["error"]) == ("exhausted", None)
+    assert not is_in_use(tmp_path)
+
+
+def test_seconds_of_all_sessions_count_and_those_before_the_work_do_not(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text(json.dumps({"seconds": 1000.0}))
+    with Session(tmp_path, lambda: None) as session:
+        sleep(0.3)
+        first: list[float] = []
+        session.carry_out(lambda: End("completed"), lambda status, error: first.append(session.seconds) or {})  # type: ignore[func-returns-value]
+    assert 1000.0 <= first[0] < 1000.3
+
+
+def test_a_failure_is_named_in_the_summary_and_raised(tmp_path: Path) -> None:
+    def work(session: Session) -> End:
+        raise TrainingError("the loss is not finite")
+
+    with pytest.raises(TrainingError):
+        carried_out(tmp_path, work)
+    assert summary(tmp_path) | {"seconds": 0} == {
+        "status": "failed", "error": "TrainingError: the loss is not finite", "seconds": 0,
+    }  # fmt: skip
+    assert not is_in_use(tmp_path)
+
+
+def test_a_signal_is_received_by_the_work_and_ends_as_interrupted(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def work(session: Session) -> End:
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not session.stop:
+            sleep(0.01)
+        return End("interrupted")
+
+    with pytest.raises(Interrupted) as ended:
+        carried_out(tmp_path, work)
+    assert (ended.value.signum, ended.value.folder) == (signal.SIGTERM, tmp_path)
+    assert summary(tmp_path)["status"] == "interrupted"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_second_signal_interrupts_at_once(tmp_path: Path) -> None:
+    def work(session: Session) -> End:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            sleep(0.05)
+        raise AssertionError("the second one was not heard")
+
+    with pytest.raises(Interrupted) as ended:
+        carried_out(tmp_path, work)
+    assert ended.value.signum == signal.SIGINT
+    assert (summary(tmp_path)["status"], summary(tmp_path)["error"]) == ("interrupted", None)
+
+
+def test_work_that_others_stop_is_interrupted_and_raises_nothing(tmp_path: Path) -> None:
+    assert carried_out(tmp_path, lambda session: End("interrupted"))["status"] == "interrupted"
+
+
+def test_a_folder_is_checked_at_once_and_again_when_it_is_held(tmp_path: Path) -> None:
+    checks = 0
+
+    def check() -> None:
+        nonlocal checks
+        checks += 1
+        if checks == 2:
+            raise StoreError("another run has begun meanwhile")
+
+    with pytest.raises(StoreError, match="meanwhile"), Session(tmp_path, check) as session:
+        assert checks == 1
+        session.hold()
+    assert not is_in_use(tmp_path)
+    assert not (tmp_path / "summary.json").exists()

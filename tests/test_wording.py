@@ -1,0 +1,41 @@
+"""Quantities in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from raynas.wording import compact, duration, gibibytes, percent, plural, rounded, setting_text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(7, "7"), (950, "950"), (2_421_322, "2.421 M"), (80e6, "80 M"), (1.5e9, "1.5 G"), (1250, "1.25 k")],
+)
+def test_a_quantity_has_up_to_four_digits(value: float, text: str) -> None:
+    assert rounded(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(9999, "9,999"), (10_000, "10.0 k"), (12_345_678, "12.3 M"), (999_960, "1.00 M"), (4e12, "4.00 T")],
+)
+def test_a_count_has_three_digits(value: float, text: str) -> None:
+    assert compact(value) == text
+
+
+@pytest.mark.parametrize(("size", "text"), [(0, "0.00 GiB"), (3 * 2**29, "1.50 GiB"), (2**40, "1024.00 GiB")])
+def test_memory_is_in_gibibytes(size: int, text: str) -> None:
+    assert gibibytes(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.034, "0.034 s"), (59.94, "59.9 s"), (125, "2 min 05 s"), (86_399, "23 h 59 min")]
+)
+def test_a_duration_has_two_units(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_shares_counts_and_settings() -> None:
+    assert percent(0.875) == "87.50 %"
+    assert [plural(count, "image", "images") for count in (0, 1, 1200)] == ["0 images", "1 image", "1,200 images"]
+    assert setting_text([[0, 16], True, 0.05, None]) == "[0 16] yes 0.05 none"
