@@ -103,8 +103,9 @@ def measured(shown: Shown, rows: Sequence[Row]) -> str:
     for figure, items in values.items():
         medians = {item: statistics.median(found) for item, found in items.items()}
         least, most = min(medians, key=lambda item: medians[item]), max(medians, key=lambda item: medians[item])
-        named |= {figure: statistics.median(medians.values()), f"{figure}_least": medians[least],
-                  f"{figure}_most": medians[most], f"{figure}_most_item": most}  # fmt: skip
+        named[figure] = statistics.median(medians.values())
+        named |= {f"{figure}_least": medians[least], f"{figure}_least_item": least}
+        named |= {f"{figure}_most": medians[most], f"{figure}_most_item": most}
     return shown.measured.format(**named)
 
 

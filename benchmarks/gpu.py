@@ -11,11 +11,12 @@ versions in the metadata. What the parts measure:
 
 tests       the tests marked `gpu`: all expected to pass
 scores      every proxy on architectures of three spaces, on the CPU and twice on the GPU: expected equal to 1e-4
-            relative, and bitwise when repeated
+            relative, and bitwise when repeated; what differs by more is computed again in float64, where rounding that
+            a score amplifies vanishes and an error would not
 rates       architectures per second of every proxy, for 1, 2, 4 and 8 processes that share the card, beside a plain
             loop in one process; what they reach of the card's rate on large matrices
-search      As-ViT's search at 224 px: some of its 500 steps, and growth steps from the topology found and from twenty
-            million parameters; extrapolated to the whole, which is expected to take under 15 minutes
+search      As-ViT's search at 224 px: some of its 500 steps, and growth steps from the topology found and from
+            fourteen million parameters; extrapolated to the whole, which is expected to take under 15 minutes
 retokens    time saved by progressive re-tokenization: expected within 10 points of the multiply-adds saved
 waiting     share of a training step that waits for images: expected under 5 %
 """

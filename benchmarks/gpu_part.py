@@ -55,7 +55,9 @@ class Part:
         table = pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
         done = {} if says is None else {"says": says}
         new = self.file.with_suffix(".new")
-        pq.write_table(table.replace_schema_metadata({**provenance(), **done}), new)
+        command = f"python benchmarks/gpu.py --only {self.name} --data {self.data.partition(':')[0]}"
+        about = {**provenance(), "command": command + " --quick" * self.is_quick, **done}
+        pq.write_table(table.replace_schema_metadata(about), new)
         new.replace(self.file)
         if says is not None:
             print(f"{self.name}: {says}", flush=True)

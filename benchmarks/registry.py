@@ -41,7 +41,7 @@ class Found:
         figure: Which.
         item: Of several of a kind, the one; "" if it is alone.
         value: In the figure's unit.
-        is_met: What the line says of an expectation; None if it names none.
+        is_met: What the line says of an expectation; None if it names none, or the figure is neither good nor bad.
     """
 
     figure: Figure
@@ -56,8 +56,8 @@ class Shown:
 
     Args:
         what: Its first cell.
-        measured: Its second, with figures by name in braces, and by NAME_least, NAME_most, NAME_most_item where there
-            are several of a kind.
+        measured: Its second, with figures by name in braces, and by NAME_least and NAME_most, with _item at the end
+            their items, where there are several of a kind.
         arguments: With which the benchmark runs.
     """
 
@@ -119,7 +119,12 @@ class Benchmark:
     def found_in(self, printed: str) -> list[Found]:
         """All figures in what the script printed, in the order of the registration."""
         return [
-            Found(figure, match.groupdict().get("item") or "", float(match["value"].replace(",", "")), _is_met(match))
+            Found(
+                figure,
+                match.groupdict().get("item") or "",
+                float(match["value"].replace(",", "")),
+                None if figure.is_higher_better is None else _is_met(match),
+            )
             for figure in self.figures
             for match in re.finditer(figure.pattern, printed, re.MULTILINE)
         ]
@@ -317,7 +322,8 @@ BENCHMARKS = (
             Figure("growth", rf"^search: .* \+ {_VALUE} minutes", "minutes", False),
             Figure("time", rf"^retokens: {_VALUE}% of the time", "%", True),
             Figure("multiply_adds", rf"^retokens: .* and {_VALUE}% of the multiply-adds", "%"),
-            Figure("waiting", rf"(?:^waiting: waiting|,) {_VALUE}% at (?P<item>\d+ px \w+) \(", "%", False),
+            Figure("params", rf"^retokens: .* {_VALUE} million parameters", "million parameters"),
+            Figure("waiting", rf"(?:^waiting: waiting|,) {_VALUE}% at (?P<item>\d+ px [\w ]+) \(", "%", False),
         ),
         hardware="one GPU",
         not_settings=("--out", "--data", "--seconds"),
@@ -333,7 +339,12 @@ BENCHMARKS = (
             ),
             Shown(
                 "training re-tokenized on a GPU at 224 px",
-                "{time:.0f} % of the time saved, of {multiply_adds:.0f} % of the multiply-adds",
+                "{time:.0f} % of the time saved, of {multiply_adds:.0f} % of the multiply-adds, with {params:.0f} "
+                "million parameters",
+            ),
+            Shown(
+                "a step's wait for data on a GPU, CIFAR-10",
+                "{waiting_least:.1f} % ({waiting_least_item}) to {waiting_most:.1f} % ({waiting_most_item})",
             ),
         ),
     ),

@@ -110,12 +110,14 @@ class Compared:
     Args:
         epoch_s: Median seconds of an epoch without.
         phases: In their order.
+        num_params: Of the network.
         macs_saved, time_saved: Shares of those without.
         top1: Without and with, at the end.
     """
 
     epoch_s: float
     phases: tuple[Phase, ...]
+    num_params: int
     macs_saved: float
     time_saved: float
     top1: tuple[float, float]
@@ -145,6 +147,7 @@ def compared(*, epochs: int, **settings: Any) -> Compared:
     return Compared(
         epoch_s=statistics.median(row["train_s"] for row in full),
         phases=tuple(phases),
+        num_params=short_plan.num_params,
         macs_saved=1 - short_plan.training_macs() / short_plan.training_macs(full=True),
         time_saved=1 - sum(count * share for count, share in shares.values()) / epochs,
         top1=(counted_top1(full[-1]), counted_top1(short[-1])),

@@ -149,6 +149,8 @@ def _rows(
 def _commit() -> str:
     """This tree's commit; "unknown" where it is a copy without its history."""
     try:
+        if Path(_git("rev-parse", "--show-toplevel")) != ROOT.resolve():
+            return "unknown"  # a folder in another repository
         changed = _git("status", "--porcelain", "--untracked-files=no")
         return _git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
     except (BenchmarkError, FileNotFoundError):

@@ -102,7 +102,7 @@ def package_versions() -> dict[str, str]:
 def provenance() -> dict[str, str]:
     """For the metadata of what is kept: command, hardware and versions."""
     return {
-        "command": shlex.join(["python", *sys.argv]),
+        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         "hardware": hardware(),
         "versions": json.dumps(package_versions()),
     }

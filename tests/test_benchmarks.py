@@ -150,5 +150,7 @@ def test_what_needs_a_gpu_shrinks_to_its_time_and_goes_on_where_it_stopped(tmp_p
 
 
 def test_a_figure_needs_no_item() -> None:
-    found = Benchmark("toy", "", (Figure("ratio", r"ratio (?P<value>\d+)", "x"),)).found_in("ratio 3\nratio 4: met\n")
+    found = Benchmark("toy", "", (Figure("ratio", r"ratio (?P<value>\d+)", "x", True),)).found_in(
+        "ratio 3\nratio 4: met\n"
+    )
     assert [(one.item, one.value, one.is_met) for one in found] == [("", 3.0, None), ("", 4.0, True)]

@@ -141,7 +141,8 @@ class _TrainingRun:
         processes = config.loader_processes
         if processes is None:
             on_cpu = int(self.workers > 0 or self.cores > 1)
-            processes = min(8, max(1, self.cores - 1)) if self.device == "cuda" else on_cpu
+            # Varied strongly at 224 pixels, some 350 images a second come from a process, and an H200 takes thousands.
+            processes = min(16, max(1, self.cores - 1)) if self.device == "cuda" else on_cpu
         task = self.plan.task(self.device, threads=threads, loader_processes=processes)
         logged_config = {**config.model_dump(), **{f"model_{n}": v for n, v in self.plan.model().items()}}
         if self.workers:
