@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from gpu_part import Part, Row
 from proxy_rates import TOGETHER, alone, flops, loop, peak
-from raynas.console.runs.terminal import print_rows
-from raynas.space.search_space.architecture import Architecture
-from raynas.space.search_space.results import Outcome
+from raynas.console.terminal import print_rows
+from raynas.space.architecture import Architecture
+from raynas.space.results import Outcome
 
 from raynas.proxies.probe import DTYPES
 from raynas.proxies.registered import proxies as registered
