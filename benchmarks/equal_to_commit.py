@@ -174,7 +174,8 @@ def _compare_all(old: Side, new: Side, chosen: Sequence[Undertaking], report: Re
                 (old.folder / ENDED).touch()
             _wait_for(new.folder / one.name / DONE, of_new)
             report.add(one.name, old.folder / one.expected, new.folder / one.name)
-        for one, how in [(one, how) for one in some for how in _continuations(one)]:
+        continued = [(one, how) for one in some for how in _continuations(one)]
+        for one, how in continued:
             folder = new.folder / how / one.name
             _wait_for(folder / DONE, of_new)
             report.add(f"{how}/{one.name}", old.folder / one.expected, folder, may_be_refused=one.function == "train")
