@@ -3,8 +3,8 @@
     python benchmarks/equal_to_commit.py COMMIT [--quick | --long] [--only NAME] [--leave-out FIELD] [--keep DIR]
 
 A list of small undertakings (`equality/undertakings.py`) is carried out twice, in processes of their own: with the code
-of COMMIT, checked out into a temporary git worktree, and with that of this folder. Scores of all proxies that both have
-on every kind of space, searches by every searcher, growths and benchmarks, exported weights, metrics and weights of
+of COMMIT, checked out into a temporary git worktree, and with that of this folder. Scores of all proxies of COMMIT on
+every kind of space, searches by every searcher, growths and benchmarks, exported weights, metrics and weights of
 trainings are compared bit by bit. Then the present code resumes what COMMIT left of its runs when they were cut short,
 and takes the scores of its runs: that must come to the same, too, and no stored row may be scored again. A training of
 COMMIT is resumed, or refused with a line that is shown.
@@ -66,8 +66,12 @@ class Side(NamedTuple):
         It finds this code and its entry points before any other, and so do its Ray workers.
         """
         path = os.pathsep.join(map(str, (self.metadata, self.tree, BENCHMARKS)))
-        own = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
-        environment = {**os.environ, **own}
+        of_ray = (
+            "ENABLE_UV_RUN_RUNTIME_ENV",
+            "CHDIR_TO_TRIAL_DIR",
+            "TRAIN_ENABLE_PREEMPTION_WATCHER",
+        )  # as raynas does
+        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **{f"RAY_{n}": "0" for n in of_ray}}
         # Where it is set, every process compiles all that it imports, for ten seconds and more.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         # -P: without the current folder on the path.
@@ -98,10 +102,10 @@ class Report:
             may_be_refused: An error in one line is no difference.
         """
         done = {side: _read_done(folder) for side, folder in (("the commit", old), ("the present code", new))}
-        for side, found in done.items():
-            if found["error"]:
-                is_allowed = may_be_refused and found["is_refusal"] and "\n" not in found["error"]
-                self._say("refused" if is_allowed else "NOT EQUAL", name, f"{side}: {found['error']}")
+        for side, one in done.items():
+            if one["error"]:
+                is_allowed = may_be_refused and one["is_refusal"] and "\n" not in one["error"]
+                self._say("refused" if is_allowed else "NOT EQUAL", name, f"{side}: {one['error']}")
                 return
         found = compare(old / RESULT, new / RESULT, self.left_out)
         seconds = " and ".join(f"{one['seconds']:.1f} s" for one in done.values())
@@ -162,23 +166,26 @@ def _compare_all(old: Side, new: Side, chosen: Sequence[Undertaking], report: Re
     (old.folder / ENDED).unlink(missing_ok=True)
     of_old = stack.enter_context(_ended(old.carry_out(missing))) if missing else None
     of_new = stack.enter_context(_ended(new.carry_out(names, "--other", str(old.folder))))
-    for one in chosen:
-        expected = old.folder / (one.same_as or one.name)
-        _wait_for(expected / DONE, of_old)
-        _wait_for(old.folder / one.name / DONE, of_old)
-        if of_old is not None and of_old.poll() is not None:
-            (old.folder / ENDED).touch()
-        _wait_for(new.folder / one.name / DONE, of_new)
-        report.add(one.name, expected, new.folder / one.name)
-    (old.folder / ENDED).touch()
-    for one in chosen:
-        if not one.is_continued:
-            continue
-        for how in (RESUMED, REUSED) if one.function in GIVE_SCORES else (RESUMED,):
+    for has_workers in (False, True):  # in the order in which they are carried out
+        some = [one for one in chosen if one.has_workers == has_workers]
+        for one in some:
+            _wait_for(old.folder / one.name / DONE, of_old)
+            if of_old is not None and of_old.poll() is not None:
+                (old.folder / ENDED).touch()
+            _wait_for(new.folder / one.name / DONE, of_new)
+            report.add(one.name, old.folder / one.expected, new.folder / one.name)
+        continued = [(one, how) for one in some for how in _continuations(one)]
+        for one, how in continued:
             folder = new.folder / how / one.name
             _wait_for(folder / DONE, of_new)
-            expected = old.folder / (one.same_as or one.name)
-            report.add(f"{how}/{one.name}", expected, folder, may_be_refused=one.function == "train")
+            report.add(f"{how}/{one.name}", old.folder / one.expected, folder, may_be_refused=one.function == "train")
+
+
+def _continuations(one: Undertaking) -> tuple[str, ...]:
+    """What the present code does with the folder of an undertaking of the commit."""
+    if not one.is_continued:
+        return ()
+    return (RESUMED, REUSED) if one.function in GIVE_SCORES else (RESUMED,)
 
 
 def _wait_for(path: Path, process: subprocess.Popen[bytes] | None) -> None:

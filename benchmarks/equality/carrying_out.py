@@ -64,18 +64,23 @@ def main() -> None:
     if other is None:
         write_whole(Path(PROXIES), json.dumps(_listed_proxies()))
     proxies = json.loads(_when_there(other or Path(), PROXIES).read_text())
-    chosen = [one for one in undertakings() if one.name in arguments.names]
-    for one in chosen:
-        _set_ray_up(one)
-        _noted(Path(one.name), carry_out, one, proxies)
+    for has_workers in (False, True):
+        chosen = [one for one in undertakings() if one.name in arguments.names and one.has_workers == has_workers]
+        for one in chosen:
+            _noted(Path(one.name), carry_out, one, proxies)
+        if other is not None:
+            _continue(other, [one for one in chosen if one.is_continued], proxies)
     if "ray" in sys.modules:
         sys.modules["ray"].shutdown()
-    for one in chosen if other else ():
-        if one.is_continued:
-            left = _when_there(other, f"{one.name}/{DONE}").parent
-            _noted(Path(RESUMED, one.name), resume, one, proxies, left / LEFT)
-            if one.function in GIVE_SCORES:
-                _noted(Path(REUSED, one.name), reuse, one, proxies, left / RUN)
+
+
+def _continue(other: Path, chosen: Sequence[Undertaking], proxies: Sequence[str]) -> None:
+    """Resume what another commit left in its folder, and take its scores."""
+    for one in chosen:
+        done = _when_there(other, f"{one.name}/{DONE}").parent
+        _noted(Path(RESUMED, one.name), resume, one, proxies, done / LEFT)
+        if one.function in GIVE_SCORES:
+            _noted(Path(REUSED, one.name), reuse, one, proxies, done / RUN)
 
 
 def _listed_proxies() -> list[str]:
@@ -110,15 +115,26 @@ def _noted(folder: Path, act: Callable[..., Results], one: Undertaking, *given: 
     write_whole(folder / DONE, json.dumps(done))
 
 
-def _set_ray_up(one: Undertaking) -> None:
-    """Have Ray running for an undertaking that can share it, and not for others, which may start it themselves."""
-    if one.shares_ray:
-        import ray
+def _start_ray() -> None:
+    """Start Ray for all undertakings that need it, which saves each of them a start.
 
-        if not ray.is_initialized():
-            ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
-    elif "ray" in sys.modules:
-        sys.modules["ray"].shutdown()
+    Raises:
+        Exception: Ray does not start, which is its own word for it.
+    """
+    import ray
+
+    for tries_left in range(_TRIES - 1, -1, -1):
+        try:
+            if not ray.is_initialized():
+                ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+            return
+        except Exception:  # where the machine is so busy that half a minute does not suffice
+            ray.shutdown()
+            if not tries_left:
+                raise
+
+
+_TRIES = 4
 
 
 # -- doing -------------------------------------------------------------------------------------------------------------
@@ -135,6 +151,8 @@ def carry_out(one: Undertaking, folder: Path, proxies: Sequence[str]) -> Results
     Returns:
         What it came to.
     """
+    if one.has_workers:
+        _start_ray()
     run, left = folder / RUN, folder / LEFT
     if one.function == "interrupted":
         _interrupt(one, run)

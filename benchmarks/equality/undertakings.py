@@ -28,11 +28,11 @@ class Undertaking:
         function: Of the package; or `interrupted`, a search that a signal ends and that is resumed.
         arguments: By position; a text that begins with `RUN_OF` stands for a folder.
         settings: By keyword, likewise.
-        scores: Which proxies it has: "all" that both commits have, as they are; "all other", with another
+        scores: Which proxies it has: "all" that the other commit lists, as they are; "all other", with another
             initialisation than their own; "": those in the settings.
         extent: The least one that has it, of `EXTENTS`.
         is_continued: The other commit resumes its folder, and takes scores from it where they can be taken.
-        same_as: Another that must come to the same; "": itself.
+        same_as: Another of the list that must come to the same, before it in the list; "": none.
     """
 
     name: str
@@ -45,6 +45,11 @@ class Undertaking:
     same_as: str = ""
 
     @property
+    def expected(self) -> str:
+        """Name of the one whose results it must have."""
+        return self.same_as or self.name
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """Names of those whose runs it reads, or that it is compared with."""
         texts = [value for value in (*self.arguments, *self.settings.values()) if isinstance(value, str)]
@@ -55,11 +60,6 @@ class Undertaking:
     def has_workers(self) -> bool:
         """Whether it needs Ray."""
         return bool(self.settings.get("workers"))
-
-    @property
-    def shares_ray(self) -> bool:
-        """Whether a Ray that is running already will do; the others start their own."""
-        return self.has_workers and self.function in ("search", "score", "scale")
 
 
 def undertakings(extent: str = "long", only: Collection[str] = ()) -> list[Undertaking]:
@@ -74,7 +74,7 @@ def undertakings(extent: str = "long", only: Collection[str] = ()) -> list[Under
     """
     bench = Undertaking("bench", "bench_proxies", ("vit", TRUTH), _BENCH, extent="quick", is_continued=True)
     found = [*_scores(), *_searches(), bench, *_trainings(), *_exports()]
-    found.sort(key=lambda one: (one.has_workers, one.has_workers and not one.shares_ray))
+    found.sort(key=lambda one: one.has_workers)
     by_name = {one.name: one for one in found}
     if unknown := [name for name in only if name not in by_name]:
         raise ValueError(f"no undertaking is called {', '.join(unknown)}; there are {', '.join(by_name)}")
