@@ -241,8 +241,9 @@ def check_passes(objective: Objective, passes: int) -> None:
         for part, module in _learning(objective).items()
         for name in layers_with_batch_statistics(module)
     ]
-    reason = f"layer {layers[0]} normalises by" if layers else f"the objective {objective.name} compares"
     if layers or objective.couples_images:
+        compares = f"the objective {objective.name} compares"
+        reason = compares if objective.couples_images else f"layer {layers[0]} normalises by"
         raise ConfigError(
             f"accumulation is {passes}, but {reason} the images of a whole step: accumulation must be 1 here; "
             "a smaller batch_size takes less memory"

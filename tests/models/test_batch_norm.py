@@ -34,7 +34,7 @@ def network(dtype: torch.dtype) -> nn.Sequential:
     model = nn.Sequential(*layers).to(dtype)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.copy_(torch.randn_like(parameter) / 2)
+            parameter.copy_(torch.randn(parameter.shape, dtype=torch.float64) / 2)  # the same numbers in each dtype
     return model
 
 
@@ -83,7 +83,7 @@ def by_hand(x: torch.Tensor, layer: Any) -> torch.Tensor:
     return torch.stack(channels, 1)
 
 
-@pytest.mark.parametrize(("dtype", "bound"), [("float64", 1e-9), ("float32", 2e-4)])
+@pytest.mark.parametrize(("dtype", "bound"), [("float64", 1e-9), ("float32", 1e-4)])
 def test_two_workers_normalise_and_differentiate_as_one(tmp_path: Path, dtype: str, bound: float) -> None:
     on_two_workers("test_batch_norm", "work", tmp_path, dtype=dtype)
     found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
@@ -91,7 +91,8 @@ def test_two_workers_normalise_and_differentiate_as_one(tmp_path: Path, dtype: s
     expected = both_passes(model, images(torch.float64), 0)
 
     def close(one: torch.Tensor, other: torch.Tensor) -> None:
-        assert torch.allclose(one.double(), other.double(), rtol=bound, atol=bound)
+        difference = float((one.double() - other.double()).abs().max())
+        assert difference <= bound * max(1.0, float(other.double().abs().max()))
 
     close(torch.cat([one["outputs"] for one in found]), expected["outputs"])
     close(torch.cat([one["x"] for one in found]), expected["x"])
@@ -135,7 +136,8 @@ def test_the_exchange_equals_statistics_written_out_and_their_differences(tmp_pa
         for step in (1e-5, -1e-5):
             moved = x.detach().clone()
             moved[place] += step
-            losses.append(float(loss_of(by_hand(moved, layer), 0)))
+            with torch.no_grad():
+                losses.append(float(loss_of(by_hand(moved, layer), 0)))
         assert float(gradient[place]) == pytest.approx((losses[0] - losses[1]) / 2e-5, rel=1e-5, abs=1e-7)
     whole = x.detach().transpose(0, 1).flatten(1).numpy()
     for one in found:

@@ -73,7 +73,8 @@ def test_a_training_with_a_copy_in_two_parts_ends_with_the_same_weights(tmp_path
 
 
 def test_two_workers_carry_on_all_parts_as_one(tmp_path: Path) -> None:
-    settings = {**VIEWS, "epochs": 1}
+    """By plain gradients: Adam makes whole steps of the rounding of a bias whose effect the BatchNorm takes away."""
+    settings = {**VIEWS, "epochs": 1, "optimizer": "sgd", "lr": 0.05}
     trained(tmp_path / "one", **settings)
     two = trained_by_two(tmp_path / "two", **settings)
     one = last(tmp_path / "one")
@@ -98,7 +99,7 @@ def test_what_looks_at_all_images_of_a_step_refuses_several_passes() -> None:
 
 
 def test_parameters_without_a_gradient_in_a_step_stay_on_two_workers_as_on_one(tmp_path: Path) -> None:
-    settings = {"objective": f"{TOYS}:alternating", "epochs": 1, "max_images": 120, "weight_decay": 0.5, "lr": 0.01}
+    settings = {"objective": f"{TOYS}:alternating", "epochs": 1, "max_images": 120, "weight_decay": 0.5}
     trained(tmp_path / "one", **settings)
     states = [last(tmp_path / "one"), trained_by_two(tmp_path / "two", **settings)]
     assert largest_difference(states[0]["model"], states[1]["model"]) < 1e-4
