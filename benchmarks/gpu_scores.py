@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from gpu_part import Part, Row
 from proxy_rates import TOGETHER, alone, flops, loop, peak
-from raynas.console.terminal import print_rows
-from raynas.space.architecture import Architecture
-from raynas.space.results import Outcome
 
+from raynas.console.terminal import print_rows
 from raynas.proxies.probe import DTYPES
 from raynas.proxies.registered import proxies as registered
 from raynas.scoring.evaluator import EvaluationTask, Evaluator
 from raynas.searching.config import RunConfig
 from raynas.searching.plan import Plan, make_plan
+from raynas.space.architecture import Architecture
+from raynas.space.results import Outcome
 
 SPACES = ("as-vit", "autoformer-tiny", "pit-tiny")
 TOLERANCE = 1e-4
