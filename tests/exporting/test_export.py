@@ -1,4 +1,7 @@
-"""Models that leave: run without raynas, in fresh processes, with the same outputs."""
+"""Models that leave: run without raynas, in fresh processes, with the same outputs.
+
+One file, since exports are made once and looked at by many tests.
+"""
 
 from __future__ import annotations
 

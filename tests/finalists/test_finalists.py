@@ -1,4 +1,7 @@
-"""The best of a search, trained against each other under Ray Tune."""
+"""The best of a search, trained against each other under Ray Tune.
+
+One file, since all finalists come from one search and train on one Ray.
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Pages of searches; one file, since most look at the page of one search."""
+
 from __future__ import annotations
 
 import json

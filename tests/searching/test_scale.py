@@ -1,4 +1,4 @@
-"""Growing families, as the command and in Python, on real scores."""
+"""Growing families, as the command and in Python, on real scores; one file, since most look at one growth."""
 
 from __future__ import annotations
 
