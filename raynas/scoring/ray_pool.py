@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
+from raynas.cluster.resources import memory_share
 from raynas.scoring.dispatcher import Dispatcher
 from raynas.scoring.ray_door import RayDoor
 from raynas.scoring.task import Task
@@ -35,15 +35,8 @@ class RayPool(Dispatcher):
         memory_limit_bytes: float | None = None,
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
-        limit = _share_of_memory(workers) if memory_limit_bytes is None else memory_limit_bytes
+        limit = memory_share(workers) if memory_limit_bytes is None else memory_limit_bytes
         door = RayDoor(task, gpus_per_worker=gpus_per_worker, memory_limit_bytes=limit)
         super().__init__(door, window=window, time_limit_s=time_limit_s, log=log)
         for _ in range(workers):
             self.join()
-
-
-def _share_of_memory(workers: int) -> float:
-    import ray
-
-    nodes: list[float] = [node["Resources"].get("memory", math.inf) for node in ray.nodes() if node["Alive"]]
-    return 0.9 * min(nodes) / math.ceil(workers / len(nodes))
