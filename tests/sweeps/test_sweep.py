@@ -245,7 +245,7 @@ def test_searches_have_the_seeds_from_the_first_on_and_share_the_images() -> Non
     assert [one.config.seed for one in plan.plans.values()] == [7, 7, 8, 8]
     assert [one.config.searcher for one in plan.plans.values()] == [*SEARCHERS, *SEARCHERS]
     assert [one.window for one in plan.plans.values()] == [64, 4, 64, 4]  # each searcher's own
-    assert len({id(one.images) for one in plan.plans.values()}) == 1
+    assert len({id(one.make_task.images) for one in plan.plans.values()}) == 1
     assert plan.config.workers == 1
     alone = make_plan(plan.config.search("reinforce", 8))
     assert plan.plans[SearchName("reinforce", 8)].identity() == alone.identity()

@@ -281,7 +281,7 @@ def test_a_teacher_is_trained_and_teaches(tmp_path: Path, capsys: pytest.Capture
     teacher.rename(tmp_path / "moved")
     assert run("distill", "--resume", "--out", str(student), "--teacher", str(tmp_path / "moved")) == 0
     assert run("distill", "--resume", "--out", str(student), "--teacher", "random:resnet8") == 1
-    assert "holds another run: teacher was 'resnet8" in capsys.readouterr().err
+    assert "holds another run: objective.teacher was 'resnet8" in capsys.readouterr().err
     assert run("distill", "p8-w24-d4-h3-m2", "--out", str(tmp_path / "none")) == 1
     assert "say whom to learn from with --teacher" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
