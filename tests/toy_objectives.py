@@ -139,6 +139,26 @@ class HeadOnly(Classification):
         return ParameterRule(lr_scale=10.0 if name.startswith("model.head.") else 0.0, weight_decay=0.0)
 
 
+@objectives.register("precise")
+class Precise(Classification):
+    """Trains in float64, where rounding neither hides a difference nor grows into one."""
+
+    name = "precise"
+
+    def __init__(self, model: nn.Module, **settings: Any) -> None:
+        super().__init__(model.double(), **settings)
+
+    def train_views(self, img_size: int, augmentation: Mapping[str, Any]) -> tuple[Transform, ...]:
+        return tuple(_in_float64(view) for view in super().train_views(img_size, augmentation))
+
+    def eval_views(self, img_size: int) -> tuple[Transform, ...]:
+        return tuple(_in_float64(view) for view in super().eval_views(img_size))
+
+
+def _in_float64(view: Transform) -> Transform:
+    return lambda image: view(image).double()
+
+
 @objectives.register("untold")
 class Untold(Classification):
     """Has a term that it does not declare."""
