@@ -101,14 +101,17 @@ class Report:
             old, new: Its folders.
             may_be_refused: An error in one line is no difference.
         """
-        done = {side: _read_done(folder) for side, folder in (("the commit", old), ("the present code", new))}
+        done = {"the commit": _read_done(old), "the present code": _read_done(new)}
         for side, one in done.items():
+            if one is None:
+                self._say("NOT EQUAL", name, f"not carried out by {side}")
+                return
             if one["error"]:
                 is_allowed = may_be_refused and one["is_refusal"] and "\n" not in one["error"]
                 self._say("refused" if is_allowed else "NOT EQUAL", name, f"{side}: {one['error']}")
                 return
         found = compare(old / RESULT, new / RESULT, self.left_out)
-        seconds = " and ".join(f"{one['seconds']:.1f} s" for one in done.values())
+        seconds = " and ".join(f"{one['seconds']:.1f} s" for one in done.values() if one)
         if found.is_equal:
             self._say("equal", name, f"{found.values:,} values, {seconds}")
         else:
@@ -160,7 +163,8 @@ def main() -> int:
 def _compare_all(old: Side, new: Side, chosen: Sequence[Undertaking], report: Report, stack: ExitStack) -> None:
     """Carry everything out, and report on it as it comes."""
     names = [one.name for one in chosen]
-    missing = [name for name in names if _read_done(old.folder / name)["error"]]
+    kept = {name: _read_done(old.folder / name) for name in names}
+    missing = [name for name, done in kept.items() if done is None or done["error"]]
     for name in missing:
         shutil.rmtree(old.folder / name, ignore_errors=True)
     (old.folder / ENDED).unlink(missing_ok=True)
@@ -179,6 +183,12 @@ def _compare_all(old: Side, new: Side, chosen: Sequence[Undertaking], report: Re
             folder = new.folder / how / one.name
             _wait_for(folder / DONE, of_new)
             report.add(f"{how}/{one.name}", old.folder / one.expected, folder, may_be_refused=one.function == "train")
+    for name, side, process in (("the commit", old, of_old), ("the present code", new, of_new)):
+        if process is not None and process.wait():
+            last = (side.folder / LOG).read_text(errors="replace").strip().splitlines()[-1:]
+            print(
+                f"the process of {name} ended with {process.returncode}, at last saying: {' '.join(last)}", flush=True
+            )
 
 
 def _continuations(one: Undertaking) -> tuple[str, ...]:
@@ -194,13 +204,10 @@ def _wait_for(path: Path, process: subprocess.Popen[bytes] | None) -> None:
         time.sleep(_POLL_S)
 
 
-def _read_done(folder: Path) -> dict[str, Any]:
+def _read_done(folder: Path) -> dict[str, Any] | None:
+    """How an undertaking ended; None if it did not."""
     path = folder / DONE
-    if path.exists():
-        return dict(json.loads(path.read_text()))
-    log = next((parent / LOG for parent in folder.parents if (parent / LOG).exists()), None)
-    last = log.read_text(errors="replace").strip().splitlines()[-1:] if log else []
-    return {"error": f"it was not carried out: {' '.join(last) or 'nothing is known'}", "is_refusal": False}
+    return dict(json.loads(path.read_text())) if path.exists() else None
 
 
 # -- two codes on one machine ------------------------------------------------------------------------------------------

@@ -226,7 +226,7 @@ _TRAINED: Mapping[str, tuple[str, str, Values]] = {
     "autoformer-tiny-plain": ("autoformer-tiny-plain", "w192-m3.5,4,4-h3,4,3", {"epochs": 1}),
     "pit": ("pit-tiny", "b16-m2-d1,4,2-h2,4,8", {"epochs": 1}),
     "resnet": ("resnet", "resnet8-w8", _RESNET),
-    "resnet-ema": ("resnet", "resnet8-w8", {**_RESNET, "accumulation": 2, "ema_decay": 0.9, "epochs": 1}),
+    "resnet-ema": ("resnet", "resnet8-w8", {**_RESNET, "ema_decay": 0.9, "augment": "strong", "epochs": 1}),
     "distilled": (
         "vit",
         "p16-w96-d4-h3-m2",
