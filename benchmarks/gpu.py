@@ -5,9 +5,9 @@
     python benchmarks/gpu.py --out DIR --seconds 300                within five minutes
     python benchmarks/gpu.py --out DIR --quick                      on a CPU, to see that it works
 
-Neither Ray nor Optuna is needed. Each part runs in a process of its own, so that a device error costs no other, has a
-budget in seconds to which it shrinks itself, saying so, and writes gpu_PART.parquet with the command, hardware and
-versions in the metadata. What the parts measure:
+Neither Ray nor Optuna is needed, and no installation: with PYTHONPATH=. it runs from a checkout. Each part runs in a
+process of its own, so that a device error costs no other, has a budget in seconds to which it shrinks itself, saying
+so, and writes gpu_PART.parquet with the command, hardware and versions in the metadata. What the parts measure:
 
 tests       the tests marked `gpu`: all expected to pass
 scores      every proxy on architectures of three spaces, on the CPU and twice on the GPU: expected equal to 1e-4
@@ -45,7 +45,8 @@ ROOT = Path(__file__).parents[1]
 def tests(part: Part) -> None:
     """Run the tests marked `gpu`, from the files that have some, as the others may import what is not there."""
     files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "pytest.mark.gpu" in path.read_text()]
-    command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-p", "no:cacheprovider", *map(str, files)]
+    # In this one process: beside others, plugins that may be installed warn, and warnings are errors.
+    command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-n", "0", "-p", "no:cacheprovider", *map(str, files)]
     with tempfile.TemporaryFile("w+") as printed:
         running = subprocess.Popen(command, cwd=ROOT, stdout=printed, stderr=subprocess.STDOUT, text=True)
         try:
@@ -67,6 +68,8 @@ def tests(part: Part) -> None:
             rows.append({"test": words[0], "outcome": words[1].lower()})
     if any(row["outcome"] in ("failed", "error") for row in rows) or not rows:
         print("\n".join(lines), flush=True)
+    if not rows:
+        raise SystemExit("tests: none ran")
     counts = {outcome: sum(row["outcome"] == outcome for row in rows) for outcome in ("passed", "failed", "skipped")}
     part.keep(rows, ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) + f"; {ended}")
 
