@@ -26,7 +26,7 @@ import torch
 from as_vit_training import as_vit_plan, rows_of
 from timing import Turns, hardware
 
-from raynas.training.folder import counted_top1
+from raynas.training.best_epoch import counted_top1
 from raynas.training.plan import TrainingPlan
 from raynas.training.run import TrainingListener
 from raynas.training.task import Row

@@ -11,7 +11,7 @@ from torch import nn
 
 from raynas.models.step_draws import StepContext
 from raynas.training.batch import Batch
-from raynas.training.folder import BestEpoch
+from raynas.training.best_epoch import BestEpoch
 from raynas.training.images import Transform, train_transform
 from raynas.training.objectives.classification import Classification
 from raynas.training.objectives.objective import (

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    source: Source | None = None,
+    source: Source | SearchSpace | None = None,
     *,
     space: str | SearchSpace | None = None,
     architecture: str | None = None,
@@ -42,8 +42,9 @@ def train(
     """Train an architecture on images.
 
     Args:
-        source: A run folder, a file with one architecture, or an architecture as a value, JSON or text; or a space, of
-            which `architecture` says what to train. None: what the file or the training in `out` says.
+        source: A run folder, a file with one architecture, or an architecture as a value, JSON or text; or a space, by
+            its name or itself, of which `architecture` says what to train. None: what the file or the training in `out`
+            says.
         space: Of the source, where several spaces can read it; or a space of your own.
         architecture: Of the space that is the source: JSON, the space's text or a published name.
         pick: Of a run folder, the member that meets these constraints, such as num_params<=30e6.
@@ -65,7 +66,7 @@ def train(
     return _trained({}, source, space, architecture, pick, **where, **fields)
 
 
-def distill(source: Source | None = None, *, teacher: str | None = None, **settings: Any) -> Training:
+def distill(source: Source | SearchSpace | None = None, *, teacher: str | None = None, **settings: Any) -> Training:
     """Train an architecture on images and on what a trained network says of them.
 
     It is a training with a teacher, in which label smoothing, Mixup and CutMix are off unless they are given.
@@ -147,7 +148,7 @@ def is_finalists(out: str | Path | None, resume: bool) -> bool:
 
 def _trained(
     defaults: Mapping[str, Any],
-    source: Source | None,
+    source: Source | SearchSpace | None,
     space: str | SearchSpace | None = None,
     architecture: str | None = None,
     pick: Sequence[str] = (),
@@ -183,16 +184,21 @@ def _trained(
 
 
 def _what_to_train(
-    source: Source | None, space: str | SearchSpace | None, architecture: str | None, pick: Sequence[str]
+    source: Source | SearchSpace | None, space: str | SearchSpace | None, architecture: str | None, pick: Sequence[str]
 ) -> tuple[dict[str, Any], SearchSpace | None]:
     """Fields of the configuration: space, architecture and, of a run, its image side; and the space itself."""
     if source is None:
         if architecture is not None or pick:
             raise ConfigError("--architecture and --pick need a SOURCE: a space, or a run")
         return {}, None
-    text = source_text(source)
-    if not isinstance(source, Mapping) and (is_in_file(text) or text in spaces):
-        found = spaces.get(text)
+    found: SearchSpace | None
+    if isinstance(source, SearchSpace):
+        text, found = spaces.reference(source), source
+    else:
+        text = source_text(source)
+        is_space = not isinstance(source, Mapping) and (is_in_file(text) or text in spaces)
+        found = spaces.get(text) if is_space else None
+    if found is not None:
         if architecture is None:
             known = f", such as {', '.join(found.named)}" if found.named else ""
             raise ConfigError(f"{text} is a space: say with --architecture which of its architectures to train{known}")

@@ -117,7 +117,7 @@ def show_and_say(training: Training) -> None:
     """What came of a training, and where it is."""
     from raynas.console.training import show_training  # torch is behind it
 
-    show_training(training.summary)
+    show_training(training)
     say_report(training.folder)
     say_folder(training.folder)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,15 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
 from raynas.console.terminal import wide_console
+from raynas.training.best_epoch import BestEpoch
+from raynas.training.folder import Training
 from raynas.training.plan import TrainingPlan
 from raynas.training.run import TrainingListener
 from raynas.training.task import Row, TrainingProgress
 from raynas.wording import duration
 
 _LINE_EVERY_S = 20.0
+_VALUES = ("value", "best_value")
 
 
 class TrainingConsole(TrainingListener):
@@ -97,13 +99,15 @@ class TrainingConsole(TrainingListener):
         self._console.print(line, highlight=False, markup=False)
 
 
-def show_training(summary: Mapping[str, Any]) -> None:
+def show_training(training: Training) -> None:
     """What came of it, on standard output."""
-    console = wide_console()
-    if summary["top1"] is None:
+    console, summary = wide_console(), training.summary
+    if summary["value"] is None:
         return
+    best = BestEpoch.of(training.description)
+    value, best_value = (f"{summary[name]:.2%}" if best.is_accuracy else f"{summary[name]:.4g}" for name in _VALUES)
     console.print(
-        f"top-1 {summary['top1']:.2%} after {summary['epochs_done']} epochs (best {summary['best_top1']:.2%} after "
+        f"{best.title} {value} after {summary['epochs_done']} epochs (best {best_value} after "
         f"epoch {summary['best_epoch'] + 1}) on {summary['images']['val']:,} images; "
         f"{summary['num_params'] / 1e6:.2f} M parameters, {duration(summary['seconds'])}",
         highlight=False,

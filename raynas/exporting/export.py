@@ -33,7 +33,8 @@ from raynas.space.cost import cost
 from raynas.space.search_space import SearchSpace
 from raynas.space.tokens import Phase, phase_macs
 from raynas.storage.sources import Source, read_source
-from raynas.training.folder import counted_top1, load_training
+from raynas.training.best_epoch import top1_of
+from raynas.training.folder import load_training
 from raynas.version import __version__
 
 TOLERANCE = 1e-5
@@ -163,7 +164,7 @@ def _trained(source: Source, checkpoint: str, img_size: int | None, num_classes:
         num_classes=about["num_classes"],
         weights={"trained": True, "checkpoint": checkpoint, "epochs": state["epoch"], "moving_average": is_average},
         phase=phase,
-        top1=last and counted_top1(last),
+        top1=last and top1_of(last),
         class_names=list(about.get("label_names") or []) or None,
     )
 

@@ -9,7 +9,8 @@ from typing import Any
 from ray.tune.schedulers import ASHAScheduler
 
 from raynas.errors import StoreError
-from raynas.training.folder import counted_top1, load_training
+from raynas.training.best_epoch import counted_top1
+from raynas.training.folder import load_training
 
 
 class Halving(ASHAScheduler):  # type: ignore[misc]

@@ -24,8 +24,9 @@ from raynas.space.search_space import SearchSpace
 from raynas.storage.files import remove, write_mark
 from raynas.storage.run_folder import check_folder, read_description, read_summary, run_description
 from raynas.storage.session import End, Session
+from raynas.training.best_epoch import counted_top1
 from raynas.training.config import TrainConfig
-from raynas.training.folder import counted_top1, load_training
+from raynas.training.folder import load_training
 from raynas.training.identity import completed
 from raynas.training.listeners import check_loggers
 from raynas.training.plan import TrainingPlan, make_training_plan
@@ -104,7 +105,11 @@ def make_finalists_plan(config: FinalistsConfig, *, space: SearchSpace | None = 
     for member in members:
         made = TrainConfig.make({**values, "architecture": member.architecture.to_json(), "workers": 0})
         # Trials say by their resources what they take of the cluster.
-        plans[member.name] = make_training_plan(made.resolved(address=None, gpus_per_worker=None), space=space)
+        plan = make_training_plan(made.resolved(address=None, gpus_per_worker=None), space=space)
+        if not plan.best.is_accuracy:
+            name = plan.objective.kind.name
+            raise ConfigError(f"finalists are compared by their accuracy, and the objective {name} has none")
+        plans[member.name] = plan
     if config.grace > next(iter(plans.values())).config.epochs:
         raise ConfigError(f"grace is {config.grace} epochs, more than a whole training has")
     return FinalistsPlan(config, members, plans)

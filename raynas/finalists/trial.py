@@ -16,7 +16,7 @@ from ray import tune
 from raynas.errors import TrainingError
 from raynas.finalists.folder import STOP_FILE
 from raynas.storage.files import wait_for_predecessor
-from raynas.training.folder import counted_top1
+from raynas.training.best_epoch import counted_top1
 from raynas.training.plan import TrainingPlan
 from raynas.training.run import TrainingListener, execute_training
 from raynas.training.task import Row

@@ -13,10 +13,10 @@ from raynas.interruption import resuming_line
 from raynas.report.embedding import finite, short_number
 from raynas.report.model_points import has_report, model_points
 from raynas.report.text import Rows, machine_rows
-from raynas.report.training import counted_top1
 from raynas.stats.kendall import kendall_taus
 from raynas.stats.thinning import spread
 from raynas.storage.run_folder import read_description, read_summary
+from raynas.training.best_epoch import counted_top1
 from raynas.wording import compact, duration, percent, plural, setting_text
 
 if TYPE_CHECKING:

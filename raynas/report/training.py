@@ -14,6 +14,7 @@ from raynas.report.embedding import finite, registered_space, short_number
 from raynas.report.model_points import model_points
 from raynas.report.text import Rows, machine_rows
 from raynas.stats.thinning import spread
+from raynas.training.best_epoch import BestEpoch
 from raynas.training.config import DISTILLATION
 from raynas.wording import compact, duration, percent, plural, setting_text, shown
 
@@ -65,6 +66,7 @@ def training_report_data(training: Training) -> dict[str, Any]:
     description, summary = training.description, training.summary
     config, model = description["config"], description["model"]
     rows = training.metrics.to_pylist()
+    best = BestEpoch.of(description)
     phases = phases_of(rows, config.get("retokenize"), int(config["epochs"]), int(model["macs"]))
     status = str(summary.get("status") or "unknown")
     is_registered = registered_space(str(model["space"])) is not None
@@ -72,14 +74,14 @@ def training_report_data(training: Training) -> dict[str, Any]:
         {
             "layout": "training",
             "title": f"{model['space']} training",
-            "headline": _headline(summary, model, rows, int(config["epochs"])),
+            "headline": _headline(best, summary, model, rows, int(config["epochs"])),
             "subline": _subline(summary, config, model, description.get("teacher")),
             "status": {
                 "name": status,
                 "error": summary.get("error"),
                 "resume": resuming_line("train", training.folder) if status != "completed" and is_registered else None,
             },
-            "facts": _facts(summary, model, rows, int(config["epochs"])),
+            "facts": _facts(best, summary, model, rows, int(config["epochs"])),
             **model_points(
                 str(model["space"]),
                 [model["architecture"]],
@@ -91,17 +93,13 @@ def training_report_data(training: Training) -> dict[str, Any]:
             "curves": curves(training.metrics),
             "phases": phases,
             "saving": saving(phases, rows, summary),
+            "measure": {"title": best.title, "value": _value(best, rows[-1]) if rows else None},
+            **own_columns(training.metrics.column_names),
             "time": time_of_training(summary, rows),
             "groups": _groups(description, summary, phases),
         }
     )
     return data
-
-
-def counted_top1(row: Mapping[str, Any]) -> float:
-    """The accuracy that counts after an epoch: of the moving average of the weights, where there is one."""
-    top1 = row["val_top1"] if row["ema_val_top1"] is None else row["ema_val_top1"]
-    return float(top1)
 
 
 def curves(metrics: pa.Table) -> dict[str, list[Any]]:
@@ -113,6 +111,17 @@ def curves(metrics: pa.Table) -> dict[str, list[Any]]:
         for name, values in columns.items()
         if any(value is not None for value in values)
     }
+
+
+def own_columns(names: Sequence[str]) -> dict[str, list[str]]:
+    """Columns of metrics.parquet that depend on the objective: `terms` of its loss, and what else it is `evaluated` by.
+
+    Args:
+        names: Of all columns; those of the objective stand before `val_loss`.
+    """
+    own = names[names.index("train_loss") + 1 : names.index("val_loss")]
+    terms = [name for name in own if not name.startswith(("val_", "ema_val_"))]
+    return {"terms": terms, "evaluated": [name for name in own if name.startswith("val_")]}
 
 
 def phases_of(
@@ -165,7 +174,7 @@ def saving(
     known only once there are such.
 
     Returns:
-        `macs`, `full` and `share` from the summary, `top1`, and `train_s` and `full_s`, None if not known; None for a
+        `macs`, `full` and `share` from the summary, and `train_s` and `full_s`, None if not known; None for a
         training without phases, or without a finished epoch.
     """
     if not phases or not rows or not summary.get("training_macs_full"):
@@ -175,7 +184,6 @@ def saving(
         "macs": summary["training_macs"],
         "full": summary["training_macs_full"],
         "share": summary["saved"],
-        "top1": counted_top1(rows[-1]),
         "train_s": sum(float(row["train_s"]) for row in rows),
         "full_s": len(rows) * sum(full) / len(full) if full else None,
     }
@@ -207,14 +215,18 @@ def time_of_training(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any
 
 
 def _headline(
-    summary: Mapping[str, Any], model: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], epochs: int
+    best: BestEpoch,
+    summary: Mapping[str, Any],
+    model: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    epochs: int,
 ) -> str:
     size = f"{compact(model['num_params'])} parameters and {compact(model['macs'])} MACs"
     lasted = f" in {duration(summary['seconds'])}" if summary.get("seconds") else ""
     if not rows:
         return f"{size}: no epoch of {epochs:,} is finished"
     of = "" if len(rows) == epochs else f" of {epochs:,}"
-    return f"top-1 {percent(counted_top1(rows[-1]))} with {size}, after {len(rows):,}{of} epochs{lasted}"
+    return f"{best.title} {_value(best, rows[-1])} with {size}, after {len(rows):,}{of} epochs{lasted}"
 
 
 def _subline(
@@ -231,18 +243,26 @@ def _subline(
     return " · ".join([*parts, *taught, f"batches of {config['batch_size']}", f"seed {config['seed']}"])
 
 
+def _value(best: BestEpoch, row: Mapping[str, Any]) -> str:
+    """What counts of an epoch, as people read it."""
+    return percent(best.value(row)) if best.is_accuracy else shown(best.value(row))
+
+
 def _facts(
-    summary: Mapping[str, Any], model: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], epochs: int
+    best: BestEpoch,
+    summary: Mapping[str, Any],
+    model: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    epochs: int,
 ) -> list[list[str | None]]:
-    best = max(rows, key=counted_top1, default=None)
-    top1 = percent(counted_top1(rows[-1])) if rows else None
-    is_best = best is not None and best["epoch"] == rows[-1]["epoch"]
+    best_row = best.best_of(rows)
+    is_best = best_row is not None and best_row["epoch"] == rows[-1]["epoch"]
     saved = summary.get("saved")
     return [
-        ["top-1", top1],
+        [best.title, _value(best, rows[-1]) if rows else None],
         [
-            "best top-1",
-            None if best is None or is_best else f"{percent(counted_top1(best))}, epoch {best['epoch'] + 1}",
+            f"best {best.title}",
+            None if best_row is None or is_best else f"{_value(best, best_row)}, epoch {best_row['epoch'] + 1}",
         ],
         ["training MACs saved" if len(rows) == epochs else "MACs saved so far", percent(saved, 1) if saved else None],
         ["parameters", compact(model["num_params"])],

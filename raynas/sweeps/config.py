@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
@@ -51,3 +51,24 @@ class SweepConfig(RunConfig):
     def names(self) -> list[SearchName]:
         """All searches, one seed after the other."""
         return [SearchName(searcher, self.seed + k) for k in range(self.repeat) for searcher in self.searchers]
+
+
+class ResolvedSweep(SweepConfig):
+    """The same with every default filled in, as run.yaml has it.
+
+    What depends on the cluster may still be None: `gpus_per_worker` and `worker_memory_gib`.
+    """
+
+    searchers: tuple[str, ...] = Field(min_length=1)
+    workers: int = Field(ge=0)
+
+    @classmethod
+    def of(cls, config: SweepConfig, **found: Any) -> ResolvedSweep:
+        """A configuration with defaults filled in.
+
+        Args:
+            config: What was asked for.
+            found: Values of the fields that were None, or that have another form once they are resolved.
+        """
+        asked = {name: getattr(config, name) for name in SweepConfig.model_fields}
+        return cls(**{**asked, **found})

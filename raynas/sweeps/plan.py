@@ -11,7 +11,7 @@ from raynas.errors import ConfigError, RaynasError
 from raynas.proxies.probe import Proxy
 from raynas.searching.plan import Plan, make_plan
 from raynas.space.search_space import SearchSpace
-from raynas.sweeps.config import SearchName, SweepConfig
+from raynas.sweeps.config import ResolvedSweep, SearchName, SweepConfig
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,11 @@ class SweepPlan:
     """What a sweep will do, in values.
 
     Args:
-        config: With all defaults filled in, save those that depend on the cluster.
+        config: What was asked for, with the defaults filled in.
         plans: The plans of the searches by name; they share space, proxies, objectives and images.
     """
 
-    config: SweepConfig
+    config: ResolvedSweep
     plans: Mapping[SearchName, Plan]
 
     def identity(self) -> dict[str, Any]:
@@ -77,8 +77,8 @@ def make_sweep_plan(
     names = ("space", "img_size", "num_classes", "proxies", "objectives", "data")
     resolved = {name: getattr(common.config, name) for name in names}
     workers = 1 if config.workers is None else config.workers
-    config = config.resolved(**resolved, searcher=None, searchers=tuple(found), workers=workers)
-    return SweepPlan(config, {name: _seeded(found[name.searcher], name.seed, common) for name in config.names})
+    made = ResolvedSweep.of(config, **resolved, searcher=None, searchers=tuple(found), workers=workers)
+    return SweepPlan(made, {name: _seeded(found[name.searcher], name.seed, common) for name in made.names})
 
 
 def _seeded(plan: Plan, seed: int, common: Plan) -> Plan:

@@ -19,7 +19,7 @@ from raynas.searchers.registered import searchers
 from raynas.storage.files import is_in_use, remove, write_mark
 from raynas.storage.run_folder import check_folder, read_description, run_description
 from raynas.storage.session import End, Session
-from raynas.sweeps.config import KIND, LOGS, STOP_FILE, SweepConfig
+from raynas.sweeps.config import KIND, LOGS, STOP_FILE, ResolvedSweep
 from raynas.sweeps.folder import compared, entries, is_finished
 from raynas.sweeps.plan import SweepPlan
 
@@ -85,12 +85,12 @@ def execute_sweep(
         return _Sweeping(plan, session, reuse, listener).carry_out()
 
 
-def _unfinished(config: SweepConfig, folder: Path) -> list[str]:
+def _unfinished(config: ResolvedSweep, folder: Path) -> list[str]:
     return [str(name) for name in config.names if not is_finished(folder / str(name), config.budget)]
 
 
-def _connect(config: SweepConfig, stack: ExitStack) -> None:
-    workers = max(1, config.workers or 0)
+def _connect(config: ResolvedSweep, stack: ExitStack) -> None:
+    workers = max(1, config.workers)
     min_gpus = workers * (config.gpus_per_worker or 0.0)
     stack.callback(connect(config.address, min_cpus=workers * config.threads, min_gpus=min_gpus))
 
@@ -172,7 +172,7 @@ class _Sweeping:
         from raynas.sweeps.trial import SearchJob, SearchTrial
 
         config = self.plan.config
-        workers = config.workers or 0
+        workers = config.workers
         own: dict[str, float] = {}
         each: dict[str, float] = {"CPU": config.threads}
         settings: dict[str, Any] = {"workers": workers}
@@ -302,10 +302,10 @@ class _Logs:
         return found
 
 
-def _why_waiting(config: SweepConfig) -> str:
+def _why_waiting(config: ResolvedSweep) -> str:
     """Why no search runs yet."""
     if placed_groups():
         return "waiting for the processes of the first searches"
-    n = max(1, config.workers or 0)
+    n = max(1, config.workers)
     share = {"CPU": config.threads, "GPU": config.gpus_per_worker or 0.0}
     return why_waiting(f"{n} worker{'s' * (n != 1)} of a search", share)

@@ -179,6 +179,29 @@ class TrainConfig(Config):
         return {name: value if (own := getattr(self, name)) is None else own for name, value in preset.items()}
 
 
+class ResolvedTraining(TrainConfig):
+    """The same with every default filled in that the driver finds, as run.yaml has it.
+
+    What depends on the machine may still be None: `workers`, `gpus_per_worker`, `threads` and `loader_processes`.
+    """
+
+    img_size: int = Field(ge=1)
+    num_classes: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    warmup_epochs: int = Field(ge=0)
+
+    @classmethod
+    def of(cls, config: TrainConfig, **found: Any) -> ResolvedTraining:
+        """A configuration with defaults filled in.
+
+        Args:
+            config: What was asked for.
+            found: Values of the fields that were None, or that have another form once they are resolved.
+        """
+        asked = {name: getattr(config, name) for name in TrainConfig.model_fields}
+        return cls(**{**asked, **found})
+
+
 DISTILLATION = ("guidance_weight", "guidance_pairs", "logit_weight", "temperature", "logit_targets")
 """Settings that go with a teacher."""
 

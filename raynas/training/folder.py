@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -60,34 +60,6 @@ def metrics_schema(names: Iterable[str]) -> pa.Schema:
     own = [(name, pa.float64()) for name in dict.fromkeys(names) if name not in METRICS.names]
     fields = list(METRICS)
     return pa.schema([*fields[:before], *own, *fields[before:]])
-
-
-@dataclass(frozen=True)
-class BestEpoch:
-    """How the best epoch of a training is chosen.
-
-    Args:
-        column: Of metrics.parquet; where there is a moving average of the weights, its value counts, in ema_COLUMN.
-        higher_is_better: Whether the largest value is the best.
-    """
-
-    column: str
-    higher_is_better: bool
-
-    def value(self, row: Mapping[str, Any]) -> float:
-        """What counts of an epoch."""
-        average = row.get(f"ema_{self.column}")
-        return float(row[self.column] if average is None else average)
-
-    def is_better(self, row: Mapping[str, Any], than: Iterable[Mapping[str, Any]]) -> bool:
-        """Whether an epoch is better than all of some others; a value that is no number is not."""
-        sign = 1 if self.higher_is_better else -1
-        return all(sign * self.value(row) > sign * self.value(other) for other in than)
-
-    def best_of(self, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-        """The first of the best epochs; None if there is none."""
-        sign = 1 if self.higher_is_better else -1
-        return max(rows, key=lambda row: sign * self.value(row), default=None)
 
 
 @dataclass(frozen=True, repr=False)
@@ -163,16 +135,6 @@ class Loaded(NamedTuple):
     model: nn.Module
     state: dict[str, Any]
     phase: Phase | None
-
-
-def counted_top1(row: Mapping[str, Any]) -> float:
-    """Accuracy of the weights that count: the moving average where there is one."""
-    return BestEpoch("val_top1", higher_is_better=True).value(row)
-
-
-def top1_of(row: Mapping[str, Any]) -> float | None:
-    """As `counted_top1`; None where the objective has no accuracy."""
-    return None if row.get("val_top1") is None else counted_top1(row)
 
 
 def taken_from_training(folder: Path, description: Mapping[str, Any], bounds: Bounds) -> Taken:

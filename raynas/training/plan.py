@@ -23,9 +23,9 @@ from raynas.space.cost import cost
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
 from raynas.space.tokens import Phase, check_schedule, parse_schedule, phase_macs
+from raynas.training.best_epoch import BestEpoch
 from raynas.training.checkpoints import read_weights
-from raynas.training.config import BASE_BATCH_SIZE, BASE_LR, DISTILLATION, TrainConfig
-from raynas.training.folder import BestEpoch
+from raynas.training.config import BASE_BATCH_SIZE, BASE_LR, DISTILLATION, ResolvedTraining, TrainConfig
 from raynas.training.identity import identity_text, training_identity
 from raynas.training.image_choice import absolute, checked_classes, chosen_rows, data_hash
 from raynas.training.images import train_transform
@@ -40,7 +40,7 @@ class TrainingPlan:
     """What a training will do, in values.
 
     Args:
-        config: With all defaults filled in, save those that depend on the machine.
+        config: What was asked for, with the defaults filled in.
         space: Of the architecture.
         architecture: What is trained.
         objective: What is optimised, in values.
@@ -55,7 +55,7 @@ class TrainingPlan:
         data_hash: Of the labels of all rows and the pixels of some, so that another set is noticed.
     """
 
-    config: TrainConfig
+    config: ResolvedTraining
     space: SearchSpace
     architecture: Architecture
     objective: PreparedObjective
@@ -116,7 +116,7 @@ class TrainingPlan:
             val_data=self.val_data,
             rows=self.rows,
             val_rows=self.val_rows,
-            img_size=config.img_size or 0,
+            img_size=config.img_size,
             augmentation=config.augmentation(),
             epochs=config.epochs,
             batch_size=config.batch_size,
@@ -130,7 +130,7 @@ class TrainingPlan:
             schedule={
                 "sched": "cosine",
                 "min_lr": config.min_lr,
-                "warmup_lr": min(config.min_lr, config.lr or 0.0),
+                "warmup_lr": min(config.min_lr, config.lr),
                 "warmup_epochs": config.warmup_epochs,
             },
             clip_grad=config.clip_grad,
@@ -212,29 +212,34 @@ def make_training_plan(config: TrainConfig, *, space: SearchSpace | None = None)
     data, val_data = open_dataset(config.data), open_dataset(config.val_data or config.data)
     rows, val_rows = chosen_rows(config, data, val_data)
     labels, val_labels = data.labels(rows), val_data.labels(val_rows)
+    drop_path_rate = config.drop_path_rate if _has_stochastic_depth(space) else 0.0
+    if "drop_path_rate" in config.model_fields_set and config.drop_path_rate != drop_path_rate:
+        raise ConfigError(f"models of the space {space.name!r} have no stochastic depth: drop_path_rate must be 0")
     kind = _objective(config)
     num_classes = config.num_classes or data.num_classes
     if kind.needs_labels:
         num_classes = checked_classes(config, data, val_data, labels, val_labels)
     _check_batches(config, len(rows))
-    config = config.resolved(
+    resolved = ResolvedTraining.of(
+        config,
         objective=config.objective and objectives.reference(kind),
         space=spaces.reference(space),
         architecture=architecture.to_json(),
         img_size=img_size,
         num_classes=num_classes,
+        drop_path_rate=drop_path_rate,
         lr=config.lr or BASE_LR * math.sqrt(config.batch_size / BASE_BATCH_SIZE),
         warmup_epochs=config.epochs // 15 if config.warmup_epochs is None else config.warmup_epochs,
     )
-    if (config.warmup_epochs or 0) >= config.epochs:
-        raise ConfigError(f"warmup_epochs is {config.warmup_epochs}; it must be below the {config.epochs} epochs")
+    if resolved.warmup_epochs >= resolved.epochs:
+        raise ConfigError(f"warmup_epochs is {resolved.warmup_epochs}; it must be below the {config.epochs} epochs")
     _check_optimizer(config)
     train_transform(img_size, config.augmentation())
-    phases, macs = _phases(config, space, architecture)
-    model_settings = _model_settings(space, config)
-    objective = kind.prepare(Setup(config, space, architecture, model_settings, has_classes=data.source != "random"))
+    phases, macs = _phases(resolved, space, architecture)
+    model_settings = _model_settings(space, resolved)
+    objective = kind.prepare(Setup(resolved, space, architecture, model_settings, has_classes=data.source != "random"))
     plan = TrainingPlan(
-        config=config.resolved(
+        config=resolved.resolved(
             retokenize=tuple(phase[:3] for phase in phases if phase[1]) or None, **objective.resolved
         ),
         space=space,
@@ -301,10 +306,10 @@ def _check_optimizer(config: TrainConfig) -> None:
 
 
 def _phases(
-    config: TrainConfig, space: SearchSpace, architecture: Architecture
+    config: ResolvedTraining, space: SearchSpace, architecture: Architecture
 ) -> tuple[tuple[tuple[int, int | None, int | None, int], ...], int]:
     """The phases with their MACs, and the MACs without re-tokenization."""
-    size = {"img_size": config.img_size or 0, "num_classes": config.num_classes or 0}
+    size = {"img_size": config.img_size, "num_classes": config.num_classes}
     macs = cost(space, architecture, "macs", **size)
     if config.retokenize is None:
         return ((0, None, None, macs),), macs
@@ -317,19 +322,21 @@ def _phases(
     else:
         schedule = tuple(Phase(*phase) for phase in config.retokenize)
     kernel = model.patch_embed.proj.kernel_size[0]
-    schedule = check_schedule(schedule, img_size=config.img_size or 0, kernel=kernel, epochs=config.epochs)
+    schedule = check_schedule(schedule, img_size=config.img_size, kernel=kernel, epochs=config.epochs)
     counts = phase_macs(space, architecture, schedule, **size)
     return tuple((p.epoch, p.stride, p.dilation, n) for p, n in zip(schedule, counts, strict=True)), macs
 
 
-def _model_settings(space: SearchSpace, config: TrainConfig) -> dict[str, Any]:
+def _model_settings(space: SearchSpace, config: ResolvedTraining) -> dict[str, Any]:
     settings = {"img_size": config.img_size, "num_classes": config.num_classes, **space.training}
-    parameters = inspect.signature(builder(space)).parameters
-    if "drop_path_rate" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+    if _has_stochastic_depth(space):
         settings["drop_path_rate"] = config.drop_path_rate
-    elif "drop_path_rate" in config.model_fields_set and config.drop_path_rate:
-        raise ConfigError(f"models of the space {space.name!r} have no stochastic depth: drop_path_rate must be 0")
     return settings
+
+
+def _has_stochastic_depth(space: SearchSpace) -> bool:
+    parameters = inspect.signature(builder(space)).parameters
+    return "drop_path_rate" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def _on_meta(plan: TrainingPlan) -> nn.Module:

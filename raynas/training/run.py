@@ -18,8 +18,9 @@ from raynas.errors import ConfigError
 from raynas.models.process_state import kept_process_state
 from raynas.storage.run_folder import check_folder, run_description
 from raynas.storage.session import End, Session
+from raynas.training.best_epoch import top1_of
 from raynas.training.checkpoints import LAST, checkpoint_folder, reached_in
-from raynas.training.folder import KIND, top1_of
+from raynas.training.folder import KIND
 from raynas.training.identity import completed
 from raynas.training.listeners import MetricsListener, check_loggers, write_metrics
 from raynas.training.loop import train
@@ -188,6 +189,9 @@ class _TrainingRun:
             "epochs_done": len(history),
             "top1": top1_of(history[-1]) if history else None,
             "best_top1": best and top1_of(best),
+            "measure": plan.best.column,
+            "value": plan.best.value(history[-1]) if history else None,
+            "best_value": best and plan.best.value(best),
             "best_epoch": best and best["epoch"],
             "num_params": plan.num_params,
             "macs": plan.macs,

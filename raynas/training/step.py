@@ -109,9 +109,9 @@ class StepRunner:
             is_new: No step of it is done yet; only then do units change their places.
         """
         _, stride, dilation, _ = self.task.phase(epoch)
-        if stride is not None:
+        if stride is not None and dilation is not None:
             for network in self.networks:
-                network.retokenize(stride, dilation or 1)  # type: ignore[operator]
+                network.retokenize(stride, dilation)  # type: ignore[operator]
         if is_new and (orders := self.objective.unit_orders(epoch)):
             averages = {} if self.ema is None else {self.exported_name: self.ema.module}
             reorder_units(self.objective, self.optimizer, orders, averages)

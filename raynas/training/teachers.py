@@ -23,8 +23,9 @@ from raynas.space.architecture import Architecture
 from raynas.space.build import builder
 from raynas.space.tokens import Phase
 from raynas.storage.sources import existing_path, read_source
+from raynas.training.best_epoch import top1_of
 from raynas.training.checkpoints import CHECKPOINTS, check_weights, read_weights
-from raynas.training.folder import counted_top1, load_training
+from raynas.training.folder import load_training
 
 FORMS = "the folder of a training, a checkpoint in one, timm:NAME:FILE or random:NAME"
 _DEFAULT_CLASSES = 10
@@ -84,7 +85,7 @@ def _of_training(path: Path) -> Teacher:
         weights=_arrays(model.state_dict()),
         img_size=about["img_size"],
         num_classes=about["num_classes"],
-        top1=last and counted_top1(last),
+        top1=last and top1_of(last),
     )
 
 

@@ -38,6 +38,7 @@ from raynas.training.folder import load_training
 from raynas.training.plan import make_training_plan
 from raynas.training.run import TrainingListener
 
+TOYS = Path(__file__).parents[1] / "toy_objectives.py"
 TRAINING = {
     "data": "digits",
     "max_images": 220,
@@ -140,6 +141,7 @@ def test_too_few_and_other_folders_are_refused(searched: Path, tmp_path: Path) -
         ({**TRAINING, "workers": 2}, "each finalist is trained by one process"),
         ({**TRAINING, "num_classes": 7}, "num_classes is 7, but data 'digits' has 10 classes"),
         ({**TRAINING, "epochz": 7}, "unknown key 'epochz'"),
+        ({**TRAINING, "objective": f"{TOYS}:two_views"}, "by their accuracy, and the objective two_views has none"),
     ],
 )
 def test_trainings_are_checked_before_any_starts(searched: Path, training: dict[str, Any], message: str) -> None:

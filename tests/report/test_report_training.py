@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 import yaml
 from report_folders import AS_VIT, embedded, epoch_rows, write_training
 from report_pages import check_layout, sections
+from toy_trainings import SMALL
 
+import raynas
+from raynas.console.training import show_training
 from raynas.errors import StoreError
 from raynas.report.page import write_report
-from raynas.report.training import counted_top1, curves, phases_of, saving, time_of_training
+from raynas.report.training import (
+    curves,
+    own_columns,
+    phases_of,
+    saving,
+    time_of_training,
+    training_report_data,
+)
 from raynas.storage.run_folder import run_description
+from raynas.training.best_epoch import counted_top1
 from raynas.training.folder import METRICS
 from raynas.wording import setting_text
 
@@ -80,7 +92,6 @@ def test_saving_of_macs_and_time():
     assert found["share"] == pytest.approx(0.3833, abs=1e-4)
     # 1 + 1 + 5 + 3 x 10 seconds of steps, where six epochs at full speed take 60.
     assert (found["train_s"], found["full_s"]) == (37.0, 60.0)
-    assert found["top1"] == rows[-1]["val_top1"]
 
 
 def test_time_saved_is_not_known_before_all_tokens_were_used():
@@ -303,3 +314,47 @@ def test_single_epoch_is_a_dot(opened, tmp_path):
 def test_layout_of_training(opened, trained, unfinished, width):
     for path in (trained, unfinished):
         check_layout(opened(path, width=width))
+
+
+# -- an objective of one's own ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def without_labels(tmp_path_factory):
+    """A training that has no accuracy, and is measured by its loss on the images to evaluate on."""
+    objective = f"{Path(__file__).parents[1] / 'toy_objectives.py'}:two_views"
+    settings = {"img_size": 32, "max_images": 100, "batch_size": 32, "epochs": 3, "ema_decay": 0.9, "threads": 1}
+    out = tmp_path_factory.mktemp("runs") / "trained"
+    return raynas.train("as-vit", architecture=SMALL, objective=objective, loader_processes=0, out=out, **settings)
+
+
+def test_what_counts_is_what_the_objective_says(without_labels, capsys):
+    losses = [row["ema_val_loss"] for row in without_labels.metrics.to_pylist()]
+    data = training_report_data(without_labels)
+    assert data["headline"].startswith(f"validation loss {losses[-1]:.6g} with ")
+    assert data["facts"][0] == ["validation loss", f"{losses[-1]:.6g}"]
+    best = min(range(3), key=losses.__getitem__)
+    assert data["facts"][1] == ["best validation loss", None if best == 2 else f"{losses[best]:.6g}, epoch {best + 1}"]
+    assert (without_labels.summary["value"], without_labels.summary["best_value"]) == (losses[-1], min(losses))
+    show_training(without_labels)
+    said = capsys.readouterr().out
+    assert said.startswith(
+        f"validation loss {losses[-1]:.4g} after 3 epochs (best {min(losses):.4g} after epoch {best + 1})"
+    )
+
+
+def test_terms_of_its_loss_are_drawn(without_labels, opened):
+    page = opened(write_report(without_labels.folder))
+    captions = [text.split("\n")[0] for text in page.locator("#curves-plots figcaption strong").all_inner_texts()]
+    assert captions[:2] == ["loss", "terms of the loss, before they are weighted"]
+    terms = page.locator("#curves-plots figcaption").nth(1).inner_text()
+    assert "alignment" in terms and "spread" in terms
+    assert "its validation loss counts" in page.locator("#curves-note").inner_text()
+    heads = page.locator("#epochs-table th").all_text_contents()
+    assert {"alignment", "spread", "validation loss", "loss of the average"} <= set(heads)
+    assert "top-1" not in heads
+
+
+def test_columns_of_an_objective_are_its_terms_and_what_it_is_evaluated_by():
+    names = ["epoch", "train_loss", "alignment", "val_recall", "ema_val_recall", "val_loss", "val_top1", "stride"]
+    assert own_columns(names) == {"terms": ["alignment"], "evaluated": ["val_recall"]}

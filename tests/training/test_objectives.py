@@ -14,8 +14,9 @@ from toy_workers import trained_by_two
 
 import raynas
 from raynas.errors import ConfigError, TrainingError
+from raynas.training.best_epoch import BestEpoch
 from raynas.training.checkpoints import BEST, LAST, checkpoint_folder, read_checkpoint
-from raynas.training.folder import BestEpoch, load_training
+from raynas.training.folder import load_training
 from raynas.training.objectives.classification import Classification
 from raynas.training.objectives.objective import MODEL, Part, UnitOrder, exported_part, objectives
 from raynas.training.optimizers import make_optimizer, reorder_units

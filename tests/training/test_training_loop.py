@@ -17,13 +17,16 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
+from torch import nn
 from toy_trainings import SMALL, StepCounter, largest_difference, plan, trained, weights
 
 import raynas
 from raynas.data.batch import normalised
 from raynas.data.opening import open_dataset
-from raynas.errors import StoreError, TrainingError
+from raynas.errors import ConfigError, StoreError, TrainingError
 from raynas.seeds import seed_from
+from raynas.space.architecture import Architecture
+from raynas.space.search_space import Choice, SearchSpace
 from raynas.training.checkpoints import BEST, LAST, checkpoint_folder, read_checkpoint, write_checkpoint
 from raynas.training.folder import load_training
 from raynas.training.run import execute_training
@@ -343,3 +346,22 @@ def test_a_signal_to_all_processes_stores_what_is_done(tmp_path: Path) -> None:
     assert training.summary["status"] == "interrupted"
     state = read_checkpoint(checkpoint_folder(folder) / LAST)
     assert state["epoch"] == training.summary["epochs_done"] >= 1
+
+
+def linear(architecture: Architecture, *, img_size: int, num_classes: int) -> nn.Module:
+    """A model without blocks, of which none can be dropped."""
+    width = int(architecture["width"])
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * img_size**2, width), nn.Linear(width, num_classes))
+
+
+def test_models_without_stochastic_depth_are_trained_and_resumed(tmp_path: Path) -> None:
+    space = SearchSpace("toy-linear", {"width": Choice(4, 8)}, model=linear)
+    fields: dict[str, Any] = {"source": space, "architecture": '{"width": 4}', "img_size": 32, "epochs": 1}
+    fields |= {"max_images": 100, "batch_size": 32, "threads": 1, "loader_processes": 0, "out": tmp_path / "run"}
+    with pytest.raises(ConfigError, match="no stochastic depth: drop_path_rate must be 0"):
+        raynas.train(**fields, drop_path_rate=0.2)
+    assert not (tmp_path / "run").exists()
+    raynas.train(**fields)
+    again = raynas.train(space=space, out=tmp_path / "run", resume=True, checkpoint_every_s=1000.0)
+    assert again.description["config"]["drop_path_rate"] == 0
+    assert again.summary["status"] == "completed"

@@ -3,6 +3,13 @@
 const curves = data.curves;
 const finished = (curves.epoch || []).map((epoch) => epoch + 1);
 
+// Terms of the loss of raynas' own objectives, as people call them.
+const TERMS = { task_loss: "labels", guidance_loss: "teacher's feature maps", logit_loss: "teacher's logits" };
+
+function inWords(name) {
+  return name.replaceAll("_", " ");
+}
+
 function percentOf(share, digits = 2) {
   return share === null || share === undefined ? "–" : `${(100 * share).toFixed(digits)} %`;
 }
@@ -31,11 +38,12 @@ function showCurves() {
     if (known.length) byId("curves-plots").append(lineFigure({ title, lines: known, bands, x: "epochs", unit: "epoch", last: data.epochs, group, ...more }));
   };
   figure("loss", [line("training", curves.train_loss, 0), line("validation", curves.val_loss, 1), line("moving average", curves.ema_val_loss, 2)]);
-  figure("terms of the loss, before they are weighted", [line("labels", curves.task_loss, 0), line("teacher's feature maps", curves.guidance_loss, 1), line("teacher's logits", curves.logit_loss, 2)]);
+  figure("terms of the loss, before they are weighted", data.terms.map((name, i) => line(TERMS[name] || inWords(name), curves[name], i)));
   figure("top-1, %", [line("validation", curves.val_top1, 1, 100), line("moving average", curves.ema_val_top1, 2, 100)], { format: (value) => `${value.toFixed(2)} %` });
+  for (const name of data.evaluated) figure(inWords(name.slice(4)), [line("validation", curves[name], 1), line("moving average", curves[`ema_${name}`], 2)]);
   figure("learning rate", [line("learning rate", curves.lr, 0)], { isLinear: true, format: (value) => number(value, 3) });
   figure("images a second", [line("images a second", curves.images_per_s, 0)], { isCount: true, low: 0, format: compact });
-  const average = curves.ema_val_top1 ? " The moving average is of the weights; its top-1 counts." : "";
+  const average = Object.keys(curves).some((name) => name.startsWith("ema_")) ? ` The moving average is of the weights; its ${data.measure.title} counts.` : "";
   const behind = bands.length ? " Stretches behind the lines are the phases of re-tokenization." : "";
   byId("curves-note").textContent = `Values at the end of each epoch.${average}${behind}`;
   showEpochs();
@@ -45,13 +53,12 @@ function showEpochs() {
   const columnsOf = [
     ["learning rate", "lr", (value) => number(value, 3)],
     ["training loss", "train_loss", number],
-    ["of labels", "task_loss", number],
-    ["of feature maps", "guidance_loss", number],
-    ["of logits", "logit_loss", number],
+    ...data.terms.map((name) => [TERMS[name] || inWords(name), name, number]),
     ["validation loss", "val_loss", number],
     ["top-1", "val_top1", percentOf],
     ["loss of the average", "ema_val_loss", number],
     ["its top-1", "ema_val_top1", percentOf],
+    ...data.evaluated.flatMap((name) => [[inWords(name.slice(4)), name, number], [`${inWords(name.slice(4))} of the average`, `ema_${name}`, number]]),
     ["stride", "stride", number],
     ["MACs", "macs", compact],
     ["images/s", "images_per_s", compact],
@@ -74,7 +81,7 @@ function showPhases() {
   if (saving) {
     const time = saving.full_s ? ` At the speed of its epochs with all tokens, training would have taken ${duration(saving.full_s)} instead of ${duration(saving.train_s)}: ${percentOf(1 - saving.train_s / saving.full_s, 1)} of the time saved.` : "";
     note.append(
-      el("strong", { text: `top-1 ${percentOf(saving.top1)} with ${percentOf(saving.share, 1)} of the training's MACs saved${finished.length < data.epochs ? " so far" : ""}` }),
+      el("strong", { text: `${data.measure.title} ${data.measure.value} with ${percentOf(saving.share, 1)} of the training's MACs saved${finished.length < data.epochs ? " so far" : ""}` }),
       `: ${compact(saving.macs)} in place of ${compact(saving.full)}, forward and backward passes together.${time}`,
     );
   } else note.textContent = "Larger tokens first: the patches' stride shrinks from phase to phase, and the weights stay what they are.";

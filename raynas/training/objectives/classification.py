@@ -14,8 +14,8 @@ from torch import nn
 from raynas.errors import ConfigError
 from raynas.models.step_draws import StepContext
 from raynas.training.batch import Batch
-from raynas.training.config import TrainConfig
-from raynas.training.folder import BestEpoch
+from raynas.training.best_epoch import BestEpoch
+from raynas.training.config import ResolvedTraining
 from raynas.training.objectives.objective import Loss, Objective, PreparedObjective, Setup, objectives
 
 
@@ -39,11 +39,11 @@ class ClassTargets:
             self._mixup = Mixup(mixup, cutmix, label_smoothing=label_smoothing, num_classes=num_classes)
 
     @staticmethod
-    def settings(config: TrainConfig) -> dict[str, Any]:
+    def settings(config: ResolvedTraining) -> dict[str, Any]:
         """Keywords of a configuration."""
         augmentation = config.augmentation()
         mixtures = {name: augmentation[name] for name in ("mixup", "cutmix")}
-        return {"num_classes": config.num_classes or 0, "label_smoothing": config.label_smoothing, **mixtures}
+        return {"num_classes": config.num_classes, "label_smoothing": config.label_smoothing, **mixtures}
 
     def mixed(self, batch: Batch, context: StepContext) -> tuple[torch.Tensor, torch.Tensor]:
         """Images after Mixup or CutMix, with shares of the classes (b, classes); or as they are, with class numbers.

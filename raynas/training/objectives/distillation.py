@@ -29,8 +29,8 @@ from raynas.models.roles import roles_of
 from raynas.models.teachers import FrozenTeacher, Pair, Teacher, evenly_spaced_pairs, parse_pairs
 from raynas.space.build import builder
 from raynas.training.batch import Batch
+from raynas.training.best_epoch import BestEpoch
 from raynas.training.config import DISTILLATION
-from raynas.training.folder import BestEpoch
 from raynas.training.objectives.classification import ClassTargets, evaluated_classes
 from raynas.training.objectives.objective import (
     AUXILIARY,
@@ -182,7 +182,7 @@ def _guidance(setup: Setup, teacher: Teacher) -> tuple[Guidance, ...]:
     with torch.device("meta"):
         student = builder(space)(setup.architecture, **setup.model_settings)
         try:
-            blocks = feature_widths(student, config.img_size or 0)
+            blocks = feature_widths(student, config.img_size)
         except ValueError as error:
             raise ConfigError(f"the student has no feature maps to guide: {error}") from None
     # Not on the meta device, on which some of timm's models cannot be built.

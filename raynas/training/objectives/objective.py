@@ -23,8 +23,8 @@ from raynas.registry import Registry
 from raynas.space.architecture import Architecture
 from raynas.space.search_space import SearchSpace
 from raynas.training.batch import Batch
-from raynas.training.config import TrainConfig
-from raynas.training.folder import BestEpoch
+from raynas.training.best_epoch import BestEpoch
+from raynas.training.config import ResolvedTraining
 from raynas.training.images import Transform, eval_transform, train_transform
 
 
@@ -213,14 +213,14 @@ class Setup:
     """What an objective is prepared from.
 
     Args:
-        config: What was asked for, resolved as far as it is known.
+        config: What was asked for, with the defaults filled in that do not depend on the objective.
         space: Of the architecture.
         architecture: What is trained.
         model_settings: Keywords with which the model is built.
         has_classes: Whether the labels of the images mean something, unlike those of noise.
     """
 
-    config: TrainConfig
+    config: ResolvedTraining
     space: SearchSpace
     architecture: Architecture
     model_settings: Mapping[str, Any]
