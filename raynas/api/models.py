@@ -38,7 +38,8 @@ def export(source: str | Path | Mapping[str, Any], out: str | Path | None = None
         source: A training folder, or one of finalists, of which the most accurate is taken; or, for a model with fresh
             weights, whatever `raynas.storage.sources.read_source` reads, or an architecture as a mapping.
         out: The folder; it must not exist, or be empty. Default: runs/<space>-export-<date>-<time>.
-        settings: Further arguments of `raynas.exporting.export.export`, such as checkpoint="best" or onnx=True.
+        settings: `pick` and `space` of `raynas.exporting.export.export`, and fields of
+            `raynas.exporting.config.ExportConfig`, such as checkpoint="best" or onnx=True; None where nothing is said.
 
     Returns:
         The folder.
@@ -48,4 +49,4 @@ def export(source: str | Path | Mapping[str, Any], out: str | Path | None = None
     """
     from raynas.exporting.export import export as write
 
-    return write(source, out, **settings)
+    return write(source, out, **{name: value for name, value in settings.items() if value is not None})

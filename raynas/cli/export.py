@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from raynas.cli.options import Parameters, argument, option
+from raynas.cli.options import Parameters, argument, option, options
 
 EXAMPLES = """
 Examples:
@@ -31,17 +31,14 @@ _SOURCE = (
 
 def parameters() -> Parameters:
     """Arguments of `raynas.export`."""
+    from raynas.exporting.config import ExportConfig
+
     return [
         argument("source", str, _SOURCE, is_required=True),
         option("out", Path, "New or empty. Default: runs/SPACE-export-DATE-TIME."),
-        option("checkpoint", str, "Of the training: last or best. Default last."),
-        option("onnx", bool, "Write model.onnx too.", "--onnx"),
         option("pick", list[str], 'Which architecture of a run, such as "num_params<=30e6". Repeatable.'),
         option("space", str, "Of an architecture that several spaces can read."),
-        option("img_size", int, "Without training: image side. Default: of the run, else 224.", min=1),
-        option("num_classes", int, "Without training: outputs. Default: of the run, else 1000.", min=1),
-        option("untrained", bool, "Export fresh weights.", "--untrained"),
-        option("seed", int, "Of fresh weights. Default 0.", min=0),
+        *options(ExportConfig),
     ]
 
 

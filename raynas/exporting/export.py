@@ -24,6 +24,7 @@ from torch import nn
 
 from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
 from raynas.errors import ConfigError, RaynasError, StoreError
+from raynas.exporting.config import ExportConfig
 from raynas.exporting.text import TIMM_MODEL, model_text, readme_text
 from raynas.hooks import offered
 from raynas.models.plain_code import PlainCode
@@ -60,14 +61,9 @@ def export(
     source: str | Path | Mapping[str, Any],
     out: str | Path | None = None,
     *,
-    checkpoint: str | None = None,
-    onnx: bool = False,
     pick: Sequence[str] = (),
     space: str | SearchSpace | None = None,
-    img_size: int | None = None,
-    num_classes: int | None = None,
-    untrained: bool = False,
-    seed: int = 0,
+    **fields: Any,
 ) -> Path:
     """Write a folder from which a model runs without raynas.
 
@@ -79,15 +75,9 @@ def export(
         source: A training folder, or one of finalists, of which the most accurate is taken; or, for a model with fresh
             weights, whatever `raynas.storage.sources.read_source` reads, or an architecture as a mapping.
         out: The folder to write, which must not exist, or be empty. Default: runs/<space>-export-<date>-<time>.
-        checkpoint: Which weights of a training to take: "last", which is the default, or "best"; their moving average
-            where there is one.
-        onnx: Whether to write `model.onnx` too, which takes any number of images.
         pick: Constraints that choose among the architectures of a run, such as num_params<=30e6.
         space: The space that the architecture is of, where several can read it, or where it is not registered.
-        img_size, num_classes: Side of the images in pixels, and number of outputs, of a model with fresh weights;
-            default: those of its run, else 224 and 1000.
-        untrained: Whether to export fresh weights, which were never trained.
-        seed: Seed that fresh weights follow from.
+        fields: Of `ExportConfig`, such as checkpoint="best" or onnx=True.
 
     Returns:
         The folder.
@@ -97,18 +87,22 @@ def export(
         StoreError: The folder is not empty or cannot be written; the checkpoint is missing or of another architecture.
         RaynasError: The exported model does not give the outputs of the model.
     """
+    config = ExportConfig.make(fields)
     text = json.dumps(dict(source)) if isinstance(source, Mapping) else str(source)
     read = read_source(text, space=space, pick=pick)
-    if onnx:
+    if config.onnx:
         _check_onnx()
     folder = Path(out) if out is not None else Path("runs") / f"{read.space.name}-export-{datetime.now():%Y%m%d-%H%M%S}"
     _check_folder(folder)
-    if untrained:
-        if checkpoint is not None:
-            raise ConfigError(f"checkpoint {checkpoint!r} and untrained exclude each other: fresh weights are in none")
-        found = _fresh(read, img_size or read.img_size or 224, num_classes or read.num_classes or 1000, seed)
+    if config.untrained:
+        if config.checkpoint is not None:
+            raise ConfigError(
+                f"checkpoint {config.checkpoint!r} and untrained exclude each other: fresh weights are in none"
+            )
+        size = config.img_size or read.img_size or 224, config.num_classes or read.num_classes or 1000
+        found = _fresh(read, *size, config.seed)
     else:
-        found = _trained(read, checkpoint or "last", img_size, num_classes)
+        found = _trained(read, config.checkpoint or "last", config.img_size, config.num_classes)
     offers_code = offered(found.model, HasPlainCode)
     if offers_code is None:
         raise ConfigError(
@@ -121,8 +115,8 @@ def export(
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as made:
             written = Path(made) / "export"
             written.mkdir()
-            _write(written, read, found, code, onnx=onnx)
-            _check_outputs(written, found, onnx=onnx)
+            _write(written, read, found, code, onnx=config.onnx)
+            _check_outputs(written, found, onnx=config.onnx)
             if folder.exists():
                 folder.rmdir()
             shutil.move(written, folder)

@@ -230,8 +230,9 @@ def spread(objectives: Sequence[str], chosen: Sequence[Proxy]) -> list[str]:
     several = {normalised(proxy.name): proxy.outputs for proxy in chosen if proxy.outputs != (proxy.name,)}
     found = []
     for text in objectives:
-        name, colon, direction = text.partition(":")
-        found += [f"{output}{colon}{direction}" for output in several.get(normalised(name), (name,))]
+        name, maximize = named_direction(text)
+        direction = "" if maximize is None else ":max" if maximize else ":min"
+        found += [f"{output}{direction}" for output in several.get(normalised(name), (name,))]
     return found
 
 

@@ -400,7 +400,7 @@ def test_a_source_without_weights_is_refused_unless_that_is_wanted(
     ("settings", "says"),
     [
         ({"untrained": True, "checkpoint": "last"}, "checkpoint 'last' and untrained exclude each other"),
-        ({"checkpoint": "first"}, "checkpoint is 'first'; it is one of last, best"),
+        ({"checkpoint": "first"}, "checkpoint: input should be 'last' or 'best', got 'first'"),
         ({"img_size": 64}, "img_size is 64, but the trained model has 32"),
         ({"num_classes": 10}, "num_classes is 10, but the trained model has 5"),
         ({"pick": ["macs<=1"]}, "nothing to pick from"),

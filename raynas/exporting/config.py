@@ -1,0 +1,27 @@
+"""The configuration of an export."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from raynas.config import Config
+
+
+class ExportConfig(Config):
+    """What of a model is written, beside which one and where; None means the default that its source gives."""
+
+    checkpoint: Literal["last", "best"] | None = Field(
+        None,
+        description="Weights of a training: last or best, of their moving average where there is one. Default last.",
+    )
+    onnx: bool = Field(False, description="Write model.onnx too, which takes any number of images.")
+    untrained: bool = Field(False, description="Export fresh weights, which were never trained.")
+    img_size: int | None = Field(
+        None, ge=1, description="Of fresh weights: side of the images in pixels. Default: of the run, else 224."
+    )
+    num_classes: int | None = Field(
+        None, ge=1, description="Of fresh weights: outputs. Default: of the run, else 1000."
+    )
+    seed: int = Field(0, ge=0, description="That fresh weights follow from.")
