@@ -274,7 +274,9 @@ def _read_part(path: Path, columns: Sequence[str] | None = None) -> tuple[Part, 
     with pq.ParquetFile(pa.BufferReader(read_bytes(path))) as file:
         if not file.schema_arrow.equals(SCHEMA):
             raise StoreError("its columns are not those of a result store")
-        table = file.read(columns=None if columns is None else list(columns))
+        # Without Arrow's threads: they let go of the bytes, which are Python's, after the table is here, and where the
+        # process ends in that moment it aborts (apache/arrow issue 34314).
+        table = file.read(columns=None if columns is None else list(columns), use_threads=False)
         return Part(int(match[1]), int(match[2]), path, file.metadata.num_rows), table
 
 

@@ -6,6 +6,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -284,6 +285,24 @@ def test_wide_table_has_a_row_per_architecture_and_null_for_failures(tmp_path: P
     assert wide["candidate"].to_pylist() == [0, 1, 2, 3]
     assert wide["first"].to_pylist() == [0, 1 / 7, 2 / 7, 3 / 7]
     assert wide["second"].to_pylist() == [None] * 4
+
+
+READER = """
+import os, sys
+from pathlib import Path
+from raynas.storage.result_store import read_evaluations
+names = lambda: {task: Path(f"/proc/self/task/{task}/comm").read_text() for task in os.listdir("/proc/self/task")}
+before = names()
+assert read_evaluations(Path(sys.argv[1])).num_rows
+print([name for task, name in names().items() if task not in before and "jemalloc" not in name])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted in /proc")
+def test_reading_leaves_no_thread_that_could_end_the_process_badly(tmp_path: Path) -> None:
+    fill(tmp_path, range(20))
+    said = subprocess.run([sys.executable, "-c", READER, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
 
 
 def test_reading_a_folder_without_a_run_says_so(tmp_path: Path) -> None:
