@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 import pytest
+from random_moments import random_moments
 from toy_runs import content, search
 from toy_scores import SLOPE, TOY
 from toy_sweeps import PLACE, SEARCHERS, small_space, sweep
@@ -182,6 +183,7 @@ def is_alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.slow
 def test_a_search_that_fails_and_one_whose_process_is_killed_leave_the_others_alone(tmp_path: Path) -> None:
     folder, log = tmp_path / "sweep", tmp_path / "log"
     settings = {"searchers": ["falters", "reinforce"], "workers": 0}
@@ -209,10 +211,16 @@ def test_a_search_that_fails_and_one_whose_process_is_killed_leave_the_others_al
         assert rows(swept.runs[name]) == rows(alone(tmp_path, name, **scores))
 
 
-@pytest.mark.slow
-def test_a_driver_killed_at_several_moments_ends_with_the_same_tables(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "moments",
+    [
+        pytest.param((25, 60), marks=pytest.mark.slow),
+        pytest.param(random_moments(6, most=80), marks=pytest.mark.long),
+    ],
+)
+def test_a_driver_killed_at_several_moments_ends_with_the_same_tables(tmp_path: Path, moments: tuple[int, ...]) -> None:
     folder, log = tmp_path / "sweep", tmp_path / "log"
-    for moment in (25, 60):
+    for moment in moments:
         driver = start(folder, log, workers=1)
         wait_for_lines(log, moment, driver)
         os.killpg(driver.pid, signal.SIGKILL)
@@ -253,6 +261,7 @@ def test_interrupted_searches_store_what_is_done_and_go_on_where_they_stopped(tm
 # -- the command ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_interrupted_command_prints_the_one_that_resumes_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

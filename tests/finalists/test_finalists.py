@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import ray
+from random_moments import random_moments
 from report_folders import epoch_rows, write_training
 from toy_scores import SLOPE, TOY, toy_space
 from toy_trainings import SMALL, largest_difference, trained, weights
@@ -259,6 +260,7 @@ class Heard(FinalistsListener):
         self.lines.append(line)
 
 
+@pytest.mark.slow
 def test_the_worst_are_stopped_early_and_the_others_are_trained_as_if_alone(
     searched: Path, tmp_path: Path, joined: None
 ) -> None:
@@ -371,6 +373,7 @@ def test_a_space_passed_in_python_is_taken(own_search: Path, tmp_path: Path) -> 
         make_finalists_plan(config(tmp_path / "run", space="as-vit", training=OWN_TRAINING))
 
 
+@pytest.mark.slow
 def test_finalists_of_a_space_of_ones_own_that_fail_are_tried_again_after_the_others_and_when_resumed(
     own_search: Path, tmp_path: Path, joined: None
 ) -> None:
@@ -448,6 +451,7 @@ def epochs_done(folder: Path) -> int:
         return 0
 
 
+@pytest.mark.slow
 def test_interrupted_finalists_write_checkpoints_and_go_on(searched: Path, tmp_path: Path, joined: None) -> None:
     folder, made = tmp_path / "run", config(searched, training={**TRAINING, "epochs": 16})
     listener = Interrupts()
@@ -532,22 +536,29 @@ def test_trainings_that_wait_for_room_say_so(
     )
 
 
-@pytest.mark.slow
-def test_finalists_go_on_after_their_driver_was_killed(searched: Path, tmp_path: Path, joined: None) -> None:
+@pytest.mark.parametrize(
+    "moments",
+    [pytest.param((5,), marks=pytest.mark.slow), pytest.param(random_moments(4, most=20), marks=pytest.mark.long)],
+)
+def test_finalists_go_on_after_their_driver_was_killed(
+    searched: Path, tmp_path: Path, joined: None, moments: tuple[int, ...]
+) -> None:
     folder, made = tmp_path / "run", config(searched, top=2, training={**TRAINING, "epochs": 12})
     code = (
         "from pathlib import Path; from raynas.finalists.config import FinalistsConfig;"
         "from raynas.finalists.run import execute_finalists, make_finalists_plan;"
-        f"execute_finalists(make_finalists_plan(FinalistsConfig.make({made.model_dump()!r})), Path({str(folder)!r}))"
+        f"execute_finalists(make_finalists_plan(FinalistsConfig.make({made.model_dump()!r})), Path({str(folder)!r}),"
+        "resume=True)"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_ADDRESS")}
-    process = subprocess.Popen([sys.executable, "-c", code], env=environment)
-    deadline = time.monotonic() + 240
-    while epochs_done(folder) < 5 and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert process.poll() is None
-    process.kill()
-    process.wait()
+    for moment in moments:
+        process = subprocess.Popen([sys.executable, "-c", code], env=environment)
+        deadline = time.monotonic() + 240
+        while epochs_done(folder) < moment and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert process.poll() is None
+        process.kill()
+        process.wait()
     assert 0 < epochs_done(folder) < 24
     before = ended(json.loads((folder / "summary.json").read_text())["trials"])
     check_resumed(folder, made, tmp_path / "alone", before)  # at once, while processes of the killed one are ending

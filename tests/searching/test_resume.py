@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+from random_moments import random_moments
 from toy_runs import content, search
 from toy_scores import TOY, toy_space
 
@@ -195,10 +196,20 @@ def wait_for_lines(log: Path, n: int, driver: subprocess.Popen[bytes]) -> None:
     raise AssertionError(f"the driver ended with {driver.poll()} or did not score {n} in time")
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_driver_killed_at_several_moments_ends_with_the_same_table(tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize(
+    ("workers", "moments"),
+    [
+        (0, (3, 90)),
+        pytest.param(2, (20, 80), marks=pytest.mark.slow),
+        pytest.param(0, random_moments(12, most=100), marks=pytest.mark.long),
+        pytest.param(2, random_moments(12, most=100, seed=1), marks=pytest.mark.long),
+    ],
+)
+def test_a_driver_killed_at_several_moments_ends_with_the_same_table(
+    tmp_path: Path, workers: int, moments: tuple[int, ...]
+) -> None:
     folder, log = tmp_path / "run", tmp_path / "log"
-    for moment in (3, 40, 90) if workers == 0 else (20, 80):
+    for moment in moments:
         driver = start_driver(folder, log, workers)
         wait_for_lines(log, moment, driver)
         os.kill(driver.pid, signal.SIGKILL)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from random_moments import random_moments
 from toy_runs import content
 
 import raynas
@@ -154,25 +155,29 @@ def test_vit_grows_in_units_of_its_heads(tmp_path: Path) -> None:
 # -- killed and resumed ------------------------------------------------------------------------------------------
 
 
-def started(out: Path, *arguments: str) -> subprocess.Popen[str]:
-    """A growth of its own process, as soon as some of its scores are on disk."""
+def started(out: Path, *arguments: str, parts: int = 5) -> subprocess.Popen[str]:
+    """A growth of its own process, as soon as so many parts of its scores are on disk."""
     process = subprocess.Popen(
         [*COMMAND, "scale", SEED, *SMALL, "--workers", "0", "--out", str(out), *arguments],
         stderr=subprocess.PIPE, text=True, start_new_session=True, env={**os.environ, "COLUMNS": "200"},
     )  # fmt: skip
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and process.poll() is None:
-        if len(list((out / "evaluations").glob("part*"))) >= 5:
+        if len(list((out / "evaluations").glob("part*"))) >= parts:
             return process
         time.sleep(0.005)
     raise AssertionError(f"the growth ended with {process.poll()} before it was stopped")
 
 
-def test_a_killed_growth_resumes_without_its_source_to_the_same_family(grown: raynas.Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("moments", [(5,), pytest.param(random_moments(5, most=6), marks=pytest.mark.long)])
+def test_a_killed_growth_resumes_without_its_source_to_the_same_family(
+    grown: raynas.Run, tmp_path: Path, moments: tuple[int, ...]
+) -> None:
     out = tmp_path / "run"
-    process = started(out)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    for moment in moments:
+        process = started(out, "--resume", parts=moment)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
     assert raynas.load_run(out).summary["status"] == "running"
     assert run("scale", "--resume", "--out", str(out)) == 0
     assert content(raynas.load_run(out)) == content(grown)

@@ -59,7 +59,7 @@ def test_digits_are_learned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert list((out / "tensorboard").iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_slice_of_cifar10_is_learned_with_retokenization(tmp_path: Path) -> None:
     if not CIFAR10.exists():
         pytest.skip("needs ../shared/data/cifar10")

@@ -69,6 +69,7 @@ def test_two_workers_distil_as_one(tmp_path: Path) -> None:
         assert second == pytest.approx(first, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_workers_share_the_statistics_of_batch_norms(tmp_path: Path) -> None:
     """What each evaluated, on its part of the images, is the network that the checkpoint holds."""
     recipe = {"optimizer": "sgd", "lr": 0.05, "augment": "none", "label_smoothing": 0.0, "ema_decay": 0.8}
@@ -103,6 +104,7 @@ def test_two_workers_train_a_network_with_batch_norms_as_one(tmp_path: Path) -> 
         assert rows[1][name] == pytest.approx(rows[0][name], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_lost_worker_restarts_from_the_last_checkpoint(tmp_path: Path) -> None:
     expected = trained(tmp_path / "whole", **LONG)
     killed: list[int] = []
@@ -130,6 +132,7 @@ def test_a_lost_worker_restarts_from_the_last_checkpoint(tmp_path: Path) -> None
     assert largest_difference(weights(tmp_path / "run"), expected) < 1e-3
 
 
+@pytest.mark.slow
 def test_workers_stop_when_asked_and_go_on_later(tmp_path: Path) -> None:
     expected = trained(tmp_path / "whole", **LONG)
     listener = StepCounter()
@@ -142,6 +145,7 @@ def test_workers_stop_when_asked_and_go_on_later(tmp_path: Path) -> None:
     assert largest_difference(trained(tmp_path / "run", **LONG), expected) < 1e-3
 
 
+@pytest.mark.slow
 def test_an_error_of_the_users_is_told_and_not_tried_again(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="the loss is nan in epoch 0"):
         execute_training(plan(workers=2, lr=1e30), tmp_path)
@@ -157,6 +161,7 @@ class Failing(torch.nn.Module):
         raise RuntimeError("not today")
 
 
+@pytest.mark.slow
 def test_an_error_of_the_code_is_told_and_tried_three_times(tmp_path: Path) -> None:
     listener = StepCounter()
     made = plan(workers=1)
@@ -169,6 +174,7 @@ def test_an_error_of_the_code_is_told_and_tried_three_times(tmp_path: Path) -> N
     assert all(line.endswith("the workers start again from the last checkpoint") for line in told)
 
 
+@pytest.mark.slow
 def test_fewer_workers_train_where_there_is_room_for_no_more(tmp_path: Path) -> None:
     """Of five with a core each, three have room in the Ray of these tests; two were enough."""
     settings = {**VARIED, "epochs": 1}

@@ -17,6 +17,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
+from random_moments import random_moments
 from torch import nn
 from toy_trainings import SMALL, StepCounter, largest_difference, plan, trained, weights
 
@@ -125,8 +126,11 @@ def killed_after(folder: Path, is_time: Callable[[], bool], signum: int, **setti
     return status
 
 
-def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path) -> None:
-    settings = {**VARIED, "epochs": 6, "checkpoint_every_s": 0.05}
+@pytest.mark.parametrize(
+    ("epochs", "moments"), [(6, (1, 3)), pytest.param(24, random_moments(8, most=22), marks=pytest.mark.long)]
+)
+def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path, epochs: int, moments: tuple[int, ...]) -> None:
+    settings = {**VARIED, "epochs": epochs, "checkpoint_every_s": 0.05}
     expected = trained(tmp_path / "whole", **settings)
     folder = tmp_path / "killed"
 
@@ -134,11 +138,11 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path) -> None:
         table = folder / "metrics.parquet"
         return lambda: table.exists() and pq.read_metadata(table).num_rows >= n
 
-    for n in (1, 3):
+    for n in moments:
         assert killed_after(folder, epochs_done(n), signal.SIGKILL, **settings) == -signal.SIGKILL
     listener = StepCounter()
     execute_training(plan(**settings), folder, resume=True, listener=listener)
-    assert listener.progress[0].epoch >= 3
+    assert listener.progress[0].epoch >= moments[-1]
     assert largest_difference(weights(folder), expected) == 0
 
 
