@@ -222,6 +222,85 @@ def test_who_reads_or_goes_through_the_door_is_left_alone(line: str) -> None:
     assert not changes_files(f"def planted():\n    {line.replace(chr(10), chr(10) + '    ')}")
 
 
+MAY_READ = {
+    "raynas/config.py": "a file of settings, which is the user's",
+    "raynas/space/tables.py": "a table of architectures, which is the user's",
+    "raynas/data/folder.py": "images, which are the user's",
+    "raynas/data/parquet.py": "images, which are the user's",
+    "raynas/data/torchvision_sets.py": "images, which are the user's",
+    "raynas/report/page.py": "what is installed with raynas",
+    "raynas/exporting/export.py": "an export is a folder of its own",
+}
+"""Files beside raynas/storage/files.py that look for files or read them, and why they may."""
+
+READS_FILES = {"exists", "is_file", "is_dir", "read_text", "read_bytes", "iterdir", "glob", "rglob", "stat", "lstat"}
+"""What is called, as an attribute of whatever, to look for files or to read them."""
+
+READS_FROM = {"read_table", "read_schema", "read_metadata", "ParquetFile", "load"}
+"""Functions of libraries that read from a path or from an open file, which may be one of `opened`, or a text."""
+
+
+def reads_files(text: str) -> list[int]:
+    """Lines at which a file of Python looks for files or reads them by itself."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        of = ast.unparse(node.func.value) if isinstance(node.func, ast.Attribute) else ""
+        first = ast.unparse(node.args[0]) if node.args else ""
+        opens = name == "open" and of not in ("Image", "os")
+        from_path = (
+            name in READS_FROM and of in ("pq", "torch", "np") and first != "file" and "BufferReader" not in first
+        )
+        if opens or from_path or (name in READS_FILES and of):
+            found.append(node.lineno)
+    return found
+
+
+def test_only_the_door_to_files_reads_those_of_runs() -> None:
+    found = {str(file.relative_to(ROOT)): reads_files(file.read_text()) for file in FILES}
+    reading = {name: lines for name, lines in found.items() if lines}
+    assert reading.pop("raynas/storage/files.py")
+    assert reading.keys() == MAY_READ.keys(), f"these do it by themselves, at lines {reading}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "path.exists()",
+        "(folder / 'run.yaml').read_text()",
+        "path.read_bytes()",
+        "list(folder.glob('part-*'))",
+        "path.stat().st_size",
+        "path.open('rb')",
+        "open(path)",
+        "pq.read_table(path)",
+        "pq.ParquetFile(path)",
+        "torch.load(path, weights_only=True)",
+        "np.load(folder / 'weights.npz')",
+    ],
+)
+def test_whoever_reads_files_is_found(line: str) -> None:
+    assert reads_files(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "exists(path)",
+        "read_text(path)",
+        "with opened(path) as file:\n    torch.load(file)",
+        "pq.ParquetFile(pa.BufferReader(read_bytes(path)))",
+        "Image.open(file)",
+        "json.loads(read_text(path))",
+        "yaml.load(text, Loader=loader)",
+    ],
+)
+def test_who_reads_through_the_door_is_left_alone(line: str) -> None:
+    assert not reads_files(line)
+
+
 def test_long_files_say_why() -> None:
     for file in [*FILES, *ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/**/*.py")]:
         text = file.read_text()

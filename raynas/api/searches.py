@@ -203,7 +203,7 @@ def ended_growth(source: str) -> Run | None:
     from raynas.storage.sources import existing_path
 
     folder = existing_path(source)
-    if folder is None or not folder.is_dir() or not holds_run(folder):
+    if folder is None or not holds_run(folder):
         return None
     description = read_description(folder)
     if kind_of(description) != KIND or description["identity"].get("searcher") != "growth":

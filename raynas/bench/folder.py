@@ -27,7 +27,8 @@ from raynas.bench.predictors import Predictor, predictors
 from raynas.bench.truth import Truth, load_truth, stratum, write_truth
 from raynas.errors import StoreError
 from raynas.space.results import Objective
-from raynas.storage.files import write_atomically, write_text
+from raynas.storage.files import exists, names_in, read_bytes, read_text, write_atomically, write_text
+from raynas.storage.parquet import read_parquet
 from raynas.storage.points import Points
 
 if TYPE_CHECKING:
@@ -140,11 +141,11 @@ class Bench:
     @cached_property
     def state(self) -> str:
         """Changes with everything that the statistics follow from."""
-        parts = sorted(path.name for path in (self.folder / "evaluations").glob("part-*"))
+        parts = [name for name in names_in(self.folder / "evaluations") if name.startswith("part-")]
         settings = self.settings.model_dump(exclude=_SHOWN_ONLY)
         seed = self.run.description["config"]["seed"]
         text = json.dumps([_VERSION, parts, settings, seed], sort_keys=True)
-        return blake2b(text.encode() + (self.folder / TRUTH).read_bytes(), digest_size=8).hexdigest()
+        return blake2b(text.encode() + read_bytes(self.folder / TRUTH), digest_size=8).hexdigest()
 
     def write(self) -> None:
         """Put both tables into the folder, unless what is there is of this state.
@@ -175,7 +176,7 @@ def parsed_labels(settings: BenchSettings) -> list[Objective]:
 
 def is_bench(folder: Path) -> bool:
     """Whether a run folder holds a truth table."""
-    return (folder / SETTINGS).exists()
+    return exists(folder / SETTINGS)
 
 
 def load_bench(folder: str | Path) -> Bench:
@@ -212,7 +213,7 @@ def read_settings(folder: Path) -> tuple[BenchSettings, dict[str, Any]]:
     """
     path = folder / SETTINGS
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(read_text(path))
         return BenchSettings.make(content["settings"]), dict(content["about"])
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise StoreError(f"cannot read {path}: {error}") from None
@@ -221,7 +222,7 @@ def read_settings(folder: Path) -> tuple[BenchSettings, dict[str, Any]]:
 def _current(path: Path, state: str) -> pa.Table | None:
     """A stored table, if it is of this state."""
     try:
-        table = pq.read_table(path)
+        table = read_parquet(path)
     except (OSError, pa.ArrowException):
         return None
     return table if (table.schema.metadata or {}).get(_STATE, b"").decode() == state else None

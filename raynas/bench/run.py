@@ -24,7 +24,8 @@ from raynas.space.cost import COSTS
 from raynas.space.registered import spaces
 from raynas.space.results import Evaluation, Objective, named_direction
 from raynas.space.search_space import SearchSpace
-from raynas.storage.run_folder import read_description
+from raynas.storage.files import exists
+from raynas.storage.run_folder import holds_run, read_description
 
 ALL = "all"
 """Instead of a proxy's name: every one that is registered and has what it needs."""
@@ -135,7 +136,7 @@ def stored_bench(folder: Path) -> dict[str, Any]:
     Raises:
         StoreError: What is there cannot be read.
     """
-    if not (folder / "run.yaml").exists():
+    if not holds_run(folder):
         return {}
     of_bench = read_settings(folder)[0].model_dump() if is_bench(folder) else {}
     values = {**read_description(folder)["config"], **of_bench}
@@ -168,7 +169,7 @@ def _truth(
 ) -> tuple[Truth, str, dict[str, Any]]:
     """The table, how messages call it, and what is known of it."""
     if config.truth is None:
-        if folder is None or not (folder / TRUTH).exists():
+        if folder is None or not exists(folder / TRUTH):
             raise ConfigError(
                 "a benchmark needs a truth table: --truth FILE.csv, with a column for each field and labels"
             )

@@ -22,6 +22,7 @@ from raynas.space.architecture import Architecture
 from raynas.space.search_space import Choice, SearchSpace
 from raynas.space.tables import cell_value, read_csv
 from raynas.storage.files import write_atomically
+from raynas.storage.parquet import read_parquet
 
 MIN_ROWS = 4
 """Fewer say nothing of an order."""
@@ -188,7 +189,7 @@ def load_truth(path: Path) -> Truth:
         StoreError: It is missing or damaged.
     """
     try:
-        table = pq.read_table(path)
+        table = read_parquet(path)
         names = table.column_names
         return Truth(
             tuple(map(Architecture.from_json, table["architecture"].to_pylist())),

@@ -15,7 +15,8 @@ from ray import tune
 
 from raynas.errors import TrainingError
 from raynas.finalists.folder import STOP_FILE
-from raynas.storage.files import wait_for_predecessor
+from raynas.storage.files import exists
+from raynas.storage.locks import wait_for_predecessor
 from raynas.training.best_epoch import counted_top1
 from raynas.training.plan import TrainingPlan
 from raynas.training.run import TrainingListener, execute_training
@@ -109,7 +110,7 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         return None
 
     def _is_stopped(self) -> bool:
-        return self._is_over.is_set() or self._stop_file.exists()
+        return self._is_over.is_set() or exists(self._stop_file)
 
     def _train(self) -> None:
         try:

@@ -1,7 +1,7 @@
 """The one door to the files of runs: read, list, write whole or not at all, append, move, remove, lock.
 
-Whoever keeps something in the folder of a run does it by the functions here. They find the store that a path is in,
-which says in `Files` what each of them promises; `LocalFiles` is the file system of this machine.
+Whoever reads or keeps something in the folder of a run does it by the functions here. They find the store that a path
+is in, which says in `Files` what each of them promises; `LocalFiles` is the file system of this machine.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import errno
 import fcntl
 import json
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from time import monotonic, sleep
 from typing import IO, Any, Protocol
 
 from raynas.errors import StoreError
@@ -44,6 +42,14 @@ class Files(Protocol):
 
     def read(self, path: Path) -> bytes:
         """The content of a file."""
+        ...
+
+    def open(self, path: Path) -> AbstractContextManager[IO[bytes]]:
+        """A file to read from, at any place of it."""
+        ...
+
+    def version(self, path: Path) -> str | None:
+        """A text that is another one once a file is replaced; None if there is no such file."""
         ...
 
     def names(self, folder: Path) -> list[str]:
@@ -104,6 +110,17 @@ class LocalFiles:
     def read(self, path: Path) -> bytes:
         """The content of a file."""
         return path.read_bytes()
+
+    def open(self, path: Path) -> AbstractContextManager[IO[bytes]]:
+        """A file to read from, at any place of it."""
+        return path.open("rb")
+
+    def version(self, path: Path) -> str | None:
+        """When it was changed, in nanoseconds."""
+        try:
+            return str(path.stat().st_mtime_ns)
+        except FileNotFoundError:
+            return None
 
     def names(self, folder: Path) -> list[str]:
         """What is directly in a folder, sorted by name."""
@@ -221,6 +238,24 @@ def read_text(path: Path) -> str:
     return read_bytes(path).decode("utf-8")
 
 
+def opened(path: Path) -> AbstractContextManager[IO[bytes]]:
+    """A file to read from, at any place of it, for what is too large to be held as a whole.
+
+    Raises:
+        OSError: It is missing or cannot be read.
+    """
+    return files_of(path).open(path)
+
+
+def version_of(path: Path) -> str | None:
+    """A text that is another one once a file is replaced; None if there is no such file.
+
+    Raises:
+        OSError: The store cannot be reached.
+    """
+    return files_of(path).version(path)
+
+
 def names_in(folder: Path) -> list[str]:
     """What is directly in a folder, sorted by name.
 
@@ -324,58 +359,3 @@ def make_folder(path: Path) -> None:
         OSError: It cannot be made.
     """
     files_of(path).make_folder(path)
-
-
-# -- one process at a time ---------------------------------------------------------------------------------------------
-
-_LOCK = ".lock"
-_PREDECESSOR_S = 60.0
-_POLL_S = 0.5
-
-
-def held(folder: Path, *inner: Path) -> Lock:
-    """Make a run folder, unless it exists, and keep other processes out of it until what is returned is closed.
-
-    Args:
-        folder: The folder of the run.
-        inner: Folders in it that are made too.
-
-    Raises:
-        StoreError: Another process holds it, or it cannot be written.
-    """
-    try:
-        for path in (folder, *inner):
-            make_folder(path)
-        return locked(folder / _LOCK)
-    except OSError as error:
-        raise StoreError(f"run folder {folder} cannot be written: {error}") from error
-
-
-def locked(path: Path) -> Lock:
-    """The lock of a run folder, which no other process has; it lasts until it is closed.
-
-    Raises:
-        StoreError: Another process holds it.
-    """
-    try:
-        return files_of(path).lock(path, f"process {os.getpid()} on {socket.gethostname()}")
-    except BlockingIOError as error:
-        raise StoreError(f"run folder {path.parent} is in use by {error}") from None
-
-
-def is_in_use(folder: Path) -> bool:
-    """Whether a process holds a run folder."""
-    if not exists(folder / _LOCK):
-        return False
-    try:
-        locked(folder / _LOCK).close()
-    except StoreError:
-        return True
-    return False
-
-
-def wait_for_predecessor(folder: Path) -> None:
-    """Let the folder be left: trials outlive a driver that was killed by some seconds."""
-    deadline = monotonic() + _PREDECESSOR_S
-    while is_in_use(folder) and monotonic() < deadline:
-        sleep(_POLL_S)

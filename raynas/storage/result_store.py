@@ -21,17 +21,9 @@ import pyarrow.parquet as pq
 from raynas.errors import StoreError
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome, ScoreIdentity, Status
-from raynas.storage.files import (
-    exists,
-    held,
-    is_folder,
-    make_folder,
-    move,
-    names_in,
-    read_bytes,
-    remove,
-    write_atomically,
-)
+from raynas.storage.files import exists, is_folder, make_folder, move, names_in, remove, write_atomically
+from raynas.storage.locks import held
+from raynas.storage.parquet import parquet_file
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(
@@ -271,11 +263,9 @@ def _read_part(path: Path, columns: Sequence[str] | None = None) -> tuple[Part, 
     match = _PART.fullmatch(path.name)
     if match is None:
         raise StoreError("not a part of this store")
-    with pq.ParquetFile(pa.BufferReader(read_bytes(path))) as file:
+    with parquet_file(path) as file:
         if not file.schema_arrow.equals(SCHEMA):
             raise StoreError("its columns are not those of a result store")
-        # Without Arrow's threads: they let go of the bytes, which are Python's, after the table is here, and where the
-        # process ends in that moment it aborts (apache/arrow issue 34314).
         table = file.read(columns=None if columns is None else list(columns), use_threads=False)
         return Part(int(match[1]), int(match[2]), path, file.metadata.num_rows), table
 

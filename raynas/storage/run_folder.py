@@ -89,7 +89,7 @@ def _version(package: str) -> str | None:
 
 def holds_run(folder: Path) -> bool:
     """Whether there is a run in a folder that could be continued, of whatever kind."""
-    return (folder / "run.yaml").exists()
+    return exists(folder / "run.yaml")
 
 
 def read_description(folder: Path, *, kind: str | None = None) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from raynas.errors import StoreError
 from raynas.interruption import Interrupted, StopSignals
-from raynas.storage.files import held, write_json, write_text
+from raynas.storage.files import write_json, write_text
+from raynas.storage.locks import held
 from raynas.storage.run_folder import seconds_of_earlier_sessions
 
 

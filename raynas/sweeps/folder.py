@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raynas.storage.run_folder import read_description, read_summary
+from raynas.storage.run_folder import holds_run, read_description, read_summary
 from raynas.sweeps.config import FINISHED, KIND, SearchName, SweepConfig
 from raynas.sweeps.traces import comparison, curves, read_traces
 
@@ -48,7 +48,7 @@ class Sweep:
         from raynas.storage.runs import load_run
 
         folders = {str(name): self.folder / str(name) for name in self.config.names}
-        return {name: load_run(folder) for name, folder in folders.items() if (folder / "run.yaml").exists()}
+        return {name: load_run(folder) for name, folder in folders.items() if holds_run(folder)}
 
 
 def load_sweep(folder: str | Path) -> Sweep:

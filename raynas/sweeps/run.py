@@ -16,8 +16,9 @@ from raynas.cluster.joining import connect
 from raynas.cluster.resources import default_workers, memory_share, placed_groups, why_waiting
 from raynas.errors import PoolError, StoreError
 from raynas.searchers.registered import searchers
-from raynas.storage.files import is_in_use, remove, write_mark
-from raynas.storage.run_folder import check_folder, read_description, run_description
+from raynas.storage.files import is_folder, names_in, opened, read_bytes, remove, write_mark
+from raynas.storage.locks import is_in_use
+from raynas.storage.run_folder import check_folder, holds_run, read_description, run_description
 from raynas.storage.session import End, Session
 from raynas.sweeps.config import KIND, LOGS, STOP_FILE, ResolvedSweep
 from raynas.sweeps.folder import compared, entries, is_finished
@@ -102,7 +103,7 @@ def check_sweep_folder(folder: Path, plan: SweepPlan, *, resume: bool) -> None:
         StoreError: Saying what it holds.
     """
     check_folder(folder, plan.identity(), resume=resume, kind=KIND)
-    if not (folder / "run.yaml").exists():
+    if not holds_run(folder):
         return
     stored = read_description(folder)["config"]
     for name in ("budget", "repeat"):
@@ -287,19 +288,24 @@ class _Logs:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._read = {path: path.stat().st_size for path in folder.glob("*.log")}
+        self._read = {path: len(read_bytes(path)) for path in self._files()}
 
     def new_lines(self) -> list[tuple[str, str]]:
         """Names of searches, and the whole lines that they have written since the last call."""
         found = []
-        for path in sorted(self._folder.glob("*.log")):
-            with path.open("rb") as file:
+        for path in self._files():
+            with opened(path) as file:
                 file.seek(self._read.get(path, 0))
                 new = file.read()
             whole = new[: new.rfind(b"\n") + 1]
             self._read[path] = self._read.get(path, 0) + len(whole)
             found += [(path.stem, line) for line in whole.decode().splitlines()]
         return found
+
+    def _files(self) -> list[Path]:
+        if not is_folder(self._folder):
+            return []
+        return [self._folder / name for name in names_in(self._folder) if name.endswith(".log")]
 
 
 def _why_waiting(config: ResolvedSweep) -> str:

@@ -19,7 +19,8 @@ from raynas.searchers.base import SearcherClass
 from raynas.searchers.registered import searchers
 from raynas.searching.plan import Plan
 from raynas.searching.run import SearchListener, execute
-from raynas.storage.files import append_text, make_folder, wait_for_predecessor, write_text
+from raynas.storage.files import append_text, exists, make_folder, write_text
+from raynas.storage.locks import wait_for_predecessor
 from raynas.sweeps.config import LOGS, STOP_FILE
 from raynas.sweeps.folder import is_finished
 
@@ -84,7 +85,7 @@ def run_search(job: SearchJob, name: str) -> dict[str, Any]:
         `status`: completed, failed or interrupted; `error` of a failed one; `done` unless interrupted.
     """
     plan, folder = job.plans[name], job.folder / name
-    if job.stop_file.exists():
+    if exists(job.stop_file):
         sleep(_LOOK_S)  # Tune asks again at once
         return {"status": "interrupted"}
     if is_finished(folder, plan.config.budget):
@@ -119,7 +120,7 @@ class _TrialListener(SearchListener):
 
     def on_log(self, line: str) -> None:
         """Keep the line; that it is interrupted, the sweep says for all."""
-        if self._stop_file.exists():
+        if exists(self._stop_file):
             return
         append_text(self._log, line + "\n")
 
@@ -129,6 +130,6 @@ class _TrialListener(SearchListener):
 
     def _interrupt_when_stopped(self) -> None:
         while not self._is_over.wait(_LOOK_S):
-            if self._stop_file.exists():
+            if exists(self._stop_file):
                 interrupt_main(signal.SIGTERM)
                 return

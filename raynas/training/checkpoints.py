@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from raynas.errors import StoreError
-from raynas.storage.files import make_folder, write_atomically
+from raynas.storage.files import exists, make_folder, opened, write_atomically
 
 LAST, BEST = "last.pt", "best.pt"
 CHECKPOINTS = {"last": LAST, "best": BEST}
@@ -46,7 +46,8 @@ def read_checkpoint(path: Path) -> State:
         StoreError: The file is missing, damaged, or no checkpoint of a training.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with opened(path) as file:
+            state = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise StoreError(f"there is no checkpoint {path}") from None
     except Exception as error:  # zip, pickle and torch have their own for damaged files
@@ -59,7 +60,7 @@ def read_checkpoint(path: Path) -> State:
 def reached_in(folder: Path) -> tuple[list[dict[str, Any]], int]:
     """How far the last checkpoint of a training folder is: the finished epochs, and steps of the one under way."""
     path = checkpoint_folder(folder) / LAST
-    if not path.exists():
+    if not exists(path):
         return [], 0
     state = read_checkpoint(path)
     return state["history"], state["step"]
@@ -87,7 +88,8 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             raise StoreError(f"cannot read weights {path}: {error}") from error
         return loaded
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with opened(path) as file:
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # as in read_checkpoint
         raise StoreError(f"cannot read weights {path}: {' '.join(str(error).split())[:200]}") from error
     if isinstance(content, dict) and "model" in content:

@@ -21,7 +21,8 @@ from typing import Any
 
 from raynas.cluster.resources import placed_groups, why_waiting
 from raynas.errors import ConfigError, DataError, PoolError, RaynasError, StoreError, TrainingError
-from raynas.storage.files import remove, write_json, write_mark, write_text
+from raynas.storage.files import exists, read_text, remove, write_json, write_mark, write_text
+from raynas.storage.run_folder import holds_run
 from raynas.training.checkpoints import LAST, checkpoint_folder, reached_in
 from raynas.training.listeners import MetricsListener
 from raynas.training.loop import train
@@ -49,7 +50,7 @@ class _FolderListener(MetricsListener):
         write_json(self.folder / _PROGRESS, finite)
 
     def is_stopped(self) -> bool:
-        return (self.folder / _STOP).exists() or not _is_wanted(self.folder, self.token)
+        return exists(self.folder / _STOP) or not _is_wanted(self.folder, self.token)
 
 
 def train_on_ray(
@@ -188,7 +189,7 @@ def _work(config: dict[str, Any]) -> None:
     context = get_context()
     rank = context.get_world_rank()
     folder = Path(config["folder"])
-    if not (folder / "run.yaml").exists():
+    if not holds_run(folder):
         raise RuntimeError(f"a worker does not see the folder {folder}: it must be on storage that all nodes share")
     if not _is_wanted(folder, config["token"]) or _outcome(folder, config["token"]) is not None:
         return  # the driver has given up, or a worker met an error that another try would meet again
@@ -253,14 +254,14 @@ class _SignOfLife:
     def is_silent(self) -> bool:
         """No change for ten seconds."""
         with suppress(OSError):
-            if (text := self._path.read_text()) != self._seen:
+            if (text := read_text(self._path)) != self._seen:
                 self._seen, self._since = text, monotonic()
         return monotonic() - self._since > _SILENCE_S
 
 
 def _is_wanted(folder: Path, token: str) -> bool:
     try:
-        return (folder / _TOKEN).read_text() == token
+        return read_text(folder / _TOKEN) == token
     except OSError:
         return False
 
@@ -273,7 +274,7 @@ def _clear(folder: Path) -> None:
 def _pass_on(path: Path, told: str, on_progress: Callable[[TrainingProgress], None]) -> str:
     """Tell of the progress in the file if it is news; returns what was told last."""
     try:
-        text = path.read_text()
+        text = read_text(path)
         values = json.loads(text)
     except (OSError, ValueError):
         return told
@@ -286,7 +287,7 @@ def _pass_on(path: Path, told: str, on_progress: Callable[[TrainingProgress], No
 def _outcome(folder: Path, token: str) -> dict[str, Any] | None:
     """What the workers of this session came to."""
     try:
-        content: dict[str, Any] = json.loads((folder / _OUTCOME).read_text())
+        content: dict[str, Any] = json.loads(read_text(folder / _OUTCOME))
     except (OSError, ValueError):
         return None
     return content if content.get("token") == token else None

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from raynas.errors import ConfigError, StoreError
 from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
 from raynas.space.tokens import Phase, phase_at
+from raynas.storage.files import exists
 from raynas.storage.kinds import Bounds, Taken
+from raynas.storage.parquet import read_parquet
 from raynas.storage.run_folder import read_description, read_summary
 
 if TYPE_CHECKING:
@@ -159,9 +160,7 @@ def load_training(folder: str | Path) -> Training:
     description = read_description(folder, kind=KIND)
     metrics = folder / "metrics.parquet"
     try:
-        table = METRICS.empty_table()
-        if metrics.exists():
-            table = pq.read_table(metrics, schema=metrics_schema(pq.read_schema(metrics).names))
+        table = read_parquet(metrics, metrics_schema) if exists(metrics) else METRICS.empty_table()
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{metrics} is damaged: {error}") from error
     return Training(folder, description, read_summary(folder), table)

@@ -20,6 +20,7 @@ import torch.distributed as dist
 
 from raynas.data.opening import open_dataset
 from raynas.errors import TrainingError
+from raynas.storage.files import exists
 from raynas.training.batch import Batch
 from raynas.training.checkpoints import BEST, LAST, State, checkpoint_folder, read_checkpoint, write_checkpoint
 from raynas.training.data_parallel import means_over_workers
@@ -201,7 +202,7 @@ class _Training:
 
     def _restore(self) -> None:
         path = self.checkpoints / LAST
-        if not path.exists():
+        if not exists(path):
             return
         state = read_checkpoint(path)
         if state["identity"] != self.task.identity:

@@ -23,6 +23,7 @@ from raynas.space.cost import cost
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
 from raynas.space.tokens import Phase, check_schedule, parse_schedule, phase_macs
+from raynas.storage.files import opened
 from raynas.training.best_epoch import BestEpoch
 from raynas.training.checkpoints import read_weights
 from raynas.training.config import BASE_BATCH_SIZE, BASE_LR, DISTILLATION, ResolvedTraining, TrainConfig
@@ -346,7 +347,7 @@ def _on_meta(plan: TrainingPlan) -> nn.Module:
 
 def _file_hash(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             digest = blake2b(digest_size=8)
             while block := file.read(1 << 20):
                 digest.update(block)

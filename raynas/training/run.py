@@ -16,6 +16,7 @@ from raynas.cluster.joining import connect
 from raynas.cluster.resources import alive_nodes, cpus_per_worker, default_workers
 from raynas.errors import ConfigError
 from raynas.models.process_state import kept_process_state
+from raynas.storage.files import exists
 from raynas.storage.run_folder import check_folder, run_description
 from raynas.storage.session import End, Session
 from raynas.training.best_epoch import top1_of
@@ -178,7 +179,7 @@ class _TrainingRun:
 
     def _write_summary(self, status: str, error: str | None = None) -> dict[str, Any]:
         plan, history = self.plan, self.history
-        if status != "running" and (checkpoint_folder(self.folder) / LAST).exists():
+        if status != "running" and exists(checkpoint_folder(self.folder) / LAST):
             history, _ = reached_in(self.folder)
         best = plan.best.best_of(history)
         full, done = (plan.training_macs(epochs=len(history), full=is_full) for is_full in (True, False))

@@ -22,6 +22,8 @@ from raynas.models.teachers import Teacher
 from raynas.space.architecture import Architecture
 from raynas.space.build import builder
 from raynas.space.tokens import Phase
+from raynas.storage.files import exists, is_folder
+from raynas.storage.run_folder import holds_run
 from raynas.storage.sources import existing_path, read_source
 from raynas.training.best_epoch import top1_of
 from raynas.training.checkpoints import CHECKPOINTS, check_weights, read_weights
@@ -65,10 +67,10 @@ def read_teacher(spec: str, *, num_classes: int | None = None) -> Teacher:
 # -- where teachers come from ------------------------------------------------------------------------------------------
 def _of_training(path: Path) -> Teacher:
     folder, checkpoint = path, "last"
-    if path.is_file():
+    if exists(path) and not is_folder(path):
         found = [name for name, file in CHECKPOINTS.items() if file == path.name]
         folder = path.absolute().parent.parent
-        if not found or not (folder / "run.yaml").exists():
+        if not found or not holds_run(folder):
             raise StoreError(
                 f"teacher {str(path)!r} is no checkpoint in the folder of a training, where run.yaml says of which "
                 f"network it is; a teacher is {FORMS}"
@@ -94,7 +96,7 @@ def _name_and_file(spec: str, rest: str) -> tuple[str, Path]:
     if not colon or not file:
         raise ConfigError(f"teacher {spec!r} has no file of weights: nothing is downloaded. A teacher is {FORMS}")
     path = Path(file).expanduser()
-    if not path.is_file():
+    if not exists(path) or is_folder(path):
         raise StoreError(f"teacher {spec!r}: there is no file {file!r}")
     return name, path
 

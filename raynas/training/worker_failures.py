@@ -9,7 +9,7 @@ from typing import Any
 
 from ray.train import UserCallback
 
-from raynas.storage.files import write_json
+from raynas.storage.files import exists, read_text, version_of, write_json
 
 FAILURES = ".failures.json"
 _TRIES = 3
@@ -33,13 +33,13 @@ class WorkerFailures(UserCallback):  # type: ignore[misc]
         self._folder, self._checkpoint, self._outcome, self._token = folder, checkpoint, outcome, token
         self._lines: list[str] = []
         self._counts: dict[str, int] = {}
-        self._from: int | None = None
+        self._from: str | None = None
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Called once for each time that the workers are started again, or given up."""
-        if self._outcome.exists():
+        if exists(self._outcome):
             return
-        reached = self._checkpoint.stat().st_mtime_ns if self._checkpoint.exists() else None
+        reached = version_of(self._checkpoint)
         if reached != self._from:
             self._from = reached
             self._counts.clear()
@@ -67,6 +67,6 @@ def told_error(error: BaseException) -> str:
 def told_failures(folder: Path) -> list[str]:
     """What was written so far, a line for each time that workers ended."""
     try:
-        return list(json.loads((folder / FAILURES).read_text())["lines"])
+        return list(json.loads(read_text(folder / FAILURES))["lines"])
     except (OSError, ValueError):
         return []

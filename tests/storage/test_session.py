@@ -13,7 +13,7 @@ import pytest
 
 from raynas.errors import StoreError, TrainingError
 from raynas.interruption import Interrupted
-from raynas.storage.files import is_in_use
+from raynas.storage.locks import is_in_use
 from raynas.storage.session import End, Session
 
 

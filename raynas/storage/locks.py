@@ -1,0 +1,63 @@
+"""One process at a time in the folder of a run."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from time import monotonic, sleep
+
+from raynas.errors import StoreError
+from raynas.storage.files import Lock, exists, files_of, make_folder
+
+_LOCK = ".lock"
+_PREDECESSOR_S = 60.0
+_POLL_S = 0.5
+
+
+def held(folder: Path, *inner: Path) -> Lock:
+    """Make a run folder, unless it exists, and keep other processes out of it until what is returned is closed.
+
+    Args:
+        folder: The folder of the run.
+        inner: Folders in it that are made too.
+
+    Raises:
+        StoreError: Another process holds it, or it cannot be written.
+    """
+    try:
+        for path in (folder, *inner):
+            make_folder(path)
+        return locked(folder / _LOCK)
+    except OSError as error:
+        raise StoreError(f"run folder {folder} cannot be written: {error}") from error
+
+
+def locked(path: Path) -> Lock:
+    """The lock of a run folder, which no other process has; it lasts until it is closed.
+
+    Raises:
+        StoreError: Another process holds it.
+    """
+    try:
+        return files_of(path).lock(path, f"process {os.getpid()} on {socket.gethostname()}")
+    except BlockingIOError as error:
+        raise StoreError(f"run folder {path.parent} is in use by {error}") from None
+
+
+def is_in_use(folder: Path) -> bool:
+    """Whether a process holds a run folder."""
+    if not exists(folder / _LOCK):
+        return False
+    try:
+        locked(folder / _LOCK).close()
+    except StoreError:
+        return True
+    return False
+
+
+def wait_for_predecessor(folder: Path) -> None:
+    """Let the folder be left: trials outlive a driver that was killed by some seconds."""
+    deadline = monotonic() + _PREDECESSOR_S
+    while is_in_use(folder) and monotonic() < deadline:
+        sleep(_POLL_S)
