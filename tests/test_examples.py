@@ -17,6 +17,7 @@ from raynas.errors import ConfigError, UnknownNameError
 from raynas.proxies.registered import proxies
 from raynas.space.registered import spaces
 
+TINY = "4,2,2|2,1,2|2,1,2|2,1,2|8,8"
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SMALL = ["--img-size", "32", "--data", "digits", "--budget", "6", "--searcher", "random"]
 
@@ -97,3 +98,16 @@ def test_a_proxy_of_a_file_goes_by_the_name_that_it_is_registered_under(tmp_path
     assert proxies.get(f"{file}:own-zero").name == "own_zero"
     with pytest.raises(UnknownNameError, match="has no proxy 'nothing'"):
         proxies.get(f"{file}:nothing")
+
+
+def test_an_own_objective_is_trained_by(tmp_path: Path) -> None:
+    out, objective = tmp_path / "run", EXAMPLES / "own_objective.py"
+    small = ["--img-size", "32", "--max-images", "100", "--batch-size", "32", "--epochs", "2", "--augment", "none"]
+    given = ["as-vit", "--architecture", TINY, "--set", f"objective={objective}:confidence_penalty"]
+    done = run("train", *given, *small, "--data", "digits", "--out", str(out), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = raynas.load_training(out).metrics.to_pylist()
+    for row in rows:
+        assert row["train_loss"] == pytest.approx(row["cross_entropy"] - 0.1 * row["entropy"], rel=1e-5)
+        assert 0 < row["entropy"] <= np.log(10) + 1e-6
+    assert "top-1" in done.stdout

@@ -106,9 +106,9 @@ class Alternating(Classification):
         return {"model": MODEL, "layers": AUXILIARY}
 
     def forward(self, batch: Batch) -> Loss:
-        images, targets = self._targets.mixed(batch, self.context)
+        images, targets = self.targets.mixed(batch, self.context)
         logits = self.layers[self.context.number % 2](self.model(images))
-        return Loss(self._targets.cross_entropy(logits, targets))
+        return Loss(self.targets.cross_entropy(logits, targets))
 
 
 @objectives.register("permuting")

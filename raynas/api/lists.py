@@ -101,6 +101,20 @@ def _searchers() -> Rows:
     ]
 
 
+def _objectives() -> Rows:
+    from raynas.training.objectives.objective import objectives
+
+    return [
+        {
+            "name": name,
+            "labels": found.needs_labels,
+            "best epoch": f"{'highest' if found.best.higher_is_better else 'lowest'} {found.best.title}",
+            "summary": _first_line(found),
+        }
+        for name, found in ((name, objectives.get(name)) for name in objectives)
+    ]
+
+
 def _datasets() -> Rows:
     from raynas.data.opening import datasets
 
@@ -112,6 +126,7 @@ LISTS: Mapping[str, Callable[[], Rows]] = {
     "models": _models,
     "proxies": _proxies,
     "searchers": _searchers,
+    "objectives": _objectives,
     "datasets": _datasets,
 }
 """What can be listed, by name."""

@@ -41,7 +41,7 @@ def list_parameters() -> Parameters:
 
 
 def list_(*, kind: Any, as_json: bool = False) -> None:
-    """List spaces, models, proxies, searchers or data sets."""
+    """List spaces, models, proxies, searchers, objectives of trainings, or data sets."""
     from raynas.api.lists import listing
     from raynas.console.terminal import print_rows
 

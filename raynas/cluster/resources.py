@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting Ray on this machine."""
+"""What a cluster has, and which share of it workers get."""
 
 from __future__ import annotations
 

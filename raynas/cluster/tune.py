@@ -32,7 +32,7 @@ _SETTINGS = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the signals are ours
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that is interrupted may have no metric yet
 }
-_MAX_PROCESS_LOSSES = 3
+_MAX_TRIES = 3
 
 
 class TuneListener(Protocol):
@@ -120,7 +120,7 @@ def _new(trainable: type, names: Sequence[str], state: Path, settings: Mapping[s
             verbose=0,
             callbacks=[_Relay()],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            failure_config=tune.FailureConfig(max_failures=_MAX_PROCESS_LOSSES - 1),
+            failure_config=tune.FailureConfig(max_failures=_MAX_TRIES - 1),
         ),
     )
 

@@ -69,7 +69,8 @@ class SearchSpace:
         name: The space's name in the registry.
         fields: What can be chosen, by name, in this order; a field's number of layers stands before it. A tuple of
             choices gives each position its own.
-        model: A name in `registry.models`, or a callable: (architecture, *, img_size, num_classes) -> nn.Module.
+        model: A name in `raynas.space.registered.models`, or a callable: (architecture, *, img_size, num_classes) ->
+            nn.Module.
         model_version: A number that is raised when the same architecture and weights would give other outputs.
         scoring, training: Further keywords with which a model is built to be scored, or to be trained.
         num_params, macs: Closed forms (architecture, img_size, num_classes) -> int; None: counted on the built model.
@@ -84,6 +85,8 @@ class SearchSpace:
         img_size_multiple: What the side of images in pixels must be divisible by.
         search_img_size: Side of images in pixels in `search` and `score` unless another is asked for.
         objectives: Proxies that `search` maximises or minimises unless others are asked for.
+        summary: What is searched, in a sentence, for lists.
+        paper: Where the space comes from, such as arXiv 2202.11921.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A run's rows as one point per architecture: their states, fronts, traces and rank correlations, in numpy.
+"""A run's rows as one point per architecture: its values, states and errors, in NumPy.
 
 Letters: A architectures, M objectives.
 """

@@ -49,7 +49,8 @@ OF_OBJECTIVES = (
     "temperature",
     "logit_targets",
 )
-"""Fields of TrainConfig that stand in the section of the objective, if it has them."""
+"""Fields of TrainConfig that are of objectives: in the identity is what an objective returns of them as such when it is
+prepared, so that one that it forgets may change when a training is resumed."""
 
 LATER: Mapping[str, Mapping[str, Any]] = {"optimisation": {"betas": None}, "start": {"weights_policy": "exact"}}
 """By section, fields that came after the first training of the format was stored, with their defaults."""

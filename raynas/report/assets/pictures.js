@@ -1,4 +1,5 @@
-// An architecture as a picture: its stages as boxes on one scale for the whole page, with their decisions below.
+// Architectures, as pictures and as the cards of a search's page that hold them with their scores.
+// A picture: stages as boxes on one scale for the whole page, with their decisions below.
 
 const BOX = { width: 180, height: 74, kernel: 31, side: 44, lean: 0.45, rise: 0.34 };
 

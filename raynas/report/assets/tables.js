@@ -1,4 +1,4 @@
-// Sections without axes: failures, time, rank correlations, and how the search was set up.
+// Sections without axes: failures, time, rank correlations, and how the search was set up. Tables are made in lines.js.
 
 function showFailures() {
   const holder = byId("failures-content");

@@ -81,7 +81,7 @@ class Classification(Objective):
 
     Args:
         model: Gives logits (b, num_classes).
-        settings: Of `ClassTargets`.
+        settings: Of `ClassTargets`, which is kept as `targets` and mixes a batch and its labels.
     """
 
     name = "classification"
@@ -90,7 +90,7 @@ class Classification(Objective):
 
     def __init__(self, model: nn.Module, **settings: Any) -> None:
         super().__init__(model)
-        self._targets = ClassTargets(**settings)
+        self.targets = ClassTargets(**settings)
 
     @classmethod
     def prepare(cls, setup: Setup) -> PreparedObjective:
@@ -106,8 +106,8 @@ class Classification(Objective):
 
     def forward(self, batch: Batch) -> Loss:
         """See Objective."""
-        images, targets = self._targets.mixed(batch, self.context)
-        return Loss(self._targets.cross_entropy(self.model(images), targets))
+        images, targets = self.targets.mixed(batch, self.context)
+        return Loss(self.targets.cross_entropy(self.model(images), targets))
 
     def evaluate(self, model: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
         """See Objective."""
