@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 
 from raynas.scoring.backlog import Backlog
-from raynas.scoring.door import Answer, Broken, Door, Event, Lost, Progress, Ready, Unprepared
+from raynas.scoring.door import Answer, Broken, Door, Event, Lost, Progress, Ready, Unanswered, Unprepared
 from raynas.scoring.pool import WORKER_WORK, Job, Result, WorkerTime
 from raynas.scoring.states import Chunk, ItemState, PoolWorker, WorkerState
 from raynas.space.results import Outcome, Status
@@ -179,6 +179,8 @@ class Dispatcher:
                 self._on_unprepared(worker, event)
             case Broken():
                 self._on_broken(worker, event)
+            case Unanswered():
+                worker.asked_since = None  # it is asked again
         return []
 
     def _on_answer(self, worker: PoolWorker, event: Answer) -> list[Result]:
@@ -216,6 +218,7 @@ class Dispatcher:
 
     def _came_back(self, worker: PoolWorker, number: int) -> Chunk | None:
         """The chunk of this number, which its worker has no more; None if it was given up before."""
+        worker.asked_since = None  # what it was asked then was about this chunk
         chunk = worker.taken(number)
         if not worker.chunks and worker.state is WorkerState.BUSY:
             worker.become(WorkerState.IDLE)

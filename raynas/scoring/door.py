@@ -58,7 +58,13 @@ class Progress(NamedTuple):
     running: tuple[int, int, float] | None  # None between chunks
 
 
-Event = Ready | Answer | Unprepared | Broken | Lost | Progress
+class Unanswered(NamedTuple):
+    """A question where a worker is came to nothing on its way, which says nothing of the worker."""
+
+    worker: int
+
+
+Event = Ready | Answer | Unprepared | Broken | Lost | Progress | Unanswered
 
 
 class Door(Protocol):
@@ -80,7 +86,10 @@ class Door(Protocol):
         ...
 
     def ask(self, worker: int) -> None:
-        """Ask where a worker is while it evaluates; `Progress` follows, unless code keeps it from answering."""
+        """Ask where a worker is while it evaluates.
+
+        `Progress` or `Unanswered` follows, unless code keeps the worker from answering.
+        """
         ...
 
     def receive(self, timeout_s: float) -> Sequence[Event]:

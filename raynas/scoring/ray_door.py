@@ -11,7 +11,7 @@ from typing import Any
 from raynas.cluster.own_code import own_code_by_value
 from raynas.cluster.resources import why_waiting
 from raynas.errors import PoolError
-from raynas.scoring.door import Answer, Broken, Event, Lost, Progress, Ready, Unprepared
+from raynas.scoring.door import Answer, Broken, Event, Lost, Progress, Ready, Unanswered, Unprepared
 from raynas.scoring.ray_worker import Worker
 from raynas.scoring.task import Task
 from raynas.space.architecture import Architecture
@@ -122,9 +122,10 @@ class RayDoor:
         events: list[Event] = []
         for reference in done:
             call = self._calls.pop(reference, None)  # None: its actor was lost with what came before
-            event = None if call is None else self._event(reference, call)
-            if event is not None:
-                events.append(event)
+            if call is None:
+                continue
+            event = self._event(reference, call)
+            events.append(event)
             if isinstance(event, Lost):
                 self._forget_calls(event.worker)
         return events
@@ -150,7 +151,7 @@ class RayDoor:
         for reference in [reference for reference, call in self._calls.items() if call.worker == worker]:
             del self._calls[reference]
 
-    def _event(self, reference: Any, call: _Call) -> Event | None:
+    def _event(self, reference: Any, call: _Call) -> Event:
         if isinstance(call, Sending):
             return self._of_sending(reference, call)
         if isinstance(call, _Start):
@@ -158,7 +159,7 @@ class RayDoor:
         try:
             return Progress(call.worker, self._ray.get(reference))
         except self._ray.exceptions.RayActorError:
-            return None  # the chunk's own reference tells
+            return Unanswered(call.worker)  # the chunk's own reference tells whether it is lost
 
     def _of_start(self, reference: Any, call: _Start) -> Event:
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raynas import Architecture
-from raynas.scoring.door import Answer, Broken, Event, Lost, Progress, Ready, Unprepared
+from raynas.scoring.door import Answer, Broken, Event, Lost, Progress, Ready, Unanswered, Unprepared
 from raynas.space.results import Outcome
 
 START_S, NOTICED_S, NODE_NOTICED_S, WAY_S = 3.0, 1.5, 10.0, 0.001
@@ -45,6 +45,7 @@ class SimulatedWorkers:
         self.kills: list[tuple[float, int]] = []
         self.starts: list[tuple[float, int]] = []
         self.is_slow_to_return: set[int] = set()
+        self.is_answer_lost: Callable[[], bool] = lambda: False
         self._events: list[tuple[float, int, Event]] = []
         self._number = 0
 
@@ -99,6 +100,9 @@ class SimulatedWorkers:
 
     def ask(self, worker: int) -> None:
         process = self.processes[worker]
+        if self.is_answer_lost():
+            self._at(self.now + WAY_S, Unanswered(worker))
+            return
         running = [span for span in process.spans if span[2] <= self.now < span[3]]
         if running and running[0][3] == math.inf and process.is_deaf:
             return
@@ -122,7 +126,7 @@ class SimulatedWorkers:
             elif isinstance(event, Lost):
                 lost.add(event.worker)
                 self._forget(event.worker)
-            elif not isinstance(event, Progress):
+            elif not isinstance(event, Progress | Unanswered):
                 process.chunks.remove(event.chunk)
         return events
 

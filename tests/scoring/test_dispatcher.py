@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections import Counter
@@ -165,6 +166,28 @@ def test_a_slow_item_is_killed_by_its_own_time_and_not_by_that_of_its_chunk() ->
     pool.finish(40)
     pool.submit(*range(40, 48))
     assert pool.finish(48) == {a: "timeout" if a == 43 else "ok" for a in range(48)}
+
+
+@pytest.mark.parametrize("lost", [[True], [True, False], [False, True, True]])
+def test_answers_that_are_lost_on_their_way_make_no_worker_late(lost: list[bool]) -> None:
+    costs = [0.001] * 40 + [4.0] * 12
+    answers = itertools.cycle(lost)
+    pool = Pool(lambda a: costs[a["a"]], workers=1)
+    pool.door.is_answer_lost = lambda: next(answers)
+    pool.submit(*range(40))
+    pool.finish(40)
+    pool.submit(*range(40, 52))
+    assert set(pool.finish(52).values()) == {"ok"}
+    assert pool.door.kills == []
+
+
+def test_a_question_that_is_still_open_when_its_chunk_is_back_counts_no_more() -> None:
+    """The answer to a question about one item is late; the next items are asked for by themselves."""
+    pool = Pool(lambda a: 5.0, workers=1, window=4)
+    pool.door.ask = lambda worker: None  # type: ignore[method-assign]  # every answer is late
+    pool.submit(*range(4))
+    assert set(pool.finish(4).values()) == {"ok"}
+    assert pool.door.kills == []
 
 
 def test_a_worker_that_cannot_answer_is_killed_later_and_its_items_run_alone() -> None:
@@ -397,8 +420,9 @@ def test_the_parts_of_the_workers_time_add_up() -> None:
 def test_whatever_happens_each_job_comes_back_once_with_what_it_deserves(seed: int) -> None:
     rng = random.Random(seed)
     harms = {a: rng.choice(["kill", "hang", "deaf", "break"]) for a in rng.sample(range(200), 6)}
-    costs = [rng.choice([0.001, 0.05, 0.5]) for _ in range(200)]
+    costs = [rng.choice([0.001, 0.05, 0.5, 0.5, 4.0]) for _ in range(200)]
     pool = Pool(lambda a: harms.get(a["a"], costs[a["a"]]), workers=rng.randint(1, 4), window=rng.choice([4, 32, 256]))
+    pool.door.is_answer_lost = lambda: rng.random() < 0.3
     pool.submit(*range(200))
     spares = iter("bcdefgh")
     disturbances = 0
