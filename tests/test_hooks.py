@@ -51,6 +51,8 @@ class WithArguments(Plain):
 
     def retokenize(self, stride: int) -> None: ...
 
+    def patch_kernel(self) -> int: ...
+
     def no_weight_decay(self, optimizer: str) -> None: ...
 
 
@@ -70,6 +72,8 @@ class WithMore(Plain):
         return "code"
 
     def retokenize(self, *phase: int | None) -> None: ...
+
+    def patch_kernel(self) -> int: ...
 
     def no_weight_decay(self) -> list[str]:
         return ["0.weight"]

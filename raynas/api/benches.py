@@ -13,6 +13,7 @@ from raynas.bench.config import BenchConfig
 from raynas.errors import ConfigError
 from raynas.space.search_space import SearchSpace
 from raynas.storage.runs import default_folder
+from raynas.storage.session import as_interrupted
 
 if TYPE_CHECKING:
     from raynas.bench.folder import Bench
@@ -76,7 +77,8 @@ def bench_proxies(
         own_proxies=own_proxies,
     )
     folder = Path(out) if out is not None else default_folder(f"{plan.plan.space.name}-bench")
-    with ConsoleListener("bench proxies") if listener is None else nullcontext(listener) as receiver:
+    receiving = ConsoleListener("bench proxies") if listener is None else nullcontext(listener)
+    with as_interrupted(folder), receiving as receiver:
         for name, reason in plan.about["left_out"].items():
             receiver.on_log(f"left out of all: {name}, which {reason}")
         return execute_bench(plan, folder, resume=resume, reuse=[Path(path) for path in reuse], listener=receiver)

@@ -11,6 +11,17 @@ from raynas.errors import ConfigError
 from raynas.storage.run_folder import holds_run, read_description
 
 
+class _Nothing:
+    """The class of NOTHING."""
+
+    def __repr__(self) -> str:
+        return "NOTHING"
+
+
+NOTHING = _Nothing()
+"""Given for a field, it sets it to None, where None itself means that nothing is said."""
+
+
 def base_values(
     made: type[Config], kind: str, *, config: str | Path | None, out: str | Path | None, resume: bool
 ) -> dict[str, Any]:
@@ -42,9 +53,10 @@ def laid_over(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
 
     Args:
         base: Fields of a configuration.
-        given: The same; None where nothing was said.
+        given: The same; None where nothing was said, and NOTHING for what is to be None.
     """
-    values = {**base, **{name: value for name, value in given.items() if value is not None}}
+    said = {name: value for name, value in given.items() if value is not None}
+    values = {**base, **{name: None if value is NOTHING else value for name, value in said.items()}}
     below, above = base.get("settings"), given.get("settings")
     if isinstance(below, Mapping) and isinstance(above, Mapping):
         merged = dict(below)

@@ -16,6 +16,7 @@ from raynas.space.results import Constraint
 from raynas.space.search_space import SearchSpace
 from raynas.storage.run_folder import holds_run, kind_of, read_description
 from raynas.storage.runs import Run, default_folder, load_run
+from raynas.storage.session import as_interrupted
 from raynas.sweeps.config import KIND as SWEEP
 from raynas.sweeps.config import SweepConfig
 
@@ -307,9 +308,9 @@ def sweep(
 
     plan = make_sweep_plan(sweep_config, space=own_space(space), own_proxies=own_proxies)
     folder = Path(out) if out is not None else default_folder(plan.config.space)
-    with SweepConsole() if listener is None else nullcontext(listener) as receiver:
+    with as_interrupted(folder), SweepConsole() if listener is None else nullcontext(listener) as receiver:
         execute_sweep(plan, folder, resume=resume, reuse=[Path(path) for path in reuse], listener=receiver)
-    return load_sweep(folder)
+        return load_sweep(folder)
 
 
 def _with_space(
@@ -356,8 +357,8 @@ def _executed(
     from raynas.searching.run import execute
 
     folder = Path(out) if out is not None else default_folder(plan.space.name)
-    with ConsoleListener(command) if listener is None else nullcontext(listener) as receiver:
+    with as_interrupted(folder), ConsoleListener(command) if listener is None else nullcontext(listener) as receiver:
         if first:
             receiver.on_log(first)
         execute(plan, folder, resume=resume, reuse=[Path(path) for path in reuse], listener=receiver)
-    return load_run(folder)
+        return load_run(folder)

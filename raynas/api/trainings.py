@@ -18,6 +18,7 @@ from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
 from raynas.storage.run_folder import holds_run, kind_of, read_description
 from raynas.storage.runs import default_folder
+from raynas.storage.session import as_interrupted
 from raynas.training.config import DISTILLATION_DEFAULTS, TrainConfig
 from raynas.training.folder import KIND as TRAINING
 from raynas.training.folder import Training, load_training
@@ -135,8 +136,9 @@ def finalists(
 
     plan = make_finalists_plan(finalists_config, space=own_space(space))
     folder = Path(out) if out is not None else default_folder("finalists")
-    execute_finalists(plan, folder, resume=resume, listener=listener or FinalistsConsole())
-    return load_finalists(folder)
+    with as_interrupted(folder):
+        execute_finalists(plan, folder, resume=resume, listener=listener or FinalistsConsole())
+        return load_finalists(folder)
 
 
 def is_finalists(out: str | Path | None, resume: bool) -> bool:
@@ -162,9 +164,7 @@ def _trained(
     """As `train`, with fields in place of the configuration's own defaults."""
     base = base_values(TrainConfig, TRAINING, config=config, out=out, resume=resume)
     given, found = _what_to_train(source, space, architecture, pick)
-    values = laid_over(
-        {**defaults, **base}, {**given, **{name: value for name, value in fields.items() if value is not None}}
-    )
+    values = laid_over(laid_over({**defaults, **base}, given), fields)
     if "space" not in values:
         nothing = f"there is no training in {out} to continue; " if resume else ""
         raise ConfigError(
@@ -178,9 +178,9 @@ def _trained(
 
     plan = make_training_plan(train_config, space=found or own_space(space))
     folder = Path(out) if out is not None else default_folder(f"{plan.space.name}-training")
-    with TrainingConsole() if listener is None else nullcontext(listener) as receiver:
+    with as_interrupted(folder), TrainingConsole() if listener is None else nullcontext(listener) as receiver:
         execute_training(plan, folder, resume=resume, listener=receiver)
-    return load_training(folder)
+        return load_training(folder)
 
 
 def _what_to_train(

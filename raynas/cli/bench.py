@@ -8,6 +8,7 @@ import typer
 
 from raynas.cli.ending import repeated, resumable, say_folder, say_report
 from raynas.cli.options import CONFIG, OUT, RESUME, REUSE, SET, Parameters, add_command, grouped_settings, options
+from raynas.storage.session import as_interrupted
 
 EXAMPLES = """
 Examples:
@@ -48,10 +49,11 @@ def proxies(*, settings: Any = (), reuse: Any = (), **more: Any) -> None:
     with resumable("bench proxies", *repeated("--reuse", reuse)):
         bench = api.bench_proxies(settings=grouped_settings(settings), reuse=reuse, **more)
 
-    from raynas.console.bench import show_bench
+        from raynas.console.bench import show_bench
 
-    show_bench(bench)
-    say_report(bench.folder)
+        with as_interrupted(bench.folder):
+            show_bench(bench)
+            say_report(bench.folder)
     say_folder(bench.folder)
 
 

@@ -41,5 +41,4 @@ def distill(*, hard: bool = False, settings: Any = (), **more: Any) -> None:
     if hard:
         more["logit_targets"] = "hard"
     with resumable("distill"):
-        training = api.distill(**{**more, **training_settings(settings)})
-    show_and_say(training)
+        show_and_say(api.distill(**{**more, **training_settings(settings)}))

@@ -31,7 +31,7 @@ def repeated(flag: str, values: Sequence[object]) -> list[str]:
 
 @contextmanager
 def resumable(command: str, *more: str, has_report: bool = True) -> Iterator[None]:
-    """Say how to go on with a run that is interrupted.
+    """Say how to go on with a run that is interrupted; what is shown of it at the end belongs in here, too.
 
     Args:
         command: As it is typed, such as "bench proxies".

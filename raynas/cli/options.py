@@ -181,7 +181,7 @@ def _kind(annotation: Any) -> Any:
         return str if str in arguments else _kind(arguments[0])
     if origin is Literal:
         return str
-    if origin is tuple:
+    if origin is tuple and Ellipsis in arguments:
         return list[_kind(arguments[0])]  # type: ignore[misc]
     return annotation
 

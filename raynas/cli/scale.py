@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from raynas.cli.ending import repeated, resumable, say_folder, say_report
 from raynas.cli.options import CONFIG, OUT, RESUME, REUSE, SET, Parameters, argument, grouped_settings, option, options
+from raynas.storage.session import as_interrupted
 
 if TYPE_CHECKING:
     from raynas.storage.runs import Run
@@ -72,14 +73,15 @@ def scale(*, source: Any = None, pick: Any = (), settings: Any = (), reuse: Any 
     with resumable("scale", *repeated("--pick", pick), *repeated("--reuse", reuse)):
         run = api.scale(source, pick=pick, settings=grouped_settings(settings), reuse=reuse, **more)
 
-    from raynas.console.runs import show_failures, show_family, show_summary  # torch is behind it
+        from raynas.console.runs import show_failures, show_family, show_summary  # torch is behind it
 
-    show_summary(run.summary, stderr=bool(pick))
-    show_family(run, stderr=bool(pick))
-    if pick:
-        _show_member(run, api.family_member(run, pick))
-    show_failures(run.evaluations)
-    say_report(run.folder)
+        with as_interrupted(run.folder):
+            show_summary(run.summary, stderr=bool(pick))
+            show_family(run, stderr=bool(pick))
+            if pick:
+                _show_member(run, api.family_member(run, pick))
+            show_failures(run.evaluations)
+            say_report(run.folder)
     say_folder(run.folder)
 
 

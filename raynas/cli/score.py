@@ -20,6 +20,7 @@ from raynas.cli.options import (
     options,
 )
 from raynas.errors import ConfigError
+from raynas.storage.session import as_interrupted
 
 EXAMPLES = """
 Examples:
@@ -73,10 +74,11 @@ def score(
     with resumable("score", *repeated("--reuse", reuse)):
         run = api.score(space, what, settings=grouped_settings(settings), reuse=reuse, **more)
 
-    from raynas.console.runs import show_failures, show_scores, show_summary  # torch is behind it
+        from raynas.console.runs import show_failures, show_scores, show_summary  # torch is behind it
 
-    show_summary(run.summary)
-    show_scores(run)
-    show_failures(run.evaluations)
-    say_report(run.folder)
+        with as_interrupted(run.folder):
+            show_summary(run.summary)
+            show_scores(run)
+            show_failures(run.evaluations)
+            say_report(run.folder)
     say_folder(run.folder)

@@ -19,6 +19,7 @@ from raynas.cli.options import (
 )
 from raynas.errors import RaynasError
 from raynas.interruption import resuming_line
+from raynas.storage.session import as_interrupted
 
 EXAMPLES = """
 Examples:
@@ -68,12 +69,13 @@ def search(
     with resumable("search", *again):
         run = api.search(searcher=searchers[0] if searchers else None, reuse=reuse, **more)
 
-    from raynas.console.runs import show_best, show_failures, show_summary  # torch is behind it
+        from raynas.console.runs import show_best, show_failures, show_summary  # torch is behind it
 
-    show_summary(run.summary)
-    show_best(run)
-    show_failures(run.evaluations)
-    say_report(run.folder)
+        with as_interrupted(run.folder):
+            show_summary(run.summary)
+            show_best(run)
+            show_failures(run.evaluations)
+            say_report(run.folder)
     say_folder(run.folder)
 
 

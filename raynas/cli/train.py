@@ -10,6 +10,7 @@ from raynas.cli.ending import resumable, say_folder, say_report
 from raynas.cli.options import CONFIG, RESUME, Parameters, argument, option, options
 from raynas.errors import ConfigError, TrainingError
 from raynas.interruption import resuming_line
+from raynas.storage.session import as_interrupted
 
 if TYPE_CHECKING:
     from raynas.training.folder import Training
@@ -109,16 +110,16 @@ def train(
     if top or grace or reduction:
         raise ConfigError("--top, --grace and --reduction go with --finalists")
     with resumable("train"):
-        training = api.train(source, architecture=architecture, pick=pick, **more)
-    show_and_say(training)
+        show_and_say(api.train(source, architecture=architecture, pick=pick, **more))
 
 
 def show_and_say(training: Training) -> None:
     """What came of a training, and where it is."""
     from raynas.console.training import show_training  # torch is behind it
 
-    show_training(training)
-    say_report(training.folder)
+    with as_interrupted(training.folder):
+        show_training(training)
+        say_report(training.folder)
     say_folder(training.folder)
 
 
@@ -128,23 +129,25 @@ def _finalists(**given: Any) -> None:
     with resumable("train"):
         found = api.finalists(**given)
 
-    from raynas.console.finalists import show_finalists  # torch is behind it
+        from raynas.console.finalists import show_finalists  # torch is behind it
 
-    show_finalists(found.summary)
-    say_report(found.folder)
+        with as_interrupted(found.folder):
+            show_finalists(found.summary)
+            say_report(found.folder)
     say_folder(found.folder)
     if error := found.summary["error"]:
         raise TrainingError(f"{error}. They are tried again with: {resuming_line('train', found.folder)}")
 
 
 def training_settings(texts: Sequence[str]) -> dict[str, Any]:
-    """Fields of TrainConfig from texts of the form KEY=VALUE.
+    """Fields of TrainConfig from texts of the form KEY=VALUE; KEY=null undoes what a file or a resumed run says.
 
     Raises:
         ConfigError: A text has another form, or there is no such field.
     """
     import yaml
 
+    from raynas.api.layers import NOTHING
     from raynas.training.config import TrainConfig
 
     values = {}
@@ -154,6 +157,7 @@ def training_settings(texts: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"--set takes KEY=VALUE, such as mixup=0.2, not {text!r}")
         if name in ("space", "architecture"):
             raise ConfigError(f"--set does not take {name}: SOURCE and --{name} say what to train")
-        values[name] = yaml.safe_load(value)
+        read = yaml.safe_load(value)
+        values[name] = NOTHING if read is None else read
     TrainConfig.check_names(values)
     return values

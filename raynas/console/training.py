@@ -102,7 +102,7 @@ class TrainingConsole(TrainingListener):
 def show_training(training: Training) -> None:
     """What came of it, on standard output."""
     console, summary = wide_console(), training.summary
-    if summary["value"] is None:
+    if summary["value"] is None or summary["best_value"] is None:
         return
     best = BestEpoch.of(training.description)
     value, best_value = (f"{summary[name]:.2%}" if best.is_accuracy else f"{summary[name]:.4g}" for name in _VALUES)

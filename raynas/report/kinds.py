@@ -42,9 +42,16 @@ class ReportedKind(RunKind):
 
 
 def layout_of(name: str) -> Layout:
-    """The layout of a page, of whatever kind."""
+    """The layout of a page, of whatever kind.
+
+    Raises:
+        KeyError: Naming the layouts that there are.
+    """
     kinds = [kind for kind in map(run_kinds.get, run_kinds) if isinstance(kind, ReportedKind)]
-    return next(kind.layouts[name] for kind in kinds if name in kind.layouts)
+    layouts = {known: layout for kind in kinds for known, layout in kind.layouts.items()}
+    if name not in layouts:
+        raise KeyError(f"there is no layout {name!r} of a page; known are {', '.join(layouts)}")
+    return layouts[name]
 
 
 _SECTIONS_OF_SEARCH = ("best", "scatter", "progress", "policy", "failures", "correlation", "time", "setup")

@@ -15,7 +15,8 @@ from raynas.report.model_points import model_points
 from raynas.report.text import Rows, machine_rows
 from raynas.stats.thinning import spread
 from raynas.training.best_epoch import BestEpoch
-from raynas.training.config import DISTILLATION
+from raynas.training.config import DISTILLATION, WITHOUT_EFFECT
+from raynas.training.identity import SECTIONS
 from raynas.wording import compact, duration, percent, plural, setting_text, shown
 
 if TYPE_CHECKING:
@@ -24,34 +25,15 @@ if TYPE_CHECKING:
 _MAX_EPOCHS = 1000
 
 _SETTINGS = {
-    "Optimisation": (
-        "epochs",
-        "batch_size",
-        "accumulation",
-        "optimizer",
-        "lr",
-        "min_lr",
-        "warmup_epochs",
-        "weight_decay",
-        "clip_grad",
-        "label_smoothing",
-        "drop_path_rate",
-        "ema_decay",
-        "precision",
-        "seed",
-    ),
-    "Augmentation": ("augment", "auto_augment", "min_scale", "color_jitter", "hflip", "erasing", "mixup", "cutmix"),
-    "Workers": (
-        "workers",
-        "min_workers",
-        "gpus_per_worker",
-        "address",
-        "threads",
-        "loader_processes",
-        "checkpoint_every_s",
-        "loggers",
+    "Objective": ("objective", "label_smoothing"),
+    "Optimisation": (*SECTIONS["optimisation"], "accumulation", "drop_path_rate"),
+    "Augmentation": ("augment", *SECTIONS["augmentation"]),
+    "Start": SECTIONS["start"],
+    "Workers": tuple(
+        name for name in WITHOUT_EFFECT if name not in ("data", "val_data", "weights", "teacher", "accumulation")
     ),
 }
+"""Settings by the titles under which they are shown. Those of the model, the images and the teacher have their own."""
 
 
 def training_report_data(training: Training) -> dict[str, Any]:
@@ -281,6 +263,7 @@ def _groups(
     listed = identity.get("augmentation", identity)  # before identities had sections, it stood among the rest
     resolved = {**config, **{name: value for name, value in listed.items() if name in config}}
     resolved["workers"] = summary.get("workers", config.get("workers"))
+    resolved["objective"] = (description.get("objective") or {}).get("name")
     groups: list[tuple[str, Rows]] = [
         ("Model", _model_rows(config, model)),
         ("Images", _image_rows(config, model, summary)),

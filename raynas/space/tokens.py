@@ -55,6 +55,10 @@ class Phase:
 class Retokenizable(Protocol):
     """A model that can make tokens of another size with the same weights."""
 
+    def patch_kernel(self) -> int:
+        """Side of the kernel of the patch convolution in pixels, which no dilation may stretch beyond a patch."""
+        ...
+
     def retokenize(self, stride: int, dilation: int | None = None) -> None:
         """Make tokens of another size from now on; no parameter changes.
 
@@ -66,6 +70,22 @@ class Retokenizable(Protocol):
             ConfigError: The image cannot be cut into such tokens.
         """
         ...
+
+
+def retokenizable(model: object, whose: str) -> Retokenizable:
+    """A model that can be re-tokenized, as such.
+
+    Args:
+        model: Any model.
+        whose: Which model it is, for the message.
+
+    Raises:
+        ConfigError: It has not what `Retokenizable` declares.
+    """
+    found = offered(model, Retokenizable)
+    if found is None:
+        raise ConfigError(f"{whose} cannot be re-tokenized, without methods `retokenize` and `patch_kernel`")
+    return found
 
 
 def default_dilation(kernel: int, stride: int) -> int:
@@ -182,9 +202,7 @@ def phase_macs(
 
     def model(phase: Phase) -> Any:
         made: Any = build(space, architecture, img_size=img_size, num_classes=num_classes)
-        if offered(made, Retokenizable) is None:
-            raise ConfigError(f"models of the space {space.name!r} cannot be re-tokenized: they have no `retokenize`")
-        made.retokenize(phase.stride, phase.dilation)
+        retokenizable(made, f"models of the space {space.name!r}").retokenize(phase.stride, phase.dilation)
         return made
 
     return tuple(counted(partial(model, phase), "macs", img_size) for phase in phases)

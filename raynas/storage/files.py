@@ -139,7 +139,12 @@ class LocalFiles:
                 file.close()
                 _publish(temporary, path, once=once)
                 if is_durable:
-                    _sync_folder(path.parent)
+                    try:
+                        _sync_folder(path.parent)
+                    except OSError:
+                        if once:  # whoever is told that it failed may try again
+                            path.unlink(missing_ok=True)
+                        raise
             finally:
                 temporary.unlink(missing_ok=True)
 

@@ -6,8 +6,8 @@ Searches, trainings, finalists and sweeps are carried out in one each; a run tha
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -17,7 +17,7 @@ from raynas.errors import StoreError
 from raynas.interruption import Interrupted, StopSignals
 from raynas.storage.files import write_json, write_text
 from raynas.storage.locks import held
-from raynas.storage.run_folder import seconds_of_earlier_sessions
+from raynas.storage.run_folder import holds_run, seconds_of_earlier_sessions
 
 
 class End(NamedTuple):
@@ -127,7 +127,26 @@ class Session:
                 error = None if is_interrupted else f"{type(failure).__name__}: {failure}"
                 write_summary("interrupted" if is_interrupted else "failed", error)
             raise
-        summary = write_summary(end.status, end.error)
         if self.stop and end.status == "interrupted":
+            with suppress(StoreError):  # a disk that is full does not make a failure of it
+                write_summary(end.status, end.error)
             raise Interrupted(self.stop[0], self.folder)
-        return summary
+        return write_summary(end.status, end.error)
+
+
+@contextmanager
+def as_interrupted(folder: Path) -> Iterator[None]:
+    """A context in which Ctrl-C names the folder of a run that can be gone on with, also where no session looks.
+
+    Args:
+        folder: The run folder.
+
+    Raises:
+        Interrupted: SIGINT came, and the folder holds a run.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not holds_run(folder):
+            raise
+        raise Interrupted(signal.SIGINT, folder) from None

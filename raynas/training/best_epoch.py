@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,14 +45,17 @@ class BestEpoch:
         return float(row[self.column] if average is None else average)
 
     def is_better(self, row: Mapping[str, Any], than: Iterable[Mapping[str, Any]]) -> bool:
-        """Whether an epoch is better than all of some others; a value that is no number is not."""
-        sign = 1 if self.higher_is_better else -1
-        return all(sign * self.value(row) > sign * self.value(other) for other in than)
+        """Whether an epoch is better than all of some others; one whose value is no number is none of the best."""
+        value, *others = (self._oriented(one) for one in (row, *than))
+        return not math.isnan(value) and all(math.isnan(other) or value > other for other in others)
 
     def best_of(self, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-        """The first of the best epochs; None if there is none."""
-        sign = 1 if self.higher_is_better else -1
-        return max(rows, key=lambda row: sign * self.value(row), default=None)
+        """The first of the best epochs; None if there is none with a value."""
+        known = [row for row in rows if not math.isnan(self._oriented(row))]
+        return max(known, key=self._oriented, default=None)
+
+    def _oriented(self, row: Mapping[str, Any]) -> float:
+        return self.value(row) if self.higher_is_better else -self.value(row)
 
 
 def counted_top1(row: Mapping[str, Any]) -> float:

@@ -13,7 +13,7 @@ from raynas.errors import ConfigError, StoreError
 from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
-from raynas.space.tokens import Phase, phase_at
+from raynas.space.tokens import Phase, phase_at, retokenizable
 from raynas.storage.files import exists
 from raynas.storage.kinds import Bounds, Taken
 from raynas.storage.parquet import read_parquet
@@ -126,7 +126,7 @@ class Training:
         # Between epochs, the checkpoint names the next one.
         phase = phase_at(phases, max(0, state["epoch"] - (not state["step"]))) if phases else None
         if phase is not None:
-            model.retokenize(phase.stride, phase.dilation)  # type: ignore[operator]
+            retokenizable(model, f"models of the space {found.name!r}").retokenize(phase.stride, phase.dilation)
         return Loaded(model.eval(), state, phase)
 
 

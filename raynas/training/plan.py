@@ -15,14 +15,12 @@ from torch import nn
 
 from raynas.data.opening import open_dataset
 from raynas.errors import ConfigError, StoreError
-from raynas.hooks import offered
-from raynas.models.protocols import Retokenizable
 from raynas.space.architecture import Architecture
 from raynas.space.build import builder
 from raynas.space.cost import cost
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
-from raynas.space.tokens import Phase, check_schedule, parse_schedule, phase_macs
+from raynas.space.tokens import Phase, check_schedule, parse_schedule, phase_macs, retokenizable
 from raynas.storage.files import opened
 from raynas.training.best_epoch import BestEpoch
 from raynas.training.checkpoints import read_weights
@@ -316,13 +314,11 @@ def _phases(
         return ((0, None, None, macs),), macs
     with torch.device("meta"):
         model: Any = builder(space)(architecture, **_model_settings(space, config))
-    if offered(model, Retokenizable) is None:
-        raise ConfigError(f"models of the space {space.name!r} cannot be re-tokenized")
+    kernel = retokenizable(model, f"models of the space {space.name!r}").patch_kernel()
     if isinstance(config.retokenize, str):
         schedule = parse_schedule(config.retokenize, config.epochs)
     else:
         schedule = tuple(Phase(*phase) for phase in config.retokenize)
-    kernel = model.patch_embed.proj.kernel_size[0]
     schedule = check_schedule(schedule, img_size=config.img_size, kernel=kernel, epochs=config.epochs)
     counts = phase_macs(space, architecture, schedule, **size)
     return tuple((p.epoch, p.stride, p.dilation, n) for p, n in zip(schedule, counts, strict=True)), macs

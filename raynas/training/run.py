@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -191,7 +192,7 @@ class _TrainingRun:
             "top1": top1_of(history[-1]) if history else None,
             "best_top1": best and top1_of(best),
             "measure": plan.best.column,
-            "value": plan.best.value(history[-1]) if history else None,
+            "value": None if not history or math.isnan(value := plan.best.value(history[-1])) else value,
             "best_value": best and plan.best.value(best),
             "best_epoch": best and best["epoch"],
             "num_params": plan.num_params,

@@ -17,6 +17,7 @@ from raynas.errors import ConfigError
 from raynas.models.batch_norm import layers_with_batch_statistics, share_statistics
 from raynas.models.process_state import seed_generators
 from raynas.models.step_draws import StepContext, share_draws
+from raynas.space.tokens import retokenizable
 from raynas.training.batch import Batch
 from raynas.training.checkpoints import State, check_weights
 from raynas.training.data_parallel import average_over_workers, averaged_buffers, data_parallel
@@ -111,7 +112,7 @@ class StepRunner:
         _, stride, dilation, _ = self.task.phase(epoch)
         if stride is not None and dilation is not None:
             for network in self.networks:
-                network.retokenize(stride, dilation)  # type: ignore[operator]
+                retokenizable(network, type(network).__name__).retokenize(stride, dilation)
         if is_new and (orders := self.objective.unit_orders(epoch)):
             averages = {} if self.ema is None else {self.exported_name: self.ema.module}
             reorder_units(self.objective, self.optimizer, orders, averages)

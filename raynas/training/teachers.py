@@ -21,7 +21,7 @@ from raynas.models.roles import roles_of
 from raynas.models.teachers import Teacher
 from raynas.space.architecture import Architecture
 from raynas.space.build import builder
-from raynas.space.tokens import Phase
+from raynas.space.tokens import Phase, retokenizable
 from raynas.storage.files import exists, is_folder
 from raynas.storage.run_folder import holds_run
 from raynas.storage.sources import existing_path, read_source
@@ -160,7 +160,7 @@ def _built(
 ) -> nn.Module:
     model = make(architecture, **settings)
     if phase is not None:
-        model.retokenize(phase.stride, phase.dilation)  # type: ignore[operator]
+        retokenizable(model, "the teacher").retokenize(phase.stride, phase.dilation)
     return model
 
 

@@ -28,6 +28,10 @@ FIRST = json.loads((Path(__file__).parent / "first_options.json").read_text())
 """By command, the options and arguments of its first version, and whether each is one value, repeatable or a flag."""
 
 
+FIRST_DEFAULTS = json.loads((Path(__file__).parent / "first_defaults.json").read_text())
+"""By configuration, the defaults of the fields that its first version had."""
+
+
 def commands(command: Any = None, name: str = "") -> Iterator[tuple[str, Any]]:
     command = command or get_command(app)
     for own, inner in getattr(command, "commands", {}).items():
@@ -91,6 +95,14 @@ def test_defaults_are_those_of_the_fields(command: str, config: type[Config], ot
     assert numbers >= 5
 
 
+@pytest.mark.parametrize("config", [RunConfig, SweepConfig, BenchConfig, FinalistsConfig, TrainConfig])
+def test_no_default_has_changed(config: type[Config]) -> None:
+    first = FIRST_DEFAULTS[config.__name__]
+    assert len(first) > 3
+    now = {name: config.model_fields[name].get_default(call_default_factory=True) for name in first}
+    assert json.loads(json.dumps(now)) == first
+
+
 class Toy(Config):
     """A field of each kind."""
 
@@ -98,6 +110,7 @@ class Toy(Config):
     share: float | None = Field(None, description="How much. Default: all.")
     names: Annotated[tuple[str, ...], Flags(("--name", "-n"))] = Field(("a", "b"), description="Who.")
     rates: tuple[float, ...] = Field((), description="How fast.")
+    bounds: tuple[float, float] | None = Field(None, description="From and to.")
     kind: Literal["x", "y"] = Field("x", description="x or y.")
     both: str | tuple[int, ...] | None = Field(None, description="Text.")
     is_quiet: bool = Field(False, description="Say nothing.")
@@ -137,10 +150,14 @@ def test_a_field_becomes_an_option_of_its_type_and_help() -> None:
         "y",
         "--both",
         "1,2",
+        "--bounds",
+        "0",
+        "1",
     ]
     found, _ = toy(*given, "--is-quiet")
     assert found == {
         "count": 4, "share": 0.5, "names": ["c", "d"], "rates": [1.5], "kind": "y", "both": "1,2", "is_quiet": True,
+        "bounds": (0.0, 1.0),
     }  # fmt: skip
     assert Toy.make({name: value for name, value in found.items() if name != "both"}).names == ("c", "d")
     _, shown = toy("--help")

@@ -303,6 +303,9 @@ class Plain(nn.Module):
 
 
 class Retokenized(Plain):
+    def patch_kernel(self) -> int:
+        return 4
+
     def retokenize(self, stride: int, dilation: int | None = None) -> None:
         self.conv.stride = (stride, stride)
 

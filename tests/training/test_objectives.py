@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -250,3 +251,14 @@ def test_the_best_epoch_is_the_first_of_the_best_in_either_direction() -> None:
     assert lowest.is_better(rows[0], [])
     averaged = [{"val_loss": 1.0, "ema_val_loss": 5.0}, {"val_loss": 2.0, "ema_val_loss": 4.0}]
     assert lowest.best_of(averaged) == averaged[1]
+
+
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_an_epoch_without_a_value_is_never_the_best(higher_is_better: bool) -> None:
+    best = BestEpoch("val_loss", higher_is_better=higher_is_better)
+    values = [math.nan, 2.0, math.nan, 1.0, 3.0]
+    rows = [{"epoch": i, "val_loss": value, "ema_val_loss": None} for i, value in enumerate(values)]
+    better = [best.is_better(row, rows[:i]) for i, row in enumerate(rows)]
+    assert better == [False, True, False, not higher_is_better, higher_is_better]
+    assert (best.best_of(rows) or {})["epoch"] == (4 if higher_is_better else 3)
+    assert best.best_of(rows[:1]) is None

@@ -155,6 +155,16 @@ def test_other_images_with_the_same_labels_are_another_training(tmp_path: Path) 
         trained(tmp_path / "run", **{**options, "data": f"folder:{tmp_path / 'second'}"})
 
 
+def test_a_setting_of_a_file_is_set_to_nothing(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("clip_grad: 1.0\nlabel_smoothing: 0.2\n")
+    given = ["as-vit", "--architecture", SMALL, "--data", "digits", "--img-size", "32", *TINY]
+    out = tmp_path / "run"
+    again = ["--config", str(tmp_path / "recipe.yaml"), "--set", "clip_grad=null", "--out", str(out)]
+    assert run(*given, *again) == 0
+    config = load_training(out).description["config"]
+    assert (config["clip_grad"], config["label_smoothing"]) == (None, 0.2)
+
+
 def test_weights_of_another_architecture_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trained(tmp_path / "first")
     file = checkpoint_folder(tmp_path / "first") / LAST

@@ -77,11 +77,15 @@ class AsViT(AsViTNetwork):
             ConfigError: The grid does not fit, or the dilation is below 1.
         """
         if dilation is None:
-            dilation = default_dilation(self.patch_embed.proj.kernel_size[0], stride)
+            dilation = default_dilation(self.patch_kernel(), stride)
         try:
             super().retokenize(stride, dilation)
         except ValueError as error:
             raise ConfigError(f"as-vit: {error}") from None
+
+    def patch_kernel(self) -> int:
+        """Side of the kernel of the patch convolution in pixels."""
+        return int(self.patch_embed.proj.kernel_size[0])
 
     def no_weight_decay(self) -> set[str]:
         """Parameters that optimizers do not shrink, beside biases and norms, which timm finds by itself."""
