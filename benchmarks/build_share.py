@@ -50,7 +50,7 @@ def main() -> None:
         evaluator = Evaluator(plan.task("cpu"))
         rng = np.random.default_rng(0)
         sampled = [plan.space.sample(rng) for _ in range(count + 3)]
-        for architecture in sampled[:3]:  # the bank of numbers is drawn, caches are filled
+        for architecture in sampled[:3]:  # the pool of random numbers is drawn, caches are filled
             evaluator(architecture, [0])
         outcomes = [evaluator(architecture, [0])[0] for architecture in sampled[3:]]
         seconds = float(np.median([outcome.seconds for outcome in outcomes]))

@@ -159,6 +159,25 @@ def test_only_the_room_of_ray_sets_what_ray_reads() -> None:
             assert not found, f"{file.relative_to(ROOT)}:{node.lineno} sets {found}"
 
 
+HOMES = {
+    "raynas.models.families",
+    "raynas.proxies",
+    "raynas.report.kinds",
+    "raynas.searchers",
+    "raynas.training.objectives",
+}
+"""Modules that registries import at their first look-up, so that members below need not be known there."""
+
+
+def test_registries_alone_reach_what_stands_below_and_each_is_known() -> None:
+    named = set()
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("Registry"):
+                named |= {ast.literal_eval(one) for one in node.args[2:]}
+    assert named == HOMES
+
+
 def test_only_the_door_to_files_writes_removes_or_locks_them() -> None:
     found = {str(file.relative_to(ROOT)): changes_files(file.read_text()) for file in FILES}
     changing = {name: lines for name, lines in found.items() if lines}

@@ -123,8 +123,8 @@ def execute_bench(
     Raises:
         RaynasError: As `raynas.searching.run.execute`.
     """
-    heard = _Keeper(bench, listener or SearchListener())
-    execute(bench.plan, folder, resume=resume, reuse=reuse, listener=heard)
+    keeper = _Keeper(bench, listener or SearchListener())
+    execute(bench.plan, folder, resume=resume, reuse=reuse, listener=keeper)
     done = load_bench(folder)
     done.write()
     return done

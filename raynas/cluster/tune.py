@@ -142,7 +142,7 @@ def _name(trial: Any) -> str:
     return str(trial.config["trial"])
 
 
-_watches: list[TuneListener] = []
+_listeners: list[TuneListener] = []
 _begun: list[set[str]] = []  # names of the trials that have started in this session
 _daemons: list[list[psutil.Process]] = []
 
@@ -155,7 +155,7 @@ class _Relay(tune.Callback):  # type: ignore[misc]
     """Passes on to the listener of this process: Tune pickles its callbacks, and restores them in another process."""
 
     def on_step_begin(self, iteration: int, trials: Sequence[Any], **info: Any) -> None:
-        is_over = _watches[-1].on_step([_name(trial) for trial in trials if trial.status == "RUNNING"])
+        is_over = _listeners[-1].on_step([_name(trial) for trial in trials if trial.status == "RUNNING"])
         if any(not one.is_running() or one.status() == psutil.STATUS_ZOMBIE for one in _daemons[-1]):
             raise _RayHasEnded
         if is_over:
@@ -169,13 +169,13 @@ class _Relay(tune.Callback):  # type: ignore[misc]
     def on_trial_result(
         self, iteration: int, trials: Sequence[Any], trial: Any, result: Mapping[str, Any], **info: Any
     ) -> None:
-        _watches[-1].on_result(_name(trial), result)
+        _listeners[-1].on_result(_name(trial), result)
 
     def on_trial_recover(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
-        _watches[-1].on_lost(_name(trial), is_final=False)
+        _listeners[-1].on_lost(_name(trial), is_final=False)
 
     def on_trial_error(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
-        _watches[-1].on_lost(_name(trial), is_final=True)
+        _listeners[-1].on_lost(_name(trial), is_final=True)
 
 
 @contextmanager
@@ -183,13 +183,13 @@ def _relayed_to(listener: TuneListener) -> Iterator[None]:
     """Tune takes SIGUSR1 in the main thread, and keeps it."""
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGUSR1)
-    _watches.append(listener)
+    _listeners.append(listener)
     _begun.append(set())
     _daemons.append([one for one in psutil.Process().children() if one.name() in ("gcs_server", "raylet")])
     try:
         yield
     finally:
-        _watches.pop()
+        _listeners.pop()
         _begun.pop()
         _daemons.pop()
         if is_main:

@@ -1,4 +1,4 @@
-"""What a data set is: labelled images by row number. B images."""
+"""What a data set is: images by row number, with labels where there are any. B images."""
 
 from __future__ import annotations
 
@@ -17,18 +17,21 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class ImageDataset(Protocol):
-    """Labelled images by row number."""
+    """Images by row number, with labels unless it says why there are none."""
 
     source: str
     """The text that opened it."""
     num_classes: int
+    """0 without labels."""
+    lacks_labels: str
+    """Why there are no labels, for people; empty where there are."""
     label_names: tuple[str, ...]
     """In label order; empty if unknown."""
 
     def __len__(self) -> int: ...
 
     def read(self, indices: Sequence[int]) -> tuple[list[Image.Image], np.ndarray]:
-        """RGB images and int64 labels of some rows, in the order asked for.
+        """RGB images and int64 labels, -1 where there are none, of some rows, in the order asked for.
 
         Raises:
             DataError: An image cannot be read; the message names its row.
@@ -36,7 +39,7 @@ class ImageDataset(Protocol):
         ...
 
     def labels(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """int64 labels of some rows, without their images where that is possible."""
+        """int64 labels of some rows, -1 where there are none, without their images where that is possible."""
         ...
 
     def hold(self) -> None:
@@ -49,7 +52,9 @@ class ImageDataset(Protocol):
 
 
 class ReadableAsIs:
-    """Images whose single rows are at hand as they are."""
+    """Images with labels, whose single rows are at hand as they are."""
+
+    lacks_labels = ""
 
     def hold(self) -> None:
         """Nothing is to be done."""
@@ -88,3 +93,18 @@ def checked_labels(spec: str, labels: np.ndarray, num_names: int) -> tuple[np.nd
             f"data {spec!r}: label of row {wrong[0]} is {labels[wrong[0]]}; expected an integer from 0 to {high - 1}"
         )
     return labels.astype(np.int64), num_names or int(labels.max()) + 1
+
+
+def without_labels(rows: int) -> np.ndarray:
+    """What stands for the labels (rows,) of a set that has none."""
+    return np.full(rows, -1, dtype=np.int64)
+
+
+def check_labelled(dataset: ImageDataset) -> None:
+    """Refuse images without labels.
+
+    Raises:
+        DataError: Saying where labels were looked for.
+    """
+    if dataset.lacks_labels:
+        raise DataError(f"data {dataset.source!r}: {dataset.lacks_labels}")

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class FolderImages(ReadableAsIs):
-    """One folder per class, with images in it: DIR/class/name.png; classes and files are sorted by name."""
+    """One folder per class, with images in it: DIR/class/name.png; or DIR/name.png, without labels.
+
+    Classes and files are sorted by name.
+    """
 
     def __init__(self, spec: str, where: str) -> None:
         self.source = spec
@@ -25,16 +28,14 @@ class FolderImages(ReadableAsIs):
         if not root.is_dir():
             raise DataError(f"data {spec!r}: there is no folder {where!r}")
         classes = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-        if not classes:
-            raise DataError(f"data {spec!r}: no class folders in {where!r}; expected DIR/class/image.png")
         self.label_names = tuple(entry.name for entry in classes)
         self.num_classes = len(classes)
-        found = [
-            (path, label)
-            for label, folder in enumerate(classes)
-            for path in sorted(folder.iterdir())
-            if path.suffix.lower() in IMAGE_EXTENSIONS and not path.name.startswith(".")
-        ]
+        found = [(path, label) for label, folder in enumerate(classes) for path in _images_in(folder)]
+        if not classes:
+            self.lacks_labels = f"no class folders in {where!r}; expected DIR/class/image.png"
+            found = [(path, -1) for path in _images_in(root)]
+            if not found:
+                raise DataError(f"data {spec!r}: {self.lacks_labels}")
         if not found:
             raise DataError(
                 f"data {spec!r}: no images in the class folders {', '.join(self.label_names)}; "
@@ -56,3 +57,8 @@ class FolderImages(ReadableAsIs):
         """See ImageDataset."""
         labels: np.ndarray = self._labels[checked_rows(self, indices)]
         return labels
+
+
+def _images_in(folder: Path) -> list[Path]:
+    names = sorted(folder.iterdir())
+    return [path for path in names if path.suffix.lower() in IMAGE_EXTENSIONS and not path.name.startswith(".")]

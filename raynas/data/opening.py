@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from raynas.data.built_in import Digits, RandomImages
-from raynas.data.dataset import ImageDataset
+from raynas.data.dataset import ImageDataset, check_labelled
 from raynas.data.folder import FolderImages
 from raynas.data.parquet import ParquetImages
 from raynas.data.torchvision_sets import TorchvisionImages
@@ -34,10 +34,25 @@ def open_dataset(spec: str) -> ImageDataset:
     return opener(spec.strip(), where)
 
 
+def open_labelled(spec: str) -> ImageDataset:
+    """As `open_dataset`, for what needs labels.
+
+    Raises:
+        DataError: As `open_dataset`; or there are no labels.
+    """
+    dataset = open_dataset(spec)
+    check_labelled(dataset)
+    return dataset
+
+
 _KINDS: dict[str, tuple[str, str, Callable[[str, str], ImageDataset]]] = {
     "digits": ("digits", "1,797 handwritten digits of 8 x 8 pixels, embedded in scikit-learn", lambda *_: Digits()),
-    "folder": ("folder:DIR", "one folder per class: DIR/class/image.png", FolderImages),
-    "parquet": ("parquet:FILE", "a table with encoded images and integer labels: columns image, label", ParquetImages),
+    "folder": ("folder:DIR", "one folder per class: DIR/class/image.png; without labels: DIR/image.png", FolderImages),
+    "parquet": (
+        "parquet:FILE",
+        "a table with encoded images and, if any, integer labels: columns image, label",
+        ParquetImages,
+    ),
     "torchvision": ("torchvision:NAME:ROOT", "a set of torchvision that is on disk already", TorchvisionImages),
     "random": ("random", "normally distributed pixels and uniform labels, no files", lambda *_: RandomImages()),
 }

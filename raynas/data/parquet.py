@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raynas.data.dataset import checked_labels, checked_rows
+from raynas.data.dataset import checked_labels, checked_rows, without_labels
 from raynas.data.decoding import decoded
 from raynas.errors import DataError
 from raynas.wording import gibibytes
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ParquetImages:
-    """A table with the columns `image` (encoded bytes, or a struct with a field `bytes`) and `label` (integers).
+    """A table with a column `image` (encoded bytes, or a struct with a field `bytes`) and, if any, `label` (integers).
 
     Labels are held in memory; images are read row group by row group, and only where rows are asked for. Label names,
     comma separated, are taken from the schema metadata under `label_names`.
@@ -35,13 +35,14 @@ class ParquetImages:
         try:
             self._file = pq.ParquetFile(where)
             schema = self._file.schema_arrow
-            for name in ("image", "label"):
-                if name not in schema.names:
-                    raise DataError(f"data {spec!r}: no column {name!r}; columns: {', '.join(schema.names) or 'none'}")
-            labels = self._file.read(columns=["label"]).column("label")
+            columns = f"columns: {', '.join(schema.names) or 'none'}"
+            if "image" not in schema.names:
+                raise DataError(f"data {spec!r}: no column 'image'; {columns}")
+            self.lacks_labels = "" if "label" in schema.names else f"no column 'label'; {columns}"
+            labels = None if self.lacks_labels else self._file.read(columns=["label"]).column("label")
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"data {spec!r}: cannot be read as Parquet: {error}") from error
-        if not len(labels):
+        if not self._file.metadata.num_rows:
             raise DataError(f"data {spec!r}: the table has no rows")
 
         image_type = schema.field("image").type
@@ -52,14 +53,17 @@ class ParquetImages:
                 f"data {spec!r}: column 'image' has the type {image_type}; "
                 "expected encoded images as binary, or a struct with a binary field 'bytes'"
             )
-        if not pa.types.is_integer(labels.type):
-            raise DataError(f"data {spec!r}: column 'label' has the type {labels.type}; expected integers")
-        if labels.null_count:
-            row = labels.is_null().index(True).as_py()
-            raise DataError(f"data {spec!r}: label of row {row} is null; expected an integer from 0")
         names = (schema.metadata or {}).get(b"label_names", b"").decode()
         self.label_names = tuple(name.strip() for name in names.split(",")) if names else ()
-        self._labels, self.num_classes = checked_labels(spec, labels.to_numpy(), len(self.label_names))
+        if labels is None:
+            self._labels, self.num_classes = without_labels(self._file.metadata.num_rows), 0
+        else:
+            if not pa.types.is_integer(labels.type):
+                raise DataError(f"data {spec!r}: column 'label' has the type {labels.type}; expected integers")
+            if labels.null_count:
+                row = labels.is_null().index(True).as_py()
+                raise DataError(f"data {spec!r}: label of row {row} is null; expected an integer from 0")
+            self._labels, self.num_classes = checked_labels(spec, labels.to_numpy(), len(self.label_names))
         sizes = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
         self._group_ends = np.cumsum(sizes)
         self._held: Any = None

@@ -21,15 +21,15 @@ class Halving(ASHAScheduler):  # type: ignore[misc]
     """
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Learn what Tune had heard of the trial before it was restored; what it had not is still to be judged."""
+        """Learn what the trial had reported before it was restored; what it had not is still to be judged."""
         super().on_trial_add(tune_controller, trial)
-        heard = int(trial.metric_analysis.get(self._time_attr, {"max": 0})["max"])
-        if not heard:
+        reported = int(trial.metric_analysis.get(self._time_attr, {"max": 0})["max"])
+        if not reported:
             return
         rows: list[dict[str, Any]] = []
         with suppress(StoreError, OSError, ValueError):  # damaged: then it begins anew
             folder = Path(trial.storage.experiment_fs_path).parent / trial.config["trial"]
             rows = load_training(folder).metrics.to_pylist()
-        for row in rows[:heard]:  # decisions were made then
+        for row in rows[:reported]:  # decisions were made then
             result = {self._time_attr: row["epoch"] + 1, self._metric: counted_top1(row)}
             self.on_trial_result(tune_controller, trial, result)

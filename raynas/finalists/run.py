@@ -37,7 +37,7 @@ _GRACE_S = 90.0  # for trainings to write their checkpoints
 
 
 class FinalistsListener:
-    """Hears of the trainings' progress in the driver; the base class ignores it."""
+    """Receives the trainings' progress in the driver; the base class ignores it."""
 
     def on_start(self, folder: Path, trials: int, epochs: int) -> None:
         """The trainings start, or resume."""
@@ -125,7 +125,7 @@ def execute_finalists(
         folder: Created unless it exists.
         resume: Go on with what the folder holds, by Tune's own restore: trials that ended are kept, and those that
             failed are tried again.
-        listener: Hears of progress.
+        listener: Receives progress.
 
     Returns:
         The summary, as in summary.json: kind, status (completed, failed), metric, source, epochs, `trials` (by
@@ -260,7 +260,7 @@ class _FinalistsTraining:
     def _stop_file(self) -> Path:
         return self.folder / STOP_FILE
 
-    # -- watching over the trials --------------------------------------------------------------------------------
+    # -- following the trials ------------------------------------------------------------------------------------
 
     def on_step(self, running: Sequence[str]) -> bool:
         """See `raynas.cluster.tune.TuneListener`."""

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from raynas.data.batch import load_batch
-from raynas.data.opening import open_dataset
+from raynas.data.opening import open_labelled
 from raynas.errors import ConfigError
 from raynas.proxies.probe import Proxy
 from raynas.proxies.registered import proxies as registered
@@ -61,7 +61,7 @@ def score_model(
         raise ConfigError("there are no proxies to score with")
     _check_takes_images(model, img_size)
     repeats = max(proxy.repeats for proxy in chosen)
-    dataset = open_dataset(data)
+    dataset = open_labelled(data)
     batches = [
         load_batch(dataset, batch_size=batch_size, img_size=img_size, seed=input_seed(score_seed, repeat))
         for repeat in range(repeats)

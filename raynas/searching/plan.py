@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from raynas.data.opening import open_dataset
+from raynas.data.opening import open_labelled
 from raynas.errors import ConfigError, SpaceError
 from raynas.proxies.probe import Proxy
 from raynas.proxies.registered import proxies
@@ -150,7 +150,7 @@ def make_plan(config: RunConfig, *, space: SearchSpace | None = None, own_proxie
     references = {proxy.name: proxies.reference(proxy) for proxy in in_files}
     chosen = chosen_proxies(config, wanted_objectives, constraints, own_proxies)
     check_divisors(space, chosen, architectures)
-    dataset = open_dataset(config.data or "random")
+    dataset = open_labelled(config.data or "random")
     num_classes = config.num_classes or dataset.num_classes
     images, labels = batches(chosen, dataset, config, img_size)
     teacher = teacher_of(config, chosen, wanted_objectives, constraints, dataset)

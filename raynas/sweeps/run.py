@@ -33,7 +33,7 @@ _WAITING_SAID_EVERY_S = 30.0
 
 
 class SweepListener:
-    """Hears of a sweep's progress; the base class ignores it."""
+    """Receives a sweep's progress; the base class ignores it."""
 
     def on_start(self, folder: Path, searches: int, budget: int) -> None:
         """The sweep starts, or resumes: so many searches of so many calls each."""
@@ -66,7 +66,7 @@ def execute_sweep(
         resume: Continue the sweep that the folder holds: searches that have ended are kept, the others go on, and those
             that failed are tried again. Budget and repeat may grow.
         reuse: Folders of other runs whose scores are taken where their keys are equal.
-        listener: Hears of progress.
+        listener: Receives progress.
 
     Returns:
         The summary, as in summary.json: kind, status (completed, failed), `searches`, seconds, error, and what
@@ -194,7 +194,7 @@ class _Sweeping:
         trainable: type = tune.with_resources(given, trial_resources(own, workers, each))
         return trainable
 
-    # -- watching over the trials --------------------------------------------------------------------------------
+    # -- following the trials ------------------------------------------------------------------------------------
 
     def on_step(self, running: Sequence[str]) -> bool:
         """See `raynas.cluster.tune.TuneListener`."""

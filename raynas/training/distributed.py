@@ -76,7 +76,7 @@ def train_on_ray(
         min_workers: Go on with as few.
         gpus_per_worker, cpus_per_worker: Of each; without GPUs workers compute on CPUs.
         loggers, config: As for `MetricsListener`.
-        on_progress: Hears of it here.
+        on_progress: Receives it in this process.
         is_stopped: Asked now and then; if so, the workers write a checkpoint and end.
         log: Takes lines for people.
 

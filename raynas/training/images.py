@@ -1,7 +1,7 @@
 """Images for training: an order and a variation of every image that follow from the seed alone.
 
-The images of a step are the same whoever computes them. They are cut into pieces, one for each pass of each worker;
-every piece holds an image together with the one that Mixup and CutMix mix it with, so that the mixture does not
+The images of a step are the same whoever computes them. They are cut into microbatches, one for each pass of each
+worker; every one holds an image together with the one that Mixup and CutMix mix it with, so that the mixture does not
 depend on the cut either. What an image looks like in an epoch follows from hash(seed, epoch, row): neither processes
 that prepare images, nor workers, nor a resumed run change it.
 """
@@ -112,9 +112,9 @@ class _Prepared(Dataset[_Sample | DataError]):
 
 
 def microbatches(batch: np.ndarray, n: int) -> list[np.ndarray]:
-    """Cut a batch of rows into n pieces of nearly equal size, for any of which reversal pairs the same rows.
+    """Cut a batch of rows into n microbatches of nearly equal size, in each of which reversal pairs the same rows.
 
-    Reversed, as by timm's Mixup, row i of the batch meets row B - 1 - i; so it does in its piece.
+    Reversed, as by timm's Mixup, row i of the batch meets row B - 1 - i; so it does in its microbatch.
 
     Args:
         batch: (B,), B even.
@@ -138,7 +138,7 @@ def positions_of_worker(batch_size: int, rank: int, world: int, passes: int) -> 
 
 
 class _Order:
-    """The rows of every remaining piece of one worker, in the order of training."""
+    """The rows of every remaining microbatch of one worker, in the order of training."""
 
     def __init__(
         self, n: int, batch_size: int, seed: int, epochs: range, first_step: int, worker: tuple[int, int, int]
@@ -174,7 +174,7 @@ def train_loader(
     processes: int,
     pin_memory: bool,
 ) -> Loader:
-    """All pieces that one worker computes from a step on to the end of training, in one stream.
+    """All microbatches that one worker computes from a step on to the end of training, in one stream.
 
     Across the ends of epochs, images are prepared ahead without a pause.
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from raynas.data.dataset import check_labelled
 from raynas.data.opening import open_dataset
 from raynas.errors import ConfigError, StoreError
 from raynas.space.architecture import Architecture
@@ -32,6 +33,8 @@ from raynas.training.objectives.objective import Objective, PreparedObjective, S
 from raynas.training.starting_weights import fitted_weights
 from raynas.training.step import check_passes
 from raynas.training.task import TrainingTask
+
+_CLASSES_WITHOUT_LABELS = 1000  # outputs of a head that no objective looks at, as timm has them
 
 
 @dataclass(frozen=True)
@@ -215,8 +218,10 @@ def make_training_plan(config: TrainConfig, *, space: SearchSpace | None = None)
     if "drop_path_rate" in config.model_fields_set and config.drop_path_rate != drop_path_rate:
         raise ConfigError(f"models of the space {space.name!r} have no stochastic depth: drop_path_rate must be 0")
     kind = _objective(config)
-    num_classes = config.num_classes or data.num_classes
+    num_classes = config.num_classes or data.num_classes or _CLASSES_WITHOUT_LABELS
     if kind.needs_labels:
+        check_labelled(data)
+        check_labelled(val_data)
         num_classes = checked_classes(config, data, val_data, labels, val_labels)
     _check_batches(config, len(rows))
     resolved = ResolvedTraining.of(

@@ -60,7 +60,7 @@ def execute_training(
         plan: What to train.
         folder: Created unless it exists.
         resume: Go on with the training that the folder holds; without one, start.
-        listener: Hears of progress.
+        listener: Receives progress.
         is_stopped: Asked after steps; if so, the training stops with a checkpoint, as on a signal.
 
     Returns:

@@ -1,3 +1,5 @@
+"""Images of every kind, and what is refused of them: in one file, since all kinds must answer alike."""
+
 import io
 import re
 import struct
@@ -11,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+import raynas
 from raynas.data.batch import Batch, input_hash, load_batch
 from raynas.data.built_in import RandomImages
 from raynas.data.dataset import ImageDataset
-from raynas.data.opening import datasets, open_dataset
+from raynas.data.opening import datasets, open_dataset, open_labelled
 from raynas.errors import DataError
 
 CIFAR10 = Path(__file__).parents[2] / "../shared/data/cifar10/train.parquet"
@@ -322,7 +325,7 @@ def test_a_table_with_wrong_columns_is_refused(
     tmp_path: Path, columns: dict[str, pa.Array], names: str | None, message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        open_dataset(write_table(tmp_path / "t.parquet", columns, names))
+        open_labelled(write_table(tmp_path / "t.parquet", columns, names))
 
 
 def tiff(channels: int) -> bytes:
@@ -371,7 +374,7 @@ def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
 def test_a_folder_without_classes_or_images_is_refused(tmp_path: Path) -> None:
     picture(0).save(tmp_path / "1.png")
     with pytest.raises(DataError, match="no class folders"):
-        open_dataset(f"folder:{tmp_path}")
+        open_labelled(f"folder:{tmp_path}")
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat/notes.txt").write_text("no image")
     with pytest.raises(DataError, match=r"no images in the class folders cat; expected files ending with .*\.png"):
@@ -393,3 +396,24 @@ def test_an_empty_batch_is_refused(batch_size: int, img_size: int) -> None:
 def test_a_row_outside_is_refused(row: int) -> None:
     with pytest.raises(DataError, match=f"no row {row}; rows are 0 to 1796"):
         open_dataset("digits").read([row])
+
+
+def test_images_without_labels_are_read_as_such(tmp_path: Path) -> None:
+    """Objectives of trainings may need no labels; scores and others refuse such images, saying where they looked."""
+    write_table(tmp_path / "t.parquet", {"image": IMAGES}, None)
+    (tmp_path / "flat").mkdir()
+    for name in ("b.png", "a.png"):
+        picture(ord(name[0]) % 2).save(tmp_path / "flat" / name)
+    for spec in (f"parquet:{tmp_path / 't.parquet'}", f"folder:{tmp_path / 'flat'}"):
+        dataset = open_dataset(spec)
+        assert (len(dataset), dataset.num_classes, dataset.label_names) == (2, 0, ())
+        assert dataset.labels([1, 0]).tolist() == [-1, -1]
+        images, labels = dataset.read([1])
+        assert (len(images), labels.tolist()) == (1, [-1])
+        with pytest.raises(DataError, match=r"no (column 'label'; columns: image|class folders in )"):
+            open_labelled(spec)
+        with pytest.raises(DataError, match=r"no (column 'label'; columns: image|class folders in )"):
+            raynas.search("as-vit", data=spec, img_size=32, budget=1, workers=0, out=tmp_path / "run")
+        with pytest.raises(DataError, match=r"no (column 'label'; columns: image|class folders in )"):
+            raynas.train("as-vit-small", data=spec, img_size=32, batch_size=2, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+import io
 import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import nn
@@ -14,6 +18,7 @@ from toy_trainings import StepCounter, largest_difference, plan, trained, weight
 from toy_workers import trained_by_two
 
 import raynas
+from raynas.data.opening import open_dataset
 from raynas.errors import ConfigError, TrainingError
 from raynas.training.best_epoch import BestEpoch
 from raynas.training.checkpoints import BEST, LAST, checkpoint_folder, read_checkpoint
@@ -59,6 +64,21 @@ def test_an_objective_has_views_parts_columns_and_a_best_epoch_of_its_own(tmp_pa
     # The copy follows, and is not what is optimised; the model is what the space builds.
     assert largest_difference(state["parts"]["momentum"], state["model"]) > 0
     assert training.model().state_dict().keys() == state["model"].keys()
+
+
+def test_images_without_labels_are_trained_on_and_evaluated(tmp_path: Path) -> None:
+    """As with labels, which the objective does not look at."""
+    images, _ = open_dataset("digits").read(range(100))
+    encoded = []
+    for image in images:
+        image.save(buffer := io.BytesIO(), "PNG")
+        encoded.append(buffer.getvalue())
+    for name, more in (("with", {"label": pa.array(np.arange(100) % 10)}), ("without", {})):
+        pq.write_table(pa.table({"image": encoded, **more}), tmp_path / f"{name}.parquet")
+        data = f"parquet:{tmp_path / name}.parquet"
+        trained(tmp_path / name, data=data, max_images=None, num_classes=10, **VIEWS)
+    assert largest_difference(weights(tmp_path / "with"), weights(tmp_path / "without")) == 0
+    assert load_training(tmp_path / "without").summary["value"] > 0
 
 
 def test_a_training_with_a_copy_in_two_parts_ends_with_the_same_weights(tmp_path: Path) -> None:
