@@ -80,7 +80,6 @@ class Benchmark:
         needs: Arguments without which it cannot run, in words; "" if there are none.
         not_settings: Options, with one value each, that do not change what is measured.
         needs_gpu: Whether it runs on a GPU only, save on the smallest setting.
-        starts_ray: Whether the smallest setting starts Ray.
     """
 
     name: str
@@ -92,7 +91,6 @@ class Benchmark:
     needs: str = ""
     not_settings: tuple[str, ...] = ("--out", "--results", "--tables")
     needs_gpu: bool = False
-    starts_ray: bool = False
 
     @property
     def path(self) -> Path:
@@ -188,7 +186,6 @@ BENCHMARKS = (
         shown=(
             Shown("the loop with a proxy that does nothing, two actors", "{rate:,.0f} evaluations per second"),
         ),
-        starts_ray=True,
     ),
     Benchmark(
         "scoring_workers",
@@ -196,7 +193,6 @@ BENCHMARKS = (
         (_faster("^two actors are faster by "),),
         hardware="two idle CPU cores",
         shown=(Shown("two actors against one process", "{ratio:.1f} times"),),
-        starts_ray=True,
     ),
     Benchmark(
         "build_share",
@@ -245,7 +241,6 @@ BENCHMARKS = (
         hardware="two idle CPU cores",
         says=("2 steps without the first",),
         shown=(Shown("candidates of a growth step at 128 px, two actors against one", "{ratio:.1f} times"),),
-        starts_ray=True,
     ),
     Benchmark(
         "as_vit_search",

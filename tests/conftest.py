@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from hypothesis import settings
 
 # As `raynas.cluster.joining.connect` has it, which comes too late in a test process that has imported Ray by then.
@@ -12,3 +13,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("raynas", deadline=None)
 settings.load_profile("raynas")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One process more than there are cores, as tests wait for Ray to start, and for processes to be lost."""
+    return (os.cpu_count() or 1) + 1

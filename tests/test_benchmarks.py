@@ -18,6 +18,10 @@ from benchmarks.running import compared
 ROOT = FOLDER.parent
 
 
+QUICK = ("length_distortion", "ntk_condition", "as_vit_search")
+"""Benchmarks whose small setting takes a few seconds."""
+
+
 def run_small(benchmark: Benchmark, folder: Path, *arguments: str) -> str:
     command = [sys.executable, str(benchmark.path), "--quick", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
@@ -28,7 +32,7 @@ def run_small(benchmark: Benchmark, folder: Path, *arguments: str) -> str:
 @pytest.mark.parametrize(
     "benchmark",
     [
-        pytest.param(one, id=one.name, marks=pytest.mark.slow if one.starts_ray else ())
+        pytest.param(one, id=one.name, marks=() if one.name in QUICK else pytest.mark.slow)
         for one in BENCHMARKS
         if not one.needs_gpu
     ],
@@ -150,7 +154,7 @@ def test_what_needs_a_gpu_has_figures_shrinks_to_its_time_and_goes_on_where_it_s
     printed = run_small(benchmark, tmp_path, "--out", "found", "--only", "rates", "--seconds", "1")
     assert "rates: 0 of 3 proxies" in printed or "rates: ended, as it took longer than it should" in printed
     again = run_small(benchmark, tmp_path, "--out", "found", "--seconds", "1")
-    assert again.count("done before") == 5  # all but the rates
+    assert again.count("done before") >= 5  # all but the rates, if one second was too short for them
     assert (tmp_path / "found" / "gpu_search.parquet").read_bytes() == before
 
 

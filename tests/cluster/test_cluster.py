@@ -155,6 +155,7 @@ class Loses(SearchListener):
         self.has_lost = True
 
 
+@pytest.mark.slow
 def test_a_lost_node_blames_nobody_and_costs_no_result(tmp_path: Path) -> None:
     from ray.cluster_utils import Cluster
 

@@ -506,6 +506,7 @@ def test_a_restored_scheduler_judges_by_what_all_trials_had_reached(tmp_path: Pa
     scheduler.on_trial_add(None, ToyTrial("a", tmp_path, 3))
 
 
+@pytest.mark.slow
 def test_trainings_that_wait_for_room_say_so(
     searched: Path, tmp_path: Path, joined: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

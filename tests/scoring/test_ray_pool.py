@@ -77,6 +77,7 @@ def test_results_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
         assert content(toy_search(tmp_path / str(workers), workers=workers)).equals(expected)
 
 
+@pytest.mark.slow
 def test_scores_of_networks_are_bitwise_equal_in_process_and_on_workers(tmp_path: Path) -> None:
     tables = [
         content(
@@ -112,6 +113,7 @@ def test_uv_does_not_make_ray_build_environments() -> None:
     assert os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] == "0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("budget", "kills"), [(300, 4), pytest.param(1500, 20, marks=pytest.mark.long)])
 def test_a_killed_actor_costs_no_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: int, kills: int
@@ -226,6 +228,7 @@ def ray_with_a_gpu_by_name() -> Iterator[None]:
     connect(None, min_cpus=2)
 
 
+@pytest.mark.slow
 def test_workers_share_one_gpu_by_fractions(ray_with_a_gpu_by_name: None) -> None:
     task = EvaluationTask(toy_space().model, {"img_size": 8, "num_classes": 10}, (NOTHING,))
     pool = RayPool(task, workers=4, gpus_per_worker=0.25)

@@ -223,7 +223,10 @@ def test_a_driver_killed_at_several_moments_ends_with_the_same_table(
     assert run.summary["status"] == "completed"
 
 
-@pytest.mark.parametrize(("signum", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGTERM, 2)])
+@pytest.mark.parametrize(
+    ("signum", "workers"),
+    [(signal.SIGINT, 0), (signal.SIGTERM, 0), pytest.param(signal.SIGTERM, 2, marks=pytest.mark.slow)],
+)
 def test_a_signal_stores_what_is_done_and_ends_the_run(tmp_path: Path, signum: signal.Signals, workers: int) -> None:
     folder, log = tmp_path / "run", tmp_path / "log"
     driver = start_driver(folder, log, workers)

@@ -35,7 +35,12 @@ NUM_CLASSES = 10
 TEACHER = read_teacher("random:resnet8")
 FAMILIES = list({str(spaces.get(name).model): name for name in spaces}.values())  # one space of each
 OF_TRANSFORMERS = ("dss", "autoprox_a", "az_nas")
-PAIRS = [(space, proxy) for space in FAMILIES for proxy in proxies]
+QUICK = ("as-vit", "vit")
+PAIRS = [
+    pytest.param(space, proxy, marks=() if space in QUICK else pytest.mark.slow)
+    for space in FAMILIES
+    for proxy in proxies
+]
 
 
 def allowed(space: str, proxy: str) -> set[str]:

@@ -109,6 +109,7 @@ def test_two_workers_carry_on_all_parts_as_one(tmp_path: Path) -> None:
         assert two["history"][0][name] == pytest.approx(row[name], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_two_workers_train_a_network_with_batch_norms_as_one(tmp_path: Path) -> None:
     """In float64, so that nothing but the exchange could differ; five steps, 1e-11 apart when this was written."""
     recipe = {"optimizer": "sgd", "lr": 0.05, "augment": "light", "ema_decay": 0.8, "clip_grad": 1.0, "max_images": 200}
