@@ -27,7 +27,7 @@ class Flags:
     """Metadata of a field: the option of the command line that sets it, where it is not called like the field.
 
     Args:
-        names: Such as ("--objective", "-o").
+        names: The option as it is typed, in all its forms, such as ("--objective", "-o").
     """
 
     names: tuple[str, ...]
@@ -46,7 +46,7 @@ class Config(BaseModel):
         """Validate plain values.
 
         Raises:
-            ConfigError: With the key, the value received and what is allowed.
+            ConfigError: A value is refused; the message has the key, the value received and what is allowed.
         """
         try:
             return cls(**values)
@@ -62,7 +62,7 @@ class Config(BaseModel):
         """Refuse names that are no fields.
 
         Raises:
-            ConfigError: Naming them, and what may have been meant.
+            ConfigError: There are such names; the message has them, and what may have been meant.
         """
         if unknown := [name for name in names if name not in cls.model_fields]:
             raise ConfigError(cls._named_unknown(unknown))

@@ -29,9 +29,9 @@ def resuming_line(command: str, folder: Path, *more: str) -> str:
     """What is typed to go on with a run.
 
     Args:
-        command: As it is typed, such as "bench proxies".
-        folder: Of the run.
-        more: Further arguments.
+        command: The command as it is typed, such as "bench proxies".
+        folder: The folder of the run.
+        more: Further arguments of the command.
     """
     return shlex.join(["raynas", *command.split(), "--resume", "--out", str(folder), *more])
 

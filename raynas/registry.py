@@ -37,9 +37,9 @@ class Registry(Generic[T]):
 
     Args:
         kind: What a member is called in messages, such as "proxy".
-        plural: The same for several.
+        plural: What several members are called in messages, such as "proxies".
         package: Package whose import registers the built-in members; None if there are none.
-        group: Of the entry points that bring in further members; default raynas.<plural>.
+        group: The group of the entry points that bring in further members; default raynas.<plural>.
     """
 
     def __init__(self, kind: str, plural: str, package: str | None = None, group: str | None = None) -> None:
@@ -69,7 +69,8 @@ class Registry(Generic[T]):
         """The member of that name; hyphens and underscores are alike.
 
         Args:
-            name: Or FILE.py:NAME, which imports the file: NAME is what it registers under that name, or calls so.
+            name: The name of the member; or FILE.py:NAME, which imports the file: NAME is what it registers under that
+                name, or calls so.
 
         Raises:
             UnknownNameError: There is none; the message lists the known names.

@@ -1,8 +1,9 @@
-"""Which room may import which, what only one room does, and that these rules bite."""
+"""Which room may import which, what only one room does, how docstrings begin, and that these rules bite."""
 
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -318,6 +319,69 @@ def test_whoever_reads_files_is_found(line: str) -> None:
 )
 def test_who_reads_through_the_door_is_left_alone(line: str) -> None:
     assert not reads_files(line)
+
+
+FRAGMENTS = {"Of", "By", "From", "In", "Such", "With", "To", "Its", "Their", "That", "Whose", "At"}
+"""First words of a docstring, or of an argument's entry in one, that go on from a name and do not say what it is."""
+
+
+def fragments(text: str) -> list[tuple[int, str]]:
+    """Lines of a file of Python at which a docstring, or an entry in one, is a fragment, also below a field."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        docstring = node.value.value if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) else None
+        if not isinstance(docstring, str):
+            continue
+        section, indent = "", 0
+        for number, line in enumerate(docstring.split("\n")):
+            if heading := re.fullmatch(r"( *)(\w+):", line):
+                indent, section = len(heading[1]), heading[2]
+            entry = re.match(rf" {{{indent + 4}}}[\w*][\w*, ]*: (\w+)", line)
+            first = entry if section in ("Args", "Attributes") else None
+            first = first if number else re.match(r"(\w+)", line)
+            if first and first[1] in FRAGMENTS:
+                found.append((node.lineno + number, line.strip()))
+    return found
+
+
+def test_docstrings_say_what_things_are() -> None:
+    found = [
+        f"{file.relative_to(ROOT)}:{number} {line}" for file in FILES for number, line in fragments(file.read_text())
+    ]
+    assert not found, "these say what something is of, by or in, and not what it is:\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("docstring", "line"),
+    [
+        ("Of an epoch.", 2),
+        ("With an absolute path, since workers start elsewhere.", 2),
+        ("Read a run.\n\n    Args:\n        folder: Of the run.", 5),
+        ("Read a run.\n\n    Args:\n        folder: The folder.\n        names, texts: By number.", 6),
+        ("Read a run.\n\n    Args:\n        folder: The folder,\n            whole.\n        **more: To pass on.", 7),
+        ("Read a run.\n\n    Attributes:\n        teacher: At work.", 5),
+    ],
+)
+def test_a_fragment_is_found(docstring: str, line: int) -> None:
+    assert [number for number, _ in fragments(f'def planted():\n    """{docstring}\n    """')] == [line]
+
+
+@pytest.mark.parametrize(
+    "docstring",
+    [
+        "The number of steps of an epoch.",
+        "Interrupt a run.\n\n    In the end, its folder is closed.",
+        "Read a run.\n\n    Args:\n        folder: The folder of the run, as\n            name: In words.",
+        "Read a run.\n\n    Args:\n        folder: The folder.\n\n    Raises:\n        OSError: In no folder.",
+        "Read a run.\n\n    Args:\n        folder: Totals of a run are in it.",
+    ],
+)
+def test_what_says_what_it_is_is_left_alone(docstring: str) -> None:
+    assert not fragments(f'def planted():\n    """{docstring}\n    """')
+
+
+def test_a_fragment_below_a_field_is_found() -> None:
+    assert fragments('class Planted:\n    names: tuple[str, ...]\n    """In label order."""')
 
 
 def test_long_files_say_why() -> None:

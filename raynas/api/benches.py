@@ -43,10 +43,10 @@ def bench_proxies(
         out: The run folder; default runs/<space>-bench-<date>-<time>.
         resume: Continue the run in `out`, with its settings where none are given; where all is scored, only what
             follows from the scores is made again.
-        reuse, listener: As for `raynas.api.search`.
-        proxies: Names, "all", or proxies of your own; none: the objectives of the space. Counts of parameters, MACs,
-            depth and width always stand beside them.
-        fields: Of `raynas.bench.config.BenchConfig`, such as labels=["top1", "loss:min"], combine=["dss+tvt"],
+        reuse, listener: Arguments with the meaning that they have in `raynas.api.search`.
+        proxies: Names of proxies, "all", or proxies of your own; none: the objectives of the space. Counts of
+            parameters, MACs, depth and width always stand beside them.
+        fields: Fields of `raynas.bench.config.BenchConfig`, such as labels=["top1", "loss:min"], combine=["dss+tvt"],
             within=["embed_dim"], rows=100, data="digits", workers=2; None where nothing is said.
 
     Returns:

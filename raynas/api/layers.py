@@ -19,7 +19,7 @@ class _Nothing:
 
 
 NOTHING = _Nothing()
-"""Given for a field, it sets it to None, where None itself means that nothing is said."""
+"""A value that sets a field to None; None itself means that nothing is said of the field."""
 
 
 def base_values(
@@ -28,11 +28,11 @@ def base_values(
     """Fields of a configuration from the run that is resumed, if it is there, and from a file that overrides them.
 
     Args:
-        made: The configuration.
-        kind: Of the run.
-        config: A YAML file.
+        made: The class of the configuration.
+        kind: The kind that the run must have, such as "search".
+        config: A YAML file of fields, which override those of the run.
         out: The run folder.
-        resume: The run in it is to be continued.
+        resume: Whether the run in the folder is to be continued.
 
     Raises:
         ConfigError: Nothing says what to resume, or the file cannot be read.
@@ -53,7 +53,7 @@ def laid_over(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
 
     Args:
         base: Fields of a configuration.
-        given: The same; None where nothing was said, and NOTHING for what is to be None.
+        given: Fields that are laid over these; None where nothing was said, and NOTHING for what is to be None.
     """
     said = {name: value for name, value in given.items() if value is not None}
     values = {**base, **{name: None if value is NOTHING else value for name, value in said.items()}}

@@ -19,7 +19,7 @@ def build(space: str | SearchSpace, architecture: Architecture | Mapping[str, An
 
     Args:
         space: A registered name, or a space.
-        architecture: As a value, JSON, the space's text or a published name.
+        architecture: The architecture as a value, JSON, the space's text or a published name.
         settings: img_size=224, num_classes=1000, and the model family's own.
 
     Raises:

@@ -58,11 +58,11 @@ def search(
         out: The run folder; default runs/<space>-<date>-<time>.
         resume: Continue the run in `out`, with its settings where none are given; start it if there is none.
         reuse: Folders of other runs whose scores are taken where their keys are equal.
-        proxies: Scores to compute beside the objectives; names, or proxies of your own.
+        proxies: Scores to compute beside the objectives, by the names of proxies, or proxies of your own.
         listener: Receives progress; default: shown on standard error. `raynas.searching.run.SearchListener()` is
             silent.
-        fields: Of `raynas.searching.config.RunConfig`, such as objectives=["length_distortion"], budget=500, workers=2;
-            None where nothing is said.
+        fields: Fields of `raynas.searching.config.RunConfig`, such as objectives=["length_distortion"], budget=500,
+            workers=2; None where nothing is said.
 
     Returns:
         The finished run.
@@ -96,10 +96,10 @@ def score(
         config: A YAML file of settings, which the other arguments override.
         out: The run folder; default runs/<space>-<date>-<time>.
         resume: Continue the run in `out`, with its settings where none are given; start it if there is none.
-        reuse: As for `search`.
-        proxies: Names, or proxies of your own; none: the objectives of the space.
-        listener: As for `search`.
-        fields: As for `search`.
+        reuse: Folders of other runs whose scores are taken where their keys are equal.
+        proxies: Names of proxies, or proxies of your own; none: the objectives of the space.
+        listener: Receives progress; default: shown on standard error.
+        fields: Fields of `raynas.searching.config.RunConfig`; None where nothing is said.
 
     Returns:
         The finished run.
@@ -147,16 +147,17 @@ def scale(
     Args:
         source: A run folder, a file with one architecture, or an architecture as a value, JSON or text; None: that of
             the file or of the run in `out`.
-        space: Of the source, where several spaces can read it; or a space of your own.
+        space: The space of the source, where several spaces can read it; or a space of your own.
         stop: The cost at which growth ends, such as "num_params>=80e6"; default: the space's own, with its constraints.
-        rates: By which a step may widen.
+        rates: Shares of the width by which a step may widen.
         pick: Bounds by which a member of the family is to be taken, with `family_member`; those that no member can meet
             are refused before anything is started.
         config: A YAML file of settings, which the other arguments override.
         out: The run folder; default runs/<space>-<date>-<time>.
         resume: Continue the growth in `out`, with its settings where none are given; start it if there is none.
-        reuse, proxies, listener: As for `search`.
-        fields: Of `raynas.searching.config.RunConfig`; objectives and width_divisor have the space's own defaults.
+        reuse, proxies, listener: Arguments with the meaning that they have in `search`.
+        fields: Fields of `raynas.searching.config.RunConfig`; objectives and width_divisor have the space's own
+            defaults.
 
     Returns:
         The finished run.
@@ -239,12 +240,12 @@ def is_sweep(
     """Whether what is asked for, or resumed, is several searches, as `sweep` makes them.
 
     Args:
-        searchers: Names; none where nothing is said.
+        searchers: Names of searchers; none where nothing is said.
         repeat: Searches of each searcher; None where nothing is said.
         level: A value whose calls are reported, by sweeps alone.
         config: A YAML file of settings, which may ask for a sweep.
         out: The run folder.
-        resume: The run in it is to be continued.
+        resume: Whether the run in the folder is to be continued.
 
     Raises:
         RaynasError: A level is named for a single search, or a file cannot be read.
@@ -276,13 +277,14 @@ def sweep(
 
     Args:
         space: A registered name, or a space; None: as for `search`.
-        searchers: Names; none: the default for the objectives, or those of the file or of the sweep in `out`.
+        searchers: Names of searchers; none: the default for the objectives, or those of the file or of the sweep in
+            `out`.
         config: A YAML file of settings, which the other arguments override.
         out: The folder, which has a run folder for each search; default runs/<space>-<date>-<time>.
         resume: Continue the sweep in `out`, with its settings where none are given; its budget and repeat may grow.
-        reuse, proxies: As for `search`.
+        reuse, proxies: Arguments with the meaning that they have in `search`.
         listener: Receives progress; default: shown on standard error. `raynas.sweeps.run.SweepListener()` is silent.
-        fields: Of `raynas.sweeps.config.SweepConfig`, shared by all searches: `repeat` is how many searches each
+        fields: Fields of `raynas.sweeps.config.SweepConfig`, shared by all searches: `repeat` is how many searches each
             searcher makes, with the seeds seed, seed + 1, ...; `level` a value whose calls are reported, beside one
             that more than half of the seeds of every searcher reach; `workers` are those of each search, default 1.
 

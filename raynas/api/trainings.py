@@ -46,16 +46,16 @@ def train(
         source: A run folder, a file with one architecture, or an architecture as a value, JSON or text; or a space, by
             its name or itself, of which `architecture` says what to train. None: what the file or the training in `out`
             says.
-        space: Of the source, where several spaces can read it; or a space of your own.
-        architecture: Of the space that is the source: JSON, the space's text or a published name.
-        pick: Of a run folder, the member that meets these constraints, such as num_params<=30e6.
+        space: The space of the source, where several spaces can read it; or a space of your own.
+        architecture: An architecture of the space that is the source: JSON, the space's text or a published name.
+        pick: Bounds that choose a member of a run folder, such as num_params<=30e6.
         config: A YAML file of settings, which the other arguments override.
         out: The training's folder; default runs/<space>-training-<date>-<time>.
         resume: Continue the training in `out`, with its settings where none are given; start it if there is none.
         listener: Receives progress; default: shown on standard error. `raynas.training.run.TrainingListener()` is
             silent.
-        fields: Of `raynas.training.config.TrainConfig`, such as data="parquet:train.parquet", epochs=30; None where
-            nothing is said.
+        fields: Fields of `raynas.training.config.TrainConfig`, such as data="parquet:train.parquet", epochs=30; None
+            where nothing is said.
 
     Returns:
         The finished training, with its metrics and its model.
@@ -73,7 +73,7 @@ def distill(source: Source | SearchSpace | None = None, *, teacher: str | None =
     It is a training with a teacher, in which label smoothing, Mixup and CutMix are off unless they are given.
 
     Args:
-        source: As for `train`.
+        source: What to train, in any form that `train` takes.
         teacher: A training's folder or checkpoint, timm:NAME:FILE, or random:NAME; None: that of the file or of the
             training in `out`.
         settings: Further arguments of `train`.
@@ -105,15 +105,15 @@ def finalists(
     """Train the best architectures of a search against each other, as Ray Tune trials on this node, most stopped early.
 
     Args:
-        source: Folder of a search; None: that of the finalists in `out`.
-        space: Of the architectures, where it is not the search's; or a space of your own.
-        top, grace, reduction: Of `raynas.finalists.config.FinalistsConfig`; None where nothing is said.
+        source: The folder of a search; None: that of the finalists in `out`.
+        space: The space of the architectures, where it is not the search's; or a space of your own.
+        top, grace, reduction: Fields of `raynas.finalists.config.FinalistsConfig`; None where nothing is said.
         config: A YAML file of fields of `raynas.training.config.TrainConfig`, which `fields` override.
         out: The folder, which has a training folder for each finalist; default runs/finalists-<date>-<time>.
         resume: Continue the finalists in `out`, with their settings where none are given; start if there are none.
         listener: Receives progress; default: shown on standard error. `raynas.finalists.run.FinalistsListener()` is
             silent.
-        fields: Of `raynas.training.config.TrainConfig`, for all trainings; None where nothing is said.
+        fields: Fields of `raynas.training.config.TrainConfig`, for all trainings; None where nothing is said.
 
     Returns:
         The finalists: their `summary` has them by accuracy. A training that failed raises nothing; the summary reports
@@ -161,7 +161,7 @@ def _trained(
     listener: TrainingListener | None = None,
     **fields: Any,
 ) -> Training:
-    """As `train`, with fields in place of the configuration's own defaults."""
+    """Train as `train` does, with fields in place of the configuration's own defaults."""
     base = base_values(TrainConfig, TRAINING, config=config, out=out, resume=resume)
     given, found = _what_to_train(source, space, architecture, pick)
     values = laid_over(laid_over({**defaults, **base}, given), fields)

@@ -16,7 +16,7 @@ class Combination:
     """One score made of several.
 
     Args:
-        text: As it was asked for, and as it is called in results.
+        text: The combination as it was asked for, and as it is called in results.
         parts: The names of the scores that are added, with their weights.
         method: How they are put on one scale, one of `raynas.stats.combination.METHODS`.
     """
@@ -48,8 +48,8 @@ class Combination:
         """The combined score (N,), higher is better; NaN where none of its parts has a value.
 
         Args:
-            columns: (N,) of each part, NaN where it has no value, which counts as its worst.
-            maximize: Of each part by name, whether a larger value is better.
+            columns: (N,) values of each part, NaN where it has no value, which counts as its worst.
+            maximize: Whether a larger value is better of each part, in their order.
         """
         values = METHODS[self.method](columns, maximize, [weight for _, weight in self.parts])
         return np.where(np.isnan(columns).all(axis=0), np.nan, values)

@@ -17,14 +17,16 @@ class BenchSettings(Config):
         (), description="Column of the truth table; NAME:min if lower is better."
     )
     within: tuple[str, ...] = Field((), description="Field whose values are strata, such as embed_dim.")
-    combine: tuple[str, ...] = Field((), description='Several as one, such as "dss+tvt", "0.5*a+b" or "a+b:rank_sum".')
-    combine_by: Literal["log_rank", "rank_sum", "min_max"] = Field(
-        "log_rank", description="log_rank (AZ-NAS), rank_sum or min_max, for combinations that name none."
+    combine: tuple[str, ...] = Field(
+        (), description='Several scores as one, such as "dss+tvt", "0.5*a+b" or "a+b:rank_sum".'
     )
-    resamples: int = Field(1000, ge=10, description="Of the architectures, for intervals.")
-    level: float = Field(0.95, gt=0, lt=1, description="Of the intervals.")
+    combine_by: Literal["log_rank", "rank_sum", "min_max"] = Field(
+        "log_rank", description="Method of combinations that name none: log_rank (AZ-NAS), rank_sum or min_max."
+    )
+    resamples: int = Field(1000, ge=10, description="Resamples of the architectures, for intervals.")
+    level: float = Field(0.95, gt=0, lt=1, description="Probability that an interval covers the true value.")
     top: int = Field(10, ge=1, description="How many architectures a proxy may choose, for overlap and regret.")
-    title: str | None = Field(None, description="Of the report.")
+    title: str | None = Field(None, description="Title of the report.")
     aggregates_only: bool = Field(False, description="Keep single architectures out of the report.")
 
 
@@ -36,9 +38,9 @@ class BenchConfig(RunConfig, BenchSettings):
         description="Score to compute, or all; see `raynas list proxies`. Counts of parameters, MACs, depth and width "
         "always stand beside it.",
     )
-    seed: int = Field(0, ge=0, description="Of the rows and of the resamples.")
+    seed: int = Field(0, ge=0, description="Seed of the rows and of the resamples.")
     truth: str | None = Field(
-        None, description="CSV: a column for each field of an architecture, lists space-separated, and labels."
+        None, description="CSV file: a column for each field of an architecture, lists space-separated, and labels."
     )
     rows: int | None = Field(None, ge=4, description="Draw this many architectures of the table. Default: all.")
 

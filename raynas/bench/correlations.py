@@ -88,8 +88,8 @@ def statistics(
 
     Args:
         predictors: What is held against the labels; their values belong to the same architectures, in the same order.
-        labels: (A,) by name, oriented, NaN where there is no value.
-        strata: (A,) by field: the stratum of each architecture.
+        labels: (A,) values of each label by name, oriented, NaN where there is no value.
+        strata: (A,) the stratum of each architecture, for each field by name.
         settings: Number and seed of the resamples, level of the intervals, and how many are chosen.
     """
     rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -139,7 +139,8 @@ class _Columns:
         group: Predictors that have a value for the same architectures.
         labels: (A,) values of each label, oriented.
         chosen: (A,) which architectures have a value by these predictors and labels.
-        everything: Where to find the predictors to compare with, which count if they have all these values too.
+        everything: All predictors, among which are those to compare with, which count if they have all these values
+            too.
     """
 
     def __init__(

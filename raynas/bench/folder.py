@@ -52,7 +52,7 @@ class Bench:
         run: The scoring run under it, read.
         settings: Labels, strata and combinations that the scores are held against.
         truth: The truth table: what the architectures reached.
-        about: Where the truth table came from, and which proxies were left out.
+        about: The file that the truth table came from, and the proxies that were left out.
     """
 
     run: Run
@@ -66,17 +66,17 @@ class Bench:
 
     @property
     def folder(self) -> Path:
-        """Where it is."""
+        """The folder of the benchmark."""
         return self.run.folder
 
     @cached_property
     def labels(self) -> dict[str, Objective]:
-        """Those that are asked for, by name."""
+        """The labels that are asked for, by name."""
         return {label.name: label for label in parsed_labels(self.settings)}
 
     @cached_property
     def oriented_labels(self) -> dict[str, np.ndarray]:
-        """(A,) by name, with the sign with which more is better."""
+        """Values (A,) of each label by name, with the sign with which more is better."""
         return {
             name: self.truth.labels[name] if label.maximize else -self.truth.labels[name]
             for name, label in self.labels.items()
@@ -84,7 +84,7 @@ class Bench:
 
     @cached_property
     def combinations(self) -> list[Combination]:
-        """Those that are asked for."""
+        """The combinations that are asked for."""
         texts = dict.fromkeys(self.settings.combine)
         return [Combination.parse(text, self.settings.combine_by) for text in texts]
 
@@ -95,13 +95,13 @@ class Bench:
 
     @cached_property
     def predictors(self) -> list[Predictor]:
-        """What is held against the labels, in the order of the truth table."""
+        """What is held against the labels, with values in the order of the truth table."""
         directions = self.run.description.get("directions") or {}
         return predictors(self.points, self.run.evaluations, self.truth, directions, self.combinations)
 
     @cached_property
     def strata(self) -> dict[str, list[str]]:
-        """(A,) by field: the stratum of each architecture."""
+        """For each field by name, the stratum of each architecture, (A,)."""
         return {
             field: [stratum(architecture, field) for architecture in self.truth.architectures]
             for field in self.settings.within
@@ -140,7 +140,7 @@ class Bench:
 
     @cached_property
     def state(self) -> str:
-        """Changes with everything that the statistics follow from."""
+        """A text that changes with everything that the statistics follow from."""
         parts = [name for name in names_in(self.folder / "evaluations") if name.startswith("part-")]
         settings = self.settings.model_dump(exclude=_SHOWN_ONLY)
         seed = self.run.description["config"]["seed"]

@@ -46,7 +46,7 @@ class Predictor:
         name: The name of the score, or the text of the combination.
         kind: A proxy, a baseline or a combination.
         higher_is_better: Whether a larger value predicts a better architecture.
-        values: (A,) raw, NaN where it has none.
+        values: (A,) the score's raw values, NaN where it has none.
         statuses: (A,) what became of each architecture's score.
         seconds: What one architecture took a worker, in the mean; None where the predictor needs no scoring.
     """
@@ -60,12 +60,12 @@ class Predictor:
 
     @property
     def oriented(self) -> np.ndarray:
-        """(A,), with the sign with which more is better."""
+        """The values (A,), with the sign with which more is better."""
         return self.values if self.higher_is_better else -self.values
 
     @property
     def counts(self) -> dict[str, int]:
-        """Architectures by status."""
+        """How many architectures have each status."""
         return dict(Counter(self.statuses))
 
 
@@ -82,7 +82,7 @@ def predictors(
         points: The run's architectures with their scores; what is in the truth table alone has not been scored yet.
         evaluations: The rows of the run's store, for the seconds that scores took.
         truth: The truth table, whose architectures the predictors have values for.
-        directions: By the name of a score, "max" where a larger value is better, else "min".
+        directions: The better end of each score by name, "max" or "min"; scores that are absent count as "max".
         combinations: Scores that are made one, by their names.
     """
     place = {key: position for position, key in enumerate(points.keys)}
@@ -116,7 +116,7 @@ def check_combinations(combinations: Sequence[Combination], known: Sequence[str]
     """Refuse combinations of what is not there.
 
     Raises:
-        UnknownNameError: Naming the part and what there is.
+        UnknownNameError: A part of one is not there; the message names it, and what there is.
     """
     names = {normalised(name) for name in known}
     for combination in combinations:

@@ -28,7 +28,7 @@ from raynas.storage.files import exists
 from raynas.storage.run_folder import holds_run, read_description
 
 ALL = "all"
-"""Instead of a proxy's name: every one that is registered and has what it needs."""
+"""Stands for the names of all proxies that are registered and have what they need."""
 
 _ALWAYS_THERE = ("needs_images", "needs_labels")
 
@@ -41,7 +41,7 @@ class BenchPlan:
         plan: The plan of the scoring run under it.
         settings: Labels, strata and combinations that the scores are held against.
         truth: The truth table: what the architectures reached.
-        about: Where they came from, and which proxies are left out.
+        about: The file that the truth table came from, and the proxies that are left out.
     """
 
     plan: Plan

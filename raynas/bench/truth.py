@@ -25,7 +25,7 @@ from raynas.storage.files import write_atomically
 from raynas.storage.parquet import read_parquet
 
 MIN_ROWS = 4
-"""Fewer say nothing of an order."""
+"""The least number of architectures; fewer say nothing of an order."""
 
 DEPTH, WIDTH = "depth", "width"
 """Counts that serve as baselines: blocks in all, and the width from which others follow."""
@@ -43,8 +43,9 @@ class Truth:
         texts: (A,) the architectures in the space's own text.
         rows: (A,) the row of the file, from 1, in which each architecture stands first.
         merged: (A,) how many rows of the file each stands for.
-        labels: (A,) by name, NaN where there is no value: every column of the file that holds numbers and no field.
-        counts: (A,) by name, of what the space says of depth and width.
+        labels: (A,) values of each label by name, NaN where there is none: every column of the file that holds numbers
+            and no field.
+        counts: (A,) depth and width by name, where the space says what they are.
         total: Architectures in the file, of which these may be a sample.
     """
 

@@ -32,7 +32,7 @@ def _group() -> None:
 
 
 def parameters() -> Parameters:
-    """Those of a scoring run, and what is asked of its scores."""
+    """The parameters of a scoring run, and those of what is asked of its scores."""
     from raynas.bench.config import BenchConfig
 
     return [

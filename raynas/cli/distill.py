@@ -22,7 +22,7 @@ Examples:
 
 
 def parameters() -> Parameters:
-    """Those of a training, with its own defaults, and of its teacher."""
+    """The parameters of a training, with the defaults of a distillation, and those of its teacher."""
     from raynas.training.config import DISTILLATION, DISTILLATION_DEFAULTS, TrainConfig
 
     numbers = [name for name in DISTILLATION if name != "logit_targets"]

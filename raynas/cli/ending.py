@@ -34,12 +34,12 @@ def resumable(command: str, *more: str, has_report: bool = True) -> Iterator[Non
     """Say how to go on with a run that is interrupted; what is shown of it at the end belongs in here, too.
 
     Args:
-        command: As it is typed, such as "bench proxies".
-        more: Further arguments that it needs again.
-        has_report: A report of what was done is written, too.
+        command: The command as it is typed, such as "bench proxies".
+        more: Further arguments that the command needs again.
+        has_report: Whether a report of what was done is written, too.
 
     Raises:
-        Interrupted: As it came.
+        Interrupted: The error that came, once the line is said.
     """
     try:
         yield

@@ -36,11 +36,11 @@ def option(name: str, kind: Any, help: str, *flags: str, **settings: Any) -> ins
     """A parameter that is an option.
 
     Args:
-        name: By which the command receives it.
-        kind: Its type; list[X] for one that may be repeated.
-        help: In sentences.
-        flags: How it is typed; none: --name.
-        settings: Of `typer.Option`.
+        name: The name by which the command receives it.
+        kind: The type of its value; list[X] for an option that may be repeated.
+        help: What the option is, in sentences.
+        flags: Names under which the option is typed; none: --name.
+        settings: Further keywords of `typer.Option`.
     """
     return _parameter(name, kind, typer.Option(*flags, help=help, show_default=False, **settings))
 
@@ -61,11 +61,11 @@ def options(
     """An option for each field of a configuration, which the command receives by the field's name.
 
     Args:
-        config: The configuration.
+        config: The class of the configuration.
         only: Fields to take, in this order; default: all of them, in theirs.
         leave_out: Fields that are no options of this command.
-        defaults: Of this command, where they are not those of the fields.
-        help: Descriptions of this command, where they are not those of the fields.
+        defaults: Defaults of this command by the names of the fields, where they are not those of the fields.
+        help: Descriptions in this command by the names of the fields, where they are not those of the fields.
     """
     from raynas.config import Flags
 
@@ -133,7 +133,7 @@ def add_command(
         name: How the command is typed.
         function: What it does, given by name those of its parameters that the user gives; its docstring is the help.
         parameters: Makes them, when the command or its help is asked for.
-        epilog: Of the help: examples.
+        epilog: The end of the help: examples.
     """
 
     class Command(TyperCommand):
@@ -154,7 +154,7 @@ def add_command(
             self._params = value
 
     def nothing_yet() -> None:
-        """Typer looks at its parameters at once."""
+        """A stand-in without parameters, since Typer looks at those of a function at once."""
 
     app.command(name, cls=Command, help=inspect.getdoc(function), epilog=epilog)(nothing_yet)
 
@@ -175,7 +175,7 @@ def _made(function: Callable[..., None], parameters: Parameters) -> Any:
 
 
 def _kind(annotation: Any) -> Any:
-    """As which type the command line takes a field; it is validated by its configuration."""
+    """The type as which the command line takes a field; it is validated by its configuration."""
     origin, arguments = get_origin(annotation), [one for one in get_args(annotation) if one is not NoneType]
     if origin in (Union, UnionType):
         return str if str in arguments else _kind(arguments[0])

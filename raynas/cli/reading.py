@@ -18,7 +18,7 @@ _ONLY_IN_JSON = ("outputs", "description")
 
 
 def report_parameters() -> Parameters:
-    """The folder."""
+    """The folder whose page is written."""
     return [argument("run", Path, "A run folder, finished or not.", is_required=True)]
 
 
@@ -30,7 +30,7 @@ def report(*, run: Path) -> None:
 
 
 def list_parameters() -> Parameters:
-    """What is listed, and for whom."""
+    """The kind that is listed, and whether it is printed for programs."""
     from raynas.api.lists import LISTS
 
     kinds = Enum("Kind", {name: name for name in LISTS})  # type: ignore[misc]

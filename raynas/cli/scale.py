@@ -46,7 +46,7 @@ _HELP = {
 
 
 def parameters() -> Parameters:
-    """Those of a search, whose searcher grows; its defaults are the space's."""
+    """The parameters of a search whose searcher grows; its defaults are the space's."""
     from raynas.searching.config import RunConfig
 
     first = ("objectives", "proxies", "constraints")

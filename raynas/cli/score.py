@@ -36,7 +36,7 @@ _NOT_HERE = ("space", "settings", "objectives", "constraints", "searcher", "budg
 
 
 def parameters() -> Parameters:
-    """Those of a search without what a searcher needs; architectures are given or drawn."""
+    """The parameters of a search without what a searcher needs; architectures are given or drawn."""
     from raynas.searching.config import RunConfig
 
     return [

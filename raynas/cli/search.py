@@ -42,7 +42,7 @@ _NOT_HERE = ("space", "settings", "searcher", "architectures", "width_divisor")
 
 
 def parameters() -> Parameters:
-    """Those of the configuration of a sweep, of which a single search is the simplest."""
+    """The parameters of a sweep, of which a single search is the simplest."""
     from raynas.sweeps.config import SweepConfig
 
     space = described(SweepConfig, "space") + " Without one: a built-in search of about a minute."

@@ -61,7 +61,7 @@ def how_to_train(**settings: Any) -> Parameters:
     """Options of every training; what is seldom changed has none of its own, and is set by --set.
 
     Args:
-        settings: Of `raynas.cli.options.options`.
+        settings: Further keywords of `raynas.cli.options.options`.
     """
     from raynas.training.config import AUGMENTATIONS, DISTILLATION, TrainConfig
 
@@ -75,7 +75,7 @@ def how_to_train(**settings: Any) -> Parameters:
 
 
 def parameters() -> Parameters:
-    """Those of a training, and of finalists."""
+    """The parameters of a training, and those of finalists."""
     from raynas.finalists.config import FinalistsConfig
 
     return [

@@ -12,7 +12,7 @@ from typing import Any
 
 @contextmanager
 def own_code_by_value(*functions: Callable[..., Any]) -> Iterator[None]:
-    """Within it, functions of modules that are not installed are pickled with their code: workers need no file."""
+    """A context within which functions of modules that are not installed are pickled with their code."""
     from ray import cloudpickle
 
     installed = {Path(path).resolve() for path in sysconfig.get_paths().values()}

@@ -30,7 +30,7 @@ def cpus_per_worker(nodes: Iterable[Mapping[str, float]], workers: int, gpus_per
 
     Args:
         nodes: Resources of each node, such as {"CPU": 8, "GPU": 1}.
-        workers: How many.
+        workers: How many workers there are to be.
         gpus_per_worker: GPUs of each worker, which may be a fraction.
     """
     nodes = list(nodes)
@@ -54,8 +54,8 @@ def memory_share(workers: int, each: Mapping[str, float] | None = None) -> float
     """Memory that one worker may use, in bytes: an equal share of nine tenths of the smallest node.
 
     Args:
-        workers: How many there may be at once.
-        each: Resources of one, such as {"CPU": 1}: there are no more at once than the cluster has room for.
+        workers: How many workers there may be at once.
+        each: Resources of one worker, such as {"CPU": 1}: there are no more at once than the cluster has room for.
     """
     import ray
 

@@ -23,7 +23,7 @@ from ray import tune
 from raynas.errors import PoolError
 
 FOLDER = "tune"
-"""Of Tune's own state, in the folder of the results."""
+"""Name of the folder that holds Tune's own state, in the folder of the results."""
 
 _SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",  # only the old output heeds verbose=0
@@ -89,7 +89,7 @@ def trial_resources(own: Mapping[str, float], workers: int, each: Mapping[str, f
 
     Args:
         own: Resources of the trial's process, such as {"CPU": 1}; it may need none.
-        workers: How many.
+        workers: How many workers the trial has.
         each: Resources of each worker.
     """
     here = {name: value for name, value in own.items() if value} | {_this_node(): 0.001}
@@ -148,7 +148,7 @@ _daemons: list[list[psutil.Process]] = []
 
 
 class _RayHasEnded(BaseException):
-    """Tune would wait for it, and the process would end then; no Exception, after which Tune would clean up."""
+    """Raised since Tune would wait for Ray, and the process would end then; an Exception would make Tune clean up."""
 
 
 class _Relay(tune.Callback):  # type: ignore[misc]
@@ -180,7 +180,7 @@ class _Relay(tune.Callback):  # type: ignore[misc]
 
 @contextmanager
 def _relayed_to(listener: TuneListener) -> Iterator[None]:
-    """Tune takes SIGUSR1 in the main thread, and keeps it."""
+    """A context in which trials are told to a listener, and after which Tune no longer keeps SIGUSR1."""
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGUSR1)
     _listeners.append(listener)
@@ -198,7 +198,7 @@ def _relayed_to(listener: TuneListener) -> Iterator[None]:
 
 @contextmanager
 def _as_we_need_it() -> Iterator[None]:
-    """Tune prints and logs nothing, and leaves signals and results alone."""
+    """A context in which Tune prints and logs nothing, and leaves signals and results alone."""
     before = {name: os.environ.get(name) for name in _SETTINGS}
     loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.air", "ray.train")]
     levels = [logger.level for logger in loggers]

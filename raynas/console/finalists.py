@@ -44,7 +44,7 @@ class FinalistsConsole(FinalistsListener):
         self.on_log(f"{ended}/{len(trials)} ended, {done} epochs, best top-1 {best['top1']:.2%} ({best['name']}){rest}")
 
     def on_log(self, line: str) -> None:
-        """Print it."""
+        """Print the line."""
         self._console.print(line, highlight=False, markup=False)
 
 

@@ -31,7 +31,7 @@ class ConsoleListener(SearchListener):
     """Shows a bar with the time left in a terminal, and a line now and then elsewhere, on standard error.
 
     Args:
-        command: What is running.
+        command: The command that is running, which stands before the bar.
     """
 
     def __init__(self, command: str) -> None:
@@ -67,7 +67,7 @@ class ConsoleListener(SearchListener):
         self.on_log(f"run folder {folder}")
 
     def on_progress(self, progress: SearchProgress) -> None:
-        """Show this instead of the share of the budget."""
+        """Show this progress instead of the share of the budget."""
         self._progress = progress
 
     def on_tell(self, evaluation: Evaluation, told: int, ranking: Ranking) -> None:
@@ -87,7 +87,7 @@ class ConsoleListener(SearchListener):
             self._console.print(", ".join(filter(None, [count, left, best])), highlight=False)
 
     def on_log(self, line: str) -> None:
-        """Print it above the bar."""
+        """Print the line above the bar."""
         self._console.print(line, highlight=False, markup=False)
 
     @staticmethod
@@ -102,7 +102,7 @@ class ConsoleListener(SearchListener):
 
 
 def show_summary(summary: Mapping[str, Any], *, stderr: bool = False) -> None:
-    """Counts and time."""
+    """Print how many evaluations a run has made, and the time that it took."""
     line = f"{summary['evaluations']} evaluations in {duration(summary['seconds'])}, {summary['failed']} failed"
     if summary["reused"]:
         line += f", {summary['reused']} reused"

@@ -72,7 +72,7 @@ class SweepConsole(SweepListener):
             self.on_log(count + left)
 
     def on_end(self, search: Mapping[str, Any]) -> None:
-        """Print a line."""
+        """Print a line on the search."""
         if search["status"] == "failed":
             self.on_log(f"{search['name']} failed: {search['error']}")
         else:
@@ -80,7 +80,7 @@ class SweepConsole(SweepListener):
             self.on_log(f"{search['name']} {search['status']}, {calls}")
 
     def on_log(self, line: str) -> None:
-        """Print it above the bars."""
+        """Print the line above the bars."""
         self._console.print(line, highlight=False, markup=False)
 
     def _show_running(self, searches: Sequence[Mapping[str, Any]]) -> None:

@@ -81,7 +81,7 @@ class TrainingConsole(TrainingListener):
             self.on_log(f"{count}, step {progress.step}/{progress.steps}, {state}")
 
     def on_epoch(self, row: Row) -> None:
-        """A line for the epoch."""
+        """Print a line for the epoch."""
         self._last_line = time.monotonic()
         parts = [f"epoch {row['epoch'] + 1}/{self._epochs}", f"loss {row['train_loss']:.3f}"]
         measured = [f"validation loss {row['val_loss']:.3f}"] if row.get("val_loss") is not None else []
@@ -95,12 +95,12 @@ class TrainingConsole(TrainingListener):
         self.on_log("; ".join(parts))
 
     def on_log(self, line: str) -> None:
-        """Print it above the bar."""
+        """Print the line above the bar."""
         self._console.print(line, highlight=False, markup=False)
 
 
 def show_training(training: Training) -> None:
-    """What came of it, on standard output."""
+    """What came of a training, on standard output."""
     console, summary = wide_console(), training.summary
     if summary["value"] is None or summary["best_value"] is None:
         return

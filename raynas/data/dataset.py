@@ -20,13 +20,13 @@ class ImageDataset(Protocol):
     """Images by row number, with labels unless it says why there are none."""
 
     source: str
-    """The text that opened it."""
+    """The text that opened the data set."""
     num_classes: int
-    """0 without labels."""
+    """Number of classes; 0 without labels."""
     lacks_labels: str
     """Why there are no labels, for people; empty where there are."""
     label_names: tuple[str, ...]
-    """In label order; empty if unknown."""
+    """Names of the classes, in label order; empty if unknown."""
 
     def __len__(self) -> int: ...
 
@@ -104,7 +104,7 @@ def check_labelled(dataset: ImageDataset) -> None:
     """Refuse images without labels.
 
     Raises:
-        DataError: Saying where labels were looked for.
+        DataError: There are none; the message says where they were looked for.
     """
     if dataset.lacks_labels:
         raise DataError(f"data {dataset.source!r}: {dataset.lacks_labels}")

@@ -1,4 +1,4 @@
-"""From the text of `--data` to a data set."""
+"""Data sets, opened by the text of `--data`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def open_dataset(spec: str) -> ImageDataset:
 
 
 def open_labelled(spec: str) -> ImageDataset:
-    """As `open_dataset`, for what needs labels.
+    """Open images as `open_dataset` does, for what needs labels.
 
     Raises:
         DataError: As `open_dataset`; or there are no labels.

@@ -19,9 +19,9 @@ class ExportConfig(Config):
     onnx: bool = Field(False, description="Write model.onnx too, which takes any number of images.")
     untrained: bool = Field(False, description="Export fresh weights, which were never trained.")
     img_size: int | None = Field(
-        None, ge=1, description="Of fresh weights: side of the images in pixels. Default: of the run, else 224."
+        None, ge=1, description="Image side in pixels for fresh weights. Default: that of the run, else 224."
     )
     num_classes: int | None = Field(
-        None, ge=1, description="Of fresh weights: outputs. Default: of the run, else 1000."
+        None, ge=1, description="Outputs of the head for fresh weights. Default: those of the run, else 1000."
     )
-    seed: int = Field(0, ge=0, description="That fresh weights follow from.")
+    seed: int = Field(0, ge=0, description="Seed of fresh weights.")

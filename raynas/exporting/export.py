@@ -77,7 +77,7 @@ def export(
         out: The folder to write, which must not exist, or be empty. Default: runs/<space>-export-<date>-<time>.
         pick: Constraints that choose among the architectures of a run, such as num_params<=30e6.
         space: The space that the architecture is of, where several can read it, or where it is not registered.
-        fields: Of `ExportConfig`, such as checkpoint="best" or onnx=True.
+        fields: Fields of `raynas.exporting.config.ExportConfig`, such as checkpoint="best" or onnx=True.
 
     Returns:
         The folder.
@@ -222,7 +222,7 @@ def _config(source: Source, found: _Found, code: PlainCode, *, onnx: bool) -> di
 
 
 def _name(source: Source) -> str:
-    """For timm: the space and the published name, or the start of the architecture's key."""
+    """The name for timm: that of the space, and the published name or the start of the architecture's key."""
     space, architecture = source.space, source.architecture
     known = [name for name, named in space.named.items() if named == architecture]
     name = known[0] if known else architecture.key[:8]

@@ -137,7 +137,7 @@ def readme_text(config: Mapping[str, Any], packages: Iterable[str]) -> str:
 
 
 def _sorted_imports(statements: Iterable[ast.stmt]) -> str:
-    """In the usual three groups, the future, the standard library, others; what comes from one module in one line."""
+    """Imports in the usual three groups, the future, the standard library, others, with one statement a module."""
     taken: dict[str, set[str]] = {}
     plain: set[str] = set()
     for node in statements:
@@ -163,7 +163,7 @@ def _from_line(module: str, names: Sequence[str]) -> str:
 
 
 def _name_order(name: str) -> tuple[int, str]:
-    """As ruff sorts names: constants, then classes, then others."""
+    """A key that sorts names as ruff does: constants, then classes, then others."""
     return (0 if len(name) > 1 and name.isupper() else 1 if name[0].isupper() else 2), name
 
 

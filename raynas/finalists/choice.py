@@ -22,7 +22,7 @@ class Finalist:
     Args:
         name: The name of its folder: its rank and the beginning of its key.
         architecture: The architecture as a value.
-        scores: Its scores in the search, by name.
+        scores: Scores that the architecture had in the search, by name.
     """
 
     name: str

@@ -12,11 +12,11 @@ from raynas.config import Config
 class FinalistsConfig(Config):
     """How the best of a search are trained; what every training is told stands in `training`."""
 
-    source: str = Field(description="Folder of the search.")
-    space: str | None = Field(None, description="Of the architectures. Default: the search's.")
-    top: int = Field(8, ge=2, description="How many finalists.")
+    source: str = Field(description="The folder of the search.")
+    space: str | None = Field(None, description="The space of the architectures. Default: the search's.")
+    top: int = Field(8, ge=2, description="Number of finalists.")
     grace: int = Field(1, ge=1, description="Epochs that every finalist gets.")
     reduction: int = Field(
-        2, ge=2, description="One of so many finalists goes on after the grace, and after each multiple."
+        2, ge=2, description="One in so many finalists goes on after grace, grace * reduction, ... epochs."
     )
     training: dict[str, Any] = Field(default_factory=dict, description="Fields of TrainConfig, for all trainings.")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 KIND = "finalists"
 STOP_FILE = ".stop"
-"""In the folder once its trainings are to end."""
+"""Name of a file that is in the folder once its trainings are to end."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -25,7 +25,7 @@ class Finalists:
     """A folder of finalists, finished or not.
 
     Args:
-        folder: Where it is.
+        folder: The folder that was read.
         description: run.yaml: `config`, `identity`, `versions`, `machine`.
         summary: summary.json; empty if the trainings were killed before it was written.
     """
@@ -40,7 +40,7 @@ class Finalists:
 
     @property
     def trainings(self) -> dict[str, Training]:
-        """Those that have begun, by their names, the most accurate first."""
+        """The trainings that have begun, by their names, the most accurate first."""
         from raynas.training.folder import load_training
 
         folders = {str(trial["name"]): self.folder / trial["folder"] for trial in self.summary.get("trials", ())}

@@ -17,7 +17,7 @@ class Halving(ASHAScheduler):  # type: ignore[misc]
     """Successive halving that goes on where it was interrupted.
 
     Without the accuracies of earlier sessions, trials that had passed a rung would be judged there again, by those
-    alone that are still running, and half of them stopped.
+    alone that are still running, and some of them stopped.
     """
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:

@@ -53,9 +53,9 @@ class FinalistsPlan:
     """What is trained, in values.
 
     Args:
-        config: How.
+        config: The settings by which finalists are chosen, trained and stopped early.
         members: The best of the search, best first.
-        plans: Their trainings by name.
+        plans: The plans of their trainings, by the finalists' names.
     """
 
     def __init__(self, config: FinalistsConfig, members: Sequence[Finalist], plans: Mapping[str, TrainingPlan]) -> None:
@@ -65,12 +65,12 @@ class FinalistsPlan:
 
     @property
     def space(self) -> SearchSpace:
-        """Of all of them."""
+        """The space of all finalists."""
         return next(iter(self.plans.values())).space
 
     @property
     def epochs(self) -> int:
-        """Of a whole training."""
+        """The number of epochs of a whole training."""
         return next(iter(self.plans.values())).config.epochs
 
     def identity(self) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def execute_finalists(
 
     Args:
         plan: What to train.
-        folder: Created unless it exists.
+        folder: The folder of the finalists, which is created unless it exists.
         resume: Go on with what the folder holds, by Tune's own restore: trials that ended are kept, and those that
             failed are tried again.
         listener: Receives progress.
@@ -160,12 +160,12 @@ def trial_share(training: TrainConfig, gpus: float | None, node: Mapping[str, fl
     """What each trial takes of this node, on which all of them run, since their folders are there.
 
     Args:
-        training: Of any of them.
-        gpus: For each; None: one where the node has GPUs.
-        node: What Ray has here, whoever uses it now.
+        training: The configuration of any of the trainings.
+        gpus: GPUs, or the share of one, that each trial takes; None: one where the node has GPUs.
+        node: Resources that Ray has on this node, whoever uses them now.
 
     Returns:
-        CPU and GPU.
+        The amounts of CPU and GPU.
 
     Raises:
         PoolError: The node has less than one trial asks for, which would wait for ever.

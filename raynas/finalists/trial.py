@@ -32,8 +32,8 @@ class TrainingJob:
 
     Args:
         folder: The folder of the finalists, as an absolute path; every training has its own in it.
-        plans: By name.
-        unfinished: Names of those that are to go on; Tune's state may lag behind what had ended.
+        plans: The plans of the trainings by name.
+        unfinished: Names of the trainings that are to go on; Tune's state may lag behind what had ended.
         has_gpu: Whether each trial has a GPU, or a share of one.
     """
 

@@ -44,7 +44,7 @@ def head_inputs(model: nn.Module, head: nn.Module, images: Tensor) -> Tensor:
 
     Args:
         model: The network that images pass through.
-        head: Its layer that gives out logits.
+        head: The network's layer that gives out logits.
         images: (B, 3, S, S) images as the network takes them.
     """
     found: list[Tensor] = []

@@ -99,7 +99,7 @@ def draw_parameters(model: nn.Module, table: Mapping[str, tuple[str, float]]) ->
 
     Args:
         model: Owner of the parameters; they have memory, so none is on the meta device.
-        table: By the parameter's name, its distribution as `transformer_distributions` writes it.
+        table: Distributions by the names of the parameters, as `transformer_distributions` writes them.
     """
     parameters = dict(model.named_parameters())
     for name, (kind, number) in table.items():

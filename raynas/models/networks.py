@@ -251,7 +251,7 @@ class Networks:
         return network
 
     def _buffer(self, kind: _Kind, n: int) -> torch.Tensor:
-        """Reused from candidate to candidate: fresh pages would cost more than the numbers."""
+        """A buffer for n numbers, reused from candidate to candidate: fresh pages would cost more than the numbers."""
         if kind not in self._buffers or len(self._buffers[kind]) < n:
             self._buffers[kind] = _memory(n, kind[0], self._device)
         return self._buffers[kind]

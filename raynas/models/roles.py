@@ -36,7 +36,7 @@ _PRE_NORM_BLOCKS = {
     "timm.models.eva": {"EvaBlock"},
     "timm.models.swin_transformer": {"SwinTransformerBlock"},
 }
-"""By the module of the model's class: blocks that run on all tokens of the image, with a norm2 between both parts."""
+"""Classes of blocks that run on all tokens, with a norm2 between both parts, by the module of the model's class."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Block:
 
     Args:
         module: The block itself, whose output is (B, tokens, C), (B, h, w, C) or (B, C, h, w).
-        middle: In a transformer block, the module that takes in the state after attention; None: not known.
+        middle: The module of a transformer block that takes in the state after attention; None: not known.
         prefix_tokens: Number of class tokens and the like that stand before the tokens of the grid, in (B, tokens, C).
         channels_first: Whether an output of four dimensions is (B, C, h, w), and not (B, h, w, C).
     """
@@ -140,7 +140,7 @@ def linear_layers(modules: Iterable[nn.Module]) -> tuple[nn.Module, ...]:
 
 
 def _layers(modules: Iterable[nn.Module]) -> tuple[nn.Module, ...]:
-    """Those that a module holds directly; what lies deeper, as the network of a position bias, has another role."""
+    """Layers that modules are or hold directly; what lies deeper, as the net of a position bias, has another role."""
     own = [child for module in modules for child in (module, *module.children())]
     return tuple({id(m): m for m in own if isinstance(m, nn.Linear | nn.Conv2d)}.values())
 
@@ -158,7 +158,7 @@ def _head(model: nn.Module) -> tuple[nn.Module, ...]:
 
 
 def _final_norms(model: nn.Module) -> tuple[nn.Module, ...]:
-    """timm calls them norm or fc_norm, of the model or of its head."""
+    """The norms before the head, which timm calls norm or fc_norm, of the model or of its head."""
     if not hasattr(model, "get_classifier"):
         return ()
     places = [model, getattr(model, "head", None)]

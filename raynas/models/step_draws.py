@@ -32,7 +32,7 @@ class StepContext:
         number: The number of the step over all epochs, from 0.
         steps: How many steps the whole training has.
         batch_size: How many images the step has over all workers, B.
-        positions: For each pass of this worker, the places (b,) of its images in the step, from 0 to B - 1.
+        positions: Places (b,) of images in the step, from 0 to B - 1: an array for each pass of this worker.
     """
 
     seed: int
@@ -76,8 +76,8 @@ class StepDraws:
         """Get ready for a step, before its first pass.
 
         Args:
-            context: Of the step.
-            device: Where the model computes.
+            context: The place of the step in the training.
+            device: The device on which the model computes.
         """
         self.context = context
         self._generator = torch.Generator(device).manual_seed(context.seed_of("drops"))
@@ -98,7 +98,7 @@ class StepDraws:
         It is kept for the training, so that what a branch draws does not depend on which others a pass leaves out.
 
         Args:
-            model: Whose layers draw from here; computes one empty image.
+            model: The model whose layers draw from here; computes one empty image.
             img_size: Side of the image in pixels.
         """
         if not any(isinstance(module, _DropPath) and module.drop_prob for module in model.modules()):
@@ -122,8 +122,9 @@ class StepDraws:
 
         Args:
             place: Name of the layer in the model.
-            rows: As many as the pass has images, or a multiple where each is cut into parts, such as windows.
-            shape: Of what is drawn for a row.
+            rows: The number of rows: as many as the pass has images, or a multiple where each is cut into parts, such
+                as windows.
+            shape: The shape of what is drawn for a row.
 
         Raises:
             ValueError: Rows belong to no image.
@@ -143,7 +144,7 @@ class StepDraws:
 
         Args:
             place: Name of the layer in the model.
-            probability: With which an image, or a part of one, is kept.
+            probability: The probability with which an image, or a part of one, is kept.
             like: The branch, whose rows are the images of the pass or parts of them.
         """
         shape = (len(like), *[1] * (like.ndim - 1))
@@ -280,7 +281,7 @@ _GOLDEN, _FIRST, _SECOND = (value - (1 << 64) for value in (0x9E3779B97F4A7C15, 
 
 
 def _shifted(z: torch.Tensor, n: int) -> torch.Tensor:
-    """Without the sign, which torch's own shift fills in."""
+    """Bits shifted to the right by n, without the sign, which torch's own shift fills in."""
     return (z >> n) & ((1 << (64 - n)) - 1)
 
 

@@ -33,7 +33,7 @@ class Teacher:
         num_classes: Number of the network's outputs.
         mean, std: Mean and standard deviation of each channel by which the network's images are normalised.
         is_random: Whether the network was never trained.
-        top1: Its accuracy after training, from 0 to 1; None if unknown.
+        top1: The network's accuracy after training, from 0 to 1; None if unknown.
     """
 
     name: str
@@ -56,11 +56,11 @@ class Teacher:
 
     @property
     def label(self) -> str:
-        """For tables and keys: its name and its hash."""
+        """The name and the hash, for tables and keys."""
         return f"{self.name} {self.hash}"
 
     def description(self) -> dict[str, Any]:
-        """For run.yaml."""
+        """What run.yaml says of the teacher."""
         names = ("name", "hash", "img_size", "num_classes", "is_random", "top1")
         return {name: getattr(self, name) for name in names}
 

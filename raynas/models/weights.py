@@ -48,7 +48,7 @@ class Constant:
     """The same number everywhere.
 
     Args:
-        value: That number.
+        value: The number.
     """
 
     value: float
@@ -69,7 +69,7 @@ def init_table(pairs: Mapping[str, tuple[str, float]]) -> dict[str, Init]:
     """The distribution of each parameter as a value.
 
     Args:
-        pairs: By the parameter's name, a kind of distribution and its number, such as ("normal", 0.02).
+        pairs: Kinds of distributions with their numbers, such as ("normal", 0.02), by the names of the parameters.
     """
     inits = {pair: _BY_KIND[pair[0]](pair[1]) for pair in set(pairs.values())}
     return {name: inits[pair] for name, pair in pairs.items()}

@@ -173,7 +173,7 @@ def meco_opt(probe: Probe, *, rows: int = 8) -> float:
 
 
 def _channel_rows(probe: Probe) -> list[Tensor]:
-    """(C, N) float64 on the CPU for every block, of one image of noise."""
+    """The output of every block for one image of noise, as rows of channels, (C, N) float64 on the CPU."""
     return [output[0].T.double().cpu() for output in probe.once(_one_image_outputs)]
 
 
@@ -182,7 +182,10 @@ def _one_image_outputs(probe: Probe) -> list[Tensor]:
 
 
 def _smallest_eigenvalue(rows: Tensor) -> float:
-    """Of the Pearson correlation matrix of the rows; 0 where its rank says so. Rows without variance count as 0."""
+    """The smallest eigenvalue of the rows' Pearson correlations; 0 where their rank says so.
+
+    Rows without variance count as 0.
+    """
     count, columns = rows.shape
     if count >= columns:  # centred rows of n columns span n - 1 dimensions at most
         return 0.0
@@ -220,7 +223,7 @@ def zen(probe: Probe, *, batch_size: int = 16, mixing: float = 0.01) -> float:
 
 @contextmanager
 def _batch_statistics(model: nn.Module) -> Iterator[list[Tensor]]:
-    """Within it BatchNorms normalise by the batch without keeping averages; gives the variances, in order of calls."""
+    """A context within which BatchNorms normalise by the batch, without averages; gives the variances, call by call."""
     norms: list[Any] = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     averages = [(norm.running_mean, norm.running_var) for norm in norms]
     variances: list[Tensor] = []

@@ -121,7 +121,7 @@ class SubLayerState:
         self.count += len(rows)
 
     def covariance(self) -> Tensor:
-        """(C, C) of the channels over all tokens."""
+        """The covariance (C, C) of the channels over all tokens."""
         mean = self._sum / self.count
         covariance: Tensor = self._squares / self.count - torch.outer(mean, mean)
         return covariance
@@ -139,7 +139,7 @@ class SubLayerState:
         self.product = product if self.product is None else self.product + product
 
     def _random_signs(self, like: Tensor) -> Tensor:
-        """The same for an image, however the batch is cut: whole words are drawn for each."""
+        """Random signs, the same for an image however the batch is cut: whole words are drawn for each."""
         numel = like[0].numel()
         words = self._signs.integers(0, 2**64 - 1, (len(like), -(-numel // 64)), np.uint64, endpoint=True)
         bits = np.unpackbits(words.view(np.uint8), axis=1)[:, :numel]

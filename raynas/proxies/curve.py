@@ -210,7 +210,7 @@ def derivatives(
 
 @contextmanager
 def measured(model: nn.Module, *, norms: bool) -> Iterator[None]:
-    """Within it a network is in eval mode, and its LayerNorms pass their input on unless `norms`; restored after."""
+    """A context within which a network is in eval mode, and its LayerNorms pass their input on unless `norms`."""
     training = [module for module in model.modules() if module.training]
     replaced = [] if norms else [module for module in model.modules() if isinstance(module, nn.LayerNorm)]
     try:

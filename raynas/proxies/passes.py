@@ -47,7 +47,7 @@ def roles(probe: Probe) -> Roles:
 
 @contextmanager
 def requiring_gradients(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Within it frozen parameters have gradients."""
+    """A context within which frozen parameters have gradients."""
     frozen = [parameter for parameter in parameters if not parameter.requires_grad]
     try:
         for parameter in frozen:
@@ -71,8 +71,8 @@ class LabelledGradients:
         gradients: Gradients of the loss by the layers' weights, in their order; zeros where a weight has no effect.
         fisher: The sum over layers and channels of half the mean over images of (sum over tokens of a * dL/da)^2, a a
             layer's output.
-        fisher_compat: The same as the code of the source has it: the sum is over all axes from the third on, which for
-            tokens are the channels, and each value counts as often as an output channel has weights.
+        fisher_compat: The value of `fisher` as the code of the source has it: the sum is over all axes from the third
+            on, which for tokens are the channels, and each value counts as often as an output channel has weights.
     """
 
     layers: Sequence[Any]
@@ -136,7 +136,7 @@ class _Fisher:
 
 
 def logits(model: nn.Module, images: Tensor) -> Tensor:
-    """(B, num_classes).
+    """Logits of images, (B, num_classes).
 
     Raises:
         NotApplicableError: The network returns something else.
@@ -181,7 +181,7 @@ def absolute_gradients(probe: Probe) -> AbsoluteGradients:
 
 @contextmanager
 def absolute_state(model: nn.Module) -> Iterator[None]:
-    """Within it all parameters and floating buffers have their absolute values."""
+    """A context within which all parameters and floating buffers have their absolute values."""
     state = [t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()]
     before = [tensor.data for tensor in state]
     try:
@@ -221,7 +221,7 @@ def noise(probe: Probe, batch_size: int) -> Tensor:
 
 
 def head_inputs(probe: Probe, images: Tensor) -> Tensor:
-    """What the head is given, (B, C).
+    """What the network's head is given, (B, C).
 
     Raises:
         NotApplicableError: Which layer gives out logits is not known.

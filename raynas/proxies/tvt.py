@@ -24,7 +24,7 @@ from raynas.proxies.probe import Probe
 from raynas.proxies.registered import proxy
 
 NAMED_PAIRS: dict[str, tuple[Pair, ...]] = {"last": ((-1, -1),), "three": ((0, 0), (6, 1), (11, 2))}
-"""By the setting `pairs`: the last block with the last stage, and the pairs of locality guidance."""
+"""What the setting `pairs` names: the last block with the last stage, and the pairs of locality guidance."""
 
 _EPS = 1e-12
 

@@ -36,9 +36,9 @@ def embedded_points(
     Args:
         points: All architectures of the run, with their scores.
         states: (A,) what became of each architecture, numbers of `raynas.storage.points.State`.
-        chosen: Positions of those that the page holds.
-        group_of_point: Failed ones, with the number of the group of their failure.
-        space: For pictures and texts; None: the page shows the fields.
+        chosen: Positions of the architectures that the page holds.
+        group_of_point: Numbers of the groups of failures, by the positions of the architectures that failed.
+        space: The space that gives pictures and texts; None: the page shows the fields.
         img_size: Side of the run's images in pixels.
     """
     architectures = [Architecture.from_json(points.texts[number]) for number in chosen]

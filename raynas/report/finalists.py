@@ -186,7 +186,7 @@ def _percent(share: float | None) -> float | None:
 
 
 def _order(trial: Mapping[str, Any]) -> tuple[float, float]:
-    """By accuracy, those without one last, in the order of the search."""
+    """A key that sorts trials by accuracy, those without one last, in the order of the search."""
     top1 = trial.get("top1")
     return (np.inf if top1 is None else -top1, trial.get("rank") or 0)
 
@@ -197,7 +197,7 @@ def _standing(trial: Mapping[str, Any]) -> str:
 
 
 def _directions(source: Any) -> Mapping[str, str]:
-    """Of the search's scores; empty if its folder is not there."""
+    """Whether "max" or "min" is better of each of the search's scores; empty if its folder is not there."""
     try:
         found = read_description(Path(str(source))).get("directions")
     except RaynasError:

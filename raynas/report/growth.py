@@ -22,7 +22,7 @@ def family_members(
     Args:
         family: The entry `family` of summary.json: the states that the growth went through.
         points: The run's architectures with their scores.
-        space: As it was searched; None: it is not known which fields hold depth and width.
+        space: The space as it was searched; None: it is not known which fields hold depth and width.
 
     Returns:
         One entry for each member whose rows are stored: `step`; `change`; `asked`, the first candidate number of the
@@ -55,7 +55,7 @@ def growth_data(
     """The page's `growth`: the members, the names of depth and width, and where growth was to end.
 
     Args:
-        members: From `family_members`, with `point` as the page counts.
+        members: What `family_members` returns, with `point` as the page counts.
         identity: The entry `identity` of run.yaml.
         space: The space of the run; None where it is not registered here.
     """
@@ -79,11 +79,11 @@ def growth_head(
     """Title, headline, subline and figures of the page, in place of those of a search.
 
     Args:
-        members: From `family_members`, with positions in `points`.
+        members: What `family_members` returns, with positions in `points`.
         points: The run's architectures with their scores.
         identity: The entry `identity` of run.yaml.
         summary: The content of summary.json.
-        counts: As the page of a search has them.
+        counts: The counts of a run as the page of a search has them.
     """
     params = points.values.get("num_params")
     known = [] if params is None else [float(params[member["point"]]) for member in members]

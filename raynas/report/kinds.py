@@ -34,7 +34,7 @@ class ReportedKind(RunKind):
     Args:
         data: What its page shows, given a folder and what writes the pages of runs in it: one JSON value, which names
             its layout as `layout`, if it is not that of a search.
-        layouts: Of its pages, by name.
+        layouts: Layouts of its pages, by name.
     """
 
     data: Callable[[Path, Writer], dict[str, Any]]
@@ -45,7 +45,7 @@ def layout_of(name: str) -> Layout:
     """The layout of a page, of whatever kind.
 
     Raises:
-        KeyError: Naming the layouts that there are.
+        KeyError: There is no such layout; the message names those that there are.
     """
     kinds = [kind for kind in map(run_kinds.get, run_kinds) if isinstance(kind, ReportedKind)]
     layouts = {known: layout for kind in kinds for known, layout in kind.layouts.items()}

@@ -29,14 +29,14 @@ def model_points(
     """Columns of architectures, and what the scripts ask of a page that no search ranked.
 
     Args:
-        space_name: Pictures need it to be registered, as it was.
-        architectures: One for each point; may be equal.
+        space_name: The name of the space, which pictures need to be registered, and to be what it was.
+        architectures: The architecture of each point; several may be equal.
         values: Columns of numbers by name, None where there is none.
-        texts: The architectures as JSON.
+        texts: Texts of the architectures, None where JSON stands for one.
         img_size: Side of the images in pixels.
         needed: A column without whose value a point counts as not scored.
         errors: Texts of the points that failed, None for the others.
-        notes: What stands beside each one's name.
+        notes: What stands beside the name of each point.
     """
     made = [Architecture(fields) for fields in architectures]
     columns = {name: np.array([np.nan if v is None else v for v in column], float) for name, column in values.items()}

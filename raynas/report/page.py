@@ -58,8 +58,8 @@ def page(data: Mapping[str, Any]) -> str:
     """The page as HTML.
 
     Args:
-        data: From `report_data`, or of another kind, which it names as its `layout`; may hold any text, none of which
-            becomes markup.
+        data: What the function of a kind of run returns, such as `raynas.report.search.report_data`, with the name of
+            its layout as `layout` unless it is that of a search; may hold any text, none of which becomes markup.
     """
     source = files("raynas.report") / "assets"
 

@@ -36,7 +36,7 @@ class PolicyTrace:
 
     Args:
         told: Evaluations told at each snapshot.
-        probabilities: By decision, one array (options,) per snapshot.
+        probabilities: Arrays (options,), one for each snapshot, by the names of the decisions.
         note: Why the trace ends before the run did; empty if it does not.
     """
 
@@ -73,7 +73,7 @@ class StoredScores:
         self._errors = {(failure.point, failure.score): failure.error for failure in points.failures}
 
     def candidate(self, architecture: Architecture) -> int | None:
-        """The number under which an architecture was asked first; None if it was not."""
+        """The number under which an architecture was asked first, -1 if by no searcher; None if it is not stored."""
         number = self._numbers.get(architecture.key)
         return None if number is None else int(self._points.candidates[number])
 

@@ -116,8 +116,8 @@ class _View:
 
     Args:
         run: The run folder, read.
-        space: As it was searched; None if it is not registered or has changed.
-        changed_space: The registered one, if it is another by now.
+        space: The space as it was searched; None if it is not registered or has changed.
+        changed_space: The registered space of that name, if it is another by now.
         objectives, constraints: What the run searched for, and within which bounds.
         points: The architectures of the run with their scores.
         states: (A,) what became of each architecture, numbers of `raynas.storage.points.State`.
@@ -165,7 +165,7 @@ class _View:
         return sorted(scores, key=lambda score: (score["is_cost"], not score["is_objective"]))
 
     def losses(self, names: Iterable[str], within: np.ndarray) -> np.ndarray:
-        """(len(within), M), lower is better."""
+        """Values of M scores at some positions, (len(within), M), oriented so that lower is better."""
         directions = {score["name"]: score["maximize"] for score in self.scores()}
         columns = [self.points.values[name][within] * (-1 if directions[name] else 1) for name in names]
         return np.array(columns, np.float64).T.reshape(len(within), len(columns))
@@ -177,7 +177,7 @@ class _View:
 
     @cached_property
     def front(self) -> np.ndarray:
-        """Of all objectives, in the order of the first; empty unless there are several."""
+        """Positions on the front of all objectives, in the order of the first; empty unless there are several."""
         names = [one.name for one in self.objectives if one.name in self.points.values]
         if len(names) < 2:
             return np.array([], np.int64)

@@ -71,7 +71,7 @@ def level_calls(
     """How many calls each search made until its best value was as good as a level.
 
     Args:
-        levels, curves, measure: As `raynas.sweeps.folder.sweep_data` has them.
+        levels, curves, measure: Parts of what `raynas.sweeps.folder.sweep_data` returns, under these names.
 
     Returns:
         For each level its value and label, and `searchers`: their name, `seeds` and `calls`, None for a seed that did

@@ -63,7 +63,7 @@ def headline(config: Mapping[str, Any], identity: Mapping[str, Any], evaluations
 
 
 def subline(identity: Mapping[str, Any], space: SearchSpace | None) -> str:
-    """Among how many architectures, at what image side, within which bounds, with which seeds."""
+    """The setting of a run: how many architectures there are, the image side, bounds and seeds."""
     parts = [] if space is None else [f"{size_in_words(space.size)} architectures to choose from"]
     parts.append(f"images of {identity.get('img_size')} pixels")
     parts += [str(text) for text in identity.get("constraints") or []]
@@ -84,8 +84,8 @@ def description_groups(
     Args:
         description: The content of run.yaml.
         summary: The content of summary.json.
-        space: The registered one; None if there is none.
-        is_same_space: It is the one that was searched.
+        space: The registered space of that name; None if there is none.
+        is_same_space: Whether that space is the one that was searched.
         num_scored: How many distinct architectures the run has stored.
         how: Rows that replace what a single search says of its searcher.
     """
@@ -196,7 +196,7 @@ def _worker_rows(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Rows:
 
 
 def machine_rows(description: Mapping[str, Any]) -> Rows:
-    """With what a run was made, from its run.yaml."""
+    """Versions and machine that a run was made with, from its run.yaml."""
     machine, versions = description.get("machine") or {}, description.get("versions") or {}
     rows = [("versions", settings_text(versions))] if versions else []
     if machine:

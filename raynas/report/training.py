@@ -99,7 +99,7 @@ def own_columns(names: Sequence[str]) -> dict[str, list[str]]:
     """Columns of metrics.parquet that depend on the objective: `terms` of its loss, and what else it is `evaluated` by.
 
     Args:
-        names: Of all columns; those of the objective stand before `val_loss`.
+        names: Names of all columns; those of the objective stand before `val_loss`.
     """
     own = names[names.index("train_loss") + 1 : names.index("val_loss")]
     terms = [name for name in own if not name.startswith(("val_", "ema_val_"))]

@@ -51,8 +51,8 @@ class Backlog:
         """What a worker gets next; None if it had better get nothing now.
 
         Args:
-            is_first: The worker has nothing to do; otherwise it has a chunk that this one would queue behind.
-            workers: How many there are.
+            is_first: Whether the worker has nothing to do; otherwise it has a chunk that this one would queue behind.
+            workers: How many workers there are.
             ready: How many of them can be given chunks.
         """
         if self._suspects:

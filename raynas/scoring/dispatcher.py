@@ -33,9 +33,9 @@ class Dispatcher:
     worker's clock, has its worker killed; it runs once more alone and is then `timeout`. A lost node blames nobody.
 
     Args:
-        door: To the processes that evaluate.
+        door: The door to the processes that evaluate.
         window: Candidates in flight, which bounds chunks to window / (2 * workers).
-        time_limit_s: For one evaluation.
+        time_limit_s: Seconds that one evaluation may take.
         log: Called with lines for people: why it waits, which worker was lost.
         clock: Seconds that only grow.
     """
@@ -194,7 +194,7 @@ class Dispatcher:
         return [Result(item.job, found) for item, found in zip(chunk.items, event.outcomes, strict=True)]
 
     def _on_unprepared(self, worker: PoolWorker, event: Unprepared) -> None:
-        """It was lost while it had nothing to do, so that nothing failed: what was sent since then is sent again."""
+        """The worker was lost while it was idle, so that nothing failed: what was sent since then is sent again."""
         chunk = worker.taken(event.chunk)
         if chunk is None:
             return

@@ -38,11 +38,11 @@ def score_model(
     do; where something is missing, the status is not_applicable and the error says what.
 
     Args:
-        model: Takes images (B, 3, img_size, img_size) to logits; left as it was.
-        proxies: Names, or proxies of your own; none: all that are registered.
+        model: The model, which takes images (B, 3, img_size, img_size) to logits; it is left as it was.
+        proxies: Names of proxies, or proxies of your own; none: all that are registered.
         img_size: Side of the images in pixels.
-        data: Where the images come from, as the option --data of `raynas search` takes it.
-        batch_size: Images of a proxy.
+        data: The source of the images, as the option --data of `raynas search` takes it.
+        batch_size: Number of images that a proxy sees.
         score_seed: Seed of batches, curves and perturbations, and of weights that a proxy draws.
         device: "cpu" or "cuda".
         threads: How many threads torch computes with.

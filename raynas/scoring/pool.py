@@ -68,9 +68,9 @@ class WorkerTime:
         """A chunk came back; chunks of a worker come back in the order of sending.
 
         Args:
-            sent: When it was, by the driver's clock.
-            arrived: When its outcomes reached the driver, which need not have looked at them then.
-            scoring: What it took to score, in seconds, by the worker's clock.
+            sent: The time at which the chunk was sent, by the driver's clock.
+            arrived: The time at which its outcomes reached the driver, which need not have looked at them then.
+            scoring: Seconds that the chunk took to score, by the worker's clock.
         """
         self.book("waiting", sent)
         self.book("transfers", arrived)
@@ -78,7 +78,11 @@ class WorkerTime:
         self._seconds["scoring"] += scoring
 
     def seconds(self, now_in: str | None) -> dict[str, float]:
-        """By the names of `WORKER_WORK`; what is not booked yet counts as this part, or as none if the worker ended."""
+        """Seconds of each part of `WORKER_WORK`; what is not booked yet counts as one of them.
+
+        Args:
+            now_in: The part that counts it; None: it is left out, as for a worker that has ended.
+        """
         if now_in is None:
             return dict(self._seconds)
         return self._seconds | {now_in: self._seconds[now_in] + self._clock() - self._until}

@@ -37,11 +37,11 @@ class _Call:
 
 
 class _Start(_Call):
-    """Of its preparation."""
+    """The call by which an actor prepares itself."""
 
 
 class _Question(_Call):
-    """Where it is."""
+    """The call that asks where an actor is."""
 
 
 @dataclass

@@ -18,7 +18,7 @@ class RayPool(Dispatcher):
         workers: Number of actors.
         gpus_per_worker: Share of a GPU for each; 0 computes on the CPU.
         window: Candidates in flight, which bounds chunks to window / (2 * workers).
-        time_limit_s: For one evaluation.
+        time_limit_s: Seconds that one evaluation may take.
         memory_limit_bytes: Resident memory at which a worker ends itself, which counts as a loss; None: an equal share
             of nine tenths of what the smallest node offers.
         log: Called with lines for people: why it waits, which worker was lost.

@@ -76,7 +76,7 @@ class Chunk:
     id: int
     items: list[Item]
     is_suspect: bool = False
-    """It was with a worker that was lost; runs with no other chunk beside it, so that blame is exact."""
+    """Whether it was with a worker that was lost; it runs with no other chunk beside it, so that blame is exact."""
     sent: float = 0.0
 
     def become(self, state: ItemState) -> None:
@@ -109,7 +109,7 @@ class PoolWorker:
 
     @property
     def has_suspect(self) -> bool:
-        """Whether it is to have nothing else."""
+        """Whether it has a suspect chunk, beside which it is to have nothing else."""
         return any(chunk.is_suspect for chunk in self.chunks.values())
 
     def become(self, state: WorkerState) -> None:

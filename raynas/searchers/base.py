@@ -197,7 +197,7 @@ def oriented_values(objectives: Sequence[Objective], evaluation: Evaluation) -> 
 
 
 def relative_violations(constraints: Sequence[Constraint], evaluation: Evaluation) -> dict[str, float]:
-    """By how much a candidate violates each constraint, in units of the constraint's bound.
+    """How far a candidate violates each constraint, in units of the constraint's bound.
 
     Args:
         constraints: Bounds on costs and scores.

@@ -47,7 +47,7 @@ class AutoScaling:
         start: The architecture that growth starts from, as JSON, the space's own text, or a published name.
         rates: Shares of the width by which a step may widen; 0.05 adds a twentieth.
         stop: A lower bound on a cost, such as num_params>=80e6; the first state that meets it is the last. "": none.
-        max_steps: Growth ends after as many; None: no such bound.
+        max_steps: The largest number of steps; None: no such bound.
 
     Raises:
         ConfigError: The space does not grow, the start's width is no multiple of its unit, a setting is out of its
@@ -113,7 +113,7 @@ class AutoScaling:
 
     @property
     def is_complete(self) -> bool:
-        """Growth ended where it was told to."""
+        """Whether growth ended where it was told to."""
         return bool(self._family) and self._is_at_end(self._family[-1])
 
     def progress(self) -> SearchProgress:

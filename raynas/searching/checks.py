@@ -28,7 +28,7 @@ def check_divisors(space: SearchSpace, chosen: Sequence[Proxy], architectures: S
     """Refuse to score narrower networks where they are not known to exist.
 
     Args:
-        space: Where the architectures come from.
+        space: The space that the architectures come from.
         chosen: Proxies, of which some may score a network whose width is divided.
         architectures: What is scored, as far as it is known now; None: whatever a searcher asks for.
 
@@ -53,7 +53,7 @@ def check_narrowed(space: SearchSpace, architecture: Architecture, divisor: int)
     """Refuse an architecture that cannot be built with its width divided.
 
     Raises:
-        SpaceError: Naming the architecture and the divisor.
+        SpaceError: It cannot be built; the message names the architecture and the divisor.
     """
     assert space.growth is not None
     try:
@@ -67,8 +67,8 @@ def chosen_searcher(asked: str | None, settings: Mapping[str, Setting], objectiv
 
     Args:
         asked: The name that was given; None: the default.
-        settings: The searcher's own.
-        objectives: What it is to optimise.
+        settings: The searcher's own settings.
+        objectives: What the searcher is to optimise.
 
     Raises:
         UnknownNameError: There is no such searcher, or it has no such setting.
@@ -130,7 +130,7 @@ def check_start(
     """Refuse a start that violates constraints on costs, or that cannot be scored at the width that is asked for.
 
     Args:
-        space: Where the start comes from.
+        space: The space that the start comes from.
         start: The architecture that the searcher starts with.
         constraints: The run's constraints; those on scores are not looked at.
         costs: Gives all costs of an architecture by name.

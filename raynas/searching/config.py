@@ -10,33 +10,36 @@ from pydantic import Field
 from raynas.config import Config, Flags, Setting
 
 KIND = "search"
-"""Of the run folders of searches, scoring runs and growths."""
+"""The kind of the run folders of searches, scoring runs and growths."""
 
 
 class RunConfig(Config):
     """Everything that a search or a scoring run can be told; None: the default that is found when it is resolved."""
 
-    space: str = Field(description="See `raynas list spaces`; or FILE.py:NAME.")
+    space: str = Field(description="Search space, see `raynas list spaces`; or FILE.py:NAME.")
     img_size: int | None = Field(None, ge=1, description="Image side in pixels. Default: the space's own.")
     num_classes: int | None = Field(None, ge=1, description="Outputs of the head. Default: those of the data, else 10.")
     proxies: Annotated[tuple[str, ...], Flags(("--proxy", "-p"))] = Field(
         (), description="Score to compute; see `raynas list proxies`."
     )
     objectives: Annotated[tuple[str, ...] | None, Flags(("--objective", "-o"))] = Field(
-        None, description="NAME, NAME:max or NAME:min. Default: the space's own."
+        None, description="Score to optimise: NAME, NAME:max or NAME:min. Default: the space's own."
     )
     constraints: Annotated[tuple[str, ...], Flags(("--constraint", "-c"))] = Field(
         (), description='Bound on a cost or a score, such as "macs<=2e9".'
     )
     settings: Mapping[str, Mapping[str, Setting]] = Field(
-        default_factory=dict, description="Of proxies by their names, and of the searcher under 'searcher'."
+        default_factory=dict, description="Settings of proxies by their names, and of the searcher under 'searcher'."
     )
-    searcher: str | None = Field(None, description="Default: reinforce for one objective, nsga2 for several.")
+    searcher: str | None = Field(
+        None,
+        description="Searcher, see `raynas list searchers`. Default: reinforce for one objective, nsga2 for several.",
+    )
     budget: int = Field(500, ge=1, description="Candidates to evaluate.")
-    architectures: tuple[str, ...] = Field((), description="What to score, instead of asking a searcher.")
+    architectures: tuple[str, ...] = Field((), description="Architectures to score, instead of asking a searcher.")
     window: int | None = Field(None, ge=1, description="Candidates in flight. Default: the searcher's own.")
-    seed: int = Field(0, ge=0, description="Of the searcher.")
-    score_seed: int = Field(0, ge=0, description="Of weights, batches and curves.")
+    seed: int = Field(0, ge=0, description="Seed of the searcher.")
+    score_seed: int = Field(0, ge=0, description="Seed of weights, batches and curves.")
     data: str | None = Field(
         None,
         description="Images: digits, folder:DIR, parquet:FILE, torchvision:NAME:ROOT or random (normal numbers, the "
@@ -54,21 +57,21 @@ class RunConfig(Config):
     workers: int | None = Field(
         None,
         ge=0,
-        description="Actors; 0 scores in this process. Default: one per GPU, without GPUs one per core up to 2.",
+        description="Processes that score; 0: this process. Default: one per GPU, without GPUs one per core up to 2.",
     )
     gpus_per_worker: float | None = Field(None, ge=0, description="Share of a GPU for each worker, such as 0.25.")
-    address: str | None = Field(None, description="Of a running Ray cluster: HOST:PORT, or auto.")
+    address: str | None = Field(None, description="Address of a running Ray cluster: HOST:PORT, or auto.")
     threads: int = Field(1, ge=1, description="CPU threads of one evaluation.")
     worker_memory_gib: Annotated[float | None, Flags(("--worker-memory",))] = Field(
-        None, gt=0, description="GiB at which a worker is ended. Default: an equal share of its node."
+        None, gt=0, description="GiB of memory at which a worker is ended. Default: an equal share of its node."
     )
     time_limit_s: Annotated[float, Flags(("--time-limit",))] = Field(
-        600.0, gt=0, description="Seconds for one evaluation, on workers."
+        600.0, gt=0, description="Seconds that one evaluation may take, on workers."
     )
 
 
 class ResolvedRun(RunConfig):
-    """The same with every default filled in that the driver finds, as run.yaml has it.
+    """A `RunConfig` with every default filled in that the driver finds, as run.yaml has it.
 
     What depends on the cluster may still be None: `workers`, `gpus_per_worker`, `worker_memory_gib`. `searcher` is None
     only where the architectures are given; `teacher` and `width_divisor` where there is none.

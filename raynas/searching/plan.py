@@ -54,13 +54,14 @@ class Plan:
 
     Args:
         config: The configuration with all defaults filled in, save those that depend on the cluster.
-        space: Where architectures come from.
+        space: The space that architectures come from.
         scores: Outputs of the task in the order of its groups, then the costs.
         make_task: Makes what workers carry out, whose groups of outputs the scores name.
         objectives: What is optimised; none where architectures are only scored.
         constraints: Bounds on scores and costs.
         architectures: What to score; None if a searcher decides.
-        proxies: Those that score untrained networks, in the order of their groups; none where the task is another one.
+        proxies: Proxies that score untrained networks, in the order of their groups; none where the task is another
+            one.
     """
 
     config: ResolvedRun
@@ -183,11 +184,11 @@ def plan_of_task(
 
     Args:
         config: What was asked for; `img_size` and `num_classes`, at which costs are told, are in it.
-        space: Where architectures come from.
+        space: The space that architectures come from.
         scores: Outputs of the task in the order of its groups, then the costs.
         make_task: Makes the task.
         architectures: What to score; None if a searcher decides.
-        proxies: Those that score untrained networks, in the order of their groups.
+        proxies: Proxies that score untrained networks, in the order of their groups.
 
     Raises:
         UnknownNameError: A score, searcher or setting that does not exist.

@@ -14,8 +14,8 @@ class Ranking:
     """Takes evaluations one at a time and keeps the best feasible ones, each architecture once.
 
     Args:
-        objectives: One: the ten best are kept, ties in the order of asking. Several: all that no other dominates. None:
-            nothing is kept.
+        objectives: What is optimised. One objective: the ten best are kept, ties in the order of asking. Several: all
+            evaluations that no other dominates. None: nothing is kept.
     """
 
     def __init__(self, objectives: Sequence[Objective]) -> None:

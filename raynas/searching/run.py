@@ -75,8 +75,8 @@ def execute(
     """Carry out a plan in a run folder.
 
     Args:
-        plan: What to do.
-        folder: Created unless it exists.
+        plan: The plan to carry out.
+        folder: The run folder, which is created unless it exists.
         resume: Continue the run that the folder holds; without one, start.
         reuse: Folders of other runs whose scores are taken where their keys are equal.
         listener: Receives what happens in the run.

@@ -31,7 +31,7 @@ def growth_plan(
     Args:
         values: Fields of RunConfig. What is absent has the space's own default: the objectives, the divisor of scored
             widths, and the stop together with its constraints; images and their size are those of the source's run.
-        source: Where to start; None: the values say it, as those of a stored run do.
+        source: The architecture to start with; None: the values say it, as those of a stored run do.
         stop, rates: Settings of the searcher, over those in the values.
         own_proxies: Proxies that are not registered.
 

@@ -42,8 +42,8 @@ class ScoreCache:
     """Answers candidates from what is known, has the rest computed, and sees to it that answers are on disk first.
 
     Args:
-        plan: What is scored.
-        store: Whose rows are known from the start.
+        plan: The plan of the run, which says what is scored.
+        store: The store of the run, whose rows are known from the start.
         reused: Rows of other runs; those with the same key and a status that does not depend on the machine are taken.
     """
 

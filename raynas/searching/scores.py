@@ -31,7 +31,7 @@ class Score:
     """A column of results: an output of the task that workers carry out, or a cost.
 
     Args:
-        name: Its name in objectives, constraints and results.
+        name: The score's name in objectives, constraints and results.
         identity: All that its values depend on beside the architecture; with an architecture's key, a row's key.
         higher_is_better: The direction in which it is a score.
         group: Number of the task's group of outputs that it belongs to; None for a cost, which the driver computes.
@@ -48,7 +48,7 @@ class UntrainedScoring:
     """Makes the task of scoring untrained networks; a `raynas.searching.plan.TaskMaker`.
 
     Args:
-        space: Where the architectures come from.
+        space: The space that the architectures come from.
         img_size: Image side in pixels.
         num_classes: Outputs of the head.
         proxies: The proxies with their settings, in the order in which workers know them.
@@ -140,7 +140,7 @@ def chosen_proxies(
 
     Args:
         config: What was asked for.
-        objectives: As NAME, NAME:max or NAME:min.
+        objectives: Objectives in the form NAME, NAME:max or NAME:min.
         constraints: Bounds on scores and costs.
         own: Proxies that are not registered; found by their names before the registered ones.
 
@@ -253,7 +253,7 @@ def check_names(names: Sequence[str], scores: Sequence[Score]) -> None:
     """Refuse names of scores that the run does not compute.
 
     Raises:
-        UnknownNameError: Naming what the run computes.
+        UnknownNameError: There is no such score; the message names what the run computes.
     """
     known = [score.name for score in scores]
     for name in names:

@@ -11,7 +11,7 @@ COSTS = {
     "num_params": "Number of parameters, as trained.",
     "macs": "Multiply-adds of one forward pass of one image.",
 }
-"""Known before scoring, lower is better."""
+"""Costs by name, with what they are; they are known before scoring, and lower is better."""
 
 
 def cost(space: SearchSpace, architecture: Architecture, name: str, *, img_size: int, num_classes: int) -> int:

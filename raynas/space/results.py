@@ -43,8 +43,8 @@ class Evaluation:
         status: ok if all objectives and constraints have values, else the status of the first that has none.
         scores: Raw values by name, costs included; names without a value are absent. A candidate that violates a
             constraint on costs is told without having been scored: it is ok, not feasible, and has costs only.
-        violations: For each violated constraint, by its text, how far the score lies beyond the bound: a positive
-            number.
+        violations: How far the score of each violated constraint, by the constraint's text, lies beyond the bound: a
+            positive number.
         seconds: Time that a worker spent on the scores.
         error: What went wrong, in words, where the status is not ok.
     """
@@ -59,12 +59,12 @@ class Evaluation:
 
     @property
     def is_ok(self) -> bool:
-        """All objectives and constraints have values."""
+        """Whether all objectives and constraints have values."""
         return self.status is Status.OK
 
     @property
     def is_feasible(self) -> bool:
-        """All objectives and constraints have values, and no constraint is violated."""
+        """Whether all objectives and constraints have values, and no constraint is violated."""
         return self.is_ok and not self.violations
 
 
@@ -73,7 +73,7 @@ def named_direction(text: str, what: str = "an objective") -> tuple[str, bool | 
 
     Args:
         text: What is read.
-        what: The text stands for, for the message.
+        what: What the text stands for, for the message.
 
     Returns:
         The name, and whether it is to be maximised; None if the text leaves that open.
@@ -179,7 +179,7 @@ def evaluated(
     Args:
         candidate: The candidate that was asked.
         scores: The values that are known, by the names of the scores.
-        failures: By its name, status and error of each score that has no value.
+        failures: Status and error of each score that has no value, by the score's name.
         needed: Names of the objectives and of what is constrained; the first of them that failed gives the status.
         constraints: The run's bounds on costs and scores.
         seconds: Time that a worker spent on the scores.

@@ -86,7 +86,7 @@ class SearchSpace:
         search_img_size: Side of images in pixels in `search` and `score` unless another is asked for.
         objectives: Proxies that `search` maximises or minimises unless others are asked for.
         summary: What is searched, in a sentence, for lists.
-        paper: Where the space comes from, such as arXiv 2202.11921.
+        paper: The publication that the space comes from, such as arXiv 2202.11921.
     """
 
     name: str

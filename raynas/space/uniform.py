@@ -27,7 +27,7 @@ def uniform_of_cost(space: SearchSpace, name: str, target: float, *, img_size: i
     Args:
         space: The space whose uniform architectures are compared.
         name: The cost that counts, "num_params" or "macs".
-        target: What it is to be, such as the cost of an architecture that a search has found.
+        target: The cost to come near to, such as that of an architecture that a search has found.
         img_size: Image side in pixels.
         num_classes: Outputs of the head.
 

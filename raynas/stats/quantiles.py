@@ -12,7 +12,7 @@ def quantile(values: Sequence[float] | np.ndarray, q: float) -> float:
     """A quantile, linear between the two values next to it, as NumPy's is, to the last bit.
 
     Args:
-        values: At least one number; none is NaN.
+        values: One number or more, none of them NaN.
         q: The share of the values that lie below the quantile, from 0 to 1.
 
     Returns:

@@ -19,7 +19,8 @@ from raynas.stats.kendall import kendall_tau
 from raynas.stats.thinning import sampled
 
 EXACT_ROWS = 1000
-"""With more rows, tau-b is followed to first order in the weights; what is left out is 1 / sqrt(N) of the spread."""
+"""The most rows for which tau-b is exact; with more, it is followed to first order in the weights, and what is left out
+is 1 / sqrt(N) of the spread."""
 
 _REFERENCE_ROWS = 2000
 _CHUNK = 1 << 18
@@ -140,23 +141,23 @@ class _Column:
 
     @cached_property
     def signs(self) -> np.ndarray:
-        """(N, N), of the differences of every two rows."""
+        """Signs (N, N) of the differences of every two rows."""
         return np.asarray(np.sign(self.codes[:, None] - self.codes[None, :]), np.int8)
 
     def untied(self, weights: np.ndarray) -> np.ndarray:
-        """(R,), ordered pairs of drawn rows with different values."""
+        """How many ordered pairs of drawn rows have different values, (R,)."""
         ends = self._weights_up_to(weights)
         groups = np.diff(ends, axis=1, prepend=0.0)
         return np.asarray(ends[:, -1] ** 2 - (groups**2).sum(axis=1))
 
     def ranks(self, weights: np.ndarray) -> np.ndarray:
-        """(R, N), average ranks of the drawn rows, less their mean."""
+        """Average ranks of the drawn rows, less their mean, (R, N)."""
         ends = self._weights_up_to(weights)
         below = np.concatenate([np.zeros((len(ends), 1)), ends[:, :-1]], axis=1)
         return np.asarray(((below + ends - ends[:, -1:]) / 2)[:, self.codes])
 
     def deviations(self, weights: np.ndarray) -> np.ndarray:
-        """(R, N), values less their mean over the drawn rows; zeros where those are all equal."""
+        """Values less their mean over the drawn rows, (R, N); zeros where those are all equal."""
         means = weights @ self._values / weights.sum(axis=1)
         deviations = self._values - means[:, None]
         squares, raw = ((weights * part**2).sum(axis=1) for part in (deviations, self._values))
@@ -164,12 +165,12 @@ class _Column:
         return np.asarray(deviations)
 
     def _weights_up_to(self, weights: np.ndarray) -> np.ndarray:
-        """(R, distinct values), how many drawn rows have at most each value."""
+        """How many drawn rows have at most each value, (R, distinct values)."""
         return np.asarray(np.cumsum(weights[:, self._order], axis=1)[:, self._ends])
 
 
 def _cosines(first: Sequence[np.ndarray], second: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
-    """(R, P, L), of centred columns (R, N) each."""
+    """Correlations (R, P, L) of columns that are centred already, (R, N) each."""
     weighted = [weights * column for column in second]
     lengths = [
         np.sqrt(np.stack([np.einsum("rn,rn,rn->r", weights, one, one) for one in side], axis=1))

@@ -61,9 +61,9 @@ class Files(Protocol):
 
         Args:
             path: The file, in a folder that is there.
-            once: Raise FileExistsError if there is such a file already, also if another process makes it meanwhile;
-                otherwise it is replaced.
-            is_durable: It is there after a loss of power, once the block has ended.
+            once: Whether to raise FileExistsError if there is such a file already, also if another process makes it
+                meanwhile; otherwise it is replaced.
+            is_durable: Whether the file is there after a loss of power, once the block has ended.
         """
         ...
 
@@ -87,8 +87,8 @@ class Files(Protocol):
         """Lock a file, which is made if it is missing.
 
         Args:
-            path: The file; what is in it is the holder's.
-            holder: What others are told who want it meanwhile.
+            path: The file, whose content is the holder.
+            holder: What is told to others who want the lock meanwhile.
 
         Raises:
             BlockingIOError: Another one holds it; its text is that holder.
@@ -288,8 +288,10 @@ def write_atomically(path: Path, *, once: bool = False, is_durable: bool = True)
 
     Args:
         path: The file, in a folder that is there.
-        once: Raise FileExistsError if there is such a file already; otherwise it is replaced.
-        is_durable: It is there after a loss of power, once the block has ended; not worth its time for a sign of life.
+        once: Whether to raise FileExistsError if there is such a file already, also if another process makes it
+            meanwhile; otherwise it is replaced.
+        is_durable: Whether the file is there after a loss of power, once the block has ended; not worth its time for a
+            sign of life.
     """
     return files_of(path).write(path, once=once, is_durable=is_durable)
 
@@ -300,7 +302,7 @@ def write_text(path: Path, text: str, *, is_durable: bool = True) -> None:
     Args:
         path: The file, in a folder that is there.
         text: The new content.
-        is_durable: It is there after a loss of power; not worth its time for a sign of life.
+        is_durable: Whether the text is there after a loss of power; not worth its time for a sign of life.
 
     Raises:
         StoreError: It cannot be written.

@@ -22,8 +22,8 @@ class Taken:
     """The architecture that a run folder stands for.
 
     Args:
-        fields: Of the architecture; None if the folder does not say them.
-        settings: Of the run: its space, and perhaps img_size, num_classes and data.
+        fields: Fields of the architecture; None if the folder does not say them.
+        settings: Settings of the run: its space, and perhaps img_size, num_classes and data.
     """
 
     fields: Any
@@ -35,7 +35,7 @@ class RunKind:
     """A kind of run.
 
     Args:
-        name: As run.yaml has it.
+        name: The name of the kind, as run.yaml has it.
         taken: What a folder of this kind stands for as the source of an architecture, given the folder, its
             description, and bounds to pick by: an architecture, or a folder in it from which to take one. None: a
             folder of this kind has no architecture of its own.

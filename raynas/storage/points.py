@@ -43,14 +43,15 @@ class Points:
 
     Args:
         keys: The keys of the architectures.
-        texts: Their canonical JSON.
-        candidates: (A,) number under which each was asked first, -1: by no searcher.
-        values: (A,) by score, NaN where there is no value.
-        statuses: (A,) by score, positions in `status_names`, or `MISSING`.
+        texts: The architectures as canonical JSON.
+        candidates: (A,) the number under which each architecture was asked first, -1: by no searcher.
+        values: (A,) the values of each score by name, NaN where there is none.
+        statuses: (A,) the statuses of each score by name, as positions in `status_names`, or `MISSING`.
         status_names: All statuses in the rows.
         failures: Rows without a value.
-        seconds, build_seconds: (A,) by score, spent on workers by this run, so 0 for rows of other runs.
-        reused: Rows taken from other runs.
+        seconds, build_seconds: (A,) seconds that workers spent on each score by name, and those of them that building
+            networks took; 0 for rows of other runs.
+        reused: How many architectures have rows that were taken from other runs.
     """
 
     keys: list[str]

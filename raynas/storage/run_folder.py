@@ -34,7 +34,7 @@ def check_folder(
     Args:
         folder: The run's folder, which need not exist.
         identity: What the run must share with one that is stored there.
-        resume: A run of this identity may be there.
+        resume: Whether a run of this identity may be there.
         kind: What the run is: search (also for score and scale), training, finalists or sweep.
         complete: Adds the fields that an identity leaves out, to both that are compared; raises a ValueError for a
             stored one that cannot be compared.
@@ -80,7 +80,7 @@ def kind_of(description: Mapping[str, Any]) -> str:
 
 
 def _version(package: str) -> str | None:
-    """None for a package that is missing, as Ray may be where everything is scored in one process."""
+    """The version of a package; None if it is missing, as Ray may be where all is scored in one process."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -96,8 +96,8 @@ def read_description(folder: Path, *, kind: str | None = None) -> dict[str, Any]
     """run.yaml of a run folder.
 
     Args:
-        folder: Of the run.
-        kind: That the run must have, if one is given.
+        folder: The folder of the run.
+        kind: The kind that the run must have; None: any.
 
     Raises:
         StoreError: It is missing or not what a run writes; the run is of another kind.

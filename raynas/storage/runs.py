@@ -45,7 +45,7 @@ class Run:
 
     @property
     def space(self) -> SearchSpace:
-        """That was searched.
+        """The space that was searched.
 
         Raises:
             RaynasError: It is not registered.
@@ -59,7 +59,7 @@ class Run:
 
     @property
     def family(self) -> list[Mapping[str, Any]]:
-        """Of a growth: its states from the start on, with their scores and what each step changed; else nothing."""
+        """The states of a growth from the start on, with their scores and what each step changed; else nothing."""
         return list(self.summary.get("family") or [])
 
 

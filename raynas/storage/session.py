@@ -24,7 +24,7 @@ class End(NamedTuple):
     """How the work of a session ended.
 
     Args:
-        status: Such as completed, or interrupted.
+        status: How the work ended, such as completed, or interrupted.
         error: What failed, where the status is failed.
     """
 
@@ -36,12 +36,13 @@ class Session:
     """A session, as a context: signals are collected in it, and what is entered on its stack ends with it.
 
     Args:
-        folder: Of the run; created when it is held.
+        folder: The folder of the run, which is created when it is held.
         check: Raises StoreError if the folder holds something else than this run. It is called at once, before anything
             is started or written, and again when the folder is held.
 
     Raises:
-        Interrupted: On leaving the context, in place of a KeyboardInterrupt, as a second signal raises it.
+        Interrupted: A KeyboardInterrupt came, as a second signal raises it; this is raised in its place on leaving the
+            context.
     """
 
     def __init__(self, folder: Path, check: Callable[[], None]) -> None:
@@ -72,7 +73,7 @@ class Session:
 
     @property
     def seconds(self) -> float:
-        """Since the work began, and that of earlier sessions."""
+        """Seconds since the work began, and those of earlier sessions."""
         return self._seconds_before + perf_counter() - self._started
 
     def collect_signals(self) -> None:

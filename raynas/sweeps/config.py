@@ -22,9 +22,9 @@ class SearchName(NamedTuple):
 
 KIND = "sweep"
 STOP_FILE = ".stop"
-"""In a sweep's folder once its searches are to end."""
+"""Name of a file that is in a sweep's folder once its searches are to end."""
 LOGS = "logs"
-"""In a sweep's folder: what each search had to say to people."""
+"""Name of the folder in a sweep's that holds what each search had to say to people."""
 FINISHED = ("completed", "exhausted")
 """Statuses of a search that has made all its calls; the others are not compared."""
 
@@ -33,13 +33,13 @@ class SweepConfig(RunConfig):
     """What a sweep can be told: the settings that its searches share, and which searches they are."""
 
     searchers: Annotated[tuple[str, ...], Flags(("--searcher",))] = Field(
-        (), description="Default: reinforce for one objective, nsga2 for several. With several, they are compared."
+        (), description="Searcher; several are compared. Default: reinforce for one objective, nsga2 for several."
     )
     repeat: int = Field(
         5, ge=1, description="Searches of each searcher, with seed, seed + 1, ..., to compare searchers."
     )
     level: float | None = Field(
-        None, allow_inf_nan=False, description="Of a comparison: report the calls it takes to reach this value."
+        None, allow_inf_nan=False, description="In comparisons, report the calls it takes to reach this value."
     )
 
     def search(self, searcher: str | None, seed: int) -> RunConfig:
@@ -54,7 +54,7 @@ class SweepConfig(RunConfig):
 
 
 class ResolvedSweep(SweepConfig):
-    """The same with every default filled in, as run.yaml has it.
+    """A `SweepConfig` with every default filled in, as run.yaml has it.
 
     What depends on the cluster may still be None: `gpus_per_worker` and `worker_memory_gib`.
     """

@@ -39,7 +39,7 @@ class Sweep:
 
     @property
     def config(self) -> SweepConfig:
-        """Its settings, resolved."""
+        """The settings of the sweep, resolved."""
         return SweepConfig.make(self.description["config"])
 
     @property

@@ -61,8 +61,9 @@ def execute_sweep(
     A search that fails does not keep the others from their end.
 
     Args:
-        plan: What to do.
-        folder: Created unless it exists; each search has a run folder of its own in it.
+        plan: The plan to carry out.
+        folder: The folder of the sweep, which is created unless it exists; each search has a run folder of its own in
+            it.
         resume: Continue the sweep that the folder holds: searches that have ended are kept, the others go on, and those
             that failed are tried again. Budget and repeat may grow.
         reuse: Folders of other runs whose scores are taken where their keys are equal.
@@ -100,7 +101,7 @@ def check_sweep_folder(folder: Path, plan: SweepPlan, *, resume: bool) -> None:
     """Refuse a folder that holds something else than this sweep, or more of it; writes nothing.
 
     Raises:
-        StoreError: Saying what it holds.
+        StoreError: The folder is refused; the message says what it holds.
     """
     check_folder(folder, plan.identity(), resume=resume, kind=KIND)
     if not holds_run(folder):

@@ -30,7 +30,7 @@ _MAX_CURVE = 400
 
 
 class Measure(NamedTuple):
-    """By what searches are compared: the objective, or the hypervolume of several."""
+    """What searches are compared by: the objective, or the hypervolume of several."""
 
     name: str
     maximize: bool

@@ -34,7 +34,7 @@ class SearchJob:
     Args:
         folder: The folder of the sweep, as an absolute path.
         plans: The plans of the searches by name.
-        searchers: Classes by name, for those that only the driver's program registers.
+        searchers: Classes of searchers by name, for those that only the driver's program registers.
         reuse: Folders of other runs whose scores are taken.
     """
 
@@ -45,15 +45,15 @@ class SearchJob:
 
     @property
     def stop_file(self) -> Path:
-        """Exists once the searches are to end."""
+        """The file that exists once the searches are to end."""
         return self.folder / STOP_FILE
 
     def log_file(self, name: str) -> Path:
-        """What a search has to say to people."""
+        """The file with what a search has to say to people."""
         return self.folder / LOGS / f"{name}.log"
 
     def error_file(self, name: str) -> Path:
-        """The last error of a search, in full."""
+        """The file with the last error of a search, in full."""
         return self.folder / LOGS / f"{name}.error"
 
 

@@ -1,1 +1,1 @@
-"""From an architecture to trained weights."""
+"""Training of an architecture: its configuration, objective, loop, checkpoints and folder."""

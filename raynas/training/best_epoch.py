@@ -13,7 +13,8 @@ class BestEpoch:
     """How the best epoch of a training is chosen.
 
     Args:
-        column: Of metrics.parquet; where there is a moving average of the weights, its value counts, in ema_COLUMN.
+        column: A column of metrics.parquet; where there is a moving average of the weights, its value counts, in
+            ema_COLUMN.
         higher_is_better: Whether the largest value is the best.
     """
 
@@ -33,7 +34,7 @@ class BestEpoch:
 
     @property
     def title(self) -> str:
-        """For people, such as "top-1" or "validation loss"."""
+        """The name of the value for people, such as "top-1" or "validation loss"."""
         if self.is_accuracy:
             return "top-1"
         kind, _, rest = self.column.partition("_")
@@ -62,11 +63,11 @@ def counted_top1(row: Mapping[str, Any]) -> float:
     """Accuracy of the weights that count: the moving average where there is one.
 
     Args:
-        row: Of a training whose objective has an accuracy.
+        row: An epoch's row of metrics.parquet, of a training whose objective has an accuracy.
     """
     return BestEpoch("val_top1", higher_is_better=True).value(row)
 
 
 def top1_of(row: Mapping[str, Any]) -> float | None:
-    """As `counted_top1`; None where the objective has no accuracy."""
+    """The accuracy that `counted_top1` gives; None where the objective has none."""
     return None if row.get("val_top1") is None else counted_top1(row)

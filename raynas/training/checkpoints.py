@@ -16,8 +16,8 @@ LAST, BEST = "last.pt", "best.pt"
 CHECKPOINTS = {"last": LAST, "best": BEST}
 
 State = dict[str, Any]
-"""model, ema, optimizer, scaler (state dicts or None), parts (state dicts by name, of what the objective stores beside
-the model), epoch and step to go on with, history, identity, sums."""
+"""What a checkpoint holds: model, ema, optimizer, scaler (state dicts or None), parts (state dicts by name, of what the
+objective stores beside the model), epoch and step to go on with, history, identity, sums."""
 
 
 def checkpoint_folder(folder: Path) -> Path:
@@ -107,8 +107,8 @@ def check_weights(
     """Refuse weights that are not those of the model's architecture.
 
     Args:
-        model: May be on the meta device; or those of its weights that are expected, by name.
-        weights: What was found, by name.
+        model: The model, which may be on the meta device; or those of its weights that are expected, by name.
+        weights: The weights that were found, by name.
         where: The file, for the message.
 
     Raises:

@@ -51,30 +51,36 @@ WeightsPolicy = Literal["exact", "encoder", "resized", "encoder-resized"]
 class TrainConfig(Config):
     """All settings of a training; None means the default that is found when it is resolved."""
 
-    space: str = Field(description="That the architecture belongs to.")
-    architecture: str = Field(description="JSON, the space's text or a published name.")
-    img_size: int | None = Field(None, ge=1, description="Image side in pixels. Default: of the run, or the space's.")
-    num_classes: int | None = Field(None, ge=2, description="Must be those of the data, the default.")
+    space: str = Field(description="The space that the architecture belongs to.")
+    architecture: str = Field(description="The architecture: JSON, the space's text or a published name.")
+    img_size: int | None = Field(
+        None, ge=1, description="Image side in pixels. Default: that of the run, or the space's."
+    )
+    num_classes: int | None = Field(
+        None, ge=2, description="Outputs of the head. Default: the classes of the data; labels allow no other."
+    )
     data: str = Field(
         "digits", description="Images to train on: digits, folder:DIR, parquet:FILE, torchvision:NAME:ROOT."
     )
     val_data: str | None = Field(
         None, description="Images to evaluate on. Default: a tenth of the others, left out of training."
     )
-    val_fraction: float = Field(0.1, gt=0, lt=1, description="That part of the images, where there is no val_data.")
-    max_images: int | None = Field(None, ge=1, description="Use the first images of the data only.")
-    max_val_images: int | None = Field(None, ge=1, description="Evaluate on the first images only.")
+    val_fraction: float = Field(
+        0.1, gt=0, lt=1, description="Part of the images to evaluate on, where there is no val_data."
+    )
+    max_images: int | None = Field(None, ge=1, description="Use no more than this many images, the first ones.")
+    max_val_images: int | None = Field(None, ge=1, description="Evaluate on no more than this many images.")
 
     epochs: int = Field(30, ge=1, description="Passes over the images.")
     batch_size: int = Field(128, ge=2, description="Images of one step, over all workers.")
     accumulation: int = Field(1, ge=1, description="Passes into which a worker divides its part of a step.")
-    optimizer: str = Field("adamw", description="One of timm's.")
+    optimizer: str = Field("adamw", description="Optimizer, one of timm's.")
     betas: tuple[float, float] | None = Field(
         None, description="Decays of the optimizer's two moving averages. Default: the optimizer's own."
     )
     lr: float | None = Field(None, gt=0, description="Learning rate. Default: 1e-3 * sqrt(batch size / 1024).")
     min_lr: float = Field(1e-6, ge=0, description="Learning rate at the end.")
-    weight_decay: float = Field(0.05, ge=0, description="Of weights; of biases and norms there is none.")
+    weight_decay: float = Field(0.05, ge=0, description="Decay of weights; biases and norms have none.")
     warmup_epochs: int | None = Field(
         None, ge=0, description="Epochs in which the learning rate rises. Default: a fifteenth of the epochs."
     )
@@ -87,15 +93,17 @@ class TrainConfig(Config):
         0.0, ge=0, lt=1, description="Decay of a moving average of the weights; 0: there is none."
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="auto (bfloat16 on GPUs, float32 on CPUs), float32, bfloat16 or float16."
+        "auto", description="Precision: auto (bfloat16 on GPUs, float32 on CPUs), float32, bfloat16 or float16."
     )
 
     augment: Literal["strong", "light", "none"] = Field(
         "strong",
-        description="strong (RandAugment, erasing, and but for distill Mixup and CutMix), light (crops and mirrors) or "
-        "none.",
+        description="Augmentation: strong (RandAugment, erasing, and but for distill Mixup and CutMix), light (crops "
+        "and mirrors) or none.",
     )
-    auto_augment: str | None = Field(None, description="timm's text, such as rand-m9-mstd0.5-inc1; '' for none.")
+    auto_augment: str | None = Field(
+        None, description="Automatic augmentation in timm's text, such as rand-m9-mstd0.5-inc1; '' for none."
+    )
     min_scale: float | None = Field(None, gt=0, le=1, description="Least part of an image that a crop shows.")
     color_jitter: float | None = Field(None, ge=0, description="Largest change of brightness, contrast, saturation.")
     hflip: float | None = Field(None, ge=0, le=1, description="Probability of a mirrored image.")
@@ -105,53 +113,57 @@ class TrainConfig(Config):
 
     retokenize: str | tuple[SchedulePhase, ...] | None = Field(
         None,
-        description="EPOCH:STRIDE[:DILATION],... such as 0:16,8:8,13:4; or as-vit, the published schedule scaled.",
+        description="Schedule of token sizes: EPOCH:STRIDE[:DILATION],... such as 0:16,8:8,13:4; or as-vit, the "
+        "published schedule scaled.",
     )
     weights: str | None = Field(
         None, description="Start from the weights of this file. Default: a fresh initialisation."
     )
     weights_policy: WeightsPolicy = Field(
         "exact",
-        description="What of that file is loaded: all of it, all but the head (encoder), and whether position "
-        "embeddings are resized to the image side.",
+        description="What of the file of weights is loaded: all of it, all but the head (encoder), and whether "
+        "position embeddings are resized to the image side.",
     )
     objective: str | None = Field(
-        None, description="What is optimised, by name. Default: distillation with a teacher, else classification."
+        None, description="The objective, by name. Default: distillation with a teacher, else classification."
     )
 
     teacher: str | None = Field(
         None,
-        description="A training's folder or checkpoint, timm:NAME:FILE, or random:NAME for one that knows nothing.",
+        description="The teacher: a training's folder or checkpoint, timm:NAME:FILE, or random:NAME for one that knows "
+        "nothing.",
     )
-    guidance_weight: float = Field(2.5, ge=0, description="Of the difference of feature maps; 0: none.")
+    guidance_weight: float = Field(2.5, ge=0, description="Weight of the difference of feature maps; 0: none.")
     guidance_pairs: Annotated[str | None, Flags(("--pairs",))] = Field(
         None,
-        description="BLOCK:STAGE,... of student and teacher, from 0, such as 0:0,6:1,11:2. Default: all stages, with "
-        "evenly spaced blocks.",
+        description="Pairs of feature maps of student and teacher: BLOCK:STAGE,... from 0, such as 0:0,6:1,11:2. "
+        "Default: all stages, with evenly spaced blocks.",
     )
-    logit_weight: float = Field(0.0, ge=0, le=1, description="Of the teacher's logits; the labels have the rest.")
-    temperature: float = Field(1.0, gt=0, description="Of the teacher's soft targets.")
+    logit_weight: float = Field(
+        0.0, ge=0, le=1, description="Weight of the teacher's logits; the labels have the rest."
+    )
+    temperature: float = Field(1.0, gt=0, description="Temperature of the teacher's soft targets.")
     logit_targets: Literal["soft", "hard"] = Field(
-        "soft", description="The teacher's probabilities, or its most probable class."
+        "soft", description="soft, the teacher's probabilities, or hard, its most probable class."
     )
 
-    seed: int = Field(0, ge=0, description="Of weights, order and augmentation.")
+    seed: int = Field(0, ge=0, description="Seed of weights, order and augmentation.")
 
     workers: int | None = Field(
         None,
         ge=0,
         description="Data-parallel processes; 0: this process. Default: one per GPU if there are several.",
     )
-    min_workers: int | None = Field(None, ge=1, description="Go on with as few if some are lost for good.")
+    min_workers: int | None = Field(None, ge=1, description="Go on with as few workers if some are lost for good.")
     gpus_per_worker: float | None = Field(None, ge=0, description="Share of a GPU for each worker, such as 0.25.")
-    address: str | None = Field(None, description="Of a running Ray cluster: HOST:PORT, or auto.")
+    address: str | None = Field(None, description="Address of a running Ray cluster: HOST:PORT, or auto.")
     threads: int | None = Field(None, ge=1, description="CPU threads of a worker. Default: an equal share.")
-    loader_processes: int | None = Field(None, ge=0, description="That prepare images, for each worker.")
+    loader_processes: int | None = Field(None, ge=0, description="Processes that prepare images, for each worker.")
     checkpoint_every_s: float = Field(
         600.0, gt=0, description="Seconds between checkpoints, beside the one at the end of every epoch."
     )
     loggers: Annotated[tuple[Literal["tensorboard", "mlflow", "wandb"], ...], Flags(("--log",))] = Field(
-        ("tensorboard",), description="tensorboard, mlflow or wandb."
+        ("tensorboard",), description="Logger of metrics: tensorboard, mlflow or wandb."
     )
 
     @field_validator("betas")
@@ -162,7 +174,7 @@ class TrainConfig(Config):
         return betas
 
     def precision_on(self, device: str) -> str:
-        """In what the model computes on a device, "cpu" or "cuda".
+        """The type of numbers in which the model computes on a device, "cpu" or "cuda".
 
         Raises:
             ConfigError: The device cannot.
@@ -180,7 +192,7 @@ class TrainConfig(Config):
 
 
 class ResolvedTraining(TrainConfig):
-    """The same with every default filled in that the driver finds, as run.yaml has it.
+    """A `TrainConfig` with every default filled in that the driver finds, as run.yaml has it.
 
     What depends on the machine may still be None: `workers`, `gpus_per_worker`, `threads` and `loader_processes`.
     """
@@ -206,7 +218,7 @@ DISTILLATION = ("guidance_weight", "guidance_pairs", "logit_weight", "temperatur
 """Settings that go with a teacher."""
 
 DISTILLATION_DEFAULTS: Mapping[str, Any] = {"label_smoothing": 0.0, "mixup": 0.0, "cutmix": 0.0}
-"""In which locality guidance differs from other trainings (arXiv 2207.10026)."""
+"""Settings in which locality guidance differs from other trainings (arXiv 2207.10026)."""
 
 WITHOUT_EFFECT = (
     "workers",

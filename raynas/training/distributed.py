@@ -71,13 +71,13 @@ def train_on_ray(
 
     Args:
         task: What to train.
-        folder: Of the training, on storage that all nodes see.
-        workers: Data-parallel processes.
-        min_workers: Go on with as few.
-        gpus_per_worker, cpus_per_worker: Of each; without GPUs workers compute on CPUs.
-        loggers, config: As for `MetricsListener`.
-        on_progress: Receives it in this process.
-        is_stopped: Asked now and then; if so, the workers write a checkpoint and end.
+        folder: The folder of the training, on storage that all nodes see.
+        workers: Number of data-parallel processes.
+        min_workers: The least number of them to go on with.
+        gpus_per_worker, cpus_per_worker: GPUs and CPU cores of each worker; without GPUs workers compute on CPUs.
+        loggers, config: Names of the loggers, and what they note of the training, see `MetricsListener`.
+        on_progress: Called with the progress, in this process.
+        is_stopped: Asked now and then whether to stop; if so, the workers write a checkpoint and end.
         log: Takes lines for people.
 
     Returns:
@@ -248,11 +248,11 @@ class _SignOfLife:
         self._since = monotonic()
 
     def is_there(self) -> bool:
-        """It has changed in the last ten seconds."""
+        """Whether the file has changed in the last ten seconds."""
         return not self.is_silent() and bool(self._seen)
 
     def is_silent(self) -> bool:
-        """No change for ten seconds."""
+        """Whether the file has not changed for ten seconds."""
         with suppress(OSError):
             if (text := read_text(self._path)) != self._seen:
                 self._seen, self._since = text, monotonic()

@@ -15,7 +15,7 @@ def evaluated(runner: StepRunner, network: nn.Module, images: Loader) -> dict[st
     """Means over all images, by the names of the objective's `evaluation_columns`.
 
     Args:
-        runner: With the objective, which says what is measured.
+        runner: The runner with the objective, which says what is measured.
         network: The exported part of the objective, or its moving average; left in the mode that it was in.
         images: This worker's part of them.
     """

@@ -46,16 +46,16 @@ METRICS = pa.schema(
         ("seconds", pa.float64()),
     ]
 )
-"""Of metrics.parquet; top-1 are fractions, `macs` of a forward pass of one image, `seconds` since the start. Terms of
-the loss stand between `train_loss` and `val_loss`, before they are weighted. An objective adds columns of its own there
-(`metrics_schema`); columns that it has no values for are null."""
+"""Columns of metrics.parquet; top-1 are fractions, `macs` of a forward pass of one image, `seconds` since the start.
+Terms of the loss stand between `train_loss` and `val_loss`, before they are weighted. An objective adds columns of its
+own there (`metrics_schema`); columns that it has no values for are null."""
 
 
 def metrics_schema(names: Iterable[str]) -> pa.Schema:
     """METRICS with further columns before `val_loss`, all of them numbers.
 
     Args:
-        names: Of all columns that there are; those of METRICS are left where they stand.
+        names: Names of all columns that there are; those of METRICS are left where they stand.
     """
     before = METRICS.names.index("val_loss")
     own = [(name, pa.float64()) for name in dict.fromkeys(names) if name not in METRICS.names]
@@ -68,7 +68,7 @@ class Training:
     """A training folder, finished or not.
 
     Args:
-        folder: Where it is.
+        folder: The folder that was read.
         description: run.yaml: `config`, `identity`, `model`, `versions`, `machine`.
         summary: summary.json; empty if the training was killed before it wrote one.
         metrics: One row per finished epoch, with the columns of `METRICS` and those of its objective.
@@ -93,8 +93,9 @@ class Training:
         """The network with its trained weights, the moving average where there is one, in eval mode.
 
         Args:
-            checkpoint: "last", or "best" by the accuracy on the images to evaluate on.
-            space: Where it is not a registered one.
+            checkpoint: "last", or "best" by the value that the objective chooses epochs by, such as the accuracy on the
+                images to evaluate on.
+            space: The space itself, where it is not a registered one.
 
         Raises:
             ConfigError: The checkpoint has another name.
@@ -103,7 +104,10 @@ class Training:
         return self.loaded(checkpoint, space=space).model
 
     def loaded(self, checkpoint: str = "last", *, space: SearchSpace | None = None) -> Loaded:
-        """As `model`, with what else the checkpoint says; tokens are of the size that they had in training last."""
+        """The network as `model` gives it, with what else the checkpoint says.
+
+        Its tokens have the size that they had in training last.
+        """
         from raynas.space.build import builder
         from raynas.training.checkpoints import (
             CHECKPOINTS,

@@ -53,7 +53,7 @@ OF_OBJECTIVES = (
 prepared, so that one that it forgets may change when a training is resumed."""
 
 LATER: Mapping[str, Mapping[str, Any]] = {"optimisation": {"betas": None}, "start": {"weights_policy": "exact"}}
-"""By section, fields that came after the first training of the format was stored, with their defaults."""
+"""Fields that came after the first training of the format was stored, with their defaults, by section."""
 
 _RESOLVED = ("architecture", "augment", "retokenize")
 _LISTED = {*WITHOUT_EFFECT, *OF_OBJECTIVES, *_RESOLVED, *(name for names in SECTIONS.values() for name in names)}
@@ -73,13 +73,13 @@ def training_identity(
     """What a resumed training must share with the stored one.
 
     Args:
-        config: Resolved.
-        architecture: Its JSON.
-        model_version: Of the family of models, raised when the same weights give other outputs.
+        config: The resolved configuration.
+        architecture: The architecture as JSON.
+        model_version: The version of the family of models, raised when the same weights give other outputs.
         phases: First epoch, stride and dilation of each phase of a re-tokenized training.
         images: A hash of the data.
         weights: A hash of the file of weights to start from.
-        objective: Its name, and what it says of itself.
+        objective: The objective's name, and what the objective says of itself.
     """
     values = {**config.model_dump(mode="json"), **config.augmentation()}
     found = {section: {name: values[name] for name in names} for section, names in SECTIONS.items()}

@@ -29,7 +29,7 @@ def chosen_rows(config: TrainConfig, data: ImageDataset, val_data: ImageDataset)
 
 
 def data_hash(*parts: tuple[ImageDataset, np.ndarray, np.ndarray]) -> str:
-    """Of the labels of all rows, and the pixels of rows that are evenly spaced among them."""
+    """A hash of the labels of all rows, and of the pixels of rows that are evenly spaced among them."""
     digest = blake2b(digest_size=8)
     for dataset, rows, labels in parts:
         digest.update(labels.astype("<i8").tobytes())
@@ -49,11 +49,11 @@ def checked_classes(
         config: What was asked for.
         data: The images to train on.
         val_data: The images to evaluate on.
-        labels: Of the images that are trained on.
-        val_labels: Of the images that are evaluated on.
+        labels: Labels of the images that are trained on.
+        val_labels: Labels of the images that are evaluated on.
 
     Raises:
-        ConfigError: Naming the data.
+        ConfigError: There is one class only, or classes do not fit together or the head; the message names the data.
     """
     if len(np.unique(labels)) < 2:
         raise ConfigError(
@@ -78,7 +78,7 @@ def checked_classes(
 
 
 def absolute(spec: str) -> str:
-    """With an absolute path, since workers start in other folders."""
+    """The text of a data set with an absolute path, since workers start in other folders."""
     kind, _, where = spec.strip().partition(":")
     if kind in _WITH_PATH:
         return f"{kind}:{Path(where).absolute()}"

@@ -33,7 +33,7 @@ def train_transform(img_size: int, augmentation: dict[str, Any]) -> Transform:
 
     Args:
         img_size: Image side in pixels.
-        augmentation: As from `TrainConfig.augmentation`.
+        augmentation: What `TrainConfig.augmentation` returns.
 
     Raises:
         ConfigError: timm does not know the text of auto_augment.
@@ -117,8 +117,8 @@ def microbatches(batch: np.ndarray, n: int) -> list[np.ndarray]:
     Reversed, as by timm's Mixup, row i of the batch meets row B - 1 - i; so it does in its microbatch.
 
     Args:
-        batch: (B,), B even.
-        n: At most B / 2.
+        batch: (B,) the rows of a step's images, B even.
+        n: Number of microbatches, at most B / 2.
     """
     half = len(batch) // 2
     parts = np.array_split(np.arange(half), n)
@@ -132,7 +132,7 @@ def positions_of_worker(batch_size: int, rank: int, world: int, passes: int) -> 
         batch_size: How many images the step has over all workers.
         rank: The number of the worker, from 0.
         world: How many workers there are.
-        passes: In how many passes a worker computes its part.
+        passes: Number of passes in which a worker computes its part.
     """
     return microbatches(np.arange(batch_size), world * passes)[rank * passes : (rank + 1) * passes]
 
@@ -185,7 +185,7 @@ def train_loader(
         needs_labels: Whether batches have labels.
         batch_size: How many images a step has over all workers; an even number.
         seed: What orders and variations follow from.
-        epochs: Those that are left.
+        epochs: Numbers of the epochs that are left.
         first_step: The step in the first of them to begin with.
         worker: The rank of the worker, the number of workers, and in how many passes a worker computes its part.
         processes: How many processes prepare images; 0: this one does.
@@ -244,7 +244,7 @@ class Loader:
         self._loader = DataLoader(dataset, collate_fn=collated, worker_init_fn=helping, **settings)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Raises what a process met.
+        """Yield the batches, and raise what a process met.
 
         Raises:
             DataError: An image cannot be read.

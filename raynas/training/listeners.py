@@ -44,10 +44,10 @@ class MetricsListener(WorkerListener):
     """Keeps metrics.parquet and the loggers up to date.
 
     Args:
-        folder: Of the training.
-        names: Of the loggers.
-        config: What they say of the training beside its metrics.
-        steps: Of an epoch.
+        folder: The folder of the training.
+        names: Names of the loggers.
+        config: What MLflow and Weights & Biases note of the training beside its metrics.
+        steps: The number of steps of an epoch.
         history: Epochs that were finished before.
         step: Steps of the epoch under way that were done before.
 
@@ -159,7 +159,7 @@ def check_loggers(names: Sequence[str]) -> None:
     """Refuse loggers whose packages are missing.
 
     Raises:
-        ConfigError: Naming the package.
+        ConfigError: One is missing; the message names it.
     """
     for name in names:
         if importlib.util.find_spec(_PACKAGES[name]) is None:

@@ -39,7 +39,7 @@ def train(task: TrainingTask, folder: Path, worker: WorkerRank, listener: Worker
 
     Args:
         task: What to train.
-        folder: Seen by all workers; the first one writes checkpoints into it.
+        folder: The folder of the training, seen by all workers; the first one writes checkpoints into it.
         worker: The rank of this worker, the number of workers, and the device it computes on.
         listener: Called on the first worker only.
 

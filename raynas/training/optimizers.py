@@ -30,10 +30,10 @@ def make_optimizer(
 
     Args:
         module: What is trained; weight decay is left out where timm or its method `no_weight_decay` says so.
-        opt: timm's name.
-        weight_decay: Of parameters whose rule gives none.
+        opt: The optimizer's name in timm.
+        weight_decay: Weight decay of parameters whose rule gives none.
         rule: How a parameter is treated, from its name; default: all alike.
-        settings: Further ones of timm's create_optimizer_v2, such as lr and betas.
+        settings: Further keywords of timm's create_optimizer_v2, such as lr and betas.
     """
     from timm.optim import create_optimizer_v2, get_optimizer_info, param_groups_weight_decay
 
@@ -83,7 +83,7 @@ def reorder_units(
 
     Args:
         module: What is trained.
-        optimizer: Of its parameters.
+        optimizer: The optimizer of its parameters.
         orders: New orders by the names of its parameters and buffers.
         averages: Moving averages by the names of the parts of the module that they are of.
 

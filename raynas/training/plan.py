@@ -43,18 +43,18 @@ class TrainingPlan:
 
     Args:
         config: What was asked for, with the defaults filled in.
-        space: Of the architecture.
+        space: The space of the architecture.
         architecture: What is trained.
         objective: What is optimised, in values.
         num_params: Parameters of the model.
         macs: Multiply-adds of one forward pass of one image without re-tokenization.
-        phases: Of the re-tokenization, with the MACs of an image; one phase without stride if there is none.
+        phases: Phases of the re-tokenization, with the MACs of an image; one phase without stride if there is none.
         data: The text by which workers open the images to train on, with an absolute path.
-        val_data: The same for the images to evaluate on.
+        val_data: The text by which workers open the images to evaluate on, likewise.
         rows: Indices of the images to train on in their data set.
         val_rows: Indices of the images to evaluate on in theirs.
-        label_names: In label order; empty if unknown.
-        data_hash: Of the labels of all rows and the pixels of some, so that another set is noticed.
+        label_names: Names of the classes in label order; empty if unknown.
+        data_hash: A hash of the labels of all rows and the pixels of some, so that another set is noticed.
     """
 
     config: ResolvedTraining
@@ -83,15 +83,15 @@ class TrainingPlan:
 
     @property
     def steps(self) -> int:
-        """Of an epoch."""
+        """The number of steps of an epoch."""
         return len(self.rows) // self.config.batch_size
 
     def training_macs(self, *, epochs: int | None = None, full: bool = False) -> int:
         """Multiply-adds of training, forward and backward passes counted as three forward ones.
 
         Args:
-            epochs: The first so many; default all.
-            full: Without re-tokenization.
+            epochs: How many epochs are counted, from the first on; default all.
+            full: Whether to count them without re-tokenization.
         """
         images = 3 * self.steps * self.config.batch_size
         done = range(self.config.epochs if epochs is None else epochs)
@@ -105,8 +105,8 @@ class TrainingPlan:
 
         Args:
             device: "cpu" or "cuda".
-            threads: Of torch in a worker.
-            loader_processes: That prepare images, for each worker.
+            threads: Threads of torch in a worker; None: as many as it has.
+            loader_processes: How many processes prepare images for each worker.
         """
         config = self.config
         return TrainingTask(

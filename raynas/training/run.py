@@ -58,10 +58,10 @@ def execute_training(
 
     Args:
         plan: What to train.
-        folder: Created unless it exists.
+        folder: The folder of the training, which is created unless it exists.
         resume: Go on with the training that the folder holds; without one, start.
         listener: Receives progress.
-        is_stopped: Asked after steps; if so, the training stops with a checkpoint, as on a signal.
+        is_stopped: Asked after steps whether to stop; if so, the training stops with a checkpoint, as on a signal.
 
     Returns:
         The summary, as in summary.json.
@@ -215,7 +215,7 @@ class _WorkerListener(MetricsListener):
     """Passes on to the driver, which is this process."""
 
     def connect(self, on_progress: Callable[[TrainingProgress], None], is_stopped: Callable[[], bool]) -> None:
-        """Whom to tell, and whom to ask."""
+        """Keep the functions that are told of progress, and asked whether to stop."""
         self._driver, self._asked = on_progress, is_stopped
 
     def on_progress(self, progress: TrainingProgress) -> None:

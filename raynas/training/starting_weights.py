@@ -31,9 +31,9 @@ def fitted_weights(
     """The weights of a file that a model starts from.
 
     Args:
-        model: May be on the meta device.
-        weights: All of the file's, by name.
-        policy: One of `POLICIES`.
+        model: The model, which may be on the meta device.
+        weights: All weights of the file, by name.
+        policy: What of the file is loaded, one of `POLICIES`.
         where: The file, for messages.
 
     Raises:
@@ -72,7 +72,7 @@ def resized_positions(values: torch.Tensor, shape: torch.Size, prefix: int) -> t
 
     Args:
         values: (1, prefix + tokens, C) with a square grid of tokens, (1, h, w, C) or (1, C, h, w).
-        shape: Of the same form; where it cannot be reached, values are returned as they are.
+        shape: The shape to reach, of the same form; where it cannot be reached, values are returned as they are.
         prefix: How many tokens before those of the grid have embeddings of their own, which stay.
     """
     if values.shape == shape or values.ndim != len(shape):

@@ -33,7 +33,7 @@ class StepResult(NamedTuple):
 
     Args:
         loss: The worker's part of the loss of the step, times the number of workers.
-        terms: The same of the terms of the loss.
+        terms: The worker's part of each term of the loss by name, likewise.
         lr: The learning rate of the schedule.
         waited: Seconds of waiting for images.
     """
@@ -106,8 +106,8 @@ class StepRunner:
         """Get ready for an epoch.
 
         Args:
-            epoch: Its number, from 0.
-            is_new: No step of it is done yet; only then do units change their places.
+            epoch: The number of the epoch, from 0.
+            is_new: Whether no step of it is done yet; only then do units change their places.
         """
         _, stride, dilation, _ = self.task.phase(epoch)
         if stride is not None and dilation is not None:
@@ -171,13 +171,13 @@ class StepRunner:
         self.scheduler.step_update(updates)
 
     def mixed_precision(self) -> AbstractContextManager[Any]:
-        """Within it the model computes in the precision of the task."""
+        """A context within which the model computes in the precision of the task."""
         if self.task.precision == "float32":
             return nullcontext()
         return torch.autocast(self.worker.device.type, dtype=getattr(torch, self.task.precision))
 
     def _no_exchange(self, *, is_last: bool) -> AbstractContextManager[Any]:
-        """Gradients are exchanged with the last pass of a step only."""
+        """A context of a pass: gradients are exchanged with the last pass of a step only."""
         if self.worker.world == 1 or is_last:
             return nullcontext()
         context: AbstractContextManager[Any] = self._parallel.no_sync()  # type: ignore[operator]
@@ -186,7 +186,7 @@ class StepRunner:
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
     def state(self) -> State:
-        """What a checkpoint holds of it."""
+        """What a checkpoint holds of all that steps change."""
         return {
             "model": self.model.state_dict(),
             "ema": None if self.ema is None else self.ema.module.state_dict(),
@@ -199,9 +199,9 @@ class StepRunner:
         """Go on from a checkpoint.
 
         Args:
-            state: As from `state`.
+            state: What `state` returned.
             updates: How many steps were done before.
-            where: Its file, for messages.
+            where: The file of the checkpoint, for messages.
 
         Raises:
             StoreError: It holds the weights of another architecture.
@@ -229,11 +229,11 @@ def check_passes(objective: Objective, passes: int) -> None:
     Statistics over all passes would need all of them in memory at once, which passes are there to avoid.
 
     Args:
-        objective: With its model.
-        passes: Into how many parts a worker divides its images of a step.
+        objective: The objective with its model.
+        passes: Number of parts into which a worker divides its images of a step.
 
     Raises:
-        ConfigError: Naming what looks at all images.
+        ConfigError: Something looks at all images; the message names it.
     """
     if passes == 1:
         return

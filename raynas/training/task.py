@@ -27,18 +27,18 @@ class TrainingTask:
         settings: Keywords with which the model is built.
         objective: Makes the objective of the model on its device.
         data: The text by which `open_dataset` opens the images to train on.
-        val_data: The same for the images to evaluate on.
+        val_data: The text by which `open_dataset` opens the images to evaluate on.
         rows: Indices of the images to train on in their data set.
         val_rows: Indices of the images to evaluate on in theirs.
         img_size: Image side in pixels.
-        augmentation: As from `TrainConfig.augmentation`.
+        augmentation: What `TrainConfig.augmentation` returns.
         epochs: How many times the images are gone through.
         batch_size: How many images a step has over all workers.
-        accumulation: Into how many passes a worker divides its part of a step.
+        accumulation: Number of passes into which a worker divides its part of a step.
         optimizer: Keywords of `make_optimizer`.
         schedule: Keywords of timm's create_scheduler_v2.
         clip_grad: Largest norm of the gradient; None: it is not clipped.
-        ema_decay: Of the moving average of the weights; 0 keeps none.
+        ema_decay: Decay of the moving average of the weights; 0 keeps none.
         precision: "float32", "bfloat16" or "float16".
         weights: File of weights to start from; None: they are drawn from the seed.
         weights_policy: What of that file is loaded, one of `starting_weights.POLICIES`.
@@ -92,9 +92,9 @@ class WorkerRank:
     """Which of the workers one is.
 
     Args:
-        rank: Its number, from 0.
+        rank: The number of the worker, from 0.
         world: How many workers there are; more than one are joined by torch.distributed.
-        device: Where it computes.
+        device: The device on which the worker computes.
     """
 
     rank: int = 0

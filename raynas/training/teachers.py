@@ -41,8 +41,8 @@ def read_teacher(spec: str, *, num_classes: int | None = None) -> Teacher:
     0: of an architecture's name, such as random:resnet20, or of random:timm:NAME.
 
     Args:
-        spec: One of these.
-        num_classes: Of the images; None: they have no classes.
+        spec: A text of one of these forms.
+        num_classes: Number of classes of the images; None: they have no classes.
 
     Raises:
         ConfigError: The form or a name is unknown; the teacher has another number of classes than the images.
@@ -180,5 +180,5 @@ def _head_name(model: nn.Module) -> str | None:
 
 
 def _arrays(weights: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    """In float32 where they are not integers."""
+    """Weights as arrays, in float32 where they are not integers."""
     return {name: (v.float() if v.is_floating_point() else v).cpu().numpy() for name, v in weights.items()}

@@ -23,10 +23,10 @@ class WorkerFailures(UserCallback):  # type: ignore[misc]
     tried as often as Ray Train is told.
 
     Args:
-        folder: Of the training.
-        checkpoint: That workers go on from.
+        folder: The folder of the training.
+        checkpoint: The file of the checkpoint that workers go on from.
         outcome: The file that ends the training.
-        token: Of the session.
+        token: The token of the session.
     """
 
     def __init__(self, folder: Path, checkpoint: Path, outcome: Path, token: str) -> None:
@@ -60,7 +60,7 @@ class WorkerFailures(UserCallback):  # type: ignore[misc]
 
 
 def told_error(error: BaseException) -> str:
-    """Its kind and its text, on one line."""
+    """The kind and the text of an error, on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
 
 

@@ -27,7 +27,7 @@ def any_timm(
     """The model of a name, with weights drawn from torch's generator.
 
     Args:
-        architecture: Its only field is `name`, by which timm knows the model.
+        architecture: The architecture, whose only field is `name`, by which timm knows the model.
         img_size: Side of the images in pixels; taken by models that need to know it.
         num_classes: Number of classes, which is the number of the head's outputs.
         drop_path_rate: Probability in training that a residual branch is dropped, for models that have that.

@@ -24,7 +24,8 @@ class AsViT(AsViTNetwork):
     """The network of an architecture of the space `as-vit`.
 
     Args:
-        architecture: kernel, split, mlp_ratio, depth (four values each), num_heads of stage 4, embed_dim of stage 1.
+        architecture: The architecture, with the fields kernel, split, mlp_ratio and depth (four values each), num_heads
+            of stage 4 and embed_dim of stage 1.
         img_size: Side of the images that the position embedding is made for, divisible by 32. Without position
             embedding any other such side works too.
         num_classes: Number of classes, which is the number of the head's outputs.

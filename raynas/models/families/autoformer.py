@@ -26,7 +26,7 @@ class AutoFormer(AutoFormerNetwork):
     Heads are 64 wide whatever the width of the network, and attention knows the relative position of patches.
 
     Args:
-        architecture: Its fields are embed_dim, depth, and mlp_ratio and num_heads of each block.
+        architecture: The architecture, with the fields embed_dim, depth, and mlp_ratio and num_heads of each block.
         img_size: Side of the images in pixels, divisible by 16.
         num_classes: Number of classes, which is the number of the head's outputs.
         drop_path_rate: Probability in training that a branch of the last block is dropped; it grows linearly from 0.

@@ -26,7 +26,8 @@ class PiT(PoolingVisionTransformer):  # type: ignore[misc]
     """timm's PoolingVisionTransformer for an architecture of a PiT space; logits come from the class token.
 
     Args:
-        architecture: Its fields are base_dim and mlp_ratio of all stages, depth and num_heads of each of the three.
+        architecture: The architecture, with the fields base_dim and mlp_ratio of all stages, depth and num_heads of
+            each of the three.
         img_size: Side of the images in pixels, a multiple of 8 and at least 16.
         num_classes: Number of classes, which is the number of the head's outputs.
         drop_path_rate: Probability in training that a branch of the last block is dropped; it grows linearly from 0.

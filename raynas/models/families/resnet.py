@@ -19,7 +19,7 @@ class ResNet(ResNetNetwork):
     """The ResNet of an architecture of the space `resnet`.
 
     Args:
-        architecture: Its fields are depth, 6 n + 2 layers, and width, the channels of stage 1.
+        architecture: The architecture, with the fields depth, 6 n + 2 layers, and width, the channels of stage 1.
         img_size: Side of the images in pixels, which changes nothing: images of any side can be classified.
         num_classes: Number of classes, which is the number of the head's outputs.
         device, dtype: Device and type of the parameters. On the meta device they get no values.

@@ -27,7 +27,7 @@ class ViT(VisionTransformer):  # type: ignore[misc]
     """timm's VisionTransformer for an architecture of the space `vit`; logits come from the class token.
 
     Args:
-        architecture: Its fields are patch_size, embed_dim, depth, num_heads and mlp_ratio.
+        architecture: The architecture, with the fields patch_size, embed_dim, depth, num_heads and mlp_ratio.
         img_size: Side of the images in pixels, divisible by the patch size.
         num_classes: Number of classes, which is the number of the head's outputs.
         drop_path_rate: Probability in training that a branch of the last block is dropped; it grows linearly from 0.

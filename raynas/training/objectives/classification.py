@@ -23,9 +23,9 @@ class ClassTargets:
     """What logits are compared with: class numbers, or the shares of the classes in a mixed image.
 
     Args:
-        num_classes: Outputs of the model.
+        num_classes: Number of the model's outputs.
         label_smoothing: Probability spread over all classes.
-        mixup, cutmix: Their alphas; one of them is taken for each step.
+        mixup, cutmix: Alphas of Mixup and of CutMix, 0: none; one of the two is taken for each step.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class ClassTargets:
 
     @staticmethod
     def settings(config: ResolvedTraining) -> dict[str, Any]:
-        """Keywords of a configuration."""
+        """The keywords with which a configuration makes it."""
         augmentation = config.augmentation()
         mixtures = {name: augmentation[name] for name in ("mixup", "cutmix")}
         return {"num_classes": config.num_classes, "label_smoothing": config.label_smoothing, **mixtures}
@@ -68,7 +68,7 @@ def evaluated_classes(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, t
     """Sums over images of the cross-entropy, and of how many are classified rightly.
 
     Args:
-        logits: (b, classes).
+        logits: (b, classes) logits of the images.
         labels: (b,) class numbers.
     """
     logits = logits.float()
@@ -80,8 +80,8 @@ class Classification(Objective):
     """Cross-entropy of the logits with the classes.
 
     Args:
-        model: Gives logits (b, num_classes).
-        settings: Of `ClassTargets`, which is kept as `targets` and mixes a batch and its labels.
+        model: The network, which gives logits (b, num_classes).
+        settings: Keywords of `ClassTargets`, which is kept as `targets` and mixes a batch and its labels.
     """
 
     name = "classification"

@@ -52,7 +52,7 @@ class Guidance:
 
     Args:
         pair: Block of the student and stage of the teacher.
-        widths: Channels of both.
+        widths: Number of channels of both.
     """
 
     pair: Pair
@@ -65,17 +65,18 @@ class Distillation(Objective):
 
     Args:
         model: The student.
-        teacher: Whom it learns from.
+        teacher: The network that the student learns from.
         guidance: Pairs whose feature maps are compared.
-        guidance_weight: Of their sum.
-        logit_weight: Of the teacher's logits, from 0 to 1; the task has the rest.
-        temperature: By which logits are divided before they become soft targets.
+        guidance_weight: Weight of the sum of these comparisons.
+        logit_weight: Weight of the teacher's logits, from 0 to 1; the task has the rest.
+        temperature: What logits are divided by before they become soft targets.
         targets: "soft", the teacher's probabilities, or "hard", its most probable class.
         task: Settings of `ClassTargets`.
 
     Attributes:
-        teacher: At work.
-        adapters: From the channels of the student's blocks to those of the teacher's stages, one for each pair.
+        teacher: The teacher at work, always in eval mode and without gradients.
+        adapters: Convolutions from the channels of the student's blocks to those of the teacher's stages, one for each
+            pair.
     """
 
     name = "distillation"
@@ -210,7 +211,7 @@ def guidance_loss(
 
     Args:
         students, teachers: Feature maps (b, C, h, w), of each network's own channels and grid.
-        adapters: From the student's channels to the teacher's.
+        adapters: Modules that take the student's channels to the teacher's, one for each pair.
     """
     losses = []
     for student, teacher, adapter in zip(students, teachers, adapters, strict=True):

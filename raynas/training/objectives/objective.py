@@ -73,9 +73,9 @@ class ParameterRule(NamedTuple):
     """How the optimizer treats a parameter.
 
     Args:
-        lr_scale: By which the learning rate of the schedule is multiplied.
-        weight_decay: Its own; None: that of the training, or none where timm leaves it out (biases, norms, what the
-            model names in `no_weight_decay`).
+        lr_scale: The factor by which the learning rate of the schedule is multiplied.
+        weight_decay: The parameter's own weight decay; None: that of the training, or none where timm leaves it out
+            (biases, norms, what the model names in `no_weight_decay`).
     """
 
     lr_scale: float = 1.0
@@ -86,9 +86,9 @@ class UnitOrder(NamedTuple):
     """A new order of the units along one dimension of a parameter or buffer.
 
     Args:
-        name: Of the parameter or buffer in the objective, such as "model.blocks.0.mlp.fc1.weight".
+        name: Name of the parameter or buffer in the objective, such as "model.blocks.0.mlp.fc1.weight".
         dim: The dimension along which its units lie.
-        order: (units,) For each new place, the unit that comes there.
+        order: (units,) the unit that comes to each new place.
     """
 
     name: str
@@ -103,7 +103,7 @@ class Objective(nn.Module):
         model: The network to train, on its device.
 
     Attributes:
-        name: What it is registered as.
+        name: The name that the objective is registered under.
         needs_labels: Whether batches have labels, and the data at least two classes.
         couples_images: Whether the loss of an image depends on which others are computed with it, as contrast does.
             Then a step cannot be divided into passes. On several workers, the objective itself looks at all of them.
@@ -111,7 +111,7 @@ class Objective(nn.Module):
             sub-networks, workers find out which ones have one before they exchange them.
         evaluation_columns: Names of what `evaluate` returns; columns val_NAME and ema_val_NAME of metrics.parquet.
         best: How the best epoch is chosen, of which a checkpoint is kept.
-        context: Of the step under way.
+        context: The place of the step under way in the training.
     """
 
     name: ClassVar[str]
@@ -152,28 +152,28 @@ class Objective(nn.Module):
         """How the optimizer treats a parameter.
 
         Args:
-            name: Of the parameter in the objective, such as "model.head.weight".
+            name: Name of the parameter in the objective, such as "model.head.weight".
             parameter: The parameter itself.
         """
         return ParameterRule()
 
     def no_weight_decay(self) -> set[str]:
-        """As the model says, for timm."""
+        """Names of parameters that timm is to leave out of weight decay, as the model says."""
         return {f"model.{name}" for name in not_decayed(self.model)}
 
     # -- what it is shown ------------------------------------------------------------------------------------------
 
     def train_views(self, img_size: int, augmentation: Mapping[str, Any]) -> tuple[Transform, ...]:
-        """For each view of an image, how it is made; one varied view unless an objective says otherwise.
+        """For each view of an image to train on, how it is made; one varied view unless an objective says otherwise.
 
         Args:
             img_size: Image side in pixels.
-            augmentation: As from `TrainConfig.augmentation`.
+            augmentation: What `TrainConfig.augmentation` returns.
         """
         return (train_transform(img_size, dict(augmentation)),)
 
     def eval_views(self, img_size: int) -> tuple[Transform, ...]:
-        """The same for images that are evaluated, which are not varied."""
+        """For each view of an image that is evaluated, how it is made; such images are not varied."""
         return (eval_transform(img_size),)
 
     # -- as the training goes on -----------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ class Objective(nn.Module):
         """Called once for each step before its passes: the place to move what follows the model.
 
         Args:
-            context: Of the step; kept as an attribute.
+            context: The place of the step in the training; kept as an attribute.
         """
         self.context = context
 
@@ -214,7 +214,7 @@ class Setup:
 
     Args:
         config: What was asked for, with the defaults filled in that do not depend on the objective.
-        space: Of the architecture.
+        space: The space of the architecture.
         architecture: What is trained.
         model_settings: Keywords with which the model is built.
         has_classes: Whether the labels of the images mean something, unlike those of noise.
@@ -232,11 +232,11 @@ class PreparedObjective:
     """An objective in values, which travel to workers.
 
     Args:
-        kind: Its class.
-        make: Makes it of a model that is on its device.
+        kind: The class of the objective.
+        make: Makes the objective of a model that is on its device.
         resolved: Fields of the configuration whose defaults were found out.
         identity: What a resumed training must share with the stored one, by name.
-        description: Sections of run.yaml.
+        description: Sections that run.yaml gets from the objective.
     """
 
     kind: type[Objective]
