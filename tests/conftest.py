@@ -18,3 +18,13 @@ settings.load_profile("raynas")
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One process more than there are cores, as tests wait for Ray to start, and for processes to be lost."""
     return (os.cpu_count() or 1) + 1
+
+
+LONG_ROOMS = ("cluster", "scoring", "training", "finalists", "searching", "exporting", "bench")
+"""Rooms whose files take long for their number of tests, as they start Ray and processes."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files that take long first, so that none is left for the end, when other processes have nothing to do."""
+    rank = {room: number for number, room in enumerate(LONG_ROOMS)}
+    items.sort(key=lambda item: rank.get(item.path.parent.name, len(rank)))

@@ -8,12 +8,15 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 
 import raynas
+from raynas.proxies.registered import proxies
+from raynas.searchers.registered import searchers
+from raynas.space.registered import models, spaces
+from raynas.training.objectives.objective import objectives
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -125,7 +128,7 @@ def test_files_and_modules_that_a_page_names_exist(text: Path) -> None:
     to_come = {"raynas/models/elastic/"} if text.name == "where.md" else set()
     own = [name for name in files if name not in to_come and not re.search(r"/(?:NAME|KIND|test_NAME_\w+)\.py$", name)]
     assert [name for name in own if not (ROOT / name).exists()] == []
-    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    groups = {registry.group for registry in (spaces, models, proxies, searchers, objectives)}
     for name in re.findall(r"(?:`|import |from |^::: )(raynas(?:\.\w+)+)", content, re.MULTILINE):
         assert name in groups or _exists(name), name
 

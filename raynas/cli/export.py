@@ -35,9 +35,9 @@ def parameters() -> Parameters:
 
     return [
         argument("source", str, _SOURCE, is_required=True),
-        option("out", Path, "New or empty. Default: runs/SPACE-export-DATE-TIME."),
+        option("out", Path, "Folder, new or empty. Default: runs/SPACE-export-DATE-TIME."),
         option("pick", list[str], 'Which architecture of a run, such as "num_params<=30e6". Repeatable.'),
-        option("space", str, "Of an architecture that several spaces can read."),
+        option("space", str, "The space of an architecture that several can read."),
         *options(ExportConfig),
     ]
 

@@ -52,10 +52,15 @@ def parameters() -> Parameters:
     first = ("objectives", "proxies", "constraints")
     return [
         argument("source", str, _SOURCE),
-        option("space", str, "Of the source, where several spaces can read it; see `raynas list spaces`."),
+        option("space", str, "The space of the source, where several can read it; see `raynas list spaces`."),
         *options(RunConfig, only=first, help=_HELP),
         option("stop", str, _STOP),
-        option("rates", list[float], "By which a step may widen. Default 0.05, 0.1, 0.15, 0.2. Repeatable.", "--rate"),
+        option(
+            "rates",
+            list[float],
+            "Share of its width by which a step may widen a network. Default 0.05, 0.1, 0.15, 0.2. Repeatable.",
+            "--rate",
+        ),
         *options(RunConfig, only=["width_divisor"], help=_HELP),
         option("pick", list[str], _PICK),
         *options(RunConfig, leave_out=(*first, "width_divisor", *_NOT_HERE)),

@@ -33,7 +33,7 @@ Examples:
     raynas train --resume --out runs/trained
 """
 
-_OUT = option("out", Path, "Default: runs/SPACE-training-DATE-TIME.", file_okay=False)
+_OUT = option("out", Path, "Training folder. Default: runs/SPACE-training-DATE-TIME.", file_okay=False)
 _SET = option(
     "settings", list[str], "KEY=VALUE of any other setting, such as mixup=0.2 or hflip=0. Repeatable.", "--set"
 )
@@ -48,11 +48,11 @@ def what_to_train() -> Parameters:
     source = "A run folder, a space, an architecture (genotype, JSON or published name) or a file of one."
     return [
         argument("source", str, source),
-        option("architecture", str, "Of the space that is SOURCE.", "--architecture", "-a"),
+        option("architecture", str, "Architecture of the space that is SOURCE.", "--architecture", "-a"),
         option(
             "pick",
             list[str],
-            'Of the run that is SOURCE, the member with "num_params<=3e6". Repeatable: all must hold.',
+            'Member of the run that is SOURCE, such as "num_params<=3e6". Repeatable: all must hold.',
         ),
     ]
 
@@ -68,7 +68,7 @@ def how_to_train(**settings: Any) -> Parameters:
     seldom = ("val_fraction", "min_lr", "checkpoint_every_s", *AUGMENTATIONS["none"])
     not_here = ("space", "architecture", "teacher", *DISTILLATION)
     return [
-        option("space", str, "Where several spaces can read SOURCE."),
+        option("space", str, "The space of SOURCE, where several can read it."),
         *options(TrainConfig, leave_out=(*seldom, *not_here), **settings),
         *(_SET, _OUT, RESUME, CONFIG),
     ]

@@ -1,4 +1,7 @@
-"""What must hold on real Ray actors: equal results whatever the workers, and whatever happens to them."""
+"""What must hold on real Ray actors: equal results whatever the workers, and whatever happens to them.
+
+One file, since its tests share a start of Ray.
+"""
 
 from __future__ import annotations
 
