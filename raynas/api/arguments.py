@@ -13,7 +13,7 @@ from raynas.space.search_space import SearchSpace
 if TYPE_CHECKING:
     from raynas.proxies.probe import Proxy
 
-Source = str | Path | Architecture | Mapping[str, object]
+ArchitectureSource = str | Path | Architecture | Mapping[str, object]
 """A run folder, a file with one architecture, or an architecture as a value, JSON or text."""
 
 
@@ -33,6 +33,6 @@ def named_proxies(given: Sequence[str | Proxy]) -> tuple[list[str], list[Proxy]]
     return [entry if isinstance(entry, str) else entry.name for entry in given], own
 
 
-def source_text(source: Source) -> str:
+def source_text(source: ArchitectureSource) -> str:
     """A source as `raynas.storage.sources.read_source` takes it."""
     return json.dumps(dict(source)) if isinstance(source, Mapping) else str(source)

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raynas.api.arguments import Source, named_proxies, own_space, source_text, space_name
+from raynas.api.arguments import ArchitectureSource, named_proxies, own_space, source_text, space_name
 from raynas.api.layers import base_values, laid_over
 from raynas.errors import ConfigError, StoreError
 from raynas.searching.config import KIND, RunConfig
@@ -128,7 +128,7 @@ def _what_to_score(architectures: Sequence[Architecture | Mapping[str, Any] | st
 
 
 def scale(
-    source: Source | None = None,
+    source: ArchitectureSource | None = None,
     *,
     space: str | SearchSpace | None = None,
     stop: str | None = None,

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raynas.api.arguments import Source, own_space, source_text, space_name
+from raynas.api.arguments import ArchitectureSource, own_space, source_text, space_name
 from raynas.api.layers import base_values, laid_over
 from raynas.errors import ConfigError
 from raynas.finalists.config import FinalistsConfig
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    source: Source | SearchSpace | None = None,
+    source: ArchitectureSource | SearchSpace | None = None,
     *,
     space: str | SearchSpace | None = None,
     architecture: str | None = None,
@@ -67,7 +67,9 @@ def train(
     return _trained({}, source, space, architecture, pick, **where, **fields)
 
 
-def distill(source: Source | SearchSpace | None = None, *, teacher: str | None = None, **settings: Any) -> Training:
+def distill(
+    source: ArchitectureSource | SearchSpace | None = None, *, teacher: str | None = None, **settings: Any
+) -> Training:
     """Train an architecture on images and on what a trained network says of them.
 
     It is a training with a teacher, in which label smoothing, Mixup and CutMix are off unless they are given.
@@ -150,7 +152,7 @@ def is_finalists(out: str | Path | None, resume: bool) -> bool:
 
 def _trained(
     defaults: Mapping[str, Any],
-    source: Source | SearchSpace | None,
+    source: ArchitectureSource | SearchSpace | None,
     space: str | SearchSpace | None = None,
     architecture: str | None = None,
     pick: Sequence[str] = (),
@@ -184,7 +186,10 @@ def _trained(
 
 
 def _what_to_train(
-    source: Source | SearchSpace | None, space: str | SearchSpace | None, architecture: str | None, pick: Sequence[str]
+    source: ArchitectureSource | SearchSpace | None,
+    space: str | SearchSpace | None,
+    architecture: str | None,
+    pick: Sequence[str],
 ) -> tuple[dict[str, Any], SearchSpace | None]:
     """Fields of the configuration: space, architecture and, of a run, its image side; and the space itself."""
     if source is None:

@@ -88,7 +88,7 @@ def options(
     return found
 
 
-def described(config: type[Config], name: str) -> str:
+def description_of(config: type[Config], name: str) -> str:
     """What a field is, for a parameter that is not made of it alone."""
     return config.model_fields[name].description or ""
 

@@ -14,7 +14,7 @@ from raynas.cli.options import (
     SET,
     Parameters,
     argument,
-    described,
+    description_of,
     grouped_settings,
     option,
     options,
@@ -40,7 +40,7 @@ def parameters() -> Parameters:
     from raynas.searching.config import RunConfig
 
     return [
-        argument("space", str, described(RunConfig, "space")),
+        argument("space", str, description_of(RunConfig, "space")),
         *options(RunConfig, only=["proxies"]),
         option("architecture", list[str], "JSON, the space's text, or a name. Repeatable.", "--architecture", "-a"),
         option(

@@ -13,7 +13,7 @@ from raynas.cli.options import (
     SET,
     Parameters,
     argument,
-    described,
+    description_of,
     grouped_settings,
     options,
 )
@@ -45,7 +45,7 @@ def parameters() -> Parameters:
     """The parameters of a sweep, of which a single search is the simplest."""
     from raynas.sweeps.config import SweepConfig
 
-    space = described(SweepConfig, "space") + " Without one: a built-in search of about a minute."
+    space = description_of(SweepConfig, "space") + " Without one: a built-in search of about a minute."
     return [
         argument("space", str, space),
         *options(SweepConfig, only=_FIRST),

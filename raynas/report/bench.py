@@ -24,7 +24,7 @@ from raynas.report.text import Rows, description_groups, failure_groups, time_sp
 from raynas.space.search_space import SearchSpace
 from raynas.stats.kendall import kendall_taus
 from raynas.stats.thinning import sampled
-from raynas.storage.points import Points, State
+from raynas.storage.points import Points, PointState
 from raynas.wording import duration, plural
 
 _CORRELATED = 1000
@@ -169,7 +169,7 @@ def _architectures(bench: Bench, space: SearchSpace | None, img_size: int) -> di
     position = {int(number): at for at, number in enumerate(chosen)}
     for group in groups:
         group["example"] = position.get(group["example"])
-    states = np.full(total, State.OK)
+    states = np.full(total, PointState.OK)
     embedded = embedded_points(points, states, chosen, group_of_point, space, img_size)
     embedded["text"] = [truth.texts[number] for number in chosen]
     embedded["note"] = [f"row {truth.rows[number]:,} of the table" for number in chosen]

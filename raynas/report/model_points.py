@@ -12,7 +12,7 @@ from raynas.errors import SpaceError, StoreError
 from raynas.report.embedding import embedded_points, registered_space
 from raynas.space.architecture import Architecture
 from raynas.space.search_space import SearchSpace
-from raynas.storage.points import Points, State
+from raynas.storage.points import Points, PointState
 
 
 def model_points(
@@ -53,9 +53,9 @@ def model_points(
         build_seconds={},
         reused=0,
     )
-    states = np.where(lacks, State.UNSCORED, State.OK)
+    states = np.where(lacks, PointState.UNSCORED, PointState.OK)
     failed = [number for number, error in enumerate(errors) if error]
-    states[failed] = State.FAILED
+    states[failed] = PointState.FAILED
     group_of_point = {number: group for group, number in enumerate(failed)}
     space = _fitting(space_name, made)
     embedded = embedded_points(points, states, np.arange(len(made)), group_of_point, space, img_size)

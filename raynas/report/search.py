@@ -23,7 +23,7 @@ from raynas.stats.hypervolume import hypervolume_trace
 from raynas.stats.kendall import kendall_taus
 from raynas.stats.pareto import best_so_far, pareto_front
 from raynas.stats.thinning import sampled, spread
-from raynas.storage.points import Points, State
+from raynas.storage.points import Points, PointState
 from raynas.storage.result_store import SCHEMA
 from raynas.wording import duration
 
@@ -120,7 +120,7 @@ class _View:
         changed_space: The registered space of that name, if it is another by now.
         objectives, constraints: What the run searched for, and within which bounds.
         points: The architectures of the run with their scores.
-        states: (A,) what became of each architecture, numbers of `raynas.storage.points.State`.
+        states: (A,) what became of each architecture, numbers of `raynas.storage.points.PointState`.
     """
 
     run: Run
@@ -173,7 +173,7 @@ class _View:
     def feasible(self, *names: str) -> np.ndarray:
         """Positions of feasible architectures that have all these scores."""
         known = np.array([np.isfinite(self.points.values[name]) for name in names]).all(axis=0)
-        return np.flatnonzero((self.states == State.OK) & known)
+        return np.flatnonzero((self.states == PointState.OK) & known)
 
     @cached_property
     def front(self) -> np.ndarray:
@@ -306,8 +306,8 @@ def _counts(run: Run, view: _View, evaluations: int) -> dict[str, Any]:
         "evaluations": evaluations,
         "budget": run.description["config"].get("budget"),
         "distinct": int((view.points.candidates >= 0).sum()),
-        "infeasible": int((view.states == State.INFEASIBLE).sum()),
-        "failed": int((view.states == State.FAILED).sum()),
+        "infeasible": int((view.states == PointState.INFEASIBLE).sum()),
+        "failed": int((view.states == PointState.FAILED).sum()),
         "reused": view.points.reused,
         "duration": duration(summary["seconds"]) if summary.get("seconds") else None,
         "per_s": summary.get("evaluations_per_s"),

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 
 from raynas.errors import ConfigError, SpaceError
 from raynas.searchers.base import OpenCandidates, SearchProgress, check_count, check_number, oriented_values
-from raynas.searchers.protocols import State
+from raynas.searchers.protocols import GrowthState
 from raynas.searchers.registered import check_objectives, searchers
 from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS
@@ -84,7 +84,7 @@ class AutoScaling:
         self._max_steps = max_steps
         self._open_candidates = OpenCandidates()
         self.start = self._read_start(start)
-        self._family: list[State] = []
+        self._family: list[GrowthState] = []
         self._step: list[_Grown] = []  # candidates of the current step
         self._first = 0  # the number of its first one
         self._to_ask: deque[_Grown] = deque()
@@ -107,7 +107,7 @@ class AutoScaling:
         if self._step and len(self._told) == len(self._step):
             self._decide([self._told[number] for number in sorted(self._told)])
 
-    def family(self) -> list[State]:
+    def family(self) -> list[GrowthState]:
         """The start and what each step chose, in order."""
         return list(self._family)
 
@@ -148,10 +148,10 @@ class AutoScaling:
             return
         asked = (self._first, self._first + len(self._step))
         change = self._step[chosen.id - self._first].change
-        self._family.append(State(len(self._family), chosen, change, asked))
+        self._family.append(GrowthState(len(self._family), chosen, change, asked))
         self._begin([] if self._is_at_end(self._family[-1]) else self._grown(chosen.architecture))
 
-    def _is_at_end(self, state: State) -> bool:
+    def _is_at_end(self, state: GrowthState) -> bool:
         if self._max_steps is not None and state.step >= self._max_steps:
             return True
         scores = state.evaluation.scores

@@ -13,7 +13,7 @@ from raynas.space.architecture import Architecture
 from raynas.space.results import Evaluation
 
 
-class State(NamedTuple):
+class GrowthState(NamedTuple):
     """A member of a family that grows: the architecture that a step chose, with its evaluation."""
 
     step: int  # from 0, the start
@@ -45,7 +45,7 @@ class Explains(Protocol):
 class GrowsFamily(Protocol):
     """A searcher whose result is a family of architectures, each grown out of the one before."""
 
-    def family(self) -> Sequence[State]:
+    def family(self) -> Sequence[GrowthState]:
         """The members so far, in order; the summary of a run lists them."""
         ...
 

@@ -26,7 +26,7 @@ from raynas.searching.scores import (
     check_names,
     chosen_proxies,
     objective_of,
-    spread,
+    of_all_outputs,
     teacher_of,
 )
 from raynas.seeds import seed_from
@@ -161,7 +161,7 @@ def make_plan(config: RunConfig, *, space: SearchSpace | None = None, own_proxie
             img_size=img_size,
             num_classes=num_classes,
             proxies=tuple(references.get(proxy.name, proxy.name) for proxy in chosen),
-            objectives=tuple(spread(wanted_objectives, chosen)),
+            objectives=tuple(of_all_outputs(wanted_objectives, chosen)),
         ),
         space,
         scoring.scores(),

@@ -225,7 +225,7 @@ def teacher_of(
     return read_teacher(config.teacher, num_classes=None if dataset.source == "random" else dataset.num_classes)
 
 
-def spread(objectives: Sequence[str], chosen: Sequence[Proxy]) -> list[str]:
+def of_all_outputs(objectives: Sequence[str], chosen: Sequence[Proxy]) -> list[str]:
     """Objectives by the names of scores: a proxy that has several stands for all of them."""
     several = {normalised(proxy.name): proxy.outputs for proxy in chosen if proxy.outputs != (proxy.name,)}
     found = []

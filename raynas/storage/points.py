@@ -19,7 +19,7 @@ MISSING = -1
 """Status number of a score that has no row."""
 
 
-class State(IntEnum):
+class PointState(IntEnum):
     """What became of an architecture, as numbers that the page reads."""
 
     OK = 0
@@ -129,14 +129,14 @@ class Points:
         needed = [name for name in needed or self.values if name in self.values]
         statuses = np.array([self.statuses[name] for name in needed]).reshape(len(needed), len(self))
         ok = self.status_names.index(Status.OK) if Status.OK in self.status_names else len(self.status_names)
-        states = np.full(len(self), State.OK, np.int8)
-        states[(statuses == MISSING).any(axis=0)] = State.UNSCORED
+        states = np.full(len(self), PointState.OK, np.int8)
+        states[(statuses == MISSING).any(axis=0)] = PointState.UNSCORED
         for constraint in constraints:
             known = self.values.get(constraint.name, np.full(len(self), np.nan)).tolist()
             # A NaN breaks every bound, so it is left out here.
             broken = [value == value and constraint.violation({constraint.name: value}) > 0 for value in known]
-            states[np.array(broken, bool)] = State.INFEASIBLE
-        states[((statuses != ok) & (statuses != MISSING)).any(axis=0)] = State.FAILED
+            states[np.array(broken, bool)] = PointState.INFEASIBLE
+        states[((statuses != ok) & (statuses != MISSING)).any(axis=0)] = PointState.FAILED
         return states
 
 

@@ -60,7 +60,7 @@ _MERGED_PARTS = 32
 _FULL_PART_ROWS = 65_536
 
 
-class Part(NamedTuple):
+class StoredPart(NamedTuple):
     """A file and the numbers of the flushes whose rows it holds."""
 
     first: int
@@ -157,10 +157,10 @@ class ResultStore:
                 pq.write_table(table, file, compression="zstd")
         except OSError as error:
             raise StoreError(f"cannot write results to {self._parts_folder}: {error}") from error
-        self._parts.append(Part(first, last, path, table.num_rows))
+        self._parts.append(StoredPart(first, last, path, table.num_rows))
 
     def _merge_small_parts(self) -> None:
-        small: list[Part] = []
+        small: list[StoredPart] = []
         for part in reversed(self._parts):
             if part.rows >= _FULL_PART_ROWS:
                 break
@@ -178,9 +178,9 @@ class ResultStore:
         for part in small:
             remove(part.path)
 
-    def _take_stock(self) -> tuple[list[Part], list[pa.Table]]:
+    def _take_stock(self) -> tuple[list[StoredPart], list[pa.Table]]:
         """The sound parts and their rows; files that are none are set aside, covered and temporary ones removed."""
-        sound: list[tuple[Part, pa.Table]] = []
+        sound: list[tuple[StoredPart, pa.Table]] = []
         for name in names_in(self._parts_folder):
             path = self._parts_folder / name
             if _TEMPORARY.fullmatch(name):
@@ -234,9 +234,9 @@ def read_evaluations(folder: Path, columns: Sequence[str] | None = None) -> pa.T
     return pa.concat_tables([schema.empty_table(), *tables]).unify_dictionaries()
 
 
-def _read_all(parts_folder: Path, columns: Sequence[str] | None) -> list[tuple[Part, pa.Table]] | None:
+def _read_all(parts_folder: Path, columns: Sequence[str] | None) -> list[tuple[StoredPart, pa.Table]] | None:
     """The sound parts; None if the writer has merged some of them since they were listed."""
-    sound: list[tuple[Part, pa.Table]] = []
+    sound: list[tuple[StoredPart, pa.Table]] = []
     for name in names_in(parts_folder):
         if name.startswith("."):
             continue
@@ -259,7 +259,7 @@ def rows_of(table: pa.Table, identity: ScoreIdentity) -> pa.Table:
     return table.filter(mask)
 
 
-def _read_part(path: Path, columns: Sequence[str] | None = None) -> tuple[Part, pa.Table]:
+def _read_part(path: Path, columns: Sequence[str] | None = None) -> tuple[StoredPart, pa.Table]:
     match = _PART.fullmatch(path.name)
     if match is None:
         raise StoreError("not a part of this store")
@@ -267,13 +267,13 @@ def _read_part(path: Path, columns: Sequence[str] | None = None) -> tuple[Part, 
         if not file.schema_arrow.equals(SCHEMA):
             raise StoreError("its columns are not those of a result store")
         table = file.read(columns=None if columns is None else list(columns), use_threads=False)
-        return Part(int(match[1]), int(match[2]), path, file.metadata.num_rows), table
+        return StoredPart(int(match[1]), int(match[2]), path, file.metadata.num_rows), table
 
 
-def _uncovered(parts: Sequence[Part]) -> list[Part]:
+def _uncovered(parts: Sequence[StoredPart]) -> list[StoredPart]:
     """Parts whose numbers no other part covers, in order."""
     widest_first = sorted(parts, key=lambda part: (part.first, -part.last))
-    kept: list[Part] = []
+    kept: list[StoredPart] = []
     for part in widest_first:
         if not kept or part.last > kept[-1].last:
             kept.append(part)

@@ -20,7 +20,7 @@ from raynas.stats.hypervolume import hypervolume_trace
 from raynas.stats.pareto import best_so_far
 from raynas.stats.quantiles import quartiles
 from raynas.stats.thinning import spread
-from raynas.storage.points import Points, State
+from raynas.storage.points import Points, PointState
 from raynas.storage.result_store import read_evaluations
 from raynas.storage.run_folder import read_description, read_summary
 from raynas.sweeps.config import SearchName
@@ -126,7 +126,7 @@ def _losses(folder: Path, objectives: Sequence[Objective]) -> tuple[np.ndarray, 
     constraints = [Constraint.parse(str(text)) for text in identity.get("constraints") or []]
     columns = [points.values[one.name] * (-1.0 if one.maximize else 1.0) for one in objectives]
     losses = np.array(columns, np.float64).T.reshape(len(points), len(objectives))
-    is_told = (points.states(objectives, constraints) == State.OK) & (points.candidates >= 0)
+    is_told = (points.states(objectives, constraints) == PointState.OK) & (points.candidates >= 0)
     chosen = np.flatnonzero(is_told & np.isfinite(losses).all(axis=1))
     return points.candidates[chosen] + 1, losses[chosen]
 

@@ -15,7 +15,7 @@ from raynas.storage.files import exists, make_folder, opened, write_atomically
 LAST, BEST = "last.pt", "best.pt"
 CHECKPOINTS = {"last": LAST, "best": BEST}
 
-State = dict[str, Any]
+CheckpointState = dict[str, Any]
 """What a checkpoint holds: model, ema, optimizer, scaler (state dicts or None), parts (state dicts by name, of what the
 objective stores beside the model), epoch and step to go on with, history, identity, sums."""
 
@@ -25,7 +25,7 @@ def checkpoint_folder(folder: Path) -> Path:
     return folder / "checkpoints"
 
 
-def write_checkpoint(path: Path, state: State) -> None:
+def write_checkpoint(path: Path, state: CheckpointState) -> None:
     """Replace a checkpoint as a whole.
 
     Raises:
@@ -39,7 +39,7 @@ def write_checkpoint(path: Path, state: State) -> None:
         raise StoreError(f"cannot write {path}: {error}") from error
 
 
-def read_checkpoint(path: Path) -> State:
+def read_checkpoint(path: Path) -> CheckpointState:
     """A state with its tensors on the CPU.
 
     Raises:

@@ -11,7 +11,7 @@ from raynas.training.step import StepRunner
 
 
 @torch.no_grad()
-def evaluated(runner: StepRunner, network: nn.Module, images: Loader) -> dict[str, float]:
+def evaluate(runner: StepRunner, network: nn.Module, images: Loader) -> dict[str, float]:
     """Means over all images, by the names of the objective's `evaluation_columns`.
 
     Args:

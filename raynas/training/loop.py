@@ -22,9 +22,16 @@ from raynas.data.opening import open_dataset
 from raynas.errors import TrainingError
 from raynas.storage.files import exists
 from raynas.training.batch import Batch
-from raynas.training.checkpoints import BEST, LAST, State, checkpoint_folder, read_checkpoint, write_checkpoint
+from raynas.training.checkpoints import (
+    BEST,
+    LAST,
+    CheckpointState,
+    checkpoint_folder,
+    read_checkpoint,
+    write_checkpoint,
+)
 from raynas.training.data_parallel import means_over_workers
-from raynas.training.evaluation import evaluated
+from raynas.training.evaluation import evaluate
 from raynas.training.images import Loader, eval_loader, train_loader
 from raynas.training.pace import Pace
 from raynas.training.step import StepRunner
@@ -154,7 +161,7 @@ class _Training:
         train_s = sums.seconds
         values: dict[str, float | None] = {}
         for prefix, network in zip(("val", "ema_val"), [*self.runner.networks, None], strict=False):
-            found = {} if network is None else evaluated(self.runner, network, evaluation)
+            found = {} if network is None else evaluate(self.runner, network, evaluation)
             values |= {f"{prefix}_{name}": found.get(name) for name in self.objective.evaluation_columns}
         _, stride, dilation, macs = task.phase(epoch)
         row: Row = {
@@ -222,7 +229,7 @@ class _Training:
         self._saved = time()
         if self.worker.rank:
             return
-        state: State = {
+        state: CheckpointState = {
             **self.runner.state(),
             "epoch": self.reached[0],
             "step": self.reached[1],

@@ -19,7 +19,7 @@ from raynas.models.process_state import seed_generators
 from raynas.models.step_draws import StepContext, share_draws
 from raynas.space.tokens import retokenizable
 from raynas.training.batch import Batch
-from raynas.training.checkpoints import State, check_weights
+from raynas.training.checkpoints import CheckpointState, check_weights
 from raynas.training.data_parallel import average_over_workers, averaged_buffers, data_parallel
 from raynas.training.images import positions_of_worker
 from raynas.training.objectives.objective import Loss, Objective, exported_part
@@ -185,7 +185,7 @@ class StepRunner:
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
 
-    def state(self) -> State:
+    def state(self) -> CheckpointState:
         """What a checkpoint holds of all that steps change."""
         return {
             "model": self.model.state_dict(),
@@ -195,7 +195,7 @@ class StepRunner:
             "scaler": self.scaler.state_dict(),
         }
 
-    def load(self, state: State, updates: int, where: str) -> None:
+    def load(self, state: CheckpointState, updates: int, where: str) -> None:
         """Go on from a checkpoint.
 
         Args:

@@ -31,7 +31,7 @@ from raynas.stats.hypervolume import hypervolume_trace
 from raynas.stats.kendall import kendall_taus
 from raynas.stats.pareto import best_so_far, pareto_front
 from raynas.stats.thinning import sampled
-from raynas.storage.points import State
+from raynas.storage.points import PointState
 from raynas.wording import duration, size_in_words
 
 QUICK = {"workers": 0, "img_size": 32, "settings": {"length_distortion": {"repeats": 1}}}
@@ -266,7 +266,7 @@ def test_hardly_any_evaluations(tmp_path, n):
 def test_run_in_which_everything_failed(tmp_path):
     errors = {k: ("non_finite", f"values of the repeats: [nan, {k}.5]") for k in range(6)}
     data = report_data(raynas.load_run(write_folder(tmp_path, sampled_rows(6, errors=errors))))
-    assert data["points"]["state"] == [State.FAILED] * 6
+    assert data["points"]["state"] == [PointState.FAILED] * 6
     assert data["counts"]["failed"] == 6
     assert data["traces"] == [{"name": "length_distortion", "at": [], "values": []}]
     [group] = data["failures"]
@@ -303,7 +303,11 @@ def test_violated_constraints_and_missing_scores_are_told_apart(tmp_path):
     bound = sorted(row["macs"].value for _, row in rows)[1]
     run = raynas.load_run(write_folder(tmp_path, rows, identity={"constraints": [f"macs<={bound}"]}))
     expected = [
-        State.INFEASIBLE if row["macs"].value > bound else State.OK if "length_distortion" in row else State.UNSCORED
+        PointState.INFEASIBLE
+        if row["macs"].value > bound
+        else PointState.OK
+        if "length_distortion" in row
+        else PointState.UNSCORED
         for _, row in rows
     ]
     assert report_data(run)["points"]["state"] == expected
