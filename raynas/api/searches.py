@@ -171,7 +171,8 @@ def scale(
     values = laid_over(base, {"proxies": names or None, **fields})
     values.setdefault("settings", {})
     if (searcher := values.get("searcher")) not in (None, "growth"):
-        raise ConfigError(f"scale grows with the searcher 'growth'; {config or out} says {searcher!r}")
+        where = "searcher" if fields.get("searcher") else config or out
+        raise ConfigError(f"scale grows with the searcher 'growth'; {where} says {searcher!r}")
     if source is None and space is not None:
         values["space"] = space_name(space)
     if source is None and not ("space" in values and "start" in values["settings"].get("searcher", {})):

@@ -11,7 +11,6 @@ import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -33,6 +32,7 @@ from raynas.space.build import build
 from raynas.space.cost import cost
 from raynas.space.search_space import SearchSpace
 from raynas.space.tokens import Phase, phase_macs
+from raynas.storage.runs import default_folder
 from raynas.storage.sources import Source, read_source
 from raynas.training.best_epoch import top1_of
 from raynas.training.folder import load_training
@@ -92,7 +92,7 @@ def export(
     read = read_source(text, space=space, pick=pick)
     if config.onnx:
         _check_onnx()
-    folder = Path(out) if out is not None else Path("runs") / f"{read.space.name}-export-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = Path(out) if out is not None else default_folder(f"{read.space.name}-export")
     _check_folder(folder)
     if config.untrained:
         if config.checkpoint is not None:

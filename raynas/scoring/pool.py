@@ -35,9 +35,9 @@ class Result(NamedTuple):
 
 
 WORKER_WORK = {
-    "scoring": "building networks and passes through them",
-    "transfers": "nothing to score, as candidates or results were on their way, through Ray's own hands too",
-    "waiting": "nothing to score, as nothing was sent",
+    "scoring": "what is carried out: of scores, building networks and passes through them",
+    "transfers": "nothing to do, as candidates or results were on their way, through Ray's own hands too",
+    "waiting": "nothing to do, as nothing was sent",
     "starting": "not ready, at first or after a loss; the input batches travel then",
     "lost": "from what a worker computed last to when it was seen to be lost",
 }
