@@ -14,13 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("raynas", deadline=None)
 settings.load_profile("raynas")
 
-
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One process more than there are cores, as tests wait for Ray to start, and for processes to be lost."""
-    return (os.cpu_count() or 1) + 1
-
-
-LONG_ROOMS = ("cluster", "scoring", "training", "finalists", "searching", "exporting", "bench")
+LONG_ROOMS = ("cluster", "training", "finalists", "scoring", "searching", "exporting", "bench")
 """Rooms whose files take long for their number of tests, as they start Ray and processes."""
 
 

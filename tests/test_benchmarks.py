@@ -18,8 +18,12 @@ from benchmarks.running import compared
 ROOT = FOLDER.parent
 
 
-QUICK = ("length_distortion", "ntk_condition", "as_vit_search")
-"""Benchmarks whose small setting takes a few seconds."""
+MARKS = {
+    **dict.fromkeys(("length_distortion", "ntk_condition", "as_vit_search"), ()),
+    **dict.fromkeys(("growth_workers", "proxy_passes", "as_vit_scores"), pytest.mark.long),
+    **dict.fromkeys(("retokenization", "data_waiting", "proxy_rates"), pytest.mark.long),  # in part in that of GPUs
+}
+"""Of benchmarks by name; others are slow."""
 
 
 def run_small(benchmark: Benchmark, folder: Path, *arguments: str) -> str:
@@ -32,7 +36,7 @@ def run_small(benchmark: Benchmark, folder: Path, *arguments: str) -> str:
 @pytest.mark.parametrize(
     "benchmark",
     [
-        pytest.param(one, id=one.name, marks=() if one.name in QUICK else pytest.mark.slow)
+        pytest.param(one, id=one.name, marks=MARKS.get(one.name, pytest.mark.slow))
         for one in BENCHMARKS
         if not one.needs_gpu
     ],

@@ -39,7 +39,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "raynas.cli", *arguments], cwd=cwd, capture_output=True, text=True)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_own_proxy_scores_an_own_space_on_workers_and_a_later_process_goes_on(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     for name in ("own_proxy.py", "own_space.py"):

@@ -142,6 +142,7 @@ def test_an_interrupted_benchmark_is_resumed_without_its_table_and_ends_as_a_who
     assert pq.read_table(folder / "scores.parquet").equals(whole.scores)
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_anything(whole: raynas.Bench, table: Path, tmp_path: Path) -> None:
     shared = bench(table, tmp_path / "run", **{**ASKED, "workers": 2})
     assert shared.run.summary["workers"] == 2

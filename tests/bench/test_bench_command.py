@@ -91,7 +91,7 @@ def test_a_file_of_settings_is_overridden_by_the_command_line(table: Path, tmp_p
     assert (bench.settings.top, bench.settings.labels) == (5, ("top1",))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_interrupted_benchmark_prints_the_command_that_resumes_it(table: Path, tmp_path: Path) -> None:
     out = tmp_path / "my run"
     arguments = ["--space", "vit", "--truth", str(table), "-l", "top1", "-p", "length_distortion", *SMALL]

@@ -143,7 +143,7 @@ def test_a_finished_sweep_is_kept_as_it_is_also_in_another_place(done: Done, tmp
         search(folder, space=small_space(), resume=True)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_budget_and_repeat_may_grow(done: Done, tmp_path: Path) -> None:
     folder = tmp_path / "grown"
     shutil.copytree(done.sweep.folder, folder)
@@ -233,7 +233,7 @@ def test_a_driver_killed_at_several_moments_ends_with_the_same_tables(tmp_path: 
     check_equal_to_searches_alone(folder, tmp_path, settings={"toy": {"pause_s": 0.05, "log": str(log)}})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_interrupted_searches_store_what_is_done_and_go_on_where_they_stopped(tmp_path: Path) -> None:
     folder, log = tmp_path / "sweep", tmp_path / "log"
     driver = start(folder, log, workers=1, budget=80)
@@ -261,7 +261,7 @@ def test_interrupted_searches_store_what_is_done_and_go_on_where_they_stopped(tm
 # -- the command ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_interrupted_command_prints_the_one_that_resumes_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -373,7 +373,7 @@ def test_a_space_passed_in_python_is_taken(own_search: Path, tmp_path: Path) -> 
         make_finalists_plan(config(tmp_path / "run", space="as-vit", training=OWN_TRAINING))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_finalists_of_a_space_of_ones_own_that_fail_are_tried_again_after_the_others_and_when_resumed(
     own_search: Path, tmp_path: Path, joined: None
 ) -> None:
@@ -506,7 +506,7 @@ def test_a_restored_scheduler_judges_by_what_all_trials_had_reached(tmp_path: Pa
     scheduler.on_trial_add(None, ToyTrial("a", tmp_path, 3))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_trainings_that_wait_for_room_say_so(
     searched: Path, tmp_path: Path, joined: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

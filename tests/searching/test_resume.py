@@ -225,7 +225,7 @@ def test_a_driver_killed_at_several_moments_ends_with_the_same_table(
 
 @pytest.mark.parametrize(
     ("signum", "workers"),
-    [(signal.SIGINT, 0), (signal.SIGTERM, 0), pytest.param(signal.SIGTERM, 2, marks=pytest.mark.slow)],
+    [(signal.SIGINT, 0), (signal.SIGTERM, 0), pytest.param(signal.SIGTERM, 2, marks=pytest.mark.long)],
 )
 def test_a_signal_stores_what_is_done_and_ends_the_run(tmp_path: Path, signum: signal.Signals, workers: int) -> None:
     folder, log = tmp_path / "run", tmp_path / "log"

@@ -194,23 +194,6 @@ class TestProxy:
             chosen(probe)
         assert fingerprint(model) == before
 
-    def test_a_split_batch_gives_the_same_value(
-        self, space: str, proxy: str, batch: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        # In float64, since what float32 rounds in a pass of another size, a condition number multiplies by itself.
-        found = spaces.get(space)
-        (architecture,) = sampled(found, 1)
-        whole = Evaluator(task(found, [proxy], batch, dtype="float64"))(architecture, [0])
-        original = Evaluator._probe
-        monkeypatch.setattr(
-            Evaluator, "_probe", lambda self, *args, max_batch=None: original(self, *args, max_batch=max_batch or 3)
-        )
-        split = Evaluator(task(found, [proxy], batch, dtype="float64"))(architecture, [0])
-        for one, other in zip(whole, split, strict=True):
-            assert other.status == one.status
-            if one.value is not None:
-                assert other.value == pytest.approx(one.value, rel=1e-6)
-
 
 def fingerprint(model: nn.Module) -> Any:
     digest = hashlib.sha256()
@@ -223,3 +206,25 @@ def fingerprint(model: nn.Module) -> Any:
     ]  # fmt: skip
     parameters = [(name, p.requires_grad, p.grad is None) for name, p in model.named_parameters()]
     return digest.hexdigest(), modules, parameters
+
+
+@pytest.mark.parametrize(
+    ("space", "proxy"),
+    [pytest.param(*pair.values, marks=pytest.mark.long if pair.marks else ()) for pair in PAIRS],
+)
+def test_a_split_batch_gives_the_same_value(
+    space: str, proxy: str, batch: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In float64, since what float32 rounds in a pass of another size, a condition number multiplies by itself.
+    found = spaces.get(space)
+    (architecture,) = sampled(found, 1)
+    whole = Evaluator(task(found, [proxy], batch, dtype="float64"))(architecture, [0])
+    original = Evaluator._probe
+    monkeypatch.setattr(
+        Evaluator, "_probe", lambda self, *args, max_batch=None: original(self, *args, max_batch=max_batch or 3)
+    )
+    split = Evaluator(task(found, [proxy], batch, dtype="float64"))(architecture, [0])
+    for one, other in zip(whole, split, strict=True):
+        assert other.status == one.status
+        if one.value is not None:
+            assert other.value == pytest.approx(one.value, rel=1e-6)

@@ -88,7 +88,7 @@ def test_workers_share_the_statistics_of_batch_norms(tmp_path: Path) -> None:
         assert row[column] == pytest.approx(loss.item(), rel=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_train_a_network_with_batch_norms_as_one(tmp_path: Path) -> None:
     """Two steps, 4e-7 apart. In float32 rounding grows a thousandfold where a ReLU flips over an even background: after
     five, torch's own BatchNorm and ours differ by 0.008 on one worker. `test_objectives.py` has more in float64.
@@ -184,7 +184,7 @@ def test_fewer_workers_train_where_there_is_room_for_no_more(tmp_path: Path) -> 
     assert largest_difference(weights(tmp_path / "few"), trained(tmp_path / "one", **settings)) < 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_image_that_cannot_be_read_is_told_in_one_line(tmp_path: Path) -> None:
     data = with_broken_image(tmp_path / "images.parquet", row=77)
     with pytest.raises(DataError, match=r"image of row 77 cannot be read") as error:
