@@ -13,7 +13,6 @@ for, until it has `ended`.
 from __future__ import annotations
 
 import argparse
-import ast
 import io
 import json
 import os
@@ -344,18 +343,8 @@ def _exported(folder: Path) -> Results:
     images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         outputs = {"logits": module.load()(images)}
-    texts = {name: (folder / name).read_text() for name in ("timm_model.py", "README.md")}
-    texts["model.py"] = _without_docstrings(path.read_text())
+    texts = {name: (folder / name).read_text() for name in ("model.py", "timm_model.py", "README.md")}
     return {"config": config, "weights": folder / "model.safetensors", "outputs": outputs, **texts}
-
-
-def _without_docstrings(text: str) -> str:
-    """Code as it is carried out, without what it says of itself and how it is laid out."""
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
 
 
 def write_results(folder: Path, found: Results) -> None:

@@ -38,6 +38,10 @@ REPORTED = ("error", "description")
 settings, which come to the same where results do. So are all differences of .txt files."""
 
 
+ADDED = ("summary.measure", "summary.value", "summary.best_value")
+"""Fields that the old side may lack: they say again what other fields and the table say, which are compared."""
+
+
 @dataclass
 class Comparison:
     """What was found.
@@ -93,7 +97,9 @@ def _compare_values(
                 continue
             inner = f"{name}.{key}"
             if key not in old or key not in new:
-                lines.append(f"{inner} is missing on the {'old' if key not in old else 'new'} side")
+                is_added = key not in old and inner in ADDED
+                said = f"{inner} is missing on the {'old' if key not in old else 'new'} side"
+                (found.remarks if is_added else lines).append(said)
                 continue
             _compare_values(inner, old[key], new[key], found, found.remarks if key in REPORTED else lines, left_out)
     elif isinstance(old, list) and isinstance(new, list):
