@@ -121,7 +121,8 @@ def test_score_takes_texts_names_files_and_samples(tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize("kind", ["spaces", "models", "proxies", "searchers", "datasets"])
 def test_lists_are_for_people_and_for_programs(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("list", kind, "--json") == 0
-    rows = json.loads(capsys.readouterr().out)
+    # Without what other tests of this process have registered.
+    rows = [row for row in json.loads(capsys.readouterr().out) if not row.get("name", "").startswith("toy")]
     assert rows
     assert all(row["summary"] for row in rows)
     assert run("list", kind) == 0

@@ -91,11 +91,13 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     return Done(swept, heard, settings, [line.split() for line in log.read_text().splitlines()], printed.getvalue())
 
 
+@pytest.mark.slow
 def test_each_search_of_a_sweep_gives_the_table_of_the_same_search_alone(done: Done, tmp_path: Path) -> None:
     assert list(done.sweep.runs) == NAMES
     check_equal_to_searches_alone(done.sweep.folder, tmp_path, **done.settings)
 
 
+@pytest.mark.slow
 def test_searches_take_the_scores_of_those_that_have_ended(done: Done) -> None:
     reused = [run.summary["reused"] for run in done.sweep.runs.values()]
     assert any(reused)
@@ -103,12 +105,14 @@ def test_searches_take_the_scores_of_those_that_have_ended(done: Done) -> None:
     assert sum(reused) == sum(row["reused"] for row in done.sweep.summary["rows"])
 
 
+@pytest.mark.slow
 def test_workers_of_a_search_take_their_places_in_its_trial(done: Done) -> None:
     assert {is_grouped for _, is_grouped in done.places} == {"True"}
     assert len({pid for pid, _ in done.places}) == len(NAMES)
     assert {run.summary["workers"] for run in done.sweep.runs.values()} == {1}
 
 
+@pytest.mark.slow
 def test_a_sweep_tells_of_its_searches_and_tune_prints_nothing(done: Done) -> None:
     assert sorted(done.heard.ended) == sorted(NAMES)
     assert done.printed == ""
@@ -125,6 +129,7 @@ def test_a_sweep_tells_of_its_searches_and_tune_prints_nothing(done: Done) -> No
     ]
 
 
+@pytest.mark.slow
 def test_a_finished_sweep_is_kept_as_it_is_also_in_another_place(done: Done, tmp_path: Path) -> None:
     folder = tmp_path / "moved"
     shutil.copytree(done.sweep.folder, folder)

@@ -206,7 +206,7 @@ def joined() -> Iterator[None]:
     """A node with room for two trials at once, and with two GPUs as far as Ray knows."""
     import ray
 
-    ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.init("local", num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
     yield
     ray.shutdown()
 

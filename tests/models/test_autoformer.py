@@ -53,7 +53,13 @@ def test_the_families_are_registered() -> None:
     assert models.get("autoformer-plain") is AutoFormerPlain
 
 
-@pytest.mark.parametrize("name", ["autoformer-tiny", "autoformer-small", "autoformer-base", "autoformer-tiny-plain"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "autoformer-tiny",
+        *(pytest.param(f"autoformer-{one}", marks=pytest.mark.slow) for one in ("small", "base", "tiny-plain")),
+    ],
+)
 def test_twenty_samples_cost_what_the_closed_forms_say(name: str) -> None:
     space: Any = spaces.get(name)
     rng = np.random.default_rng(0)

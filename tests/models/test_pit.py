@@ -66,7 +66,9 @@ def test_outputs_are_those_of_timms_own() -> None:
         torch.testing.assert_close(own(images), other(images), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["pit-tiny", "pit-xs", "pit-small"])
+@pytest.mark.parametrize(
+    "name", ["pit-tiny", *(pytest.param(f"pit-{one}", marks=pytest.mark.slow) for one in ("xs", "small"))]
+)
 def test_twenty_samples_cost_what_the_closed_forms_say(name: str) -> None:
     space: Any = spaces.get(name)
     rng = np.random.default_rng(0)

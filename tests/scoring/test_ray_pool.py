@@ -225,7 +225,7 @@ def test_errors_of_any_kind_stay_with_their_architecture(tmp_path: Path) -> None
 def ray_with_a_gpu_by_name() -> Iterator[None]:
     """A cluster that offers a GPU which is not there."""
     ray.shutdown()
-    ray.init(num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.init("local", num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="error")
     yield
     ray.shutdown()
     connect(None, min_cpus=2)

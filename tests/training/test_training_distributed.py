@@ -40,6 +40,7 @@ def joined() -> Iterator[None]:
     disconnect()
 
 
+@pytest.mark.slow
 def test_two_workers_equal_one_with_the_same_global_batch(tmp_path: Path) -> None:
     settings = {**VARIED, "retokenize": "0:8,1:4"}
     one = trained(tmp_path / "one", **settings)
