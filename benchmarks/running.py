@@ -38,7 +38,10 @@ class Side:
     commit: str
 
     def printed(self, benchmark: Benchmark, arguments: Sequence[str]) -> str:
-        """Run a benchmark's script of this side, in the present folder, and show what it prints.
+        """Run a benchmark's script of this side, and show what it prints.
+
+        It runs in the present folder; in the root of the side's tree where that is this tree's, as Ray's workers import
+        from the folder in which their driver was started before all others.
 
         Raises:
             BenchmarkError: It ended with an error, or there is no such script on this side.
@@ -50,7 +53,8 @@ class Side:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
         lines = []
         command = [sys.executable, str(script), *arguments]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as running:
+        folder = self.root if Path.cwd() == ROOT.resolve() else None
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder) as running:
             assert running.stdout is not None
             for line in running.stdout:
                 print(f"  {line}", end="", flush=True)
