@@ -90,6 +90,17 @@ class Config(BaseModel):
             raise ConfigError(f"configuration {path} must be a mapping of names to values")
         return values
 
+    @classmethod
+    def of(cls, config: Config, **found: Any) -> Self:
+        """A configuration of this class from another one that has its fields, or most of them.
+
+        Args:
+            config: What was asked for; fields that this class has not are left out.
+            found: Values of fields that the other has not, that are None there, or have another form once resolved.
+        """
+        shared = cls.model_fields.keys() & type(config).model_fields.keys()
+        return cls(**{**{name: getattr(config, name) for name in shared}, **found})
+
     def resolved(self, **values: Any) -> Self:
         """A copy with defaults filled in."""
         return self.model_copy(update=values)

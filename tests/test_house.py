@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -179,13 +179,6 @@ def test_registries_alone_reach_what_stands_below_and_each_is_known() -> None:
     assert named == HOMES
 
 
-def test_only_the_door_to_files_writes_removes_or_locks_them() -> None:
-    found = {str(file.relative_to(ROOT)): changes_files(file.read_text()) for file in FILES}
-    changing = {name: lines for name, lines in found.items() if lines}
-    assert changing.pop("raynas/storage/files.py")
-    assert changing.keys() == MAY_WRITE.keys(), f"these do it by themselves, at lines {changing}"
-
-
 @pytest.mark.parametrize(
     "line",
     [
@@ -278,11 +271,12 @@ def reads_files(text: str) -> list[int]:
     return found
 
 
-def test_only_the_door_to_files_reads_those_of_runs() -> None:
-    found = {str(file.relative_to(ROOT)): reads_files(file.read_text()) for file in FILES}
-    reading = {name: lines for name, lines in found.items() if lines}
-    assert reading.pop("raynas/storage/files.py")
-    assert reading.keys() == MAY_READ.keys(), f"these do it by themselves, at lines {reading}"
+@pytest.mark.parametrize(("lines_of", "may"), [(changes_files, MAY_WRITE), (reads_files, MAY_READ)])
+def test_only_the_door_touches_the_files_of_runs(lines_of: Callable[[str], list[int]], may: dict[str, str]) -> None:
+    found = {str(file.relative_to(ROOT)): lines_of(file.read_text()) for file in FILES}
+    touching = {name: lines for name, lines in found.items() if lines}
+    assert touching.pop("raynas/storage/files.py")
+    assert touching.keys() == may.keys(), f"these do it by themselves, at lines {touching}"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
@@ -82,14 +82,3 @@ class ResolvedRun(RunConfig):
     objectives: tuple[str, ...]
     window: int = Field(ge=1)
     data: str
-
-    @classmethod
-    def of(cls, config: RunConfig, **found: Any) -> ResolvedRun:
-        """A configuration with defaults filled in.
-
-        Args:
-            config: What was asked for; fields that a subclass adds are left out.
-            found: Values of the fields that were None, or that have another form once they are resolved.
-        """
-        asked = {name: getattr(config, name) for name in RunConfig.model_fields}
-        return cls(**{**asked, **found})

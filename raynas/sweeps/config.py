@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
@@ -61,14 +61,3 @@ class ResolvedSweep(SweepConfig):
 
     searchers: tuple[str, ...] = Field(min_length=1)
     workers: int = Field(ge=0)
-
-    @classmethod
-    def of(cls, config: SweepConfig, **found: Any) -> ResolvedSweep:
-        """A configuration with defaults filled in.
-
-        Args:
-            config: What was asked for.
-            found: Values of the fields that were None, or that have another form once they are resolved.
-        """
-        asked = {name: getattr(config, name) for name in SweepConfig.model_fields}
-        return cls(**{**asked, **found})

@@ -202,17 +202,6 @@ class ResolvedTraining(TrainConfig):
     lr: float = Field(gt=0)
     warmup_epochs: int = Field(ge=0)
 
-    @classmethod
-    def of(cls, config: TrainConfig, **found: Any) -> ResolvedTraining:
-        """A configuration with defaults filled in.
-
-        Args:
-            config: What was asked for.
-            found: Values of the fields that were None, or that have another form once they are resolved.
-        """
-        asked = {name: getattr(config, name) for name in TrainConfig.model_fields}
-        return cls(**{**asked, **found})
-
 
 DISTILLATION = ("guidance_weight", "guidance_pairs", "logit_weight", "temperature", "logit_targets")
 """Settings that go with a teacher."""
