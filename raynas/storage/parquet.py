@@ -16,14 +16,11 @@ from raynas.storage.files import read_bytes
 def parquet_file(path: Path) -> Iterator[pq.ParquetFile]:
     """A Parquet file as it is now, whoever replaces it meanwhile.
 
-    What is read of it is read with `use_threads=False`: Arrow's threads let go of the bytes, which are Python's, after
-    the table is here, and where the process ends in that moment it aborts (apache/arrow issue 34314).
-
     Raises:
         OSError: It is missing or cannot be read.
         pa.ArrowException: It is damaged.
     """
-    with pq.ParquetFile(pa.BufferReader(read_bytes(path))) as file:
+    with pq.ParquetFile(pa.BufferReader(_in_arrows_memory(read_bytes(path)))) as file:
         yield file
 
 
@@ -40,7 +37,7 @@ def read_parquet(path: Path, schema_of: Callable[[Iterable[str]], pa.Schema] | N
         pa.ArrowException: It is damaged, or has a column of another type.
     """
     with parquet_file(path) as file:
-        table = file.read(use_threads=False)
+        table = file.read()
     if schema_of is None:
         return table
     schema = schema_of(table.column_names)
@@ -49,3 +46,14 @@ def read_parquet(path: Path, schema_of: Callable[[Iterable[str]], pa.Schema] | N
         for field in schema
     ]
     return pa.table(columns, schema=schema)
+
+
+def _in_arrows_memory(content: bytes) -> pa.Buffer:
+    """A copy that Arrow's threads may let go of at any time.
+
+    They do so after a table has been read; were it Python's memory, and the process ended in that moment, it would be
+    aborted (apache/arrow issue 34314).
+    """
+    stream = pa.BufferOutputStream()
+    stream.write(content)
+    return stream.getvalue()

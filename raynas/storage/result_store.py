@@ -266,7 +266,7 @@ def _read_part(path: Path, columns: Sequence[str] | None = None) -> tuple[Stored
     with parquet_file(path) as file:
         if not file.schema_arrow.equals(SCHEMA):
             raise StoreError("its columns are not those of a result store")
-        table = file.read(columns=None if columns is None else list(columns), use_threads=False)
+        table = file.read(columns=None if columns is None else list(columns))
         return StoredPart(int(match[1]), int(match[2]), path, file.metadata.num_rows), table
 
 

@@ -182,6 +182,16 @@ def test_a_signal_during_start_up_ends_with_its_code(tmp_path: Path) -> None:
     assert "continue with: raynas search --resume" in shown
 
 
+def test_ctrl_c_while_results_are_shown_prints_the_command_that_resumes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the search is done, and no session looks at signals any more."""
+    monkeypatch.setattr("raynas.console.runs.show_best", lambda run: os.kill(os.getpid(), signal.SIGINT))
+    out = tmp_path / "run"
+    assert run("search", "as-vit", *SMALL, "--budget", "2", "--out", str(out)) == 130
+    assert f"continue with: raynas search --resume --out {out}" in capsys.readouterr().err
+
+
 def test_an_interrupted_search_prints_the_command_that_resumes_it(tmp_path: Path) -> None:
     out = tmp_path / "my run"
     arguments = ["search", "as-vit", *SMALL, "--budget", "400", "--out", str(out)]

@@ -14,7 +14,7 @@ import pytest
 from raynas.errors import StoreError, TrainingError
 from raynas.interruption import Interrupted
 from raynas.storage.locks import is_in_use
-from raynas.storage.session import End, Session
+from raynas.storage.session import End, Session, as_interrupted
 
 
 def carried_out(folder: Path, work: Any) -> dict[str, Any]:
@@ -111,3 +111,31 @@ def test_a_folder_is_checked_at_once_and_again_when_it_is_held(tmp_path: Path) -
         session.hold()
     assert not is_in_use(tmp_path)
     assert not (tmp_path / "summary.json").exists()
+
+
+def test_a_signal_on_a_full_disk_is_an_interruption_and_no_failure(tmp_path: Path) -> None:
+    def write(status: str, error: str | None) -> dict[str, Any]:
+        if status != "running":
+            raise StoreError("no space left on device")
+        return {}
+
+    def work(session: Session) -> End:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return End("interrupted")
+
+    with pytest.raises(Interrupted) as ended, Session(tmp_path, lambda: None) as session:
+        session.collect_signals()
+        session.hold()
+        session.carry_out(lambda: work(session), write)
+    assert ended.value.signum == signal.SIGTERM
+
+
+def test_ctrl_c_outside_a_session_names_the_folder_of_a_run_that_is_there(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), as_interrupted(tmp_path):
+        os.kill(os.getpid(), signal.SIGINT)
+        sleep(1.0)
+    (tmp_path / "run.yaml").write_text("kind: search")
+    with pytest.raises(Interrupted) as ended, as_interrupted(tmp_path):
+        os.kill(os.getpid(), signal.SIGINT)
+        sleep(1.0)
+    assert (ended.value.signum, ended.value.folder) == (signal.SIGINT, tmp_path)
