@@ -1,6 +1,7 @@
 """What holds for all tests; its place here makes `toy_spaces` and its like importable from tests in all folders."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -9,6 +10,8 @@ from hypothesis import settings
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 # Files of tests run side by side, each with the processes that it starts: with more threads they would fight.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell ignores it for what it starts in the background, and all that is started from there inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("raynas", deadline=None)
