@@ -6,9 +6,10 @@
     python -m benchmarks run all --quick                            in a small setting, whose figures are not kept
     python -m benchmarks run loop_throughput --against HEAD~1 --rounds 3        two commits in turns
     python -m benchmarks run data_waiting -- --data parquet:train.parquet       arguments of the benchmark
-    python -m benchmarks page                                       make docs/performance.md's table of them
+    python -m benchmarks page                                       make the tables of docs/performance.md and README.md
 
-Figures go to benchmarks/results/figures.csv with command, hardware and versions, unless --out says otherwise. Each
+Figures go to benchmarks/results/figures.csv, those of comparisons to against_COMMIT.csv beside it, with command,
+hardware and versions, unless --out says otherwise. Each
 benchmark runs by itself, too: python benchmarks/NAME.py.
 """
 
@@ -33,7 +34,7 @@ def main(given: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("list", help="what there is")
-    page = commands.add_parser("page", help="make the table in docs/performance.md")
+    page = commands.add_parser("page", help="make the tables in docs/performance.md and README.md")
     page.add_argument("--check", action="store_true", help="only say whether it is as it should be")
     run = commands.add_parser("run", help="run some, or all")
     run.add_argument("names", nargs="+", metavar="NAME", choices=["all", *(one.name for one in BENCHMARKS)])
@@ -57,7 +58,9 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from benchmarks.running import BenchmarkError, compared, here, other, run
     from raynas.console.terminal import print_rows
 
-    table = options.out or (None if options.quick else figures.TABLE)
+    # Of a comparison, in a table of its own: what pages show is of one commit.
+    usual = figures.TABLE.with_name(f"against_{options.against}.csv") if options.against else figures.TABLE
+    table = options.out or (None if options.quick else usual)
     chosen = list(BENCHMARKS) if "all" in options.names else [get(name) for name in options.names]
     failed = 0
     with ExitStack() as stack:
@@ -92,12 +95,16 @@ def _missing(benchmark: Benchmark, *, is_quick: bool) -> str:
 
 
 def _page(*, is_check: bool) -> int:
-    before = figures.PAGE.read_text()
-    after = figures.with_section(before, figures.read(figures.TABLE))
+    rows = figures.read(figures.TABLE)
+    made = {
+        page: figures.with_section(page.read_text(), rows, headlines=page == figures.README) for page in figures.PAGES
+    }
+    stale = [page for page, text in made.items() if text != page.read_text()]
     if is_check:
-        print("the page's table is that of the latest figures" if after == before else "python -m benchmarks page")
-        return int(after != before)
-    figures.PAGE.write_text(after)
+        print("python -m benchmarks page" if stale else "the tables of the pages are those of the latest figures")
+        return int(bool(stale))
+    for page in stale:
+        page.write_text(made[page])
     return 0
 
 

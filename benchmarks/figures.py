@@ -1,4 +1,4 @@
-"""The table of figures, one row for each that a benchmark printed, and the part of docs/performance.md made of it."""
+"""The table of figures, one row for each that a benchmark printed, and the parts of pages that are made of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 from benchmarks.registry import BENCHMARKS, FOLDER, Found, Shown
 
 TABLE = FOLDER / "results" / "figures.csv"
-PAGE = FOLDER.parent / "docs" / "performance.md"
+PAGE, README = FOLDER.parent / "docs" / "performance.md", FOLDER.parent / "README.md"
+PAGES = (PAGE, README)
 MARKS = ("<!-- figures: made by python -m benchmarks page -->\n", "<!-- end of figures -->\n")
 
 
@@ -81,13 +82,18 @@ def latest(rows: Sequence[Row], benchmark: str, arguments: str) -> list[Row]:
     return [row for row in own if row.when == max(row.when for row in own)]
 
 
-def section(rows: Sequence[Row]) -> str:
-    """The page's table, from the last run of each benchmark."""
+def section(rows: Sequence[Row], *, headlines: bool = False) -> str:
+    """The table of a page, from the last run of each benchmark.
+
+    Args:
+        rows: All figures.
+        headlines: Whether only what stands in the README is to be in it.
+    """
     lines = ["| what | measured | on | command |", "|---|---|---|---|"]
     for benchmark in BENCHMARKS:
         for shown in benchmark.shown:
             own = latest(rows, benchmark.name, shown.arguments)
-            if not own:
+            if not own or (headlines and not shown.is_headline):
                 continue
             command = " ".join(["python", f"benchmarks/{benchmark.name}.py", *shown.arguments.split()])
             lines.append(f"| {shown.what} | {measured(shown, own)} | {own[0].hardware} | `{command}` |")
@@ -109,8 +115,8 @@ def measured(shown: Shown, rows: Sequence[Row]) -> str:
     return shown.measured.format(**named)
 
 
-def with_section(text: str, rows: Sequence[Row]) -> str:
-    """A page with its section made anew.
+def with_section(text: str, rows: Sequence[Row], *, headlines: bool = False) -> str:
+    """A page with its section made anew; arguments are those of `section`.
 
     Raises:
         ValueError: It has no such section.
@@ -119,4 +125,4 @@ def with_section(text: str, rows: Sequence[Row]) -> str:
     if start not in text or end not in text:
         raise ValueError(f"no section between {start.strip()} and {end.strip()}")
     before, _, rest = text.partition(start)
-    return before + start + "\n" + section(rows) + "\n" + end + rest.partition(end)[2]
+    return before + start + "\n" + section(rows, headlines=headlines) + "\n" + end + rest.partition(end)[2]

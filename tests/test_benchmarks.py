@@ -114,7 +114,11 @@ def test_two_commits_are_compared_by_the_medians_of_their_rounds() -> None:
 
 def test_the_page_has_the_table_of_the_latest_figures(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["page", "--check"]) == 0, capsys.readouterr().out
-    assert figures.section(figures.read(figures.TABLE)) in figures.PAGE.read_text()
+    rows = figures.read(figures.TABLE)
+    assert figures.section(rows) in figures.PAGE.read_text()
+    headlines = figures.section(rows, headlines=True)
+    assert headlines in figures.README.read_text()
+    assert 5 <= len(headlines.splitlines()) < 10
 
 
 def test_every_row_of_the_page_has_a_figure() -> None:
