@@ -1,4 +1,4 @@
-"""Folders that were written by an earlier commit, 39bb60e: they are read and resumed, and keep their scores to themselves.
+"""Folders that an earlier commit wrote, 39bb60e: they are read and resumed, and keep their scores to themselves.
 
 `folders/search_39bb60e` is a search that Ctrl-C ended after 32 of its 60 evaluations:
 

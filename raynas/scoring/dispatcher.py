@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 
 from raynas.errors import PoolError
+from raynas.scoring.admission import WorkerAdmission
 from raynas.scoring.backlog import Backlog
 from raynas.scoring.door import Answer, Broken, Door, Event, Lost, Progress, Ready, Unanswered, Unfit, Unprepared
 from raynas.scoring.pool import WORKER_WORK, Job, Result, WorkerTime
 from raynas.scoring.states import Chunk, ItemState, PoolWorker, WorkerState
-from raynas.space.results import MIXED_DEVICES, Outcome, Status
+from raynas.space.results import Outcome, Status
 
 _IN_FLIGHT = 2  # chunks per worker: one computes while the next one travels
 _MAX_LOST_ALONE = 3
@@ -56,8 +57,7 @@ class Dispatcher:
         self._door = door
         self._backlog = Backlog(window, _IN_FLIGHT)
         self._time_limit_s = time_limit_s
-        self._device_type = device_type
-        self._said_unused: set[str] = set()
+        self._admission = WorkerAdmission(device_type, log)
         self._log = log
         self._clock = clock
         self._workers: dict[int, PoolWorker] = {}
@@ -109,11 +109,11 @@ class Dispatcher:
         Raises:
             PoolError: Workers cannot be started, or none of them can be used.
         """
-        while self._device_type is None and not is_stopped():
+        while self._admission.device_type is None and not is_stopped():
             for event in self._door.receive(self._pause_s):
                 self._take(event)
             self._look_after()
-        return self._device_type
+        return self._admission.device_type
 
     def submit(self, job: Job) -> None:
         """Queue a job."""
@@ -183,10 +183,8 @@ class Dispatcher:
         match event:
             case Answer():
                 return self._on_answer(worker, event)
-            case Ready():
-                self._on_ready(worker, event)
-            case Unfit():
-                self._leave_unused(worker, event, event.reason)
+            case Ready() | Unfit():
+                self._on_found(worker, event)
             case Progress():
                 self._on_progress(worker, event)
             case Lost():
@@ -246,30 +244,20 @@ class Dispatcher:
         worker.waits_since = self._clock()
         self._door.start(worker.id)
 
-    def _on_ready(self, worker: PoolWorker, event: Ready) -> None:
+    def _on_found(self, worker: PoolWorker, event: Ready | Unfit) -> None:
+        """A process has started; it is ended if its values would not be those of the others."""
         if worker.is_ready:
             return
-        if self._device_type is None:
-            self._device_type = event.device_type
-        if self._device_type not in (event.device_type, MIXED_DEVICES):
-            has = f"it computes on {event.device_type}, and this run on {self._device_type}"
-            self._leave_unused(worker, event, has)
-            return
         self._settle(worker)
+        if reason := self._admission.reason_against(event):
+            self.leave(worker.id)
+            if not self.workers:
+                raise PoolError(f"no worker can be used: {reason}")
+            return
+        assert isinstance(event, Ready)
         worker.time.book("starting", self._clock())
         worker.node, worker.pid = event.node, event.pid
         worker.become(WorkerState.BUSY if worker.chunks else WorkerState.IDLE)
-
-    def _leave_unused(self, worker: PoolWorker, found: Ready | Unfit, reason: str) -> None:
-        """A worker whose values would not be those of the others."""
-        self._settle(worker)
-        self.leave(worker.id)
-        line = f"node {found.node[:8]} ({found.host}) is not used: {reason}"
-        if line not in self._said_unused:
-            self._said_unused.add(line)
-            self._log(line)
-        if not self.workers:
-            raise PoolError(f"no worker can be used: {reason}")
 
     def _on_lost(self, worker: PoolWorker) -> None:
         """The worker's process is gone, with everything it was given; it may come back elsewhere if its node is gone.

@@ -227,7 +227,7 @@ class Platform:
 
     @property
     def in_words(self) -> str:
-        """Such as "AVX2, 1 thread, numpy 2.3.1, timm 1.0.31, torch 2.15.0"."""
+        """One line for people, such as "AVX2, 1 thread, numpy 2.3.1, timm 1.0.31, torch 2.15.0"."""
         return f"{self.device_type}, {self.threads} thread{'s' * (self.threads != 1)}, {self.libraries}"
 
 
