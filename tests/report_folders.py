@@ -55,7 +55,7 @@ def write_folder(
     values = {"space": "as-vit", "searcher": "random", "workers": 2, "budget": max(1, len(rows)), **config}
     values.setdefault("objectives", [f"{scores[0]}:max"])
     plan = make_plan(RunConfig.make({**values, "proxies": ["length_distortion"], "objectives": ["length_distortion"]}))
-    described = yaml.safe_load(search_description(plan))
+    described = yaml.safe_load(search_description(plan, None))
     names = [*scores, "num_params", "macs"]
     identities = [
         ScoreIdentity(str(values["space"]), 64, 10, 1, name, repeats=5 * (name not in names[-2:])) for name in names

@@ -200,8 +200,10 @@ def reuse(one: Undertaking, folder: Path, proxies: Sequence[str], other: Path) -
     stored = _rows(raynas.load_run(other).evaluations)
     run = _call(one, one.function, proxies, out=folder / RUN, reuse=[other])
     taken = {key: {**row, "reused": False} for key, row in _rows(run.evaluations).items() if row["reused"]}
-    _check_taken({key: row for key, row in stored.items() if row["repeats"]}, taken)  # costs are counted anew
-    architectures = {row["architecture_key"] for row in stored.values()}
+    scores = {key: row for key, row in stored.items() if row["repeats"]}  # costs are counted anew
+    # A commit that does not say what computed its scores has them scored again.
+    _check_taken({key: row for key, row in scores.items() if row["device_type"]}, taken)
+    architectures = {row["architecture_key"] for row in scores.values() if row["device_type"]}
     if run.summary["reused"] != len(architectures):
         raise RuntimeError(f"of {len(architectures)} architectures, {run.summary['reused']} are said to be reused")
     found = results(one.function, run)

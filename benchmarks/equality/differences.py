@@ -30,6 +30,10 @@ LEFT_OUT = (
     "started",
     "machine",
     "versions",
+    "platform",
+    "device_type",
+    "threads",
+    "libraries",
 )
 """Columns and fields that are not compared, wherever they stand."""
 

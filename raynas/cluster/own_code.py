@@ -1,4 +1,4 @@
-"""Code of the user's own on workers that do not have its files."""
+"""Code of the user's own on workers: what does not lie there travels, what is installed must be the same there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+OUR_FOLDERS = tuple(Path(__file__).resolve().parents[2] / name for name in ("raynas", "searchspaces"))
+"""Where the Python files of raynas lie, its spaces among them."""
 
 
 @contextmanager
@@ -15,16 +19,7 @@ def own_code_by_value(*functions: Callable[..., Any]) -> Iterator[None]:
     """A context within which functions of modules that are not installed are pickled with their code."""
     from ray import cloudpickle
 
-    installed = {Path(path).resolve() for path in sysconfig.get_paths().values()}
-    installed |= {Path(__file__).resolve().parents[2] / name for name in ("raynas", "searchspaces")}
-    modules = []
-    for function in functions:
-        module = sys.modules.get(getattr(function, "__module__", ""))
-        file = getattr(module, "__file__", None)
-        if module is None or file is None or module.__name__ == "__main__" or module in modules:
-            continue
-        if not installed.intersection(Path(file).resolve().parents):
-            modules.append(module)
+    modules = [module for module, file in _modules_of(functions) if not _is_installed(file)]
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
     try:
@@ -32,3 +27,31 @@ def own_code_by_value(*functions: Callable[..., Any]) -> Iterator[None]:
     finally:
         for module in modules:
             cloudpickle.unregister_pickle_by_value(module)
+
+
+def installed_packages(*functions: Callable[..., Any]) -> list[str]:
+    """Names of the packages, other than raynas, that functions come from and every machine has its own copy of."""
+    return sorted(
+        {
+            module.__name__.partition(".")[0]
+            for module, file in _modules_of(functions)
+            if _is_installed(file) and not set(OUR_FOLDERS).intersection(file.parents)
+        }
+    )
+
+
+def _modules_of(functions: tuple[Callable[..., Any], ...]) -> list[tuple[ModuleType, Path]]:
+    """The modules that functions are defined in, each once, with their files."""
+    found = {}
+    for function in functions:
+        module = sys.modules.get(getattr(function, "__module__", ""))
+        file = getattr(module, "__file__", None)
+        if module is not None and file is not None and module.__name__ != "__main__":
+            found[module.__name__] = module, Path(file).resolve()
+    return list(found.values())
+
+
+def _is_installed(file: Path) -> bool:
+    """Whether a file is of raynas, or of what every machine has its own copy of."""
+    installed = {Path(path).resolve() for path in sysconfig.get_paths().values()} | set(OUR_FOLDERS)
+    return bool(installed.intersection(file.parents))

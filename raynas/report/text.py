@@ -199,6 +199,8 @@ def machine_rows(description: Mapping[str, Any]) -> Rows:
     """Versions and machine that a run was made with, from its run.yaml."""
     machine, versions = description.get("machine") or {}, description.get("versions") or {}
     rows = [("versions", settings_text(versions))] if versions else []
+    if platform := description.get("platform"):
+        rows.append(("scores computed with", settings_text(platform)))
     if machine:
         rows.append(("driver's machine", f"{machine.get('system')}, {machine.get('cores')} cores"))
     if description.get("started"):

@@ -10,8 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from time import monotonic
 
+from raynas.errors import PoolError
+from raynas.scoring.admission import WorkerAdmission
 from raynas.scoring.backlog import Backlog
-from raynas.scoring.door import Answer, Broken, Door, Event, Lost, Progress, Ready, Unanswered, Unprepared
+from raynas.scoring.door import Answer, Broken, Door, Event, Lost, Progress, Ready, Unanswered, Unfit, Unprepared
 from raynas.scoring.pool import WORKER_WORK, Job, Result, WorkerTime
 from raynas.scoring.states import Chunk, ItemState, PoolWorker, WorkerState
 from raynas.space.results import Outcome, Status
@@ -36,7 +38,9 @@ class Dispatcher:
         door: The door to the processes that evaluate.
         window: Candidates in flight, which bounds chunks to window / (2 * workers).
         time_limit_s: Seconds that one evaluation may take.
-        log: Called with lines for people: why it waits, which worker was lost.
+        device_type: What evaluations are to be computed on; others are left idle. None: what the first worker has.
+            `MIXED_DEVICES`: whatever there is.
+        log: Called with lines for people: why it waits, which worker was lost, which node is not used.
         clock: Seconds that only grow.
     """
 
@@ -46,12 +50,14 @@ class Dispatcher:
         *,
         window: int = 64,
         time_limit_s: float = 600.0,
+        device_type: str | None = None,
         log: Callable[[str], None] = lambda line: None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._door = door
         self._backlog = Backlog(window, _IN_FLIGHT)
         self._time_limit_s = time_limit_s
+        self._admission = WorkerAdmission(device_type, log)
         self._log = log
         self._clock = clock
         self._workers: dict[int, PoolWorker] = {}
@@ -84,12 +90,30 @@ class Dispatcher:
     def leave(self, number: int) -> None:
         """End a worker for good; what it was given is evaluated by others, and counts against nobody."""
         worker = self._workers[number]
-        worker.time.book(self._booked(worker), self._clock())
+        worker.time.book(worker.works_in(), self._clock())
         for chunk in reversed([*([] if worker.lost is None else [worker.lost]), *worker.chunks.values()]):
             self._backlog.give_back(chunk)
         worker.lost, worker.chunks = None, {}
         worker.become(WorkerState.ENDED)
         self._door.leave(number)
+
+    def device_type(self, is_stopped: Callable[[], bool] = lambda: False) -> str | None:
+        """What evaluations are computed on, after waiting for the first worker if that decides it.
+
+        Args:
+            is_stopped: Says that nobody wants to know any more.
+
+        Returns:
+            The device type, or `MIXED_DEVICES`; None if the waiting was stopped.
+
+        Raises:
+            PoolError: Workers cannot be started, or none of them can be used.
+        """
+        while self._admission.device_type is None and not is_stopped():
+            for event in self._door.receive(self._pause_s):
+                self._take(event)
+            self._look_after()
+        return self._admission.device_type
 
     def submit(self, job: Job) -> None:
         """Queue a job."""
@@ -118,20 +142,10 @@ class Dispatcher:
         """Where the time of all workers went, in seconds; while one has a chunk, it is taken to score it."""
         total = dict.fromkeys(WORKER_WORK, 0.0)
         for worker in self._workers.values():
-            now_in = None if worker.state is WorkerState.ENDED else self._booked(worker)
+            now_in = None if worker.state is WorkerState.ENDED else worker.works_in()
             for part, seconds in worker.time.seconds(now_in).items():
                 total[part] += seconds
         return total
-
-    @staticmethod
-    def _booked(worker: PoolWorker) -> str:
-        """The part of `WORKER_WORK` that a worker's time goes to now; what it went to before is booked."""
-        if not worker.is_ready:
-            return "starting"
-        if not worker.chunks:
-            return "waiting"
-        worker.time.book("waiting", next(iter(worker.chunks.values())).sent)
-        return "scoring"
 
     def close(self) -> None:
         """End the workers."""
@@ -169,8 +183,8 @@ class Dispatcher:
         match event:
             case Answer():
                 return self._on_answer(worker, event)
-            case Ready():
-                self._on_ready(worker, event)
+            case Ready() | Unfit():
+                self._on_found(worker, event)
             case Progress():
                 self._on_progress(worker, event)
             case Lost():
@@ -230,10 +244,17 @@ class Dispatcher:
         worker.waits_since = self._clock()
         self._door.start(worker.id)
 
-    def _on_ready(self, worker: PoolWorker, event: Ready) -> None:
+    def _on_found(self, worker: PoolWorker, event: Ready | Unfit) -> None:
+        """A process has started; it is ended if its values would not be those of the others."""
         if worker.is_ready:
             return
         self._settle(worker)
+        if reason := self._admission.reason_against(event):
+            self.leave(worker.id)
+            if not self.workers:
+                raise PoolError(f"no worker can be used: {reason}")
+            return
+        assert isinstance(event, Ready)
         worker.time.book("starting", self._clock())
         worker.node, worker.pid = event.node, event.pid
         worker.become(WorkerState.BUSY if worker.chunks else WorkerState.IDLE)

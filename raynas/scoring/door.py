@@ -17,7 +17,18 @@ class Ready(NamedTuple):
 
     worker: int
     node: str
+    host: str  # the node's name for people
     pid: int
+    device_type: str
+
+
+class Unfit(NamedTuple):
+    """A worker's process has found that it would compute with other code than the driver's; it prepares nothing."""
+
+    worker: int
+    node: str
+    host: str
+    reason: str
 
 
 class Answer(NamedTuple):
@@ -64,7 +75,7 @@ class Unanswered(NamedTuple):
     worker: int
 
 
-Event = Ready | Answer | Unprepared | Broken | Lost | Progress | Unanswered
+Event = Ready | Unfit | Answer | Unprepared | Broken | Lost | Progress | Unanswered
 
 
 class Door(Protocol):
@@ -75,7 +86,7 @@ class Door(Protocol):
         ...
 
     def start(self, worker: int) -> None:
-        """Have a process prepare itself, at first and when it was lost; `Ready` follows, or `Lost`."""
+        """Have a process prepare itself, at first and when it was lost; `Ready` follows, `Unfit` or `Lost`."""
         ...
 
     def send(self, worker: int, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]) -> None:

@@ -14,9 +14,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from raynas.errors import PoolError
+from raynas.scoring import installed
 from raynas.scoring.task import DeviceLostError, Task
 from raynas.space.architecture import Architecture
-from raynas.space.results import Outcome
+from raynas.space.results import MIXED_DEVICES, Outcome
 
 
 class Job(NamedTuple):
@@ -99,6 +100,14 @@ class EvaluatorPool(Protocol):
         """Finished jobs, after waiting for at least one at most this long."""
         ...
 
+    def device_type(self, is_stopped: Callable[[], bool]) -> str | None:
+        """What evaluations are computed on, after waiting for a worker if that decides it.
+
+        Args:
+            is_stopped: Says that nobody wants to know any more; None is returned then.
+        """
+        ...
+
     def worker_seconds(self) -> dict[str, float]:
         """What the time of all workers went to since the pool was made, by the names of `WORKER_WORK`."""
         ...
@@ -109,11 +118,23 @@ class EvaluatorPool(Protocol):
 
 
 class SerialPool:
-    """Evaluates one job at each poll, in this process: nothing protects it from a crash, and it has no time limit."""
+    """Evaluates one job at each poll, in this process: nothing protects it from a crash, and it has no time limit.
 
-    def __init__(self, task: Task) -> None:
+    Args:
+        task: What is carried out.
+        device_type: What it is to be computed on, see `raynas.scoring.dispatcher.Dispatcher`.
+
+    Raises:
+        PoolError: This process computes on something else.
+    """
+
+    def __init__(self, task: Task, *, device_type: str | None = None) -> None:
         import torch
 
+        here = installed.device_type(task.device)
+        if device_type not in (None, here, MIXED_DEVICES):
+            raise PoolError(f"this process computes on {here}, and the run on {device_type}")
+        self._device_type = device_type or here
         self._queue: deque[Job] = deque()
         self._threads_before = torch.get_num_threads()
         self._generators_before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
@@ -137,6 +158,10 @@ class SerialPool:
             raise PoolError(f"this process cannot compute any more ({error}); resume in a new one") from error
         finally:
             self._time.book("scoring", monotonic())
+
+    def device_type(self, is_stopped: Callable[[], bool] = lambda: False) -> str | None:
+        """What evaluations are computed on."""
+        return self._device_type
 
     def worker_seconds(self) -> dict[str, float]:
         """Where the time of this process went, in seconds: scoring, or waiting for what else it does in a run."""

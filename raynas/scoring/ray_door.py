@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from raynas.cluster.own_code import own_code_by_value
+from raynas.cluster.own_code import installed_packages, own_code_by_value
 from raynas.cluster.resources import why_waiting
 from raynas.errors import PoolError
-from raynas.scoring.door import Answer, Broken, Event, Lost, Progress, Ready, Unanswered, Unprepared
+from raynas.scoring.door import Answer, Broken, Event, Lost, Progress, Ready, Unanswered, Unfit, Unprepared
+from raynas.scoring.installed import code_versions
 from raynas.scoring.ray_worker import Worker
 from raynas.scoring.task import Task
 from raynas.space.architecture import Architecture
@@ -83,6 +84,7 @@ class RayDoor:
         )
         with own_code_by_value(*task.own_code):
             self._task = ray.put(task)  # read again by every actor that restarts
+        self._versions = code_versions(installed_packages(*task.own_code))
         self._actors: dict[int, Any] = {}
         self._num_joined = 0
         self._calls: dict[Any, _Call] = {}  # by the reference to what comes back, in the order of calling
@@ -96,7 +98,10 @@ class RayDoor:
 
     def start(self, worker: int) -> None:
         """Have an actor prepare itself."""
-        prepared = self._actors[worker].prepare.remote(self._task, self._memory_limit_bytes, self._share["GPU"])
+        # In a list, so that Ray leaves it packed: other versions might not even unpack it.
+        prepared = self._actors[worker].prepare.remote(
+            [self._task], self._versions, self._memory_limit_bytes, self._share["GPU"]
+        )
         self._calls[prepared] = _Start(worker)
 
     def send(self, worker: int, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]) -> None:
@@ -163,7 +168,10 @@ class RayDoor:
 
     def _of_start(self, reference: Any, call: _Start) -> Event:
         try:
-            return Ready(call.worker, *self._ray.get(reference))
+            found = self._ray.get(reference)
+            if found.unfit:
+                return Unfit(call.worker, found.node, found.host, found.unfit)
+            return Ready(call.worker, found.node, found.host, found.pid, found.device_type)
         except self._ray.exceptions.ActorUnavailableError:
             return Lost(call.worker)
         except (self._ray.exceptions.ActorDiedError, self._ray.exceptions.RayTaskError) as error:

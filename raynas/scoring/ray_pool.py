@@ -21,7 +21,8 @@ class RayPool(Dispatcher):
         time_limit_s: Seconds that one evaluation may take.
         memory_limit_bytes: Resident memory at which a worker ends itself, which counts as a loss; None: an equal share
             of nine tenths of what the smallest node offers.
-        log: Called with lines for people: why it waits, which worker was lost.
+        device_type: What evaluations are to be computed on, see `Dispatcher`.
+        log: Called with lines for people: why it waits, which worker was lost, which node is not used.
     """
 
     def __init__(
@@ -33,10 +34,11 @@ class RayPool(Dispatcher):
         window: int = 64,
         time_limit_s: float = 600.0,
         memory_limit_bytes: float | None = None,
+        device_type: str | None = None,
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
         limit = memory_share(workers) if memory_limit_bytes is None else memory_limit_bytes
         door = RayDoor(task, gpus_per_worker=gpus_per_worker, memory_limit_bytes=limit)
-        super().__init__(door, window=window, time_limit_s=time_limit_s, log=log)
+        super().__init__(door, window=window, time_limit_s=time_limit_s, device_type=device_type, log=log)
         for _ in range(workers):
             self.join()

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import gc
 import os
+import platform
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import monotonic, sleep
+from typing import Any, NamedTuple
 
 import psutil
 
-from raynas.scoring.task import DeviceLostError, Task, TaskEvaluator
+from raynas.scoring.installed import code_versions, device_type, differences
+from raynas.scoring.task import DeviceLostError, TaskEvaluator
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome
 from raynas.wording import gibibytes
 
 _MEMORY_WATCH_S = 0.25
+
+
+class Prepared(NamedTuple):
+    """What a worker's process is, once it has prepared itself."""
+
+    node: str
+    host: str  # the node's name for people
+    pid: int
+    device_type: str = ""
+    unfit: str = ""  # why it is of no use, and has prepared nothing
 
 
 class Worker:
@@ -27,11 +40,26 @@ class Worker:
         self._evaluator: TaskEvaluator | None = None
         self._threads = 1
 
-    def prepare(self, task: Task, memory_limit_bytes: float, gpu_share: float) -> tuple[str, int]:
-        """Build what takes long, and see that device and memory are there; node and process id."""
+    def prepare(
+        self, packed: Sequence[Any], versions: Mapping[str, str], memory_limit_bytes: float, gpu_share: float
+    ) -> Prepared:
+        """Build what takes long, and see that code, device and memory are there.
+
+        Args:
+            packed: A reference to the task, alone.
+            versions: `code_versions` of the driver, which must be those here.
+            memory_limit_bytes: Resident memory at which this process ends itself.
+            gpu_share: Share of a GPU that it has; 0 on the CPU.
+        """
         import ray
+
+        found = Prepared(ray.get_runtime_context().get_node_id(), platform.node(), os.getpid())
+        # Before anything of the task is unpacked: with another version of its classes it might mean something else.
+        if unfit := differences(versions, code_versions(versions.keys() - code_versions().keys())):
+            return found._replace(unfit=unfit)
         import torch
 
+        (task,) = ray.get(list(packed))
         torch.zeros(1, device=task.device)  # a device that is not there is no fault of the candidates
         if task.device != "cpu" and gpu_share < 1:
             # Whether a batch fits must not depend on what the neighbours have taken.
@@ -48,7 +76,7 @@ class Worker:
         gc.collect()
         gc.freeze()
         threading.Thread(target=self._watch_memory, args=(memory_limit_bytes,), daemon=True).start()
-        return ray.get_runtime_context().get_node_id(), os.getpid()
+        return found._replace(device_type=device_type(task.device))
 
     def run(
         self, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]

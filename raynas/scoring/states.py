@@ -112,6 +112,15 @@ class PoolWorker:
         """Whether it has a suspect chunk, beside which it is to have nothing else."""
         return any(chunk.is_suspect for chunk in self.chunks.values())
 
+    def works_in(self) -> str:
+        """The part of `WORKER_WORK` that its time goes to now; what it went to before is booked."""
+        if not self.is_ready:
+            return "starting"
+        if not self.chunks:
+            return "waiting"
+        self.time.book("waiting", next(iter(self.chunks.values())).sent)
+        return "scoring"
+
     def become(self, state: WorkerState) -> None:
         """Enter a state."""
         assert state in WORKER_STATES[self.state], f"a worker that is {self.state} cannot become {state}"

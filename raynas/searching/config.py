@@ -62,6 +62,16 @@ class RunConfig(Config):
     gpus_per_worker: float | None = Field(None, ge=0, description="Share of a GPU for each worker, such as 0.25.")
     address: str | None = Field(None, description="Address of a running Ray cluster: HOST:PORT, or auto.")
     threads: int = Field(1, ge=1, description="CPU threads of one evaluation.")
+    device_type: str | None = Field(
+        None,
+        description="What scores are computed on: the name of a GPU, or AVX2, AVX512, ... of a processor. Workers that "
+        "have something else stay idle. Default: what the first worker has.",
+    )
+    mixed_devices: bool = Field(
+        False,
+        description="Compute scores on whatever devices there are, which gives up that a run repeated gives the same "
+        "values.",
+    )
     worker_memory_gib: Annotated[float | None, Flags(("--worker-memory",))] = Field(
         None, gt=0, description="GiB of memory at which a worker is ended. Default: an equal share of its node."
     )

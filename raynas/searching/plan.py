@@ -33,7 +33,7 @@ from raynas.seeds import seed_from
 from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS, cost
 from raynas.space.registered import spaces
-from raynas.space.results import Constraint, Objective
+from raynas.space.results import Constraint, Objective, Platform
 from raynas.space.search_space import SearchSpace
 from raynas.storage.run_folder import run_description
 
@@ -199,6 +199,8 @@ def plan_of_task(
     objectives = tuple(objective_of(text, scores) for text in config.objectives or ())
     constraints = tuple(Constraint.parse(text) for text in config.constraints)
     check_names([constraint.name for constraint in constraints], scores)
+    if config.device_type is not None and config.mixed_devices:
+        raise ConfigError(f"device_type is {config.device_type!r}, but mixed_devices asks for whatever there is")
     if architectures is None:
         searcher = chosen_searcher(config.searcher, config.settings.get("searcher", {}), objectives)
         budget, window = config.budget, config.window or searchers.get(searcher).default_window
@@ -235,7 +237,13 @@ def _read_all(space: SearchSpace, texts: Sequence[str]) -> tuple[Architecture, .
     return tuple(found)
 
 
-def search_description(plan: Plan) -> str:
-    """run.yaml of a search, a scoring run or a growth."""
+def search_description(plan: Plan, platform: Platform | None) -> str:
+    """run.yaml of a search, a scoring run or a growth.
+
+    Args:
+        plan: The plan of the run.
+        platform: What its scores are computed with; None: no worker has said it yet.
+    """
     directions = {score.name: "max" if score.higher_is_better else "min" for score in plan.scores}
-    return run_description(KIND, plan.config.model_dump(), plan.identity(), directions=directions)
+    computed_with = {} if platform is None else {"platform": asdict(platform)}
+    return run_description(KIND, plan.config.model_dump(), plan.identity(), directions=directions, **computed_with)

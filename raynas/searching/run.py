@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+
+import pyarrow as pa
 
 from raynas.cluster.joining import connect
 from raynas.cluster.resources import default_workers
@@ -23,10 +25,11 @@ from raynas.searchers.base import SearchProgress
 from raynas.searchers.protocols import GrowsFamily, Recommends, ShowsProgress, is_complete, reason_of
 from raynas.searching.config import KIND
 from raynas.searching.plan import Plan, search_description
+from raynas.searching.platforms import platform_of, stored_platform, wanted_device_type
 from raynas.searching.ranking import Ranking
 from raynas.searching.score_cache import ScoreCache
 from raynas.space.cost import COSTS
-from raynas.space.results import Candidate, Evaluation, Outcome
+from raynas.space.results import Candidate, Evaluation, Outcome, Platform
 from raynas.storage.result_store import ResultStore, read_evaluations
 from raynas.storage.run_folder import check_folder
 from raynas.storage.session import End, Session
@@ -91,21 +94,23 @@ def execute(
     """
     listener = listener or SearchListener()
     session = Session(folder, partial(check_folder, folder, plan.identity(), resume=resume, kind=KIND))
-    tables = [read_evaluations(path) for path in reuse]
+    stored, device_type = stored_platform(folder), wanted_device_type(plan.config, folder)
+    tables = {path: read_evaluations(path) for path in reuse}
     with session:
-        pool, workers = start_pool(plan, session.stack, listener.on_log)
+        pool, workers = start_pool(plan, session.stack, listener.on_log, device_type)
         session.collect_signals()
-        store = ResultStore(folder, [score.identity for score in plan.scores], session.check)  # holds the folder
+        identities = [score.identity for score in plan.scores]
+        store = ResultStore(folder, identities, session.check, platform=stored)  # holds the folder
         session.stack.callback(store.close)
         for name in store.set_aside:
             listener.on_log(f"set aside {name}; what it held is scored again")
-        cache = ScoreCache(plan, store, tables)
+        cache = ScoreCache(plan, store)
         if cache.num_stored > plan.config.budget:
             raise StoreError(
                 f"{folder} holds {cache.num_stored} candidates; a budget may grow, not shrink to {plan.config.budget}"
             )
-        session.describe(search_description(plan))
-        return _Run(plan, session, cache, pool, workers, listener).carry_out()
+        session.describe(search_description(plan, stored))
+        return _Run(plan, session, cache, tables, pool, workers, listener).carry_out()
 
 
 class _Run:
@@ -116,6 +121,7 @@ class _Run:
         plan: Plan,
         session: Session,
         cache: ScoreCache,
+        tables: Mapping[Path, pa.Table],
         pool: EvaluatorPool,
         workers: int,
         listener: SearchListener,
@@ -123,6 +129,7 @@ class _Run:
         self.plan = plan
         self.session = session
         self.cache = cache
+        self.tables = tables
         self.pool = pool
         self.workers = workers
         self.stop = session.stop  # signals received
@@ -141,6 +148,10 @@ class _Run:
         return self.session.carry_out(self._work, self._write_summary)
 
     def _work(self) -> End:
+        device_type = self.pool.device_type(lambda: bool(self.stop))
+        if device_type is None:
+            return End("interrupted")
+        self._compute_with(platform_of(self.plan.config, device_type))
         status = self._search()
         if status != "interrupted":
             self._evaluate_recommendation()
@@ -148,6 +159,18 @@ class _Run:
         if status == "interrupted":
             self.listener.on_log(f"{signal.Signals(self.stop[0]).name}: what is done is stored")
         return End(status)
+
+    def _compute_with(self, platform: Platform) -> None:
+        """Store what scores are computed with, and take those of other runs that were computed so."""
+        self.session.describe(search_description(self.plan, platform))
+        self.cache.compute_with(platform)
+        for path, table in self.tables.items():
+            if num_elsewhere := self.cache.reuse(table):
+                self.listener.on_log(
+                    f"{num_elsewhere} scores of {path} are not taken: they were computed on another device type, with "
+                    f"other versions of libraries or other threads than {platform.in_words}, or do not say it"
+                )
+        self.tables = {}
 
     def _search(self) -> str:
         """Ask, have scored, tell; returns the status with which it ended.
@@ -255,24 +278,26 @@ class _Run:
         return self.session.write_summary(summary)
 
 
-def start_pool(plan: Plan, stack: ExitStack, log: Callable[[str], None]) -> tuple[EvaluatorPool, int]:
+def start_pool(
+    plan: Plan, stack: ExitStack, log: Callable[[str], None], device_type: str | None
+) -> tuple[EvaluatorPool, int]:
     """The pool that the configuration asks for, with Ray under it if need be, and its workers; the stack ends both."""
     if plan.config.workers == 0:
-        return _serial_pool(plan, stack), 0
-    return _ray_pool(plan, stack, log)
+        return _serial_pool(plan, stack, device_type), 0
+    return _ray_pool(plan, stack, log, device_type)
 
 
-def _serial_pool(plan: Plan, stack: ExitStack) -> SerialPool:
+def _serial_pool(plan: Plan, stack: ExitStack, device_type: str | None) -> SerialPool:
     if plan.config.address or plan.config.gpus_per_worker:
         raise ConfigError("workers=0 scores in this process; an address or GPUs per worker need workers")
     import torch
 
-    pool = SerialPool(_task(plan, "cuda" if torch.cuda.is_available() else "cpu"))
+    pool = SerialPool(_task(plan, "cuda" if torch.cuda.is_available() else "cpu"), device_type=device_type)
     stack.callback(pool.close)
     return pool
 
 
-def _ray_pool(plan: Plan, stack: ExitStack, log: Callable[[str], None]) -> tuple[RayPool, int]:
+def _ray_pool(plan: Plan, stack: ExitStack, log: Callable[[str], None], device_type: str | None) -> tuple[RayPool, int]:
     config = plan.config
     # A local Ray offers what is asked for; where nothing is, it has room for the one worker that there is at least.
     asked = 1 if config.workers is None else config.workers
@@ -291,6 +316,7 @@ def _ray_pool(plan: Plan, stack: ExitStack, log: Callable[[str], None]) -> tuple
         window=plan.window,
         time_limit_s=config.time_limit_s,
         memory_limit_bytes=None if memory_gib is None else memory_gib * 2**30,
+        device_type=device_type,
         log=log,
     )
     stack.callback(pool.close)

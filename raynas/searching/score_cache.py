@@ -12,7 +12,7 @@ from raynas.scoring.pool import EvaluatorPool, Job, Result
 from raynas.searching.plan import Plan
 from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS
-from raynas.space.results import Candidate, Evaluation, Outcome, Status, evaluated, violations
+from raynas.space.results import Candidate, Evaluation, Outcome, Platform, Status, evaluated, violations
 from raynas.storage.result_store import REUSABLE, ResultStore, rows_of
 
 UNASKED = -1
@@ -44,10 +44,9 @@ class ScoreCache:
     Args:
         plan: The plan of the run, which says what is scored.
         store: The store of the run, whose rows are known from the start.
-        reused: Rows of other runs; those with the same key and a status that does not depend on the machine are taken.
     """
 
-    def __init__(self, plan: Plan, store: ResultStore, reused: Sequence[pa.Table] = ()) -> None:
+    def __init__(self, plan: Plan, store: ResultStore) -> None:
         self._plan = plan
         self._store = store
         self._numbers = {score.name: i for i, score in enumerate(plan.scores)}
@@ -65,12 +64,37 @@ class ScoreCache:
         self._stored_ids: dict[int, str] = {}
         self._in_memory: set[str] = set()  # architectures with rows that are not on disk
         self._jobs: dict[str, Job] = {}
+        self._platform = Platform()
         self._reused: dict[str, dict[int, Outcome]] = {}
         self.num_reused = 0
         self._load(store.take_loaded())
         self.num_stored = 1 + max(self._stored_ids, default=-1)  # candidates that the stored run asked for
-        for table in reused:
-            self._load_reused(table)
+
+    def compute_with(self, platform: Platform) -> None:
+        """Say what scores are computed with, which is part of their keys."""
+        self._platform = platform
+        self._store.platforms = tuple(Platform() if score.group is None else platform for score in self._plan.scores)
+
+    def reuse(self, table: pa.Table) -> int:
+        """Take rows of another run from now on, where they are asked for.
+
+        Rows with the same key are taken whose status does not depend on the machine.
+
+        Returns:
+            How many scores are not taken because they were computed with another platform.
+        """
+        num_elsewhere = 0
+        for i, score in enumerate(self._plan.scores):
+            if score.group is None:
+                continue  # computing a cost is cheaper than looking it up
+            same = rows_of(table, score.identity)
+            rows = rows_of(same, self._platform)
+            num_elsewhere += len(same) - len(rows)
+            names = ("architecture_key", "value", "status", "error", "seconds", "build_seconds")
+            for key, *outcome in zip(*(rows[name].to_pylist() for name in names), strict=True):
+                if outcome[1] in REUSABLE:
+                    self._reused.setdefault(key, {})[i] = Outcome(*outcome)
+        return num_elsewhere
 
     def request(self, candidate: Candidate, pool: EvaluatorPool) -> None:
         """See to it that the candidate can be answered: from what is known, or by a job for the pool.
@@ -221,13 +245,3 @@ class ScoreCache:
             if reused:
                 taken.add(key)
         self.num_reused = len(taken)
-
-    def _load_reused(self, table: pa.Table) -> None:
-        for i, score in enumerate(self._plan.scores):
-            if score.group is None:
-                continue  # computing a cost is cheaper than looking it up
-            rows = rows_of(table, score.identity)
-            names = ("architecture_key", "value", "status", "error", "seconds", "build_seconds")
-            for key, *outcome in zip(*(rows[name].to_pylist() for name in names), strict=True):
-                if outcome[1] in REUSABLE:
-                    self._reused.setdefault(key, {})[i] = Outcome(*outcome)

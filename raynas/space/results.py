@@ -191,7 +191,7 @@ def evaluated(
 
 @dataclass(frozen=True)
 class ScoreIdentity:
-    """All that changes a score beside the architecture; with its key, the key of a row."""
+    """All that changes a score beside the architecture and the platform; with these, the key of a row."""
 
     space: str
     img_size: int
@@ -205,6 +205,30 @@ class ScoreIdentity:
     dtype: str = ""
     score_seed: int = 0
     input_hash: str = ""
+
+
+MIXED_DEVICES = "mixed"
+"""The device type of scores that are computed by whichever devices there are."""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What scores are computed with, as far as it changes their last digits; part of the key of a row.
+
+    Args:
+        device_type: Name of the GPU, or the vector instructions of the processor, such as "AVX2"; `MIXED_DEVICES`.
+        threads: CPU threads of one evaluation.
+        libraries: Versions of the libraries that compute, such as "numpy 2.3.1, timm 1.0.31, torch 2.15.0".
+    """
+
+    device_type: str = ""
+    threads: int = 0
+    libraries: str = ""
+
+    @property
+    def in_words(self) -> str:
+        """One line for people, such as "AVX2, 1 thread, numpy 2.3.1, timm 1.0.31, torch 2.15.0"."""
+        return f"{self.device_type}, {self.threads} thread{'s' * (self.threads != 1)}, {self.libraries}"
 
 
 class Outcome(NamedTuple):

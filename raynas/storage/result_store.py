@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from raynas.errors import StoreError
 from raynas.space.architecture import Architecture
-from raynas.space.results import Outcome, ScoreIdentity, Status
+from raynas.space.results import Outcome, Platform, ScoreIdentity, Status
 from raynas.storage.files import exists, is_folder, make_folder, move, names_in, remove, write_atomically
 from raynas.storage.locks import held
 from raynas.storage.parquet import parquet_file
@@ -43,6 +43,10 @@ SCHEMA = pa.schema(
         ("dtype", _TEXT),
         ("score_seed", pa.int64()),
         ("input_hash", _TEXT),
+        # What scores are computed with; empty and 0 of costs, null in rows of before these columns were kept.
+        ("device_type", _TEXT),
+        ("threads", pa.int32()),
+        ("libraries", _TEXT),
         ("value", pa.float64()),  # null unless the status is ok
         ("status", _TEXT),
         ("error", pa.string()),
@@ -51,6 +55,8 @@ SCHEMA = pa.schema(
         ("reused", pa.bool_()),  # taken from another run
     ]
 )
+_PLATFORM = tuple(field.name for field in fields(Platform))
+_SCHEMA_OF_BEFORE = pa.schema([field for field in SCHEMA if field.name not in _PLATFORM])
 TIMING_COLUMNS = ("seconds", "build_seconds")
 REUSABLE = (Status.OK, Status.NON_FINITE, Status.NOT_APPLICABLE)
 """Statuses that say something of the architecture, and nothing of the machine it was scored on."""
@@ -76,22 +82,30 @@ class ResultStore:
         folder: The run folder; created if missing.
         identities: One per score, in the order in which `append` numbers them.
         check: Called when the folder is locked and nothing has been read; raises to refuse it.
+        platform: What the scores that the folder holds were computed with; None: not known, of a folder of before.
 
     Raises:
         StoreError: Another process holds the folder, or it cannot be written.
     """
 
     def __init__(
-        self, folder: Path, identities: Sequence[ScoreIdentity], check: Callable[[], None] = lambda: None
+        self,
+        folder: Path,
+        identities: Sequence[ScoreIdentity],
+        check: Callable[[], None] = lambda: None,
+        *,
+        platform: Platform | None = None,
     ) -> None:
         self.folder = folder
         self.identities = tuple(identities)
+        self.platforms = (Platform(),) * len(self.identities)
+        """What each score is computed with, which may be known only after the folder is held."""
         self.set_aside: list[str] = []
         self._parts_folder = folder / "evaluations"
         self._lock = held(folder, self._parts_folder)
         try:
             check()
-            self._parts, loaded = self._take_stock()
+            self._parts, loaded = self._take_stock(platform)
         except BaseException:
             self._lock.close()
             raise
@@ -144,7 +158,7 @@ class ResultStore:
             "seconds": pa.array([outcome.seconds for outcome in outcomes], pa.float64()),
             "build_seconds": pa.array([outcome.build_seconds for outcome in outcomes], pa.float64()),
         }
-        parts = [asdict(identity) for identity in self.identities]
+        parts = [asdict(one) | asdict(on) for one, on in zip(self.identities, self.platforms, strict=True)]
         for name in parts[0]:
             values = pa.array([part[name] for part in parts], _plain(SCHEMA.field(name).type))
             columns[name] = values.take(number).cast(SCHEMA.field(name).type)
@@ -178,7 +192,7 @@ class ResultStore:
         for part in small:
             remove(part.path)
 
-    def _take_stock(self) -> tuple[list[StoredPart], list[pa.Table]]:
+    def _take_stock(self, platform: Platform | None) -> tuple[list[StoredPart], list[pa.Table]]:
         """The sound parts and their rows; files that are none are set aside, covered and temporary ones removed."""
         sound: list[tuple[StoredPart, pa.Table]] = []
         for name in names_in(self._parts_folder):
@@ -191,6 +205,8 @@ class ResultStore:
                 part, table = _read_part(path)
                 if not self._is_own(table):
                     raise StoreError("it holds scores of another run")
+                if platform is not None and not _is_on(table, platform):
+                    raise StoreError("it holds scores that were computed on another platform")
                 sound.append((part, table))
             except (StoreError, pa.ArrowException, OSError) as error:
                 self.set_aside.append(f"{name}: {error}")
@@ -212,6 +228,12 @@ class ResultStore:
     def _is_own(self, table: pa.Table) -> bool:
         """Whether all rows have one of the run's identities."""
         return len(table) == sum(len(rows_of(table, identity)) for identity in self.identities)
+
+
+def _is_on(table: pa.Table, platform: Platform) -> bool:
+    """Whether all rows were computed with a platform, are counts, or do not say it."""
+    told = table.filter(pc.and_(pc.is_valid(table["device_type"]), pc.not_equal(table["device_type"], "")))
+    return len(told) == len(rows_of(told, platform))
 
 
 def read_evaluations(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -250,10 +272,10 @@ def _read_all(parts_folder: Path, columns: Sequence[str] | None) -> list[tuple[S
     return sound
 
 
-def rows_of(table: pa.Table, identity: ScoreIdentity) -> pa.Table:
-    """The rows with this identity."""
+def rows_of(table: pa.Table, key: ScoreIdentity | Platform) -> pa.Table:
+    """The rows with this identity, or that were computed with this platform."""
     mask = None
-    for name, value in asdict(identity).items():
+    for name, value in asdict(key).items():
         equal = pc.equal(table[name], pa.scalar(value, _plain(SCHEMA.field(name).type)))
         mask = equal if mask is None else pc.and_(mask, equal)
     return table.filter(mask)
@@ -264,9 +286,14 @@ def _read_part(path: Path, columns: Sequence[str] | None = None) -> tuple[Stored
     if match is None:
         raise StoreError("not a part of this store")
     with parquet_file(path) as file:
-        if not file.schema_arrow.equals(SCHEMA):
+        if not any(file.schema_arrow.equals(schema) for schema in (SCHEMA, _SCHEMA_OF_BEFORE)):
             raise StoreError("its columns are not those of a result store")
-        table = file.read(columns=None if columns is None else list(columns))
+        wanted = SCHEMA.names if columns is None else list(columns)
+        table = file.read(columns=[name for name in wanted if name in file.schema_arrow.names])
+        for field in map(SCHEMA.field, wanted):
+            if field.name not in table.column_names:  # a part of before
+                table = table.append_column(field, pa.nulls(len(table), field.type))
+        table = table.select(wanted)
         return StoredPart(int(match[1]), int(match[2]), path, file.metadata.num_rows), table
 
 

@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
+import torch
 import yaml
 from toy_scores import TOY, toy_space
 
@@ -178,3 +180,43 @@ def test_the_launcher_accepts_cluster_yaml() -> None:
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     validate_config(prepare_config(yaml.safe_load((ROOT / "cluster.yaml").read_text())))
+
+
+class Lines(SearchListener):
+    """Keeps what a run says."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def on_log(self, line: str) -> None:
+        self.lines.append(line)
+
+
+@pytest.mark.slow
+def test_nodes_with_other_code_or_another_kind_of_processor_are_named_and_not_used(tmp_path: Path) -> None:
+    """Real nodes: on one, another version of timm is installed before this one; one has no vector instructions."""
+    from ray.cluster_utils import Cluster
+
+    installed = tmp_path / "timm-0.9.7.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: timm\nVersion: 0.9.7\n")
+    here = torch.backends.cpu.get_cpu_capability()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    path = os.environ.get("PYTHONPATH", "")
+    cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": f"{tmp_path}{os.pathsep}{path}"})
+    cluster.add_node(num_cpus=1, env_vars={"ATEN_CPU_CAPABILITY": "default"})
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
+    heard = Lines()
+    log = tmp_path / "log"
+    try:
+        settings = {"toy": {"pause_s": 0.1, "log": str(log)}}
+        run = toy_search(tmp_path / "run", workers=3, settings=settings, listener=heard, device_type=here)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert len({line.split()[1] for line in log.read_text().splitlines()}) == 1
+    assert content(run) == content(toy_search(tmp_path / "serial", workers=0))
+    unused = sorted(line.partition("is not used: ")[2] for line in heard.lines if "is not used" in line)
+    assert len(unused) == 2, heard.lines
+    assert unused[0] == f"it computes on DEFAULT, and this run on {here}"
+    assert unused[1] == f"timm is 0.9.7 there and {version('timm')} here"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from raynas import Architecture
-from raynas.scoring.door import Answer, Broken, Event, Lost, Progress, Ready, Unanswered, Unprepared
+from raynas.scoring.door import Answer, Broken, Event, Lost, Progress, Ready, Unanswered, Unfit, Unprepared
 from raynas.space.results import Outcome
 
 START_S, NOTICED_S, NODE_NOTICED_S, WAY_S = 3.0, 1.5, 10.0, 0.001
@@ -39,6 +40,8 @@ class SimulatedWorkers:
         self.cost = cost
         self.now = 0.0
         self.nodes = ["a"]
+        self.device_types: defaultdict[str, str] = defaultdict(lambda: "AVX2")  # by node
+        self.unfit_nodes: set[str] = set()  # that have another version of the code
         self.processes: dict[int, Process] = {}
         self.sent: list[tuple[int, list[Any]]] = []  # worker and architectures of each chunk
         self.beside: list[int] = []  # how many chunks each of them was sent behind
@@ -65,7 +68,12 @@ class SimulatedWorkers:
         self.processes[worker] = Process(node)
         self.starts.append((self.now, worker))
         seconds = 60.0 if worker in self.is_slow_to_return else START_S
-        self._at(self.now + seconds, Ready(worker, node, 100 + len(self.starts)))
+        if node in self.unfit_nodes:
+            self._at(self.now + seconds, Unfit(worker, node, f"host-{node}", "raynas is 1 there and 2 here"))
+            return
+        self._at(
+            self.now + seconds, Ready(worker, node, f"host-{node}", 100 + len(self.starts), self.device_types[node])
+        )
 
     def send(self, worker: int, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]) -> None:
         process = self.processes[worker]
@@ -126,7 +134,7 @@ class SimulatedWorkers:
             elif isinstance(event, Lost):
                 lost.add(event.worker)
                 self._forget(event.worker)
-            elif not isinstance(event, Progress | Unanswered):
+            elif not isinstance(event, Progress | Unanswered | Unfit):
                 process.chunks.remove(event.chunk)
         return events
 

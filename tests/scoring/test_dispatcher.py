@@ -6,18 +6,20 @@ import itertools
 import math
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 from simulated_workers import SimulatedWorkers
 
 from raynas import Architecture
+from raynas.errors import PoolError
 from raynas.scoring.backlog import Backlog
 from raynas.scoring.dispatcher import Dispatcher
 from raynas.scoring.pool import Job, Result
 from raynas.scoring.states import ITEM_STATES, WORKER_STATES, Chunk, Item, ItemState, PoolWorker, WorkerState
-from raynas.space.results import Outcome
+from raynas.space.results import MIXED_DEVICES, Outcome
 
 
 class Pool:
@@ -29,13 +31,21 @@ class Pool:
         workers: int = 2,
         window: int = 64,
         time_limit_s: float = 6.0,
+        nodes: Sequence[str] = ("a",),
+        device_types: Mapping[str, str] = MappingProxyType({}),
+        device_type: str | None = None,
+        unfit: Collection[str] = (),
     ) -> None:
         self.lines: list[str] = []
         self.results: list[Result] = []
         self.door = SimulatedWorkers(cost)
+        self.door.nodes = list(nodes)
+        self.door.device_types |= device_types
+        self.door.unfit_nodes |= set(unfit)
         self.dispatcher = Dispatcher(
-            self.door, window=window, time_limit_s=time_limit_s, log=self.lines.append, clock=self.door.clock
-        )
+            self.door, window=window, time_limit_s=time_limit_s, device_type=device_type, log=self.lines.append,
+            clock=self.door.clock,
+        )  # fmt: skip
         for _ in range(workers):
             self.dispatcher.join()
 
@@ -398,6 +408,70 @@ def test_what_workers_wait_for_is_said_after_ten_seconds_and_every_thirty() -> N
     said = [line for line in pool.lines if "waiting" in line]
     assert said
     assert all(line.startswith("waiting for ") and "of 4 workers" in line for line in said)
+
+
+ALIKE = {"a": "AVX2", "b": "AVX512", "c": "AVX2"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "used", "idle"),
+    [(None, ["a", "c"], ["b"]), ("AVX512", ["b"], ["a", "c"]), (MIXED_DEVICES, ["a", "b", "c"], [])],
+)
+def test_what_computes_on_something_else_stays_idle_and_is_named(
+    asked: str | None, used: list[str], idle: list[str]
+) -> None:
+    pool = Pool(lambda _: 0.1, workers=6, nodes="abc", device_types=ALIKE, device_type=asked)
+    assert pool.dispatcher.device_type() == asked or "AVX2"
+    pool.submit(*range(200))
+    assert set(pool.finish(200).values()) == {"ok"}
+    assert sorted({str(worker.node) for worker in pool.dispatcher.workers}) == used
+    assert {pool.door.processes[worker].node for worker, _ in pool.door.sent} == set(used)
+    named = [line for line in pool.lines if "is not used" in line]
+    assert len(named) == len(idle)
+    for node, line in zip(idle, named, strict=True):
+        wanted = asked or "AVX2"
+        assert line == f"node {node} (host-{node}) is not used: it computes on {ALIKE[node]}, and this run on {wanted}"
+
+
+def test_the_first_worker_decides_what_is_computed_on() -> None:
+    pool = Pool(lambda _: 0.1, workers=0, nodes="ab", device_types=ALIKE)
+    pool.door.is_slow_to_return = {0}
+    pool.dispatcher.join()
+    pool.dispatcher.join()
+    assert pool.dispatcher.device_type() == "AVX512"
+
+
+def test_nobody_waits_any_more_for_a_device_type_once_it_is_stopped() -> None:
+    pool = Pool(lambda _: 0.1)
+    assert pool.dispatcher.device_type(lambda: True) is None
+
+
+def test_a_node_with_another_version_of_the_code_is_not_used_and_named_once() -> None:
+    pool = Pool(lambda _: 0.1, workers=4, nodes="ab", unfit="b")
+    pool.submit(*range(100))
+    assert set(pool.finish(100).values()) == {"ok"}
+    assert {pool.door.processes[worker].node for worker, _ in pool.door.sent} == {"a"}
+    assert pool.lines == ["node b (host-b) is not used: raynas is 1 there and 2 here"]
+
+
+@pytest.mark.parametrize("settings", [{"unfit": "ab"}, {"device_type": "MPS"}])
+def test_a_pool_none_of_whose_workers_can_be_used_says_why(settings: dict[str, Any]) -> None:
+    pool = Pool(lambda _: 0.1, nodes="ab", **settings)
+    pool.submit(1)
+    with pytest.raises(
+        PoolError, match=r"no worker can be used: (raynas is 1 there|it computes on AVX2, and .* on MPS)"
+    ):
+        pool.finish(1)
+
+
+def test_a_worker_that_comes_back_on_another_kind_of_device_is_given_nothing_more() -> None:
+    pool = Pool(lambda _: 1.0, workers=2, nodes="ab", device_types={"b": "AVX2"})
+    pool.submit(*range(100))
+    pool.until_sent(1)
+    pool.door.device_types["b"] = "AVX512"
+    pool.door.lose(1)
+    assert set(pool.finish(100).values()) == {"ok"}
+    assert [worker.node for worker in pool.dispatcher.workers] == ["a"]
 
 
 def test_the_parts_of_the_workers_time_add_up() -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from raynas import Architecture
 from raynas.errors import StoreError
-from raynas.space.results import Outcome, ScoreIdentity
+from raynas.space.results import Outcome, Platform, ScoreIdentity
 from raynas.storage import result_store as store
 from raynas.storage.files import write_text
 from raynas.storage.parquet import parquet_file
@@ -30,11 +30,13 @@ IDENTITIES = [
     ScoreIdentity("toy", 32, 10, 1, "first", settings='{"x":1}', repeats=2, input_hash="abc"),
     ScoreIdentity("toy", 32, 10, 1, "second"),
 ]
+PLATFORM = Platform("AVX2", 3, "torch 1")
 
 
 @contextmanager
 def opened(folder: Path) -> Iterator[ResultStore]:
     made = ResultStore(folder, IDENTITIES)
+    made.platforms = (PLATFORM, Platform())
     try:
         yield made
     finally:
@@ -82,6 +84,9 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
         "dtype": "",
         "score_seed": 0,
         "input_hash": "abc",
+        "device_type": "AVX2",
+        "threads": 3,
+        "libraries": "torch 1",
         "value": 1 / 7,
         "status": "ok",
         "error": None,
