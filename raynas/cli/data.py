@@ -58,7 +58,7 @@ def data(
 
     found = api.inspect_data(spec, decode_all=decode_all or fields.get("skip_unreadable", False), **fields)
     if as_json:
-        typer.echo(json.dumps(found.plain(), indent=2))
+        typer.echo(json.dumps({**found.plain(), "per_class": found.per_class()}, indent=2))
     else:
         for line in images_block(found, "images"):
             typer.echo(line)

@@ -105,14 +105,14 @@ def open_webdataset(spec: str, where: str, options: DataOptions, left_out: Seque
 
 def _label(spec: str, key: str, files: dict[str, Part], field: str | None) -> Any:
     """The label of a key as its files have it; None if they have none."""
-    if ".cls" in files and field is None:
-        return read_part(files[".cls"]).decode(errors="replace").strip()
-    if ".json" not in files:
-        return None
     try:
+        if ".cls" in files and field is None:
+            return read_part(files[".cls"]).decode(errors="replace").strip()
+        if ".json" not in files:
+            return None
         content = json.loads(read_part(files[".json"]))
-    except ValueError as error:
-        raise DataError(f"data {spec!r}: {key}.json is no JSON: {error}") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"data {spec!r}: the label of {key} cannot be read: {error}") from None
     if not isinstance(content, dict):
         return None
     return next((content[one] for one in ((field,) if field else _LABEL_FIELDS) if one in content), None)

@@ -23,7 +23,7 @@ class PassedOver(NamedTuple):
 
     Args:
         reason: Why they are not.
-        names: Their names.
+        names: What they are called.
     """
 
     reason: str

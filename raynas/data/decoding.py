@@ -41,7 +41,7 @@ class UndeclaredDepth(DataError):
     Args:
         text: The message.
         least: The image's smallest value.
-        most: Its largest.
+        most: The image's largest value.
     """
 
     def __init__(self, text: str, least: float, most: float) -> None:
@@ -234,7 +234,7 @@ def _grey_to_rgb(image: Image.Image, declared: _Declared, where: str, said: Pixe
     if not np.isfinite(values).all():
         raise DataError(f"{where} has pixels that are no finite numbers")
     low, high = said or declared.range or _assumed_range(image.mode, values, where)
-    scaled = ((values - low) * (255 / (high - low))).round().clip(0, 255).astype(np.uint8)
+    scaled = ((values - low) * 255 / (high - low)).round().clip(0, 255).astype(np.uint8)
     if declared.is_white_zero:
         scaled = 255 - scaled
     key = image.info.get("transparency")  # of PNG: the value that is transparent

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from raynas.data.class_folders import HIDDEN, classes_of, gathered, is_hidden, why_passed_over
+from raynas.data.class_folders import HIDDEN, classes_of, gathered, is_hidden, printable, why_passed_over
 from raynas.data.encoded import EncodedImages
 from raynas.data.options import DataOptions
 from raynas.data.parts import Part, Parts
@@ -24,15 +24,15 @@ def open_folder(spec: str, where: str, options: DataOptions, left_out: Sequence[
     root = Path(where)
     if not root.is_dir():
         raise DataError(f"data {spec!r}: there is no folder {where!r}")
-    folders = [entry.name for entry in os.scandir(root) if entry.is_dir() and not is_hidden(entry.name)]
-    names: list[str] = []
+    folders = [printable(entry.name) for entry in os.scandir(root) if entry.is_dir() and not is_hidden(entry.name)]
+    found: dict[str, Path] = {}
     passed: list[tuple[str, str]] = []
     try:
-        _look_below(root, "", (), names, passed)
+        _look_below(root, "", (), found, passed)
     except OSError as error:
         raise DataError(f"data {spec!r}: cannot read {error.filename}: {error.strerror}") from None
-    classes, lacks_labels, images, beside = classes_of(spec, names, folders, where)
-    parts = Parts([Part(root / name, name) for name in images])
+    classes, lacks_labels, images, beside = classes_of(spec, list(found), folders, where)
+    parts = Parts([Part(found[name], name) for name in images])
     return EncodedImages(
         spec,
         parts,
@@ -45,15 +45,15 @@ def open_folder(spec: str, where: str, options: DataOptions, left_out: Sequence[
 
 
 def _look_below(
-    folder: Path, prefix: str, above: tuple[str, ...], names: list[str], passed: list[tuple[str, str]]
+    folder: Path, prefix: str, above: tuple[str, ...], found: dict[str, Path], passed: list[tuple[str, str]]
 ) -> None:
     """Sort out what is in a folder and below, through links too, but for those to a folder that they are in.
 
     Args:
         folder: The folder to look into.
-        prefix: Its path below the first one, which its names begin with.
+        prefix: What the names begin with: the path from the first folder to this one.
         above: Real paths of the folders that it is in.
-        names: Receives paths of images.
+        found: Receives the images by their names.
         passed: Receives what is passed over, with the reason.
     """
     own = os.path.realpath(folder)
@@ -62,14 +62,14 @@ def _look_below(
         return
     with os.scandir(folder) as entries:
         for entry in entries:
-            name = f"{prefix}{entry.name}"
+            name = f"{prefix}{printable(entry.name)}"
             if not entry.is_dir():
                 reason = why_passed_over(name)
                 if reason:
                     passed.append((name, reason))
                 else:
-                    names.append(name)
+                    found[name] = folder / entry.name
             elif is_hidden(entry.name):
                 passed.append((f"{name}/", HIDDEN))
             else:
-                _look_below(folder / entry.name, f"{name}/", (*above, own), names, passed)
+                _look_below(folder / entry.name, f"{name}/", (*above, own), found, passed)

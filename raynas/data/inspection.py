@@ -44,7 +44,7 @@ class Inspection:
     Args:
         data: The text that opened the data set.
         images: How many images it has.
-        looked_at: Of how many the headers were read: all, or those that are used.
+        looked_at: How many of them had their headers read: all, or those that are used.
         decoded: How many of these were decoded.
         class_sizes: How many images each class has; empty where that is unknown.
         label_names: Names of the classes; empty if unknown.
@@ -100,8 +100,12 @@ class Inspection:
         ends = {"smallest": min(found), "largest": max(found, key=lambda one: (one[0], -one[1]))}
         return {end: {"name": self.class_name(number), "images": size} for end, (size, number) in ends.items()}
 
+    def per_class(self) -> list[dict[str, Any]]:
+        """The name of each class, and how many images it has."""
+        return [{"name": self.class_name(number), "images": size} for number, size in enumerate(self.class_sizes)]
+
     def plain(self) -> dict[str, Any]:
-        """All of it in values that YAML and JSON hold; of long lists the first names, but all that cannot be read."""
+        """All but `per_class`, in values that YAML and JSON hold; of long lists the first names, but all unreadable."""
         return {
             "data": self.data,
             "images": self.images,
@@ -162,46 +166,55 @@ def inspect(
     }
     if not isinstance(dataset, EncodedImages):
         return _inspected_by_reading(dataset, rows if everything else spread(rows, _UNREADY), len(rows), about)
-    headers: dict[int, Header] = {}
+    modes: Counter[str] = Counter()
+    sizes: Counter[tuple[int, int]] = Counter()
+    marks: Counter[str] = Counter()
     errors: dict[int, str] = {}
-    doubtful: set[int] = set()
-    for row, found in _in_threads(_header, dataset.readers(rows)):
-        if isinstance(found, str):
-            errors[row] = found
-        else:
-            headers[row], is_whole = found
-            doubtful |= set() if is_whole else {row}
-    sound = np.array(sorted(headers), dtype=np.int64)
-    pixels = sum(header.size[0] * header.size[1] for header in headers.values())
+    readable: list[int] = []
+    doubtful: list[int] = []
+    for row, seen in _in_threads(_header, dataset.readers(rows)):
+        if isinstance(seen, str):
+            errors[row] = seen
+            continue
+        header, is_whole = seen
+        readable.append(row)
+        modes[header.mode] += 1
+        sizes[header.size] += 1
+        marks.update(turned=header.is_turned, with_alpha=header.has_alpha, with_frames=header.has_frames)
+        if not is_whole:
+            doubtful.append(row)
+    chosen = np.array(readable, dtype=np.int64)
+    pixels = sum(width * height * number for (width, height), number in sizes.items())
     if not everything and pixels > budget:
-        evenly = spread(sound, max(1, len(sound) * budget // pixels))
-        sound = np.union1d(evenly, np.array(sorted(doubtful), dtype=np.int64))
+        evenly = spread(chosen, max(1, len(chosen) * budget // pixels))
+        chosen = np.union1d(evenly, np.array(doubtful, dtype=np.int64))
 
     def look(row: int, reader: Reader) -> bool | DataError:
         return _is_constant(lambda: dataset.decoded(row, reader))
 
-    constant, undeclared, extremes = [], [], []
-    for row, seen in _in_threads(look, dataset.readers(sound), with_row=True):
-        if isinstance(seen, UndeclaredDepth):
+    constant: list[str] = []
+    undeclared: list[str] = []
+    extremes: list[float] = []
+    for row, found in _in_threads(look, dataset.readers(chosen), with_row=True):
+        if isinstance(found, UndeclaredDepth):
             undeclared.append(dataset.name(row))
-            extremes += [seen.least, seen.most]
-        elif isinstance(seen, DataError):
-            errors[row] = str(seen).removeprefix(f"{dataset.where(row)} ").removeprefix("cannot be read: ")
-        elif seen:
+            extremes += [found.least, found.most]
+        elif isinstance(found, DataError):
+            errors[row] = str(found).removeprefix(f"{dataset.where(row)} ").removeprefix("cannot be read: ")
+        elif found:
             constant.append(dataset.name(row))
-    sizes = Counter(header.size for header in headers.values())
     by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
     return Inspection(
         **about,
         looked_at=len(rows),
-        decoded=len(sound),
-        modes=dict(Counter(header.mode for header in headers.values()).most_common()),
+        decoded=len(chosen),
+        modes=dict(modes.most_common()),
         sizes=len(sizes),
         smallest=by_area[0] if by_area else None,
         largest=by_area[-1] if by_area else None,
-        turned=sum(header.is_turned for header in headers.values()),
-        with_alpha=sum(header.has_alpha for header in headers.values()),
-        with_frames=sum(header.has_frames for header in headers.values()),
+        turned=marks["turned"],
+        with_alpha=marks["with_alpha"],
+        with_frames=marks["with_frames"],
         constant=tuple(constant),
         undeclared=tuple(undeclared),
         undeclared_range=(min(extremes), max(extremes)) if extremes else None,
@@ -226,7 +239,7 @@ def _read_one(dataset: ImageDataset, row: int) -> Image.Image:
 
 
 def spread(rows: np.ndarray, number: int) -> np.ndarray:
-    """At most so many of some rows (N,), evenly spread over them."""
+    """Rows that are evenly spread over others (N,), so many at most."""
     if len(rows) <= number:
         return rows
     return rows[np.linspace(0, len(rows) - 1, number, dtype=np.int64)]

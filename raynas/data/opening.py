@@ -23,13 +23,13 @@ class _Kind(NamedTuple):
     Args:
         form: How it is typed.
         summary: A line on it.
-        open: Opens it from the text, what stands behind the kind, the options, and names of images to leave out.
+        opener: Opens it from the text, what stands behind the kind, the options, and names of images to leave out.
         takes: Options that it takes beside `pixel_range`, which all kinds with files take.
     """
 
     form: str
     summary: str
-    open: Callable[[str, str, DataOptions, Sequence[str]], ImageDataset]
+    opener: Callable[[str, str, DataOptions, Sequence[str]], ImageDataset]
     takes: tuple[str, ...] = ()
 
 
@@ -71,7 +71,7 @@ def open_dataset(
     for option in ("image_column", "label_column", "renumber_labels", "skipped_images"):
         if getattr(options, option) and option not in kind.takes:
             raise DataError(f"data {spec!r}: {option} does not go with the form {kind.form}")
-    dataset = kind.open(spec.strip(), where, options, (*options.skipped_images, *left_out))
+    dataset = kind.opener(spec.strip(), where, options, (*options.skipped_images, *left_out))
     if isinstance(dataset, EncodedImages) and dataset.classes is not None and not dataset.lacks_labels:
         if like is not None and like.classes is not None:
             dataset.number(matched(dataset.source, dataset.classes, like.classes, like.source))

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from raynas.data.class_folders import printable
 from raynas.data.encoded import Reader
 from raynas.errors import DataError
 
@@ -30,7 +31,7 @@ class Part(NamedTuple):
     Args:
         path: The file that it is, or that it is in.
         name: What people know it by: its path in the folder or archive, with / between.
-        offset: Its first byte; -1 where the file as a whole is the image.
+        offset: Where its first byte is; -1 where the file as a whole is the image.
         size: How many bytes it has.
         packed: How many bytes it takes in the archive, where it is compressed there; else -1.
         checksum: CRC-32 of its bytes, where the archive says it; else -1.
@@ -75,8 +76,7 @@ def read_part(part: Part) -> bytes:
     """The bytes of an encoded image.
 
     Raises:
-        OSError: The file is missing or cannot be read.
-        DataError: The archive is damaged there.
+        OSError: The file is missing or cannot be read, or the archive is damaged there.
     """
     if part.offset < 0:
         return part.path.read_bytes()
@@ -90,24 +90,21 @@ def read_part(part: Part) -> bytes:
         if part.packed != part.size or zlib.crc32(content) != part.checksum:
             content = _inflated(content, part)
     if len(content) != part.size or (part.checksum >= 0 and zlib.crc32(content) != part.checksum):
-        raise DataError(f"{part.name} in {part.path} is damaged")
+        raise OSError("it is damaged there")
     return content
 
 
 def _inflated(content: bytes, part: Part) -> bytes:
-    """At most as many bytes as the archive's directory has said, whatever is packed."""
+    """Unpack a member, to no more than a byte beyond what the archive's directory has said, whatever is packed."""
     try:
         return zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, part.size + 1)
     except zlib.error as error:
-        raise DataError(f"{part.name} in {part.path} is damaged: {error}") from None
+        raise OSError(f"it is damaged there ({error})") from None
 
 
 def _bytes_at(path: Path, offset: int, size: int) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        return os.pread(descriptor, size, offset)
-    finally:
-        os.close(descriptor)
+    with path.open("rb", buffering=0) as file:
+        return os.pread(file.fileno(), size, offset)
 
 
 def members_of(spec: str, path: Path) -> tuple[list[Part], list[tuple[str, str]]]:
@@ -143,9 +140,9 @@ def _tar_members(path: Path, archive: tarfile.TarFile) -> tuple[list[Part], list
         if member.isdir():
             continue
         if not member.isreg() or member.issparse():
-            passed.append((member.name, "no plain file in the archive"))
+            passed.append((_tidy(member.name), "no plain file in the archive"))
         elif member.size > _LARGEST:
-            passed.append((member.name, "too large for an image"))
+            passed.append((_tidy(member.name), "too large for an image"))
         else:
             parts.append(Part(path, _tidy(member.name), member.offset_data, member.size))
     return parts, passed
@@ -159,11 +156,11 @@ def _zip_members(path: Path) -> tuple[list[Part], list[tuple[str, str]]]:
         if member.is_dir():
             continue
         if member.flag_bits & 1:
-            passed.append((member.filename, "encrypted in the archive"))
+            passed.append((_tidy(member.filename), "encrypted in the archive"))
         elif member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            passed.append((member.filename, "packed by a method other than deflate"))
+            passed.append((_tidy(member.filename), "packed by a method other than deflate"))
         elif member.file_size > _LARGEST:
-            passed.append((member.filename, "too large for an image"))
+            passed.append((_tidy(member.filename), "too large for an image"))
         else:
             place = (member.header_offset, member.file_size, member.compress_size, member.CRC)
             parts.append(Part(path, _tidy(member.filename), *place))
@@ -171,4 +168,4 @@ def _zip_members(path: Path) -> tuple[list[Part], list[tuple[str, str]]]:
 
 
 def _tidy(name: str) -> str:
-    return "/".join(part for part in name.split("/") if part not in ("", "."))
+    return printable("/".join(part for part in name.split("/") if part not in ("", ".")))

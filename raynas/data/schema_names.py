@@ -23,7 +23,7 @@ def class_names(
     Args:
         spec: What the user asked for as data, for messages.
         paths: The tables.
-        schemas: Their Arrow schemas.
+        schemas: Arrow schemas of these.
         column: The column of labels.
         labels: (rows,) the labels of all rows of all tables.
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import base64
 import html
-import re
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
 from raynas.data.inspection import Inspection
+from raynas.report.asset_files import filled
 from raynas.storage.files import write_text
-
-_PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 
 
 class SheetRow(NamedTuple):
@@ -61,8 +58,7 @@ def contact_sheet_page(
         "side": str(min(max(img_size, 64), 224)),
         "rows": "\n".join(map(_row, rows)),
     }
-    template = (files("raynas.report") / "assets" / "contact_sheet.html").read_text(encoding="utf-8")
-    return _PLACEHOLDER.sub(lambda match: parts[match[1]], template)
+    return filled("contact_sheet.html", parts)
 
 
 def _row(row: SheetRow) -> str:

@@ -9,7 +9,7 @@ def apportioned(sizes: np.ndarray, number: int, *, leaves_one: bool = False) -> 
     """How many of a number each group gets, in proportion to its size, by largest remainders (Hamilton's method).
 
     Each group gets one at least, where the number suffices, and none more than it has. Where remainders are equal, the
-    earlier group is served first.
+    earlier group is served first. All is computed in integers, so that it is the same on every machine.
 
     Args:
         sizes: (G,) how many members each group has, at least 1.
@@ -20,17 +20,15 @@ def apportioned(sizes: np.ndarray, number: int, *, leaves_one: bool = False) -> 
         How many each group gets, int64 (G,); their sum is the number.
     """
     sizes = np.asarray(sizes, dtype=np.int64)
-    caps = np.maximum(sizes - 1, 0) if leaves_one else sizes
-    if caps.sum() < number:
-        caps = sizes
-    least = np.minimum(1, caps) if np.minimum(1, caps).sum() <= number else np.zeros_like(sizes)
-    found: np.ndarray
-    ideal = number * sizes / sizes.sum()
-    found = np.clip(np.floor(ideal).astype(np.int64), least, caps)
+    total = int(sizes.sum())
+    most = sizes - 1 if leaves_one and total - len(sizes) >= number else sizes
+    least = np.minimum(1, most)
+    least = least if least.sum() <= number else np.zeros_like(sizes)
+    found: np.ndarray = np.clip(number * sizes // total, least, most)
     while (missing := number - int(found.sum())) != 0:
         step = 1 if missing > 0 else -1
-        may = found < caps if step > 0 else found > least
-        # Those that lack most of their ideal first; each once in a round.
-        order = np.argsort(-step * (ideal - found)[may], kind="stable")
-        found[np.flatnonzero(may)[order[: abs(missing)]]] += step
+        may = np.flatnonzero(found < most if step > 0 else found > least)
+        # Those that are furthest from their share first; each once in a round.
+        away = step * (number * sizes - found * total)[may]
+        found[may[np.argsort(-away, kind="stable")[: abs(missing)]]] += step
     return found

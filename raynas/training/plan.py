@@ -216,7 +216,7 @@ def make_training_plan(
     Args:
         config: What was asked for.
         space: The space itself, where it is not a registered one.
-        images: Its images, where several trainings share them; None: they are chosen here.
+        images: What is trained on, where several trainings share it; None: it is chosen here.
 
     Raises:
         UnknownNameError: A space that does not exist.

@@ -73,7 +73,7 @@ def test_everything_is_counted(tmp_path: Path, form: str) -> None:
     assert (found.images, found.looked_at, found.decoded) == (7, 7, 7)
     assert found.class_sizes == (3, 3, 1)
     assert found.extreme_classes() == {"smallest": {"name": "c", "images": 1}, "largest": {"name": "a", "images": 3}}
-    assert dict(found.modes) == {"RGB": 5, "RGBA": 1, "L": 1}
+    assert dict(found.modes) == {"RGB": 4, "RGBA": 1, "P": 1, "L": 1}
     assert (found.sizes, found.smallest, found.largest) == (2, (12, 9), (40, 30))
     assert (found.turned, found.with_alpha, found.with_frames) == (1, 1, 1)
     assert found.constant == ("a/black.png",) if form == "folder" else ("row 2",)

@@ -23,8 +23,11 @@ def obvious(sizes: list[int], number: int) -> list[int]:
 
 
 def test_a_published_example() -> None:
-    """From Wikipedia's article on the method: 100,000 votes, 10 seats."""
-    assert apportioned(np.array([47_000, 16_000, 15_800, 12_000, 6_100, 3_100]), 10).tolist() == [4, 2, 1, 1, 1, 1]
+    """As in Wikipedia's article on the method: 100,000 votes, 10 seats, of which the last party gets none there."""
+    votes = [47_000, 16_000, 15_800, 12_000, 6_100, 3_100]
+    assert obvious(votes, 10) == [5, 2, 1, 1, 1, 0]
+    assert apportioned(np.array(votes), 10).tolist() == [5, 1, 1, 1, 1, 1]
+    assert apportioned(np.array(votes), 100).tolist() == obvious(votes, 100) == [47, 16, 16, 12, 6, 3]
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.data())
