@@ -60,7 +60,7 @@ def data(
     if as_json:
         typer.echo(json.dumps({**found.plain(), "per_class": found.per_class()}, indent=2))
     else:
-        for line in images_block(found, "images"):
+        for line in images_block(found, "images", most=len(found.unreadable)):
             typer.echo(line)
     if out is not None:
         shown = {"img_size": img_size, "augmentation": augmentation, "per_class": per_class, "seed": seed}

@@ -9,12 +9,13 @@ from raynas.data.inspection import Inspection
 _SHOWN = 5
 
 
-def images_block(inspection: Inspection, title: str) -> list[str]:
+def images_block(inspection: Inspection, title: str, *, most: int = 20) -> list[str]:
     """Lines on what was found in a data set: first how much there is, then all that a person may not expect.
 
     Args:
         inspection: What was found.
         title: What the images are for, such as "images to train on".
+        most: How many images that cannot be read are named.
     """
     one = inspection
     looked = "" if one.looked_at == one.images else f", of which {one.looked_at:,} are used and were looked at"
@@ -40,13 +41,15 @@ def images_block(inspection: Inspection, title: str) -> list[str]:
     if one.constant:
         lines.append(f"  all pixels alike in {len(one.constant):,}: {_some(one.constant)}")
     if one.undeclared and one.undeclared_range is not None:
-        least, most = one.undeclared_range
+        low, high = one.undeclared_range
         lines.append(
-            f"  more than 8 bits, from {least:.6g} to {most:.6g}, with no depth declared, in {len(one.undeclared):,}: "
+            f"  more than 8 bits, from {low:.6g} to {high:.6g}, with no depth declared, in {len(one.undeclared):,}: "
             f"{_some(one.undeclared)}; --pixel-range says what is black and white"
         )
-    for name, reason in one.unreadable.items():
-        lines.append(f"  cannot be read: {name}: {reason}")
+    unreadable = [f"  cannot be read: {name}: {reason}" for name, reason in one.unreadable.items()]
+    lines += unreadable[:most]
+    if len(unreadable) > most:
+        lines.append(f"  and {len(unreadable) - most:,} more that cannot be read, which `raynas data` lists")
     lines += [f"  passed over, {passed.reason}: {_some(passed.names)}" for passed in one.passed_over]
     return lines
 

@@ -59,6 +59,7 @@ class Inspection:
         constant: Names of images whose pixels are all alike.
         undeclared: Names of images of more than 8 bits of which nothing says what is black and white.
         undeclared_range: The smallest and largest of their values.
+        full_depth: How many images of 16 bits were scaled, as they declare a depth, or use their bits to the full.
         unreadable: Why images cannot be read, by their names.
         passed_over: What lies among the images and is not read.
     """
@@ -80,6 +81,7 @@ class Inspection:
     constant: tuple[str, ...] = ()
     undeclared: tuple[str, ...] = ()
     undeclared_range: tuple[float, float] | None = None
+    full_depth: int = 0
     unreadable: Mapping[str, str] = field(default_factory=dict)
     passed_over: tuple[PassedOver, ...] = ()
 
@@ -172,6 +174,7 @@ def inspect(
     errors: dict[int, str] = {}
     readable: list[int] = []
     doubtful: list[int] = []
+    deep: set[int] = set()
     for row, seen in _in_threads(_header, dataset.readers(rows)):
         if isinstance(seen, str):
             errors[row] = seen
@@ -183,6 +186,8 @@ def inspect(
         marks.update(turned=header.is_turned, with_alpha=header.has_alpha, with_frames=header.has_frames)
         if not is_whole:
             doubtful.append(row)
+        if header.mode.startswith("I;16"):
+            deep.add(row)
     chosen = np.array(readable, dtype=np.int64)
     pixels = sum(width * height * number for (width, height), number in sizes.items())
     if not everything and pixels > budget:
@@ -192,6 +197,7 @@ def inspect(
     def look(row: int, reader: Reader) -> bool | DataError:
         return _is_constant(lambda: dataset.decoded(row, reader))
 
+    full_depth = 0
     constant: list[str] = []
     undeclared: list[str] = []
     extremes: list[float] = []
@@ -201,8 +207,9 @@ def inspect(
             extremes += [found.least, found.most]
         elif isinstance(found, DataError):
             errors[row] = str(found).removeprefix(f"{dataset.where(row)} ").removeprefix("cannot be read: ")
-        elif found:
-            constant.append(dataset.name(row))
+        else:
+            full_depth += row in deep
+            constant += [dataset.name(row)] if found else []
     by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
     return Inspection(
         **about,
@@ -218,6 +225,7 @@ def inspect(
         constant=tuple(constant),
         undeclared=tuple(undeclared),
         undeclared_range=(min(extremes), max(extremes)) if extremes else None,
+        full_depth=full_depth,
         unreadable={dataset.name(row): errors[row] for row in sorted(errors)},
     )
 
@@ -293,16 +301,18 @@ def check_readable(inspection: Inspection, *, skip: bool = False) -> None:
     """
     if inspection.undeclared and inspection.undeclared_range is not None:
         least, most = inspection.undeclared_range
+        others = f", and those of {inspection.full_depth:,} others up to 65,535" if inspection.full_depth else ""
+        likely = 65_535 if inspection.full_depth else most
         raise DataError(
             f"data {inspection.data!r}: {len(inspection.undeclared):,} of {inspection.decoded:,} images "
             f"({_first(inspection.undeclared)}) have more than 8 bits and do not declare which values are black and "
-            f"white; theirs go from {least:.6g} to {most:.6g}: {range_hint(most)}"
+            f"white; theirs go from {least:.6g} to {most:.6g}{others}: {range_hint(likely)}"
         )
     if inspection.unreadable and not skip:
         named = [f"{name}: {reason}" for name, reason in inspection.unreadable.items()]
         raise DataError(
             f"data {inspection.data!r}: {len(named):,} of {inspection.looked_at:,} images cannot be read "
-            f"({_first(named, '; ')}); --skip-unreadable goes on without them"
+            f"({_first(named, '; ')}); `raynas data` lists all, --skip-unreadable goes on without them"
         )
 
 

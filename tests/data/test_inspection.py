@@ -90,7 +90,7 @@ def test_all_unreadable_images_are_found_at_once(tmp_path: Path, budget: int) ->
     assert found.unreadable["b/empty.png"] == "is empty"
     assert found.unreadable["b/text.png"] == "it is in no known format"
     with pytest.raises(
-        DataError, match=r"5 of 12 images cannot be read \(a/cut\.jpg: .*c/cut\.gif: .*\); --skip-unread"
+        DataError, match=r"5 of 12 images cannot be read \(a/cut\.jpg: .*c/cut\.gif: .*\); .*--skip-unreadable"
     ):
         check_readable(found)
     check_readable(found, skip=True)
@@ -116,6 +116,10 @@ def test_depths_that_are_not_declared_are_told_together(tmp_path: Path) -> None:
     for skip in (False, True):  # they are not broken
         with pytest.raises(DataError, match=r"3 of 3 images .* go from 0 to 4095: say .* such as --pixel-range 0,4095"):
             check_readable(found, skip=skip)
+    # Beside images that use all bits, dark ones are no data of fewer bits.
+    mixed = folder(tmp_path / "mixed", {**files, "b/4.png": depth_of(16)})
+    with pytest.raises(DataError, match=r"and those of 1 others up to 65,535: say .* such as --pixel-range 0,65535"):
+        check_readable(inspect(open_dataset(mixed)))
     check_readable(inspect(open_dataset(folder(tmp_path, {}), DataOptions.make({"pixel_range": "0,4095"}))))
 
 

@@ -16,6 +16,7 @@ from toy_trainings import SMALL, StepCounter, largest_difference, plan, trained,
 import raynas
 from raynas.data.opening import open_dataset
 from raynas.errors import DataError, StoreError
+from raynas.finalists.config import FinalistsConfig
 from raynas.training.config import TrainConfig
 from raynas.training.folder import load_training
 from raynas.training.image_choice import choose_images, spread_over_classes
@@ -85,6 +86,13 @@ def test_trainings_of_before_keep_their_choice(tmp_path: Path) -> None:
     assert largest_difference(weights(tmp_path / "run"), before) == 0
     with pytest.raises(StoreError, match="image_choice was 'first' and is now 'spread'"):
         raynas.train(out=tmp_path / "run", resume=True, listener=TrainingListener(), image_choice="spread")
+
+
+def test_finalists_of_before_keep_their_choice() -> None:
+    of_before = FinalistsConfig.of_stored({"source": "runs/search", "training": {"epochs": 3}})
+    assert of_before["training"] == {"epochs": 3, "image_choice": "first"}
+    now = FinalistsConfig.of_stored({"source": "runs/search", "training": {"image_choice": "spread"}})
+    assert now["training"] == {"image_choice": "spread"}
 
 
 def raynas_seed(seed: int) -> int:
