@@ -177,11 +177,13 @@ class _Declared(NamedTuple):
         range: The values that are black and white; None if it says nothing of them.
         is_white_zero: Whether 0 is white.
         keeps_upper_byte: Whether there are 16 bits a channel, of which Pillow keeps 8.
+        is_16_bit: Whether it is grey of 16 bits without sign, which older versions of Pillow hold in 32.
     """
 
     range: PixelRange | None
     is_white_zero: bool
     keeps_upper_byte: bool
+    is_16_bit: bool
 
 
 def _declared(image: Image.Image) -> _Declared:
@@ -192,7 +194,8 @@ def _declared(image: Image.Image) -> _Declared:
     elif "I;12" in raw:
         found = (0, 4_095)
     is_white_zero = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
-    return _Declared(found, is_white_zero, image.mode[0] not in "IF" and ";16" in raw)
+    is_16_bit = image.mode.startswith("I;16") or (image.mode == "I" and "I;16" in raw and "S" not in raw)
+    return _Declared(found, is_white_zero, image.mode[0] not in "IF" and ";16" in raw, is_16_bit)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -233,7 +236,7 @@ def _grey_to_rgb(image: Image.Image, declared: _Declared, where: str, said: Pixe
     values = np.asarray(image).astype(np.float64)
     if not np.isfinite(values).all():
         raise DataError(f"{where} has pixels that are no finite numbers")
-    low, high = said or declared.range or _assumed_range(image.mode, values, where)
+    low, high = said or declared.range or _assumed_range(image.mode, declared.is_16_bit, values, where)
     scaled = ((values - low) * 255 / (high - low)).round().clip(0, 255).astype(np.uint8)
     if declared.is_white_zero:
         scaled = 255 - scaled
@@ -243,7 +246,7 @@ def _grey_to_rgb(image: Image.Image, declared: _Declared, where: str, said: Pixe
     return Image.fromarray(scaled).convert("RGB")
 
 
-def _assumed_range(mode: str, values: np.ndarray, where: str) -> PixelRange:
+def _assumed_range(mode: str, is_16_bit: bool, values: np.ndarray, where: str) -> PixelRange:
     """The range of values that speak for themselves.
 
     Raises:
@@ -254,7 +257,7 @@ def _assumed_range(mode: str, values: np.ndarray, where: str) -> PixelRange:
         if least >= 0 and most <= 1:
             return 0, 1
         kind = "float numbers, of which 0 to 1 are read,"
-    elif mode.startswith("I;16"):
+    elif is_16_bit:
         if most >= 32_768:
             return 0, 65_535
         kind = "16 bits, with no depth declared,"

@@ -45,7 +45,7 @@ class Inspection:
         data: The text that opened the data set.
         images: How many images it has.
         looked_at: How many of them had their headers read: all, or those that are used.
-        decoded: How many of these were decoded.
+        decoded: How many of these were decoded, or have no header to begin with.
         class_sizes: How many images each class has; empty where that is unknown.
         label_names: Names of the classes; empty if unknown.
         names_from: Where the names come from, in words; empty if unknown.
@@ -214,7 +214,7 @@ def inspect(
     return Inspection(
         **about,
         looked_at=len(rows),
-        decoded=len(chosen),
+        decoded=len(chosen) + len(rows) - len(readable),
         modes=dict(modes.most_common()),
         sizes=len(sizes),
         smallest=by_area[0] if by_area else None,

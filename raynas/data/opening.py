@@ -119,7 +119,7 @@ def open_both(
 
 
 def _open_torchvision(spec: str, where: str, options: DataOptions, left_out: Sequence[str]) -> ImageDataset:
-    return TorchvisionImages(spec, where, bounds_of(options))
+    return TorchvisionImages(spec, where, bounds_of(options), left_out)
 
 
 _KINDS: dict[str, _Kind] = {
@@ -142,6 +142,8 @@ _KINDS: dict[str, _Kind] = {
         open_webdataset,
         ("label_column", *_OF_FILES),
     ),
-    "torchvision": _Kind("torchvision:NAME:ROOT", "a set of torchvision that is on disk already", _open_torchvision),
+    "torchvision": _Kind(
+        "torchvision:NAME:ROOT", "a set of torchvision that is on disk already", _open_torchvision, ("skipped_images",)
+    ),
     "random": _Kind("random", "normally distributed pixels and uniform labels, no files", lambda *_: RandomImages()),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class TorchvisionImages(ReadableAsIs):
     """A classification set of torchvision that is on disk already; its training part where it has several."""
 
-    def __init__(self, spec: str, where: str, pixel_range: PixelRange | None = None) -> None:
+    def __init__(self, spec: str, where: str, pixel_range: PixelRange | None, left_out: Sequence[str]) -> None:
         self.source = spec
         self._range = pixel_range
         name, _, root = where.partition(":")
@@ -35,41 +36,55 @@ class TorchvisionImages(ReadableAsIs):
         takes = inspect.signature(make).parameters
         try:
             self._rows = make(root=root, **{name: value for name, value in own.items() if name in takes})
-            self._length = len(self._rows)
+            length = len(self._rows)
         except Exception as error:  # each set has its own, from TypeError to RuntimeError
             raise DataError(f"data {spec!r}: cannot be opened in {root!r}: {error}") from error
-        if not self._length:
+        if not length:
             raise DataError(f"data {spec!r}: the data set has no images")
+        gone = set(left_out)
+        self._kept = np.array([row for row in range(length) if f"row {row}" not in gone], dtype=np.int64)
+        if not len(self._kept):
+            raise DataError(f"data {spec!r}: all {length} images are left out")
         names = getattr(self._rows, "classes", None) or ()
         self.label_names = tuple(name if isinstance(name, str) else str(name[0]) for name in names)  # or synonyms
         self.num_classes = len(names)
         if (labels := self._known_labels()) is not None:
-            self.classes = numbered(spec, labels, self.label_names, "torchvision" if names else "")
-            self.num_classes = self.classes.num_classes
+            classes = numbered(spec, labels, self.label_names, "torchvision" if names else "")
+            self.classes, self.num_classes = classes.of_rows(self._kept), classes.num_classes
         if not self.num_classes:
             raise DataError(f"data {spec!r}: torchvision's {name} has no class labels")
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._kept)
+
+    def name(self, row: int) -> str:
+        """See ImageDataset."""
+        return f"row {self._kept[row]}"
 
     def read(self, indices: Sequence[int]) -> tuple[list[Image.Image], np.ndarray]:
         """See ImageDataset."""
         images, labels = [], []
-        for row in checked_rows(self, indices).tolist():
+        for row in self._kept[checked_rows(self, indices)].tolist():
             where = f"data {self.source!r}: image of row {row}"
             try:
                 image, label = self._rows[row]
+                images.append(self._as_rgb(image, where))
+            except DataError:
+                raise
             except Exception as error:  # whatever the set's loader raises
                 raise DataError(f"{where} cannot be read: {error}") from error
-            images.append(as_rgb(image, where, self._range))
             labels.append(label)
         return images, self._numbers(np.asarray(labels))
 
     def labels(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """See ImageDataset; of a set that does not list its labels, the images are read too."""
-        rows, known = checked_rows(self, indices), self._known_labels()
+        rows, known = self._kept[checked_rows(self, indices)], self._known_labels()
         labels = np.array([self._rows[row][1] for row in rows.tolist()]) if known is None else known[rows]
         return self._numbers(labels)
+
+    def _as_rgb(self, image: Any, where: str) -> Image.Image:
+        with image if hasattr(image, "__exit__") else nullcontext():  # closes its file, if it is read from one
+            return as_rgb(image, where, self._range)
 
     def _numbers(self, labels: np.ndarray) -> np.ndarray:
         if labels.dtype.kind not in "iu" or labels.ndim != 1:

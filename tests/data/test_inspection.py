@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 from toy_images import encoded, noise, png
 
+from raynas.console.images import images_block, training_images_block
 from raynas.data.inspection import check_readable, inspect
 from raynas.data.opening import open_dataset
 from raynas.data.options import DataOptions
@@ -145,6 +146,15 @@ def test_a_set_that_decodes_its_images_itself_is_looked_at_too(tmp_path: Path) -
     assert found.class_sizes == (3, 3, 1)
     assert len(found.unreadable) == 1
     assert found.constant == ("row 0",)
+    options = DataOptions.make({"skipped_images": list(found.unreadable)})
+    dataset = open_dataset(f"torchvision:ImageFolder:{tmp_path}", options)
+    images, labels = dataset.read(range(6))
+    assert labels.tolist() == dataset.labels(range(6)).tolist() == [0, 0, 0, 1, 1, 2]
+    assert dataset.classes is not None
+    assert dataset.classes.sizes.tolist() == [3, 2, 1]
+    sound_folder = open_dataset(folder(tmp_path / "sound", sound))
+    for one, other in zip(images, sound_folder.read(range(6))[0], strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 
 
 def test_few_encoded_images_are_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,3 +173,29 @@ def test_few_encoded_images_are_held_at_a_time(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(dataset, "readers", counted)
     assert inspect(dataset).decoded == 2_000
     assert most <= 1_024
+
+
+def test_a_training_says_what_one_may_not_expect(tmp_path: Path) -> None:
+    train = inspect(open_dataset(folder(tmp_path / "train", {**SOUND, **BROKEN, "c/notes.txt": b""})))
+    tables = {name[0] + name: content for name, content in SOUND.items()}
+    pq.write_table(pa.table({"image": list(tables.values()), "label": [0, 0, 0, 1, 1, 1, 2]}), tmp_path / "val.parquet")
+    val = inspect(open_dataset(f"parquet:{tmp_path / 'val.parquet'}"))
+    counts = {"train": {"fewest": 1, "most": 3}, "val": {"fewest": 1, "most": 3}}
+    lines = training_images_block({"train": train, "val": val}, counts)
+    assert lines[0] == f"images to train on: folder:{tmp_path / 'train'}, 12 images, all decoded"
+    for said in (
+        "3 classes: smallest c with 2, largest a with 5; names from the class folders: a, b, c",
+        "1 may be transparent in parts; white is seen there",
+        "1 are turned or mirrored as EXIF says",
+        "1 have several frames, of which the first is taken",
+        "all pixels alike in 1: a/black.png",
+        "cannot be read: b/empty.png: is empty",
+        "passed over, no image by the end of its name: c/notes.txt",
+        "only one of the two names its classes: they are matched by their numbers",
+        "per class: 1 to 3 to train on, 1 to 3 to evaluate on",
+    ):
+        assert f"  {said}" in lines
+    assert training_images_block({}, counts) == []
+    assert len([line for line in images_block(train, "images", most=2) if "cannot be read" in line]) == 3
+    # Both parts of one data set are told of once.
+    assert sum("classes: smallest" in line for line in training_images_block({"train": val, "val": val}, counts)) == 1
