@@ -101,6 +101,14 @@ class Config(BaseModel):
         shared = cls.model_fields.keys() & type(config).model_fields.keys()
         return cls(**{**{name: getattr(config, name) for name in shared}, **found})
 
+    @classmethod
+    def of_stored(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields that a run folder has stored, with those that its version of raynas did not know.
+
+        A class says here what was done before a field came, where that is not the field's default.
+        """
+        return dict(values)
+
     def resolved(self, **values: Any) -> Self:
         """A copy with defaults filled in."""
         return self.model_copy(update=values)

@@ -40,15 +40,16 @@ def plan(**settings: Any) -> TrainingPlan:
     return make_training_plan(TrainConfig.make({**chosen, **settings}))
 
 
-def with_broken_image(path: Path, *, row: int, rows: int = 220) -> str:
-    """A table of noise in two classes, in which one image is cut off."""
+def with_broken_image(path: Path, *, row: int | None, rows: int = 220) -> str:
+    """A table of noise in two classes, in which one image is cut off, or none."""
     rng = np.random.default_rng(0)
     images = []
     for _ in range(rows):
         buffer = io.BytesIO()
         Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(buffer, "PNG")
         images.append(buffer.getvalue())
-    images[row] = images[row][:40]
+    if row is not None:
+        images[row] = images[row][:40]
     pq.write_table(pa.table({"image": images, "label": pa.array([0, 1] * (rows // 2))}), path)
     return f"parquet:{path}"
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from raynas.api.benches import bench_proxies
+    from raynas.api.data import check_data, contact_sheet, inspect_data
     from raynas.api.lists import LISTS, listing
     from raynas.api.models import build, export
     from raynas.api.reports import report
@@ -22,11 +23,14 @@ __all__ = [
     "LISTS",
     "bench_proxies",
     "build",
+    "check_data",
+    "contact_sheet",
     "distill",
     "ended_growth",
     "export",
     "family_member",
     "finalists",
+    "inspect_data",
     "is_finalists",
     "is_sweep",
     "listing",
@@ -41,6 +45,7 @@ __all__ = [
 # Imported on first use, so that what one command needs is not imported for another.
 _HOMES = {
     "benches": ("bench_proxies",),
+    "data": ("check_data", "contact_sheet", "inspect_data"),
     "lists": ("LISTS", "listing"),
     "models": ("build", "export"),
     "reports": ("report",),

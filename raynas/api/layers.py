@@ -42,7 +42,7 @@ def base_values(
         raise ConfigError("--resume needs --out with the folder of the run to continue")
     values: dict[str, Any] = {}
     if resume and out is not None and holds_run(Path(out)):
-        values = dict(read_description(Path(out), kind=kind)["config"])
+        values = made.of_stored(read_description(Path(out), kind=kind)["config"])
     if config is not None:
         values |= made.read(Path(config))
     return values

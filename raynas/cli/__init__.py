@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from raynas.cli import bench, distill, export, reading, scale, score, search, train
+from raynas.cli import bench, data, distill, export, reading, scale, score, search, train
 from raynas.cli.options import add_command
 from raynas.errors import RaynasError
 
@@ -46,6 +46,7 @@ add_command(app, "scale", scale.scale, scale.parameters, scale.EXAMPLES)
 add_command(app, "train", train.train, train.parameters, train.EXAMPLES)
 add_command(app, "distill", distill.distill, distill.parameters, distill.EXAMPLES)
 add_command(app, "export", export.export, export.parameters, export.EXAMPLES)
+add_command(app, "data", data.data, data.parameters, data.EXAMPLES)
 add_command(app, "report", reading.report, reading.report_parameters, reading.REPORT_EXAMPLES)
 add_command(app, "list", reading.list_, reading.list_parameters, reading.LIST_EXAMPLES)
 app.add_typer(bench.app, name="bench")

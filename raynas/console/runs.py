@@ -11,7 +11,9 @@ from typing import Any
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from raynas.console.images import images_block
 from raynas.console.terminal import print_rows, say, shown_in_table, wide_console
+from raynas.data.inspection import Inspection
 from raynas.searchers.base import SearchProgress
 from raynas.searching.ranking import Ranking
 from raynas.searching.run import SearchListener
@@ -65,6 +67,11 @@ class ConsoleListener(SearchListener):
         self._budget = budget
         self._bar.update(self._task, total=1.0)
         self.on_log(f"run folder {folder}")
+
+    def on_images(self, inspection: Inspection) -> None:
+        """Say what is in the data set."""
+        for line in images_block(inspection, "images"):
+            self.on_log(line)
 
     def on_progress(self, progress: SearchProgress) -> None:
         """Show this progress instead of the share of the budget."""

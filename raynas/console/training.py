@@ -11,6 +11,7 @@ from typing import Any
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from raynas.console.images import training_images_block
 from raynas.console.terminal import wide_console
 from raynas.training.best_epoch import BestEpoch
 from raynas.training.folder import Training
@@ -59,6 +60,8 @@ class TrainingConsole(TrainingListener):
             f"{plan.macs / 1e6:,.0f} M MACs at {config.img_size} pixels; "
             f"{len(plan.rows):,} images to train on, {len(plan.val_rows):,} to evaluate on"
         )
+        for line in training_images_block(plan.inspections, plan.class_counts):
+            self.on_log(line)
         full = plan.training_macs(full=True)
         for epoch, stride, dilation, macs in plan.phases:
             if stride:

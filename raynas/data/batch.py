@@ -43,14 +43,28 @@ def load_batch(dataset: ImageDataset, *, batch_size: int, img_size: int, seed: i
         raise DataError(
             f"a batch has at least one image of one pixel, not batch_size={batch_size}, img_size={img_size}"
         )
-    rng = np.random.default_rng(seed)
     if isinstance(dataset, RandomImages):
+        rng = np.random.default_rng(seed)
         pixels = rng.standard_normal((batch_size, 3, img_size, img_size), dtype=np.float32)
         return Batch(pixels, rng.integers(0, dataset.num_classes, size=batch_size))
+    images, labels = dataset.read(batch_rows(dataset, batch_size=batch_size, seed=seed).tolist())
+    return Batch(np.stack([normalised(image, img_size) for image in images]), labels)
+
+
+def batch_rows(dataset: ImageDataset, *, batch_size: int, seed: int) -> np.ndarray:
+    """The rows (batch_size,) of a batch, int64, drawn without replacement.
+
+    Args:
+        dataset: Labelled images, other than random ones.
+        batch_size: Number of images to draw.
+        seed: Seed that the draw follows from.
+
+    Raises:
+        DataError: The data set has fewer rows.
+    """
     if batch_size > len(dataset):
         raise DataError(f"data {dataset.source!r}: a batch of {batch_size} from {len(dataset)} images")
-    images, labels = dataset.read(rng.choice(len(dataset), size=batch_size, replace=False).tolist())
-    return Batch(np.stack([normalised(image, img_size) for image in images]), labels)
+    return np.random.default_rng(seed).choice(len(dataset), size=batch_size, replace=False)
 
 
 def normalised(image: Image.Image, img_size: int) -> np.ndarray:

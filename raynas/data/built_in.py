@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD, ReadableAsIs, checked_rows
+from raynas.data.labels import Classes
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -56,6 +57,7 @@ class Digits(ReadableAsIs):
         data = load_digits()
         self._pixels = (data.images * (255 / 16)).round().astype(np.uint8)
         self._labels = data.target.astype(np.int64)
+        self.classes = Classes(self._labels, self.num_classes, self.label_names, "the digits")
 
     def __len__(self) -> int:
         return len(self._labels)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from raynas.data.labels import Classes, check_each_class_has_images
+from raynas.data.options import DataOptions
 from raynas.errors import DataError
 
 if TYPE_CHECKING:
@@ -14,6 +16,18 @@ if TYPE_CHECKING:
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class PassedOver(NamedTuple):
+    """Files that lie among the images and are not read.
+
+    Args:
+        reason: Why they are not.
+        names: What they are called.
+    """
+
+    reason: str
+    names: tuple[str, ...]
 
 
 class ImageDataset(Protocol):
@@ -27,6 +41,10 @@ class ImageDataset(Protocol):
     """Why there are no labels, for people; empty where there are."""
     label_names: tuple[str, ...]
     """Names of the classes, in label order; empty if unknown."""
+    classes: Classes | None
+    """Labels of all rows with their classes; None where they are not at hand without the images."""
+    passed_over: tuple[PassedOver, ...]
+    """What lies among the images and is not read."""
 
     def __len__(self) -> int: ...
 
@@ -42,6 +60,10 @@ class ImageDataset(Protocol):
         """int64 labels of some rows, -1 where there are none, without their images where that is possible."""
         ...
 
+    def name(self, row: int) -> str:
+        """What people know an image by: its path in a folder, or its row in a table."""
+        ...
+
     def hold(self) -> None:
         """Get ready for single rows in any order.
 
@@ -55,6 +77,12 @@ class ReadableAsIs:
     """Images with labels, whose single rows are at hand as they are."""
 
     lacks_labels = ""
+    classes: Classes | None = None
+    passed_over: tuple[PassedOver, ...] = ()
+
+    def name(self, row: int) -> str:
+        """See ImageDataset."""
+        return f"row {row}"
 
     def hold(self) -> None:
         """Nothing is to be done."""
@@ -73,33 +101,6 @@ def checked_rows(dataset: ImageDataset, indices: Sequence[int] | np.ndarray) -> 
     return rows
 
 
-def checked_labels(spec: str, labels: np.ndarray, num_names: int) -> tuple[np.ndarray, int]:
-    """The labels of a data set as class numbers.
-
-    Args:
-        spec: What the user asked for as data, for messages.
-        labels: (B,) the labels as they were read.
-        num_names: How many names of classes are known; 0 if none are.
-
-    Returns:
-        The labels as int64 (B,), and the number of classes.
-    """
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise DataError(f"data {spec!r}: labels are {labels.dtype} of shape {labels.shape}; expected one integer each")
-    high = num_names or np.iinfo(np.int32).max
-    wrong = np.flatnonzero((labels < 0) | (labels >= high))
-    if len(wrong):
-        raise DataError(
-            f"data {spec!r}: label of row {wrong[0]} is {labels[wrong[0]]}; expected an integer from 0 to {high - 1}"
-        )
-    return labels.astype(np.int64), num_names or int(labels.max()) + 1
-
-
-def without_labels(rows: int) -> np.ndarray:
-    """What stands for the labels (rows,) of a set that has none."""
-    return np.full(rows, -1, dtype=np.int64)
-
-
 def check_labelled(dataset: ImageDataset) -> None:
     """Refuse images without labels.
 
@@ -108,3 +109,13 @@ def check_labelled(dataset: ImageDataset) -> None:
     """
     if dataset.lacks_labels:
         raise DataError(f"data {dataset.source!r}: {dataset.lacks_labels}")
+
+
+def check_classes(dataset: ImageDataset, options: DataOptions) -> None:
+    """Refuse classes that no image belongs to, unless they are asked for.
+
+    Raises:
+        DataError: There are such classes; the message names them.
+    """
+    if dataset.classes is not None and dataset.num_classes and not options.keep_empty_classes:
+        check_each_class_has_images(dataset.source, dataset.classes.sizes, dataset.label_names)

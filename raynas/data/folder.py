@@ -2,63 +2,74 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from raynas.data.dataset import ReadableAsIs, checked_rows
-from raynas.data.decoding import IMAGE_EXTENSIONS, decoded
+from raynas.data.class_folders import HIDDEN, classes_of, gathered, is_hidden, printable, why_passed_over
+from raynas.data.encoded import EncodedImages
+from raynas.data.options import DataOptions
+from raynas.data.parts import Part, Parts
 from raynas.errors import DataError
 
-if TYPE_CHECKING:
-    from PIL import Image
 
-
-class FolderImages(ReadableAsIs):
-    """One folder per class, with images in it: DIR/class/name.png; or DIR/name.png, without labels.
+def open_folder(spec: str, where: str, options: DataOptions, left_out: Sequence[str]) -> EncodedImages:
+    """One folder for each class, with images in it or below: DIR/class/name.png; or DIR/name.png, without labels.
 
     Classes and files are sorted by name.
+
+    Raises:
+        DataError: The folder is missing, or has no images.
     """
-
-    def __init__(self, spec: str, where: str) -> None:
-        self.source = spec
-        root = Path(where)
-        if not root.is_dir():
-            raise DataError(f"data {spec!r}: there is no folder {where!r}")
-        classes = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-        self.label_names = tuple(entry.name for entry in classes)
-        self.num_classes = len(classes)
-        found = [(path, label) for label, folder in enumerate(classes) for path in _images_in(folder)]
-        if not classes:
-            self.lacks_labels = f"no class folders in {where!r}; expected DIR/class/image.png"
-            found = [(path, -1) for path in _images_in(root)]
-            if not found:
-                raise DataError(f"data {spec!r}: {self.lacks_labels}")
-        if not found:
-            raise DataError(
-                f"data {spec!r}: no images in the class folders {', '.join(self.label_names)}; "
-                f"expected files ending with {', '.join(IMAGE_EXTENSIONS)}"
-            )
-        self._paths = [path for path, _ in found]
-        self._labels = np.array([label for _, label in found], dtype=np.int64)
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def read(self, indices: Sequence[int]) -> tuple[list[Image.Image], np.ndarray]:
-        """See ImageDataset."""
-        rows = checked_rows(self, indices)
-        where = f"data {self.source!r}: image of row"
-        return [decoded(self._paths[i], f"{where} {i} ({self._paths[i]})") for i in rows], self._labels[rows]
-
-    def labels(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """See ImageDataset."""
-        labels: np.ndarray = self._labels[checked_rows(self, indices)]
-        return labels
+    root = Path(where)
+    if not root.is_dir():
+        raise DataError(f"data {spec!r}: there is no folder {where!r}")
+    folders = [printable(entry.name) for entry in os.scandir(root) if entry.is_dir() and not is_hidden(entry.name)]
+    found: dict[str, Path] = {}
+    passed: list[tuple[str, str]] = []
+    try:
+        _look_below(root, "", (), found, passed)
+    except OSError as error:
+        raise DataError(f"data {spec!r}: cannot read {error.filename}: {error.strerror}") from None
+    classes, lacks_labels, images, beside = classes_of(spec, list(found), folders, where)
+    parts = Parts([Part(found[name], name) for name in images])
+    return EncodedImages(
+        spec,
+        parts,
+        classes,
+        options,
+        lacks_labels=lacks_labels,
+        passed_over=gathered([*passed, *beside]),
+        left_out=left_out,
+    )
 
 
-def _images_in(folder: Path) -> list[Path]:
-    names = sorted(folder.iterdir())
-    return [path for path in names if path.suffix.lower() in IMAGE_EXTENSIONS and not path.name.startswith(".")]
+def _look_below(
+    folder: Path, prefix: str, above: tuple[str, ...], found: dict[str, Path], passed: list[tuple[str, str]]
+) -> None:
+    """Sort out what is in a folder and below, through links too, but for those to a folder that they are in.
+
+    Args:
+        folder: The folder to look into.
+        prefix: What the names begin with: the path from the first folder to this one.
+        above: Real paths of the folders that it is in.
+        found: Receives the images by their names.
+        passed: Receives what is passed over, with the reason.
+    """
+    own = os.path.realpath(folder)
+    if own in above:
+        passed.append((prefix, "a link to a folder that it is in"))
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = f"{prefix}{printable(entry.name)}"
+            if not entry.is_dir():
+                reason = why_passed_over(name)
+                if reason:
+                    passed.append((name, reason))
+                else:
+                    found[name] = folder / entry.name
+            elif is_hidden(entry.name):
+                passed.append((f"{name}/", HIDDEN))
+            else:
+                _look_below(folder / entry.name, f"{name}/", (*above, own), found, passed)

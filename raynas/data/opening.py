@@ -2,57 +2,148 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+from raynas.data.archives import open_archive, open_webdataset
 from raynas.data.built_in import Digits, RandomImages
-from raynas.data.dataset import ImageDataset, check_labelled
-from raynas.data.folder import FolderImages
-from raynas.data.parquet import ParquetImages
+from raynas.data.dataset import ImageDataset, check_classes, check_labelled
+from raynas.data.encoded import EncodedImages
+from raynas.data.folder import open_folder
+from raynas.data.labels import matched, renumbered
+from raynas.data.options import AS_THEY_ARE, DataOptions, bounds_of
+from raynas.data.parquet import open_parquet
 from raynas.data.torchvision_sets import TorchvisionImages
 from raynas.errors import DataError
 
 
+class _Kind(NamedTuple):
+    """A kind of data.
+
+    Args:
+        form: How it is typed.
+        summary: A line on it.
+        opener: Opens it from the text, what stands behind the kind, the options, and names of images to leave out.
+        takes: Options that it takes beside `pixel_range`, which all kinds with files take.
+    """
+
+    form: str
+    summary: str
+    opener: Callable[[str, str, DataOptions, Sequence[str]], ImageDataset]
+    takes: tuple[str, ...] = ()
+
+
+_OF_FILES = ("renumber_labels", "skipped_images")
+
+
 def datasets() -> dict[str, str]:
     """The forms that `open_dataset` reads, with a line on each."""
-    return {form: summary for form, summary, _ in _KINDS.values()}
+    return {kind.form: kind.summary for kind in _KINDS.values()}
 
 
-def open_dataset(spec: str) -> ImageDataset:
+def open_dataset(
+    spec: str,
+    options: DataOptions = AS_THEY_ARE,
+    *,
+    left_out: Sequence[str] = (),
+    like: ImageDataset | None = None,
+) -> ImageDataset:
     """Open images by a text such as digits, parquet:FILE, folder:DIR, torchvision:NAME:ROOT or random.
 
     Nothing is downloaded. Labels are checked here, images when they are read.
 
+    Args:
+        spec: The text.
+        options: How images are read.
+        left_out: Names of images to leave out, beside those of the options.
+        like: A data set whose classes the labels are to be numbers of, such as that which is trained on.
+
     Raises:
-        DataError: The kind is unknown, or the file or folder is missing, empty or of another form.
+        DataError: The kind is unknown, the file or folder is missing, empty or of another form, an option is not for
+            this kind, or classes are not those of the other data set.
     """
-    kind, _, where = spec.strip().partition(":")
-    if kind not in _KINDS:
+    name, _, where = spec.strip().partition(":")
+    if name not in _KINDS:
         raise DataError(f"unknown data {spec!r}; known forms: {', '.join(datasets())}")
-    form, _, opener = _KINDS[kind]
-    if (":" in form) != bool(where):
-        raise DataError(f"data {spec!r}: expected the form {form}")
-    return opener(spec.strip(), where)
-
-
-def open_labelled(spec: str) -> ImageDataset:
-    """Open images as `open_dataset` does, for what needs labels.
-
-    Raises:
-        DataError: As `open_dataset`; or there are no labels.
-    """
-    dataset = open_dataset(spec)
-    check_labelled(dataset)
+    kind = _KINDS[name]
+    if (":" in kind.form) != bool(where):
+        raise DataError(f"data {spec!r}: expected the form {kind.form}")
+    for option in ("image_column", "label_column", "renumber_labels", "skipped_images"):
+        if getattr(options, option) and option not in kind.takes:
+            raise DataError(f"data {spec!r}: {option} does not go with the form {kind.form}")
+    dataset = kind.opener(spec.strip(), where, options, (*options.skipped_images, *left_out))
+    if isinstance(dataset, EncodedImages) and dataset.classes is not None and not dataset.lacks_labels:
+        if like is not None and like.classes is not None:
+            dataset.number(matched(dataset.source, dataset.classes, like.classes, like.source))
+        elif options.renumber_labels:
+            dataset.number(renumbered(dataset.classes))
     return dataset
 
 
-_KINDS: dict[str, tuple[str, str, Callable[[str, str], ImageDataset]]] = {
-    "digits": ("digits", "1,797 handwritten digits of 8 x 8 pixels, embedded in scikit-learn", lambda *_: Digits()),
-    "folder": ("folder:DIR", "one folder per class: DIR/class/image.png; without labels: DIR/image.png", FolderImages),
-    "parquet": (
-        "parquet:FILE",
-        "a table with encoded images and, if any, integer labels: columns image, label",
-        ParquetImages,
+def needs_inspection(dataset: ImageDataset) -> bool:
+    """Whether images come from files, so that one should look at them."""
+    return dataset.source.partition(":")[2] != ""
+
+
+def open_labelled(spec: str, options: DataOptions = AS_THEY_ARE) -> ImageDataset:
+    """Open images as `open_dataset` does, for what needs labels.
+
+    Raises:
+        DataError: As `open_dataset`; or there are no labels, or classes without images.
+    """
+    dataset = open_dataset(spec, options)
+    check_labelled(dataset)
+    check_classes(dataset, options)
+    return dataset
+
+
+def open_both(
+    data: str, val_data: str | None, options: DataOptions, *, val_left_out: Sequence[str] = ()
+) -> tuple[ImageDataset, ImageDataset]:
+    """Images to train on and images to evaluate on, whose labels are numbers of the same classes.
+
+    Args:
+        data: The text of the images to train on.
+        val_data: The text of those to evaluate on; None: some of the others, so both are one data set.
+        options: How images are read.
+        val_left_out: Names of images to evaluate on that are left out; those to train on are in the options.
+
+    Raises:
+        DataError: As `open_dataset`.
+    """
+    dataset = open_dataset(data, options)
+    if val_data is None:
+        return dataset, dataset
+    own = options.model_copy(update={"skipped_images": tuple(val_left_out)})
+    return dataset, open_dataset(val_data, own, like=dataset)
+
+
+def _open_torchvision(spec: str, where: str, options: DataOptions, left_out: Sequence[str]) -> ImageDataset:
+    return TorchvisionImages(spec, where, bounds_of(options), left_out)
+
+
+_KINDS: dict[str, _Kind] = {
+    "digits": _Kind(
+        "digits", "1,797 handwritten digits of 8 x 8 pixels, embedded in scikit-learn", lambda *_: Digits()
     ),
-    "torchvision": ("torchvision:NAME:ROOT", "a set of torchvision that is on disk already", TorchvisionImages),
-    "random": ("random", "normally distributed pixels and uniform labels, no files", lambda *_: RandomImages()),
+    "folder": _Kind(
+        "folder:DIR", "one folder per class: DIR/class/image.png; without labels: DIR/image.png", open_folder, _OF_FILES
+    ),
+    "parquet": _Kind(
+        "parquet:FILE",
+        "a table, a folder or a pattern of them, with encoded images and, if any, labels: columns image, label",
+        open_parquet,
+        ("image_column", "label_column", *_OF_FILES),
+    ),
+    "archive": _Kind("archive:FILE", "a zip or tar archive with one folder per class", open_archive, _OF_FILES),
+    "webdataset": _Kind(
+        "webdataset:GLOB",
+        "tar archives with key.jpg beside key.cls or key.json",
+        open_webdataset,
+        ("label_column", *_OF_FILES),
+    ),
+    "torchvision": _Kind(
+        "torchvision:NAME:ROOT", "a set of torchvision that is on disk already", _open_torchvision, ("skipped_images",)
+    ),
+    "random": _Kind("random", "normally distributed pixels and uniform labels, no files", lambda *_: RandomImages()),
 }

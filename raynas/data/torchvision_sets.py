@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from raynas.data.dataset import ReadableAsIs, checked_labels, checked_rows
-from raynas.data.decoding import as_rgb
+from raynas.data.dataset import ReadableAsIs, checked_rows
+from raynas.data.decoding import PixelRange, as_rgb, opened_image
+from raynas.data.labels import numbered
 from raynas.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,56 +23,88 @@ if TYPE_CHECKING:
 class TorchvisionImages(ReadableAsIs):
     """A classification set of torchvision that is on disk already; its training part where it has several."""
 
-    def __init__(self, spec: str, where: str) -> None:
+    def __init__(self, spec: str, where: str, pixel_range: PixelRange | None, left_out: Sequence[str]) -> None:
         self.source = spec
+        self._range = pixel_range
         name, _, root = where.partition(":")
         if not root:
             raise DataError(f"data {spec!r}: expected the form torchvision:NAME:ROOT")
         make = _torchvision_class(spec, name)
         if not Path(root).is_dir():
             raise DataError(f"data {spec!r}: there is no folder {root!r}")
-        download = {"download": False} if "download" in inspect.signature(make).parameters else {}
+        own: dict[str, Any] = {"download": False, "loader": _image_as_it_is}
+        takes = inspect.signature(make).parameters
         try:
-            self._rows = make(root=root, **download)
-            self._length = len(self._rows)
+            self._rows = make(root=root, **{name: value for name, value in own.items() if name in takes})
+            length = len(self._rows)
         except Exception as error:  # each set has its own, from TypeError to RuntimeError
             raise DataError(f"data {spec!r}: cannot be opened in {root!r}: {error}") from error
-        if not self._length:
+        if not length:
             raise DataError(f"data {spec!r}: the data set has no images")
+        gone = set(left_out)
+        self._kept = np.array([row for row in range(length) if f"row {row}" not in gone], dtype=np.int64)
+        if not len(self._kept):
+            raise DataError(f"data {spec!r}: all {length} images are left out")
         names = getattr(self._rows, "classes", None) or ()
         self.label_names = tuple(name if isinstance(name, str) else str(name[0]) for name in names)  # or synonyms
         self.num_classes = len(names)
-        if not names and (labels := self._known_labels()) is not None:
-            self.num_classes = checked_labels(spec, labels, 0)[1]
+        if (labels := self._known_labels()) is not None:
+            classes = numbered(spec, labels, self.label_names, "torchvision" if names else "")
+            self.classes, self.num_classes = classes.of_rows(self._kept), classes.num_classes
         if not self.num_classes:
             raise DataError(f"data {spec!r}: torchvision's {name} has no class labels")
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._kept)
+
+    def name(self, row: int) -> str:
+        """See ImageDataset."""
+        return f"row {self._kept[row]}"
 
     def read(self, indices: Sequence[int]) -> tuple[list[Image.Image], np.ndarray]:
         """See ImageDataset."""
         images, labels = [], []
-        for row in checked_rows(self, indices).tolist():
+        for row in self._kept[checked_rows(self, indices)].tolist():
             where = f"data {self.source!r}: image of row {row}"
             try:
                 image, label = self._rows[row]
+                images.append(self._as_rgb(image, where))
+            except DataError:
+                raise
             except Exception as error:  # whatever the set's loader raises
                 raise DataError(f"{where} cannot be read: {error}") from error
-            images.append(as_rgb(image, where))
             labels.append(label)
-        return images, checked_labels(self.source, np.asarray(labels), self.num_classes)[0]
+        return images, self._numbers(np.asarray(labels))
 
     def labels(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """See ImageDataset; of a set that does not list its labels, the images are read too."""
-        rows, known = checked_rows(self, indices), self._known_labels()
+        rows, known = self._kept[checked_rows(self, indices)], self._known_labels()
         labels = np.array([self._rows[row][1] for row in rows.tolist()]) if known is None else known[rows]
-        return checked_labels(self.source, labels, self.num_classes)[0]
+        return self._numbers(labels)
+
+    def _as_rgb(self, image: Any, where: str) -> Image.Image:
+        with image if hasattr(image, "__exit__") else nullcontext():  # closes its file, if it is read from one
+            return as_rgb(image, where, self._range)
+
+    def _numbers(self, labels: np.ndarray) -> np.ndarray:
+        if labels.dtype.kind not in "iu" or labels.ndim != 1:
+            raise DataError(
+                f"data {self.source!r}: labels are {labels.dtype} of shape {labels.shape}; expected integers"
+            )
+        if len(wrong := labels[(labels < 0) | (labels >= self.num_classes)]):
+            raise DataError(f"data {self.source!r}: a label is {wrong[0]}; expected 0 to {self.num_classes - 1}")
+        return labels.astype(np.int64)
 
     def _known_labels(self) -> np.ndarray | None:
         attributes = (getattr(self._rows, name, None) for name in ("targets", "labels", "_labels"))
         found = next((attribute for attribute in attributes if attribute is not None), None)
         return None if found is None else np.asarray(found)
+
+
+def _image_as_it_is(path: str | Path) -> Image.Image:
+    """An image with all that its file says; torchvision's own loader forgets orientation, transparency and depth."""
+    image = opened_image(Path(path))
+    return image
 
 
 def _torchvision_class(spec: str, name: str) -> Callable[..., Any]:

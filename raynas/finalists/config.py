@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
 
 from raynas.config import Config
+from raynas.training.config import TrainConfig
 
 
 class FinalistsConfig(Config):
@@ -20,3 +22,8 @@ class FinalistsConfig(Config):
         2, ge=2, description="One in so many finalists goes on after grace, grace * reduction, ... epochs."
     )
     training: dict[str, Any] = Field(default_factory=dict, description="Fields of TrainConfig, for all trainings.")
+
+    @classmethod
+    def of_stored(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields of stored finalists, with what their trainings did where they know nothing of a field."""
+        return {**values, "training": TrainConfig.of_stored(values.get("training", {}))}

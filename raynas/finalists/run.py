@@ -28,6 +28,7 @@ from raynas.training.best_epoch import counted_top1
 from raynas.training.config import TrainConfig
 from raynas.training.folder import load_training
 from raynas.training.identity import completed
+from raynas.training.image_choice import choose_images
 from raynas.training.listeners import check_loggers
 from raynas.training.plan import TrainingPlan, make_training_plan
 
@@ -101,15 +102,19 @@ def make_finalists_plan(config: FinalistsConfig, *, space: SearchSpace | None = 
     values.setdefault("img_size", searched["img_size"])
     if values.get("workers"):
         raise ConfigError("each finalist is trained by one process; workers cannot be set, trials run side by side")
-    plans = {}
+    plans, images = {}, None
     for member in members:
         made = TrainConfig.make({**values, "architecture": member.architecture.to_json(), "workers": 0})
         # Trials say by their resources what they take of the cluster.
-        plan = make_training_plan(made.resolved(address=None, gpus_per_worker=None), space=space)
+        images = images or choose_images(made)  # of all of them, and looked at once
+        plan = make_training_plan(made.resolved(address=None, gpus_per_worker=None), space=space, images=images)
         if not plan.best.is_accuracy:
             name = plan.objective.kind.name
             raise ConfigError(f"finalists are compared by their accuracy, and the objective {name} has none")
         plans[member.name] = plan
+    if images is not None:
+        found = {name: getattr(plan.config, name) for name in ("image_choice", "skipped_images", "skipped_val_images")}
+        config = config.resolved(training={**config.training, **found})
     if config.grace > next(iter(plans.values())).config.epochs:
         raise ConfigError(f"grace is {config.grace} epochs, more than a whole training has")
     return FinalistsPlan(config, members, plans)

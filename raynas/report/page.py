@@ -10,11 +10,11 @@ import html
 import json
 import re
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from raynas.errors import StoreError
+from raynas.report.asset_files import asset, filled
 from raynas.report.kinds import ReportedKind, layout_of
 from raynas.report.search import report_data
 from raynas.storage.files import write_text
@@ -24,7 +24,6 @@ from raynas.storage.run_folder import kind_of, read_description
 __all__ = ["page", "report_data", "write_report"]
 
 
-_PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 _SECTION = re.compile(r'^  <section id="(\w+)".*?^  </section>\n', re.MULTILINE | re.DOTALL)
 
 
@@ -61,20 +60,15 @@ def page(data: Mapping[str, Any]) -> str:
         data: What the function of a kind of run returns, such as `raynas.report.search.report_data`, with the name of
             its layout as `layout` unless it is that of a search; may hold any text, none of which becomes markup.
     """
-    source = files("raynas.report") / "assets"
-
-    def read(*names: str) -> str:
-        return "\n".join((source / name).read_text(encoding="utf-8") for name in names)
-
     layout = layout_of(data.get("layout", "search"))
-    sections = {match[1]: match[0] for match in _SECTION.finditer(read(*layout.markup))}
+    sections = {match[1]: match[0] for match in _SECTION.finditer(asset(*layout.markup))}
     parts = {
         "title": html.escape(str(data["title"])),
-        "css": read(*layout.styles),
+        "css": asset(*layout.styles),
         "sections": "".join(sections[name] for name in layout.sections),
         "first": layout.sections[0],
         # In a script element, only "<" can begin something else than data.
         "data": json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
-        "scripts": read(*layout.scripts),
+        "scripts": asset(*layout.scripts),
     }
-    return _PLACEHOLDER.sub(lambda match: parts[match[1]], read("template.html"))
+    return filled("template.html", parts)

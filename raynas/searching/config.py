@@ -7,13 +7,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from raynas.config import Config, Flags, Setting
+from raynas.config import Flags, Setting
+from raynas.data.options import DataOptions
 
 KIND = "search"
 """The kind of the run folders of searches, scoring runs and growths."""
 
 
-class RunConfig(Config):
+class RunConfig(DataOptions):
     """Everything that a search or a scoring run can be told; None: the default that is found when it is resolved."""
 
     space: str = Field(description="Search space, see `raynas list spaces`; or FILE.py:NAME.")
@@ -42,8 +43,8 @@ class RunConfig(Config):
     score_seed: int = Field(0, ge=0, description="Seed of weights, batches and curves.")
     data: str | None = Field(
         None,
-        description="Images: digits, folder:DIR, parquet:FILE, torchvision:NAME:ROOT or random (normal numbers, the "
-        "default).",
+        description="Images: digits, folder:DIR, parquet:FILE, archive:FILE, webdataset:GLOB, torchvision:NAME:ROOT or "
+        "random (normal numbers, the default).",
     )
     teacher: str | None = Field(
         None,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
-from raynas.data.opening import open_labelled
+from raynas.data.inspection import Inspection
 from raynas.errors import ConfigError, SpaceError
 from raynas.proxies.probe import Proxy
 from raynas.proxies.registered import proxies
@@ -25,6 +25,7 @@ from raynas.searching.scores import (
     batches,
     check_names,
     chosen_proxies,
+    inspected,
     objective_of,
     of_all_outputs,
     teacher_of,
@@ -62,6 +63,7 @@ class Plan:
         architectures: What to score; None if a searcher decides.
         proxies: Proxies that score untrained networks, in the order of their groups; none where the task is another
             one.
+        inspection: What was found in the data set; None where there are no files.
     """
 
     config: ResolvedRun
@@ -72,6 +74,7 @@ class Plan:
     constraints: tuple[Constraint, ...]
     architectures: tuple[Architecture, ...] | None = None
     proxies: tuple[Proxy, ...] = ()
+    inspection: Inspection | None = None
 
     @property
     def window(self) -> int:
@@ -151,12 +154,12 @@ def make_plan(config: RunConfig, *, space: SearchSpace | None = None, own_proxie
     references = {proxy.name: proxies.reference(proxy) for proxy in in_files}
     chosen = chosen_proxies(config, wanted_objectives, constraints, own_proxies)
     check_divisors(space, chosen, architectures)
-    dataset = open_labelled(config.data or "random")
+    dataset, config, inspection = inspected(chosen, config)
     num_classes = config.num_classes or dataset.num_classes
     images, labels = batches(chosen, dataset, config, img_size)
     teacher = teacher_of(config, chosen, wanted_objectives, constraints, dataset)
     scoring = UntrainedScoring(space, img_size, num_classes, chosen, config.score_seed, images, labels, teacher)
-    return plan_of_task(
+    plan = plan_of_task(
         config.resolved(
             img_size=img_size,
             num_classes=num_classes,
@@ -169,6 +172,7 @@ def make_plan(config: RunConfig, *, space: SearchSpace | None = None, own_proxie
         architectures=architectures,
         proxies=chosen,
     )
+    return replace(plan, inspection=inspection)
 
 
 def plan_of_task(
@@ -245,5 +249,9 @@ def search_description(plan: Plan, platform: Platform | None) -> str:
         platform: What its scores are computed with; None: no worker has said it yet.
     """
     directions = {score.name: "max" if score.higher_is_better else "min" for score in plan.scores}
-    computed_with = {} if platform is None else {"platform": asdict(platform)}
-    return run_description(KIND, plan.config.model_dump(), plan.identity(), directions=directions, **computed_with)
+    more: dict[str, Any] = {"directions": directions}
+    if platform is not None:
+        more["platform"] = asdict(platform)
+    if plan.inspection is not None:
+        more["images"] = {"used": plan.inspection.plain()}
+    return run_description(KIND, plan.config.model_dump(), plan.identity(), **more)

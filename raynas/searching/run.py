@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from raynas.cluster.joining import connect
 from raynas.cluster.resources import default_workers
+from raynas.data.inspection import Inspection
 from raynas.errors import ConfigError, StoreError
 from raynas.hooks import offered
 from raynas.scoring.pool import EvaluatorPool, SerialPool
@@ -43,6 +44,9 @@ class SearchListener:
 
     def on_start(self, folder: Path, budget: int) -> None:
         """The run starts, or resumes."""
+
+    def on_images(self, inspection: Inspection) -> None:
+        """What is in the data set, where it consists of files; before the run starts."""
 
     def on_tell(self, evaluation: Evaluation, told: int, ranking: Ranking) -> None:
         """An evaluation was told."""
@@ -96,6 +100,8 @@ def execute(
     session = Session(folder, partial(check_folder, folder, plan.identity(), resume=resume, kind=KIND))
     stored, device_type = stored_platform(folder), wanted_device_type(plan.config, folder)
     tables = {path: read_evaluations(path) for path in reuse}
+    if plan.inspection is not None:
+        listener.on_images(plan.inspection)
     with session:
         pool, workers = start_pool(plan, session.stack, listener.on_log, device_type)
         session.collect_signals()

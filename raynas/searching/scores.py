@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from raynas.data.batch import input_hash, load_batch
+from raynas.data.batch import batch_rows, input_hash, load_batch
 from raynas.data.dataset import ImageDataset
+from raynas.data.inspection import Inspection, check_readable, inspect
+from raynas.data.opening import needs_inspection, open_labelled
+from raynas.data.options import DataOptions
 from raynas.errors import ConfigError, UnknownNameError
 from raynas.models.teachers import Teacher
 from raynas.proxies.probe import Proxy
@@ -181,6 +184,40 @@ def chosen_proxies(
     )
 
 
+def inspected(chosen: Sequence[Proxy], config: RunConfig) -> tuple[ImageDataset, RunConfig, Inspection | None]:
+    """The data set of a run, opened, with what is in it.
+
+    All images are looked at where unreadable ones are to be skipped, otherwise those of the batches.
+
+    Returns:
+        The data set; the configuration, with the names of images that are left out; and what was found, None where
+        there are no files.
+
+    Raises:
+        DataError: Data that cannot be opened, or images that cannot be read; the message names them.
+    """
+    spec, options = config.data or "random", DataOptions.of(config)
+    dataset = open_labelled(spec, options)
+    if not needs_inspection(dataset):
+        return dataset, config, None
+    seeds = _batch_seeds(chosen, config)
+    if not config.skip_unreadable:
+        drawn = [batch_rows(dataset, batch_size=config.batch_size, seed=seed) for seed in seeds]
+        found = inspect(dataset, np.concatenate([np.empty(0, dtype=np.int64), *drawn]))
+        check_readable(found)
+        return dataset, config, found
+    found = inspect(dataset, everything=True)
+    check_readable(found, skip=True)
+    config = config.resolved(skipped_images=tuple(sorted({*config.skipped_images, *found.unreadable})))
+    return open_labelled(spec, DataOptions.of(config)), config, found
+
+
+def _batch_seeds(chosen: Sequence[Proxy], config: RunConfig) -> list[int]:
+    """What the batch of each repeat follows from; none where no proxy needs images."""
+    repeats = max((proxy.repeats for proxy in chosen if proxy.needs_images or proxy.needs_labels), default=0)
+    return [input_seed(config.score_seed, repeat) for repeat in range(repeats)]
+
+
 def batches(
     chosen: Sequence[Proxy], dataset: ImageDataset, config: RunConfig, img_size: int
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -189,13 +226,10 @@ def batches(
     Raises:
         DataError: Images that cannot be read.
     """
-    repeats = max((proxy.repeats for proxy in chosen if proxy.needs_images or proxy.needs_labels), default=0)
-    if not repeats:
+    seeds = _batch_seeds(chosen, config)
+    if not seeds:
         return None, None
-    loaded = [
-        load_batch(dataset, batch_size=config.batch_size, img_size=img_size, seed=input_seed(config.score_seed, repeat))
-        for repeat in range(repeats)
-    ]
+    loaded = [load_batch(dataset, batch_size=config.batch_size, img_size=img_size, seed=seed) for seed in seeds]
     return np.stack([batch.images for batch in loaded]), np.stack([batch.labels for batch in loaded])
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from raynas.config import Config, Flags
+from raynas.config import Flags
+from raynas.data.options import DataOptions
 from raynas.errors import ConfigError
 
 AUGMENTATIONS: Mapping[str, Mapping[str, Any]] = {
@@ -48,7 +49,7 @@ SchedulePhase = tuple[int, int, int]  # first epoch, stride, dilation
 WeightsPolicy = Literal["exact", "encoder", "resized", "encoder-resized"]
 
 
-class TrainConfig(Config):
+class TrainConfig(DataOptions):
     """All settings of a training; None means the default that is found when it is resolved."""
 
     space: str = Field(description="The space that the architecture belongs to.")
@@ -60,7 +61,9 @@ class TrainConfig(Config):
         None, ge=2, description="Outputs of the head. Default: the classes of the data; labels allow no other."
     )
     data: str = Field(
-        "digits", description="Images to train on: digits, folder:DIR, parquet:FILE, torchvision:NAME:ROOT."
+        "digits",
+        description="Images to train on: digits, folder:DIR, parquet:FILE, archive:FILE, webdataset:GLOB, "
+        "torchvision:NAME:ROOT.",
     )
     val_data: str | None = Field(
         None, description="Images to evaluate on. Default: a tenth of the others, left out of training."
@@ -68,8 +71,20 @@ class TrainConfig(Config):
     val_fraction: float = Field(
         0.1, gt=0, lt=1, description="Part of the images to evaluate on, where there is no val_data."
     )
-    max_images: int | None = Field(None, ge=1, description="Use no more than this many images, the first ones.")
-    max_val_images: int | None = Field(None, ge=1, description="Evaluate on no more than this many images.")
+    max_images: int | None = Field(
+        None, ge=1, description="Use no more than this many images, drawn by the seed and spread over the classes."
+    )
+    max_val_images: int | None = Field(
+        None, ge=1, description="Evaluate on no more than this many images, chosen likewise."
+    )
+    image_choice: Literal["spread", "first"] = Field(
+        "spread",
+        description="How images are chosen that are limited or held out: spread over the classes, or the first ones, "
+        "as trainings did before there was a choice.",
+    )
+    skipped_val_images: Annotated[tuple[str, ...], Flags(("--skip-val-image",))] = Field(
+        (), description="Image to evaluate on that is left out, as skipped_images says it of those to train on."
+    )
 
     epochs: int = Field(30, ge=1, description="Passes over the images.")
     batch_size: int = Field(128, ge=2, description="Images of one step, over all workers.")
@@ -173,6 +188,11 @@ class TrainConfig(Config):
             raise ValueError("each must be at least 0 and below 1")
         return betas
 
+    @classmethod
+    def of_stored(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields of a stored training, with what it did where it knows nothing of a field."""
+        return {"image_choice": "first", **values}
+
     def precision_on(self, device: str) -> str:
         """The type of numbers in which the model computes on a device, "cpu" or "cuda".
 
@@ -223,5 +243,7 @@ WITHOUT_EFFECT = (
     "weights",
     "teacher",
     "accumulation",
+    *DataOptions.model_fields,  # by the images that are used, and their pixels
+    "skipped_val_images",
 )
 """Settings that change no more than rounding, and may differ when a training is resumed."""

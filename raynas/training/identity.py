@@ -18,7 +18,7 @@ FORMAT = 1
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "model": ("space", "img_size", "num_classes", "drop_path_rate"),
-    "data": ("val_fraction", "max_images", "max_val_images"),
+    "data": ("val_fraction", "max_images", "max_val_images", "image_choice"),
     "augmentation": tuple(AUGMENTATIONS["strong"]),
     "optimisation": (
         "seed",
@@ -52,8 +52,12 @@ OF_OBJECTIVES = (
 """Fields of TrainConfig that are of objectives: in the identity is what an objective returns of them as such when it is
 prepared, so that one that it forgets may change when a training is resumed."""
 
-LATER: Mapping[str, Mapping[str, Any]] = {"optimisation": {"betas": None}, "start": {"weights_policy": "exact"}}
-"""Fields that came after the first training of the format was stored, with their defaults, by section."""
+LATER: Mapping[str, Mapping[str, Any]] = {
+    "data": {"image_choice": "first"},
+    "optimisation": {"betas": None},
+    "start": {"weights_policy": "exact"},
+}
+"""Fields that came after the first training of the format was stored, with what was done before, by section."""
 
 _RESOLVED = ("architecture", "augment", "retokenize")
 _LISTED = {*WITHOUT_EFFECT, *OF_OBJECTIVES, *_RESOLVED, *(name for names in SECTIONS.values() for name in names)}

@@ -2,33 +2,165 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 
-from raynas.data.dataset import ImageDataset
+from raynas.data.dataset import ImageDataset, check_classes, check_labelled
+from raynas.data.inspection import Inspection, check_readable, inspect
+from raynas.data.opening import needs_inspection, open_both
+from raynas.data.options import DataOptions
 from raynas.errors import ConfigError
 from raynas.seeds import seed_from
+from raynas.stats.apportionment import apportioned
 from raynas.training.config import TrainConfig
 
 _RANDOM_IMAGES = 10_000
 _HASHED_IMAGES = 16  # of either set: enough for another set, cheap with files of millions
-_WITH_PATH = ("parquet", "folder")
+_WITH_PATH = ("parquet", "folder", "archive", "webdataset")
+
+
+@dataclass(frozen=True)
+class ChosenImages:
+    """The images of a training.
+
+    Args:
+        data: The images to train on, and others that are not used.
+        val_data: Those to evaluate on, and others.
+        rows: Indices of the images to train on in their data set.
+        val_rows: Indices of the images to evaluate on in theirs.
+        labels: Labels of the images to train on, int64.
+        val_labels: Labels of those to evaluate on, int64.
+        options: How images are read, with the names of all those to train on that are left out.
+        skipped_val_images: Names of those to evaluate on that are left out.
+        inspections: What was found in the data sets, by `train` and `val`; both are one where they are one data set.
+    """
+
+    data: ImageDataset
+    val_data: ImageDataset
+    rows: np.ndarray
+    val_rows: np.ndarray
+    labels: np.ndarray
+    val_labels: np.ndarray
+    options: DataOptions
+    skipped_val_images: tuple[str, ...]
+    inspections: Mapping[str, Inspection]
+
+    @property
+    def hash(self) -> str:
+        """A hash of the labels of all images that are used, and of the pixels of some."""
+        return _data_hash((self.data, self.rows, self.labels), (self.val_data, self.val_rows, self.val_labels))
+
+    def class_counts(self) -> dict[str, dict[str, int]]:
+        """The fewest and the most images of a class, by `train` and `val`; empty without labels."""
+        if not self.data.num_classes:
+            return {}
+        parts = {"train": self.labels, "val": self.val_labels}
+        counts = {part: np.bincount(labels, minlength=self.data.num_classes) for part, labels in parts.items()}
+        return {part: {"fewest": int(found.min()), "most": int(found.max())} for part, found in counts.items()}
+
+
+def choose_images(config: TrainConfig) -> ChosenImages:
+    """Open the data sets, choose the images, and look at them.
+
+    Raises:
+        DataError: Data that cannot be opened, or images that cannot be read; the message names them all.
+    """
+    options, left_out = DataOptions.of(config), config.skipped_val_images
+    data, val_data = open_both(config.data, config.val_data, options, val_left_out=left_out)
+    inspections: dict[str, Inspection] = {}
+    if config.skip_unreadable:
+        # First of all, so that what is chosen, and all that is drawn for a row, depends on sound images alone.
+        inspections = _inspected(config, data, None, val_data, None)
+        broken = inspections["train"].unreadable if "train" in inspections else ()
+        options = options.resolved(skipped_images=tuple(sorted({*options.skipped_images, *broken})))
+        broken = inspections["val"].unreadable if config.val_data is not None and "val" in inspections else ()
+        left_out = tuple(sorted({*left_out, *broken}))
+        data, val_data = open_both(config.data, config.val_data, options, val_left_out=left_out)
+    rows, val_rows = chosen_rows(config, data, val_data)
+    if not config.skip_unreadable:
+        inspections = _inspected(config, data, rows, val_data, val_rows)
+    labels, val_labels = data.labels(rows), val_data.labels(val_rows)
+    return ChosenImages(data, val_data, rows, val_rows, labels, val_labels, options, left_out, inspections)
+
+
+def _inspected(
+    config: TrainConfig,
+    data: ImageDataset,
+    rows: np.ndarray | None,
+    val_data: ImageDataset,
+    val_rows: np.ndarray | None,
+) -> dict[str, Inspection]:
+    """What is in the data sets that consist of files; refuses what cannot be read, unless that is to be skipped."""
+    found = {}
+    if config.val_data is None and rows is not None and val_rows is not None:
+        rows = np.union1d(rows, val_rows)
+    if needs_inspection(data):
+        found["train"] = inspect(data, rows, everything=config.skip_unreadable)
+    if config.val_data is None:
+        found |= {"val": found["train"]} if found else {}
+    elif needs_inspection(val_data):
+        found["val"] = inspect(val_data, val_rows, everything=config.skip_unreadable)
+    for inspection in found.values():
+        check_readable(inspection, skip=config.skip_unreadable)
+    return found
 
 
 def chosen_rows(config: TrainConfig, data: ImageDataset, val_data: ImageDataset) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the images to train on and to evaluate on, in their data sets."""
-    most = config.max_images or (_RANDOM_IMAGES if data.source == "random" else len(data))
-    rows = np.arange(min(most, len(data)))
+    """Indices of the images to train on and to evaluate on, in their data sets, in ascending order.
+
+    What is limited or held out is drawn by the seed and spread over the classes as they are; where nothing is, all
+    images are taken. `image_choice` "first" takes the first ones, and holds out without a look at classes.
+    """
+    rows = _limited(config, data, config.max_images or (_RANDOM_IMAGES if data.source == "random" else None), "images")
     if config.val_data is not None:
-        return rows, np.arange(min(config.max_val_images or len(val_data), len(val_data)))
-    order = np.random.default_rng(seed_from(config.seed, "split")).permutation(rows)
+        return rows, _limited(config, val_data, config.max_val_images, "val_images")
     held_out = min(max(1, round(config.val_fraction * len(rows))), config.max_val_images or len(rows))
-    return np.sort(order[held_out:]), np.sort(order[:held_out])
+    if config.image_choice == "first":
+        order = np.random.default_rng(seed_from(config.seed, "split")).permutation(rows)
+        return np.sort(order[held_out:]), np.sort(order[:held_out])
+    chosen = spread_over_classes(data.labels(rows), held_out, seed_from(config.seed, "split"), leaves_one=True)
+    return np.delete(rows, chosen), rows[chosen]
 
 
-def data_hash(*parts: tuple[ImageDataset, np.ndarray, np.ndarray]) -> str:
+def _limited(config: TrainConfig, data: ImageDataset, most: int | None, purpose: str) -> np.ndarray:
+    """Indices of so many images; None: of all. Random ones are alike, and their labels not at hand."""
+    if most is None or most >= len(data):
+        return np.arange(len(data))
+    if config.image_choice == "first" or data.source == "random":
+        return np.arange(most)
+    labels = data.labels(np.arange(len(data)))
+    return spread_over_classes(labels, most, seed_from(config.seed, purpose), leaves_one=False)
+
+
+def spread_over_classes(labels: np.ndarray, number: int, seed: int, *, leaves_one: bool) -> np.ndarray:
+    """Rows that are drawn by a seed, with the share of each class that it has among all, by largest remainders.
+
+    Args:
+        labels: (N,) class numbers, int64.
+        number: How many rows to draw, at most N.
+        seed: What the draws follow from, and nothing else beside the labels and the number.
+        leaves_one: Whether one row of every class is left undrawn, as far as others suffice.
+
+    Returns:
+        The rows in ascending order. Each class has one at least, where there are as many rows as classes.
+    """
+    rng = np.random.default_rng(seed)
+    classes, member = np.unique(labels, return_inverse=True)
+    sizes = np.bincount(member)
+    order = rng.permutation(len(classes))  # which class is served first where remainders are equal
+    counts = np.empty(len(classes), dtype=np.int64)
+    counts[order] = apportioned(sizes[order], number, leaves_one=leaves_one)
+    by_class = np.split(np.argsort(member, kind="stable"), np.cumsum(sizes)[:-1])
+    return np.sort(
+        np.concatenate([rng.permutation(rows)[:count] for rows, count in zip(by_class, counts, strict=True)])
+    )
+
+
+def _data_hash(*parts: tuple[ImageDataset, np.ndarray, np.ndarray]) -> str:
     """A hash of the labels of all rows, and of the pixels of rows that are evenly spaced among them."""
     digest = blake2b(digest_size=8)
     for dataset, rows, labels in parts:
@@ -40,39 +172,35 @@ def data_hash(*parts: tuple[ImageDataset, np.ndarray, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def checked_classes(
-    config: TrainConfig, data: ImageDataset, val_data: ImageDataset, labels: np.ndarray, val_labels: np.ndarray
-) -> int:
+def checked_classes(config: TrainConfig, images: ChosenImages) -> int:
     """The number of classes; refuses data whose classes do not fit together, or the head.
 
     Args:
         config: What was asked for.
-        data: The images to train on.
-        val_data: The images to evaluate on.
-        labels: Labels of the images that are trained on.
-        val_labels: Labels of the images that are evaluated on.
+        images: The images.
 
     Raises:
-        ConfigError: There is one class only, or classes do not fit together or the head; the message names the data.
+        ConfigError: There is one class only, or classes do not fit the head; the message names the data.
+        DataError: There are no labels, or classes that no image belongs to.
     """
-    if len(np.unique(labels)) < 2:
+    data = images.data
+    check_labelled(data)
+    check_labelled(images.val_data)
+    check_classes(data, images.options)
+    if len(np.unique(images.labels)) < 2:
         raise ConfigError(
-            f"data {config.data!r}: the {len(labels)} images to train on are all of one class; at least 2 are needed"
+            f"data {config.data!r}: the {len(images.labels)} images to train on are all of one class; at least 2 are "
+            "needed"
         )
     if config.num_classes is not None and config.num_classes != data.num_classes:
         raise ConfigError(
             f"num_classes is {config.num_classes}, but data {config.data!r} has {data.num_classes} classes: the head "
             "has an output for each"
         )
-    if int(val_labels.max()) >= data.num_classes:
+    if int(images.val_labels.max()) >= data.num_classes:
         raise ConfigError(
-            f"data {config.val_data!r} has the class {int(val_labels.max())}, but {config.data!r} has only "
+            f"data {config.val_data!r} has the class {int(images.val_labels.max())}, but {config.data!r} has only "
             f"{data.num_classes} classes"
-        )
-    if data.label_names and val_data.label_names and data.label_names != val_data.label_names:
-        raise ConfigError(
-            f"the classes of {config.val_data!r} ({', '.join(val_data.label_names[:5])}, ...) are not those of "
-            f"{config.data!r} ({', '.join(data.label_names[:5])}, ...)"
         )
     return data.num_classes
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from raynas.data.opening import open_dataset
+from raynas.data.opening import open_both
 from raynas.errors import TrainingError
 from raynas.storage.files import exists
 from raynas.training.batch import Batch
@@ -94,7 +94,9 @@ class _Training:
 
     def carry_out(self) -> bool:
         task, worker, objective = self.task, self.worker, self.objective
-        dataset, val_dataset = open_dataset(task.data), open_dataset(task.val_data)
+        dataset, val_dataset = open_both(
+            task.data, task.val_data, task.data_options, val_left_out=task.skipped_val_images
+        )
         dataset.hold()
         val_dataset.hold()
         loading: dict[str, Any] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -13,8 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from raynas.data.dataset import check_labelled
-from raynas.data.opening import open_dataset
+from raynas.data.inspection import Inspection
+from raynas.data.options import DataOptions
 from raynas.errors import ConfigError, StoreError
 from raynas.space.architecture import Architecture
 from raynas.space.build import builder
@@ -27,7 +28,7 @@ from raynas.training.best_epoch import BestEpoch
 from raynas.training.checkpoints import read_weights
 from raynas.training.config import BASE_BATCH_SIZE, BASE_LR, DISTILLATION, ResolvedTraining, TrainConfig
 from raynas.training.identity import identity_text, training_identity
-from raynas.training.image_choice import absolute, checked_classes, chosen_rows, data_hash
+from raynas.training.image_choice import ChosenImages, absolute, checked_classes, choose_images
 from raynas.training.images import train_transform
 from raynas.training.objectives.objective import Objective, PreparedObjective, Setup, objectives
 from raynas.training.starting_weights import fitted_weights
@@ -50,11 +51,13 @@ class TrainingPlan:
         macs: Multiply-adds of one forward pass of one image without re-tokenization.
         phases: Phases of the re-tokenization, with the MACs of an image; one phase without stride if there is none.
         data: The text by which workers open the images to train on, with an absolute path.
-        val_data: The text by which workers open the images to evaluate on, likewise.
+        val_data: The text by which workers open the images to evaluate on, likewise; None: some of the others.
         rows: Indices of the images to train on in their data set.
         val_rows: Indices of the images to evaluate on in theirs.
         label_names: Names of the classes in label order; empty if unknown.
         data_hash: A hash of the labels of all rows and the pixels of some, so that another set is noticed.
+        inspections: What was found in the data sets that are files, by `train` and `val`.
+        class_counts: The fewest and the most images of a class, by `train` and `val`; empty without labels.
     """
 
     config: ResolvedTraining
@@ -65,11 +68,13 @@ class TrainingPlan:
     macs: int
     phases: tuple[tuple[int, int | None, int | None, int], ...]
     data: str
-    val_data: str
+    val_data: str | None
     rows: np.ndarray
     val_rows: np.ndarray
     label_names: tuple[str, ...]
     data_hash: str
+    inspections: Mapping[str, Inspection]
+    class_counts: Mapping[str, Mapping[str, int]]
 
     @property
     def best(self) -> BestEpoch:
@@ -116,6 +121,8 @@ class TrainingPlan:
             objective=self.objective.make,
             data=self.data,
             val_data=self.val_data,
+            data_options=DataOptions.of(config),
+            skipped_val_images=config.skipped_val_images,
             rows=self.rows,
             val_rows=self.val_rows,
             img_size=config.img_size,
@@ -175,7 +182,16 @@ class TrainingPlan:
             "model": self.model(),
             "objective": {"name": self.objective.kind.name, "best": best},
             **self.objective.description,
+            **({"images": self.images()} if self.inspections else {}),
         }
+
+    def images(self) -> dict[str, Any]:
+        """What run.yaml says of the images, where they are files."""
+        train, val = self.inspections.get("train"), self.inspections.get("val")
+        found = {} if train is None else {"train": train.plain()}
+        if val is not None and val is not train:
+            found["val"] = val.plain()
+        return {**found, "per_class": {part: dict(counts) for part, counts in self.class_counts.items()}}
 
     def model(self) -> dict[str, Any]:
         """What run.yaml says of the model."""
@@ -192,18 +208,21 @@ class TrainingPlan:
         }
 
 
-def make_training_plan(config: TrainConfig, *, space: SearchSpace | None = None) -> TrainingPlan:
+def make_training_plan(
+    config: TrainConfig, *, space: SearchSpace | None = None, images: ChosenImages | None = None
+) -> TrainingPlan:
     """Resolve a configuration.
 
     Args:
         config: What was asked for.
         space: The space itself, where it is not a registered one.
+        images: What is trained on, where several trainings share it; None: it is chosen here.
 
     Raises:
         UnknownNameError: A space that does not exist.
         SpaceError: An architecture that cannot be built.
         ConfigError: Values that do not go together; classes of the data and of the head that differ.
-        DataError: Images that cannot be opened.
+        DataError: Images that cannot be opened or read.
         StoreError: Weights to start from, or of a teacher, that are those of another architecture.
     """
     space = space or spaces.get(config.space)
@@ -211,18 +230,18 @@ def make_training_plan(config: TrainConfig, *, space: SearchSpace | None = None)
     img_size = config.img_size or space.search_img_size
     if img_size % space.img_size_multiple:
         raise ConfigError(f"img_size of {space.name} is a multiple of {space.img_size_multiple}, not {img_size}")
-    data, val_data = open_dataset(config.data), open_dataset(config.val_data or config.data)
-    rows, val_rows = chosen_rows(config, data, val_data)
-    labels, val_labels = data.labels(rows), val_data.labels(val_rows)
+    # What is checked at once comes before the images, which take their time.
+    _check_optimizer(config)
+    train_transform(img_size, config.augmentation())
+    images = images or choose_images(config)
+    data, rows = images.data, images.rows
     drop_path_rate = config.drop_path_rate if _has_stochastic_depth(space) else 0.0
     if "drop_path_rate" in config.model_fields_set and config.drop_path_rate != drop_path_rate:
         raise ConfigError(f"models of the space {space.name!r} have no stochastic depth: drop_path_rate must be 0")
     kind = _objective(config)
     num_classes = config.num_classes or data.num_classes or _CLASSES_WITHOUT_LABELS
     if kind.needs_labels:
-        check_labelled(data)
-        check_labelled(val_data)
-        num_classes = checked_classes(config, data, val_data, labels, val_labels)
+        num_classes = checked_classes(config, images)
     _check_batches(config, len(rows))
     resolved = ResolvedTraining.of(
         config,
@@ -234,11 +253,11 @@ def make_training_plan(config: TrainConfig, *, space: SearchSpace | None = None)
         drop_path_rate=drop_path_rate,
         lr=config.lr or BASE_LR * math.sqrt(config.batch_size / BASE_BATCH_SIZE),
         warmup_epochs=config.epochs // 15 if config.warmup_epochs is None else config.warmup_epochs,
+        skipped_images=images.options.skipped_images,
+        skipped_val_images=images.skipped_val_images,
     )
     if resolved.warmup_epochs >= resolved.epochs:
         raise ConfigError(f"warmup_epochs is {resolved.warmup_epochs}; it must be below the {config.epochs} epochs")
-    _check_optimizer(config)
-    train_transform(img_size, config.augmentation())
     phases, macs = _phases(resolved, space, architecture)
     model_settings = _model_settings(space, resolved)
     objective = kind.prepare(Setup(resolved, space, architecture, model_settings, has_classes=data.source != "random"))
@@ -253,11 +272,13 @@ def make_training_plan(config: TrainConfig, *, space: SearchSpace | None = None)
         macs=macs,
         phases=phases,
         data=absolute(config.data),
-        val_data=absolute(config.val_data or config.data),
+        val_data=config.val_data and absolute(config.val_data),
         rows=rows,
-        val_rows=val_rows,
+        val_rows=images.val_rows,
         label_names=tuple(data.label_names),
-        data_hash=data_hash((data, rows, labels), (val_data, val_rows, val_labels)),
+        data_hash=images.hash,
+        inspections=images.inspections,
+        class_counts=images.class_counts(),
     )
     if config.weights is not None:
         fitted_weights(_on_meta(plan), read_weights(Path(config.weights)), config.weights_policy, config.weights)

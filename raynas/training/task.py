@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from raynas.data.options import DataOptions
 from raynas.space.architecture import Architecture
 from raynas.training.objectives.objective import Objective
 
@@ -27,7 +28,9 @@ class TrainingTask:
         settings: Keywords with which the model is built.
         objective: Makes the objective of the model on its device.
         data: The text by which `open_dataset` opens the images to train on.
-        val_data: The text by which `open_dataset` opens the images to evaluate on.
+        val_data: The text by which it opens the images to evaluate on; None: they are some of the others.
+        data_options: How images are read, and which are left out.
+        skipped_val_images: Names of images to evaluate on that are left out.
         rows: Indices of the images to train on in their data set.
         val_rows: Indices of the images to evaluate on in theirs.
         img_size: Image side in pixels.
@@ -55,7 +58,9 @@ class TrainingTask:
     settings: Mapping[str, Any]
     objective: Callable[[nn.Module], Objective]
     data: str
-    val_data: str
+    val_data: str | None
+    data_options: DataOptions
+    skipped_val_images: tuple[str, ...]
     rows: np.ndarray
     val_rows: np.ndarray
     img_size: int

@@ -42,7 +42,7 @@ def test_fields_stand_in_sections_with_the_number_of_their_format() -> None:
             "model_version": plan().space.model_version,
             "retokenize": [],
         },
-        "data": {"val_fraction": 0.1, "max_images": 220, "max_val_images": None},
+        "data": {"val_fraction": 0.1, "max_images": 220, "max_val_images": None, "image_choice": "spread"},
         "augmentation": {
             "auto_augment": "", "min_scale": 0.6, "color_jitter": 0.0, "hflip": 0.5, "erasing": 0.0, "mixup": 0.0,
             "cutmix": 0.0,
@@ -57,13 +57,13 @@ def test_fields_stand_in_sections_with_the_number_of_their_format() -> None:
 
 
 def test_a_setting_that_came_later_is_absent_at_its_default(tmp_path: Path) -> None:
-    before = plan().identity()
+    before = plan(image_choice="first").identity()
     assert all(name not in before[section] for section, fields in LATER.items() for name in fields)
-    explicit = plan(betas=None, weights_policy="exact").identity()
+    explicit = plan(image_choice="first", betas=None, weights_policy="exact").identity()
     assert identity_text(explicit) == identity_text(before)  # which checkpoints hold
     folder = stored(tmp_path / "run", before)
     check_folder(folder, explicit, resume=True, kind=KIND, complete=completed)
-    other = plan(betas=(0.9, 0.95)).identity()
+    other = plan(image_choice="first", betas=(0.9, 0.95)).identity()
     assert identity_text(other) != identity_text(before)
     with pytest.raises(StoreError, match=r"holds another run: optimisation\.betas was None and is now \[0\.9, 0\.95\]"):
         check_folder(folder, other, resume=True, kind=KIND, complete=completed)
@@ -74,7 +74,7 @@ def test_a_stored_training_outlives_a_setting_that_it_does_not_know(
 ) -> None:
     """As in a version that has one more field, whose default is what was done before."""
     folder = stored(tmp_path / "run", plan().identity())
-    later = {**LATER, "data": {"order": "random"}}
+    later = {**LATER, "data": {**LATER["data"], "order": "random"}}
     monkeypatch.setattr("raynas.training.identity.LATER", later)
     now = plan().identity()
     check_folder(folder, now, resume=True, kind=KIND, complete=completed)

@@ -1,0 +1,164 @@
+"""What is in a data set, and what a model will see of it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raynas.data.options import DataOptions
+from raynas.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from raynas.data.dataset import ImageDataset
+    from raynas.data.inspection import Inspection
+    from raynas.report.data_page import SheetRow
+
+
+def inspect_data(data: str, *, decode_all: bool = False, **fields: Any) -> Inspection:
+    """Look at a data set as trainings do before they start.
+
+    Args:
+        data: The images, as `--data` takes them, such as folder:train.
+        decode_all: Whether all images are decoded, however many there are.
+        fields: Fields of `raynas.data.options.DataOptions`; None where nothing is said.
+
+    Returns:
+        What was found, also of images that cannot be read; `plain()` has it for JSON.
+
+    Raises:
+        RaynasError: The data set cannot be opened.
+    """
+    from raynas.data.inspection import inspect
+
+    return inspect(_opened(data, fields), everything=decode_all)
+
+
+def check_data(inspection: Inspection, **fields: Any) -> None:
+    """Refuse what a training would refuse of a data set.
+
+    Args:
+        inspection: What was found.
+        fields: Those that it was opened with.
+
+    Raises:
+        DataError: Images cannot be read, or classes have no images; the message says how one may go on.
+    """
+    import numpy as np
+
+    from raynas.data.inspection import check_readable
+    from raynas.data.labels import check_each_class_has_images
+
+    options = DataOptions.make(_said(fields))
+    check_readable(inspection, skip=options.skip_unreadable)
+    if not options.keep_empty_classes:
+        check_each_class_has_images(inspection.data, np.array(inspection.class_sizes), inspection.label_names)
+
+
+def contact_sheet(
+    data: str,
+    out: str | Path,
+    *,
+    inspection: Inspection | None = None,
+    img_size: int = 224,
+    augmentation: str | None = None,
+    per_class: int = 4,
+    classes: int = 20,
+    seed: int = 0,
+    **fields: Any,
+) -> Path:
+    """Write one self-contained page with some images of each class, as a model will see them.
+
+    Args:
+        data: The images, as `--data` takes them.
+        out: The page.
+        inspection: What was found in the data set; None: it is looked at here.
+        img_size: Side in pixels to which images are resized.
+        augmentation: One of `raynas.training.config.AUGMENTATIONS`, to show how images are varied, too; None: they are
+            not.
+        per_class: How many images of a class are shown.
+        classes: How many classes are shown, evenly spread over all.
+        seed: What the choice of images and their variation follow from.
+        fields: Fields of `raynas.data.options.DataOptions`.
+
+    Returns:
+        The page.
+
+    Raises:
+        RaynasError: The data set cannot be opened, or the page cannot be written.
+    """
+    from raynas.data.inspection import inspect
+    from raynas.report.data_page import write_contact_sheet
+    from raynas.training.config import AUGMENTATIONS
+
+    if augmentation is not None and augmentation not in AUGMENTATIONS:
+        raise ConfigError(f"augmentation is {augmentation!r}; it is one of {', '.join(AUGMENTATIONS)}")
+    dataset = _opened(data, fields)
+    found = inspect(dataset) if inspection is None else inspection
+    rows = _sheet_rows(dataset, found, img_size, augmentation, per_class, classes, seed)
+    return write_contact_sheet(Path(out), found, list(rows), img_size=img_size, augmentation=augmentation)
+
+
+def _said(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _opened(data: str, fields: Mapping[str, Any]) -> ImageDataset:
+    from raynas.data.opening import open_dataset
+
+    return open_dataset(data, DataOptions.make(_said(fields)))
+
+
+def _sheet_rows(
+    dataset: ImageDataset,
+    inspection: Inspection,
+    img_size: int,
+    augmentation: str | None,
+    per_class: int,
+    classes: int,
+    seed: int,
+) -> Iterator[SheetRow]:
+    import numpy as np
+
+    from raynas.data.inspection import spread
+    from raynas.report.data_page import SheetRow
+    from raynas.training.config import AUGMENTATIONS
+    from raynas.training.images import eval_transform, train_transform
+
+    views = [("", eval_transform(img_size))]
+    if augmentation is not None:
+        varied = train_transform(img_size, dict(AUGMENTATIONS[augmentation]))
+        views += [(f"varied {number}", varied) for number in (1, 2)]
+    labels = dataset.labels(np.arange(len(dataset)))
+    numbers = spread(np.unique(labels), classes)
+    for number in numbers.tolist():
+        members = np.random.default_rng([seed, number + 1]).permutation(np.flatnonzero(labels == number))
+        readable = [row for row in members[: 10 * per_class].tolist() if dataset.name(row) not in inspection.unreadable]
+        pictures = [
+            (caption or dataset.name(row), _picture(dataset, row, view, seed, number_of_view))
+            for row in readable[:per_class]
+            for number_of_view, (caption, view) in enumerate(views)
+        ]
+        name = inspection.class_name(number) if number >= 0 else "without labels"
+        yield SheetRow(name, len(members), tuple(pictures))
+
+
+def _picture(dataset: ImageDataset, row: int, view: Any, seed: int, number: int) -> bytes:
+    """A PNG of what a model sees of an image, with the normalisation undone."""
+    import numpy as np
+    from PIL import Image
+
+    from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
+    from raynas.models.process_state import kept_process_state, seed_generators
+
+    (image,), _ = dataset.read([row])
+    with kept_process_state():
+        seed_generators(seed, number, row)
+        seen: np.ndarray = view(image).numpy()
+    pixels = (seen.transpose(1, 2, 0) * IMAGENET_STD + IMAGENET_MEAN).clip(0, 1)
+    file = io.BytesIO()
+    Image.fromarray((pixels * 255).round().astype(np.uint8)).save(file, "PNG")
+    return file.getvalue()

@@ -1,0 +1,69 @@
+"""raynas data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from raynas.cli.options import Parameters, argument, option, options
+
+EXAMPLES = """
+Examples:
+
+    raynas data folder:train
+
+    raynas data "parquet:train-*.parquet" --image-column img --label-column fine_label --json
+
+    raynas data folder:xrays --pixel-range 0,4095 --img-size 224 --out xrays.html
+
+    raynas data folder:train --augmentation strong --img-size 64 --out varied.html
+"""
+
+
+def parameters() -> Parameters:
+    """The data set, how it is read, and what is made of it."""
+    from raynas.data.options import DataOptions
+
+    return [
+        argument("spec", str, "The images, as --data takes them; see `raynas list datasets`.", is_required=True),
+        *options(DataOptions),
+        option("decode_all", bool, "Decode all images, however many there are.", "--decode-all"),
+        option("as_json", bool, "Print JSON for programs.", "--json"),
+        option("out", Path, "Write a page with some images of each class, as a model sees them.", dir_okay=False),
+        option("img_size", int, "Image side in pixels on that page. Default 224.", min=1),
+        option("augmentation", str, "Show images varied, too: strong, light or none, as trainings take it."),
+        option("per_class", int, "Images of a class on that page. Default 4.", min=1),
+        option("seed", int, "Seed of what is on that page. Default 0.", min=0),
+    ]
+
+
+def data(
+    *,
+    spec: str,
+    decode_all: bool = False,
+    as_json: bool = False,
+    out: Path | None = None,
+    img_size: int | None = None,
+    augmentation: str | None = None,
+    per_class: int | None = None,
+    seed: int | None = None,
+    **fields: Any,
+) -> None:
+    """Say what is in a data set, and show what a model sees of it; fails where a training would refuse the data."""
+    from raynas import api
+    from raynas.console.images import images_block
+
+    found = api.inspect_data(spec, decode_all=decode_all or fields.get("skip_unreadable", False), **fields)
+    if as_json:
+        typer.echo(json.dumps({**found.plain(), "per_class": found.per_class()}, indent=2))
+    else:
+        for line in images_block(found, "images", most=len(found.unreadable)):
+            typer.echo(line)
+    if out is not None:
+        shown = {"img_size": img_size, "augmentation": augmentation, "per_class": per_class, "seed": seed}
+        said: dict[str, Any] = {name: value for name, value in shown.items() if value is not None}
+        typer.echo(f"page {api.contact_sheet(spec, out, inspection=found, **said, **fields)}", err=as_json)
+    api.check_data(found, **fields)

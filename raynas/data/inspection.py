@@ -1,0 +1,321 @@
+"""What is in a data set: looked at once, before anything starts, and kept with the run.
+
+The headers of all images are read. All are decoded too, or, where they have more pixels together than a budget that
+depends on nothing else, evenly spread ones, and all whose files do not end as files of their format do.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from raynas.data.dataset import ImageDataset, PassedOver
+from raynas.data.decoding import Header, UndeclaredDepth, header_of, opened_image, range_hint, reason_of
+from raynas.data.encoded import EncodedImages, Reader
+from raynas.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PIXEL_BUDGET = 800_000_000
+"""Pixels that are decoded at most, unless everything is asked for: 16,000 images of 224 pixels a side."""
+
+_UNREADY = 2_000  # images that are read at most where a set decodes them itself
+_AT_A_TIME = 512  # encoded images that are held in memory
+_SHOWN = 10
+_ENDS = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "GIF": b";"}
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found.
+
+    Args:
+        data: The text that opened the data set.
+        images: How many images it has.
+        looked_at: How many of them had their headers read: all, or those that are used.
+        decoded: How many of these were decoded, or have no header to begin with.
+        class_sizes: How many images each class has; empty where that is unknown.
+        label_names: Names of the classes; empty if unknown.
+        names_from: Where the names come from, in words; empty if unknown.
+        modes: How many images there are of each of Pillow's modes.
+        sizes: How many different sizes there are.
+        smallest: Width and height of the image with the fewest pixels; None if no size is known.
+        largest: Those of the image with the most.
+        turned: How many images EXIF says to turn or mirror.
+        with_alpha: How many may be transparent in parts.
+        with_frames: How many have several frames.
+        constant: Names of images whose pixels are all alike.
+        undeclared: Names of images of more than 8 bits of which nothing says what is black and white.
+        undeclared_range: The smallest and largest of their values.
+        full_depth: How many images of 16 bits were scaled, as they declare a depth, or use their bits to the full.
+        unreadable: Why images cannot be read, by their names.
+        passed_over: What lies among the images and is not read.
+    """
+
+    data: str
+    images: int
+    looked_at: int
+    decoded: int
+    class_sizes: tuple[int, ...] = ()
+    label_names: tuple[str, ...] = ()
+    names_from: str = ""
+    modes: Mapping[str, int] = field(default_factory=dict)
+    sizes: int = 0
+    smallest: tuple[int, int] | None = None
+    largest: tuple[int, int] | None = None
+    turned: int = 0
+    with_alpha: int = 0
+    with_frames: int = 0
+    constant: tuple[str, ...] = ()
+    undeclared: tuple[str, ...] = ()
+    undeclared_range: tuple[float, float] | None = None
+    full_depth: int = 0
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    passed_over: tuple[PassedOver, ...] = ()
+
+    def class_name(self, number: int) -> str:
+        """What a class is called."""
+        return self.label_names[number] if self.label_names else f"class {number}"
+
+    @property
+    def empty_classes(self) -> tuple[str, ...]:
+        """The classes that no image belongs to."""
+        return tuple(self.class_name(number) for number, size in enumerate(self.class_sizes) if not size)
+
+    def extreme_classes(self) -> dict[str, dict[str, Any]]:
+        """The smallest and the largest class that has images."""
+        found = [(size, number) for number, size in enumerate(self.class_sizes) if size]
+        if not found:
+            return {}
+        ends = {"smallest": min(found), "largest": max(found, key=lambda one: (one[0], -one[1]))}
+        return {end: {"name": self.class_name(number), "images": size} for end, (size, number) in ends.items()}
+
+    def per_class(self) -> list[dict[str, Any]]:
+        """The name of each class, and how many images it has."""
+        return [{"name": self.class_name(number), "images": size} for number, size in enumerate(self.class_sizes)]
+
+    def plain(self) -> dict[str, Any]:
+        """All but `per_class`, in values that YAML and JSON hold; of long lists the first names, but all unreadable."""
+        return {
+            "data": self.data,
+            "images": self.images,
+            "looked_at": self.looked_at,
+            "decoded": self.decoded,
+            "classes": {
+                "number": len(self.class_sizes),
+                **self.extreme_classes(),
+                "without_images": _some(self.empty_classes),
+                "names_from": self.names_from,
+            },
+            "modes": dict(self.modes),
+            "sizes": {"number": self.sizes, "smallest": _listed(self.smallest), "largest": _listed(self.largest)},
+            "turned": self.turned,
+            "with_alpha": self.with_alpha,
+            "with_frames": self.with_frames,
+            "constant": _some(self.constant),
+            "undeclared_depth": {**_some(self.undeclared), "range": _listed(self.undeclared_range)},
+            "unreadable": dict(self.unreadable),
+            "passed_over": [{"reason": one.reason, **_some(one.names)} for one in self.passed_over],
+        }
+
+
+def _listed(pair: Sequence[float] | None) -> list[float] | None:
+    return None if pair is None else list(pair)
+
+
+def _some(names: Sequence[str]) -> dict[str, Any]:
+    return {"number": len(names), "names": list(names[:_SHOWN])}
+
+
+def inspect(
+    dataset: ImageDataset, rows: np.ndarray | None = None, *, everything: bool = False, budget: int = PIXEL_BUDGET
+) -> Inspection:
+    """Look at images, in threads.
+
+    Args:
+        dataset: The images.
+        rows: Those to look at, such as those that are used; None: all.
+        everything: Whether all of them are decoded, however many pixels they have.
+        budget: How many pixels are decoded otherwise.
+
+    Returns:
+        What was found, also of images that cannot be read.
+
+    Raises:
+        DataError: What holds the images cannot be read.
+    """
+    rows = np.arange(len(dataset)) if rows is None else np.unique(rows)
+    classes = dataset.classes
+    about: dict[str, Any] = {
+        "data": dataset.source,
+        "images": len(dataset),
+        "class_sizes": tuple(classes.sizes.tolist()) if classes is not None else (),
+        "label_names": dataset.label_names,
+        "names_from": classes.names_from if classes is not None else "",
+        "passed_over": dataset.passed_over,
+    }
+    if not isinstance(dataset, EncodedImages):
+        return _inspected_by_reading(dataset, rows if everything else spread(rows, _UNREADY), len(rows), about)
+    modes: Counter[str] = Counter()
+    sizes: Counter[tuple[int, int]] = Counter()
+    marks: Counter[str] = Counter()
+    errors: dict[int, str] = {}
+    readable: list[int] = []
+    doubtful: list[int] = []
+    deep: set[int] = set()
+    for row, seen in _in_threads(_header, dataset.readers(rows)):
+        if isinstance(seen, str):
+            errors[row] = seen
+            continue
+        header, is_whole = seen
+        readable.append(row)
+        modes[header.mode] += 1
+        sizes[header.size] += 1
+        marks.update(turned=header.is_turned, with_alpha=header.has_alpha, with_frames=header.has_frames)
+        if not is_whole:
+            doubtful.append(row)
+        if header.mode.startswith("I;16"):
+            deep.add(row)
+    chosen = np.array(readable, dtype=np.int64)
+    pixels = sum(width * height * number for (width, height), number in sizes.items())
+    if not everything and pixels > budget:
+        evenly = spread(chosen, max(1, len(chosen) * budget // pixels))
+        chosen = np.union1d(evenly, np.array(doubtful, dtype=np.int64))
+
+    def look(row: int, reader: Reader) -> bool | DataError:
+        return _is_constant(lambda: dataset.decoded(row, reader))
+
+    full_depth = 0
+    constant: list[str] = []
+    undeclared: list[str] = []
+    extremes: list[float] = []
+    for row, found in _in_threads(look, dataset.readers(chosen), with_row=True):
+        if isinstance(found, UndeclaredDepth):
+            undeclared.append(dataset.name(row))
+            extremes += [found.least, found.most]
+        elif isinstance(found, DataError):
+            errors[row] = str(found).removeprefix(f"{dataset.where(row)} ").removeprefix("cannot be read: ")
+        else:
+            full_depth += row in deep
+            constant += [dataset.name(row)] if found else []
+    by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    return Inspection(
+        **about,
+        looked_at=len(rows),
+        decoded=len(chosen) + len(rows) - len(readable),
+        modes=dict(modes.most_common()),
+        sizes=len(sizes),
+        smallest=by_area[0] if by_area else None,
+        largest=by_area[-1] if by_area else None,
+        turned=marks["turned"],
+        with_alpha=marks["with_alpha"],
+        with_frames=marks["with_frames"],
+        constant=tuple(constant),
+        undeclared=tuple(undeclared),
+        undeclared_range=(min(extremes), max(extremes)) if extremes else None,
+        full_depth=full_depth,
+        unreadable={dataset.name(row): errors[row] for row in sorted(errors)},
+    )
+
+
+def _inspected_by_reading(dataset: ImageDataset, rows: np.ndarray, looked_at: int, about: dict[str, Any]) -> Inspection:
+    """An inspection of a set that decodes its images itself, so that it has no headers to show."""
+    constant, unreadable = [], {}
+    for row in rows.tolist():
+        seen = _is_constant(partial(_read_one, dataset, row))
+        if isinstance(seen, DataError):
+            unreadable[dataset.name(row)] = str(seen)
+        elif seen:
+            constant.append(dataset.name(row))
+    return Inspection(**about, looked_at=looked_at, decoded=len(rows), constant=tuple(constant), unreadable=unreadable)
+
+
+def _read_one(dataset: ImageDataset, row: int) -> Image.Image:
+    return dataset.read([row])[0][0]
+
+
+def spread(rows: np.ndarray, number: int) -> np.ndarray:
+    """Rows that are evenly spread over others (N,), so many at most."""
+    if len(rows) <= number:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, number, dtype=np.int64)]
+
+
+def _in_threads(
+    look: Callable[..., _T], readers: Iterable[tuple[int, Reader]], *, with_row: bool = False
+) -> Iterator[tuple[int, _T]]:
+    """What is seen of each row, in order, with few encoded images in memory at a time."""
+    remaining = iter(readers)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        while some := list(islice(remaining, _AT_A_TIME)):
+            rows, reading = zip(*some, strict=True)
+            given = (rows, reading) if with_row else (reading,)
+            yield from zip(rows, pool.map(look, *given, chunksize=1), strict=True)
+
+
+def _header(reader: Reader) -> tuple[Header, bool] | str:
+    """The header of an image, and whether its file ends as one of its format does; or why there is none."""
+    try:
+        content = reader()
+        if not content:
+            return "is empty"
+        with opened_image(io.BytesIO(content)) as image:
+            end = _ENDS.get(image.format or "")
+            return header_of(image), end is None or content[-64:].rstrip(b"\0\n\r ").endswith(end)
+    except DataError as error:
+        return str(error)
+    except Exception as error:  # Pillow's decoders raise what they like on broken files
+        return reason_of(error)
+
+
+def _is_constant(read: Callable[[], Image.Image]) -> bool | DataError:
+    """Whether all pixels of an image are alike; or why it cannot be read."""
+    try:
+        extremes: Any = read().getextrema()
+    except DataError as error:
+        return error
+    return all(low == high for low, high in extremes)
+
+
+def check_readable(inspection: Inspection, *, skip: bool = False) -> None:
+    """Refuse images that cannot be read, all at once.
+
+    Args:
+        inspection: What was found.
+        skip: Whether those that are broken are left out, so that they are no error.
+
+    Raises:
+        DataError: There are such images; the message names them, and the options that go on.
+    """
+    if inspection.undeclared and inspection.undeclared_range is not None:
+        least, most = inspection.undeclared_range
+        others = f", and those of {inspection.full_depth:,} others up to 65,535" if inspection.full_depth else ""
+        likely = 65_535 if inspection.full_depth else most
+        raise DataError(
+            f"data {inspection.data!r}: {len(inspection.undeclared):,} of {inspection.decoded:,} images "
+            f"({_first(inspection.undeclared)}) have more than 8 bits and do not declare which values are black and "
+            f"white; theirs go from {least:.6g} to {most:.6g}{others}: {range_hint(likely)}"
+        )
+    if inspection.unreadable and not skip:
+        named = [f"{name}: {reason}" for name, reason in inspection.unreadable.items()]
+        raise DataError(
+            f"data {inspection.data!r}: {len(named):,} of {inspection.looked_at:,} images cannot be read "
+            f"({_first(named, '; ')}); `raynas data` lists all, --skip-unreadable goes on without them"
+        )
+
+
+def _first(names: Sequence[str], between: str = ", ") -> str:
+    rest = len(names) - _SHOWN
+    return between.join(names[:_SHOWN]) + (f"{between}and {rest:,} more" if rest > 0 else "")

@@ -1,0 +1,144 @@
+"""raynas data as a user types it, and what searches do with images of files."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from toy_images import encoded, noise, png
+from toy_trainings import SMALL
+
+import raynas
+from raynas.cli import main
+from raynas.errors import DataError
+from raynas.searching.run import SearchListener
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["data", *arguments])
+    shown = capsys.readouterr()
+    return int(ended.value.code or 0), shown.out, shown.err
+
+
+def folder(root: Path, files: dict[str, bytes]) -> str:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return f"folder:{root}"
+
+
+SOUND = {f"{'ab'[seed % 2]}<i>/{seed:02d}.png": png(seed, (10, 8)) for seed in range(12)}
+
+
+def test_what_is_in_a_data_set_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = folder(tmp_path, {**SOUND, "a<i>/notes.txt": b"", "__MACOSX/x.png": b""})
+    code, out, err = run(capsys, spec)
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        f"images: {spec}, 12 images, all decoded",
+        "  2 classes: smallest a<i> with 6, largest a<i> with 6; names from the class folders: a<i>, b<i>",
+        "  12 RGB; 10 x 8 pixels",
+        *sorted(
+            [
+                "  passed over, hidden, or left behind by a system: __MACOSX/",
+                "  passed over, no image by the end of its name: a<i>/notes.txt",
+            ],
+            key=out.index,
+        ),
+    ]
+    code, out, _ = run(capsys, spec, "--json")
+    found = json.loads(out)
+    assert (code, found["images"]) == (0, 12)
+    assert found["per_class"] == [{"name": "a<i>", "images": 6}, {"name": "b<i>", "images": 6}]
+
+
+@pytest.mark.parametrize("form", ["lines", "json"])
+def test_it_fails_where_a_training_would_refuse_the_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    spec = folder(tmp_path, {**SOUND, "a<i>/x.png": b"", "b<i>/y.png": png(0)[:60]})
+    flags = ["--json"] if form == "json" else []
+    code, out, err = run(capsys, spec, *flags)
+    assert code == 1
+    assert "a<i>/x.png" in out and "b<i>/y.png" in out
+    assert err.startswith(f"raynas: data {spec!r}: 2 of 14 images cannot be read (a<i>/x.png: is empty; b<i>/y.png: ")
+    assert err.count("\n") == 1
+    assert run(capsys, spec, "--skip-unreadable")[0] == 0
+    (tmp_path / "c").mkdir()
+    assert "1 of 3 classes have no image (c)" in run(capsys, spec, "--skip-unreadable")[2]
+    assert run(capsys, spec, "--skip-unreadable", "--renumber-labels")[0] == 0
+
+
+def pictures(page: str) -> list[np.ndarray]:
+    found = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(one)))) for one in found]
+
+
+def test_a_page_shows_what_a_model_sees(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = folder(tmp_path / "images", SOUND)
+    sheet = tmp_path / "sheet.html"
+    code, out, _ = run(capsys, spec, "--out", str(sheet), "--img-size", "16", "--per-class", "2")
+    assert code == 0
+    assert out.splitlines()[-1] == f"page {sheet}"
+    page = sheet.read_text()
+    assert "<i>" not in page
+    assert "a&lt;i&gt; <small>6 images</small>" in page
+    assert "://" not in page
+    shown = pictures(page)
+    assert [one.shape for one in shown] == [(16, 16, 3)] * 4
+    expected = [
+        np.asarray(Image.fromarray(noise(seed, (10, 8))).resize((16, 16), Image.Resampling.BICUBIC)).astype(int)
+        for seed in range(12)
+    ]
+    for one in shown:
+        assert min(np.abs(one - other).max() for other in expected) <= 1
+    run(capsys, spec, "--out", str(sheet), "--img-size", "16", "--per-class", "2", "--augmentation", "light")
+    assert len(pictures(sheet.read_text())) == 12
+    code, _, err = run(capsys, spec, "--out", str(sheet), "--augmentation", "much")
+    assert (code, err.strip()) == (1, "raynas: augmentation is 'much'; it is one of strong, light, none")
+
+
+def test_a_search_looks_at_the_images_of_its_batches(tmp_path: Path) -> None:
+    spec = folder(tmp_path / "images", SOUND)
+    lines: list[str] = []
+
+    class Listener(SearchListener):
+        def on_images(self, inspection: object) -> None:
+            lines.append(str(inspection))
+
+    def score(out: str, **fields: object) -> raynas.Run:
+        settings = {"data": spec, "img_size": 32, "batch_size": 8, "workers": 0, "out": tmp_path / out, **fields}
+        return raynas.score("as-vit", [SMALL], proxies=["naswot"], listener=Listener(), **settings)
+
+    score("first")
+    images = yaml.safe_load((tmp_path / "first" / "run.yaml").read_text())["images"]["used"]
+    assert (images["images"], images["looked_at"], images["classes"]["number"]) == (12, 8, 2)
+    assert len(lines) == 1
+    folder(tmp_path / "images", {"a<i>/00_cut.png": png(1)[:60]})
+    with pytest.raises(DataError, match="cannot be read"):
+        score("all", batch_size=13)
+    assert not (tmp_path / "all").exists()
+    score("again", skip_unreadable=True)
+    stored = yaml.safe_load((tmp_path / "again" / "run.yaml").read_text())
+    assert stored["config"]["skipped_images"] == ["a<i>/00_cut.png"]
+    of_first = yaml.safe_load((tmp_path / "first" / "run.yaml").read_text())
+    assert stored["identity"] == of_first["identity"]
+    (tmp_path / "images" / "a<i>" / "00_cut.png").write_bytes(png(3))
+    assert raynas.score(out=tmp_path / "again", resume=True, listener=SearchListener()).summary["status"] == "completed"
+
+
+def test_a_search_refuses_depths_that_are_not_declared(tmp_path: Path) -> None:
+    values = np.linspace(0, 4095, 64).astype(np.uint16).reshape(8, 8)
+    spec = folder(tmp_path / "images", {f"{name}/1.png": encoded(Image.fromarray(values)) for name in "ab"})
+    settings = {"data": spec, "img_size": 32, "batch_size": 2, "workers": 0, "out": tmp_path / "run"}
+    with pytest.raises(DataError, match=r"2 of 2 images .* go from 0 to 4095: say .* such as --pixel-range 0,4095"):
+        raynas.score("as-vit", [SMALL], proxies=["naswot"], **settings)
+    assert not (tmp_path / "run").exists()
