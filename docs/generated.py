@@ -77,7 +77,8 @@ def _list(kind: str) -> Iterator[str]:
     facts = [name for name in rows[0] if name not in (first, "summary", "description", "batch_norm_reason")]
     lines = []
     for row in rows:
-        told = [f"{name.replace('_', ' ')}: {_shown(row[name])}" for name in facts if row[name] not in ("", [], {}, None, [row[first]])]
+        said = [name for name in facts if row[name] not in ("", [], {}, None, [row[first]])]
+        told = [f"{name.replace('_', ' ')}: {_shown(row[name])}" for name in said]
         lines.append((f"`{row[first]}`", "<br>".join([row["summary"], "; ".join(told)]) if told else row["summary"]))
     yield _table((first, "what it is"), lines)
 
