@@ -157,7 +157,9 @@ class Probe:
 
     def slices(self, n: int) -> Iterator[slice]:
         """Consecutive slices of n samples, each small enough for one pass; one slice while BatchNorm uses the batch."""
-        step = min(n, self.max_batch or n) if not self._by_batch or not batch_norms(self.model) else n
+        step = min(n, self.max_batch or n)
+        if step < n and any(norm.running_mean is None for norm in batch_norms(self.model)):
+            step = n
         return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 
@@ -231,7 +233,8 @@ class Proxy:
 
     def couples_images(self, probe: Probe) -> bool:
         """Whether the images of a batch enter each other's values, so that it cannot be passed in parts."""
-        return self.batch_norm == "batch" and bool(batch_norms(probe.model))
+        norms = batch_norms(probe.model)
+        return any(self.batch_norm == "batch" or norm.running_mean is None for norm in norms)
 
     def configured(self, **settings: Any) -> Proxy:
         """A copy with other settings; `repeats`, `dtype`, `init` and `width_divisor` are settings of every proxy.

@@ -168,6 +168,18 @@ def test_what_batch_norm_couples_is_never_split_for_memory(norm: str, status: st
     assert Evaluator(task)(NONE, [1])[0].status == status
 
 
+def test_what_a_norm_without_averages_couples_is_never_split_either() -> None:
+    def untracked() -> NoRoom:
+        return NoRoom(lambda norm: nn.BatchNorm2d(norm.num_features, track_running_stats=False))
+
+    images = np.random.default_rng(0).standard_normal((1, 8, 3, IMG_SIZE, IMG_SIZE), np.float32)
+    task = EvaluationTask(
+        lambda architecture, **_: untracked().float(), {"img_size": IMG_SIZE, "num_classes": CLASSES},
+        (proxies.get("ntk_condition_logits"),), images=images, labels=np.arange(8)[None] % CLASSES,
+    )  # fmt: skip
+    assert Evaluator(task)(NONE, [0])[0].status == "out_of_memory"
+
+
 def test_a_norm_with_one_value_of_each_channel_is_named() -> None:
     model = nn.Sequential(nn.Conv2d(3, 5, IMG_SIZE), nn.BatchNorm2d(5), nn.Flatten(), nn.Linear(5, CLASSES)).double()
     probe = probe_of(
