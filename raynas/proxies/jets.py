@@ -278,10 +278,8 @@ def _sum(func: Rule, sign: int) -> Rule:
     return rule
 
 
-for _function in (torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__):
-    _RULES[_function] = _sum(torch.add, 1)
-for _function in (torch.sub, Tensor.sub, Tensor.__sub__):
-    _RULES[_function] = _sum(torch.sub, -1)
+_rule(torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__)(_sum(torch.add, 1))
+_rule(torch.sub, Tensor.sub, Tensor.__sub__)(_sum(torch.sub, -1))
 
 
 def _product(func: Rule) -> Rule:
@@ -299,14 +297,9 @@ def _product(func: Rule) -> Rule:
     return rule
 
 
-for _function in (torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__):
-    _RULES[_function] = _product(torch.mul)
-for _function in (torch.matmul, Tensor.matmul, Tensor.__matmul__):
-    _RULES[_function] = _product(torch.matmul)
-
-
-for _function in (torch.div, Tensor.div, Tensor.__truediv__):
-    _RULES[_function] = _linear(torch.div)
+_rule(torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__)(_product(torch.mul))
+_rule(torch.matmul, Tensor.matmul, Tensor.__matmul__)(_product(torch.matmul))
+_rule(torch.div, Tensor.div, Tensor.__truediv__)(_linear(torch.div))
 
 
 # -- nonlinear functions -----------------------------------------------------------------------------------------------

@@ -191,7 +191,9 @@ def _differentiated(product: Tensor, weights: Sequence[Tensor]) -> Sequence[Tens
     departures=(
         RESTING,
         "Batches are parts of the run's batch, where the source has two whole batches of training images.",
-        "Deviations across batches are of numbers that nearly agree, which float32 rounds: TODO",
+        "It is ill-conditioned: a weight whose gradient nearly agrees in all batches counts by the rounding of their "
+        "difference. At 32 pixels values in float32 are up to 0.5 % (transformers) and 2 % (ResNets) off those of "
+        "`dtype` float64.",
     ),
 )
 def zico(probe: Probe, *, batches: int = 2) -> float:
