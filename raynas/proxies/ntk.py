@@ -37,6 +37,7 @@ _BY_IMAGE = (
     paper="arXiv 2102.11535, arXiv 2202.11921",
     departures=(
         "One draw of the weights is taken, where the source averages five: set `repeats`.",
+        "It is the draw of the curve scores, where the code draws linear layers anew between the two.",
         "A kernel without a condition number has no value, where the code has -1; eigenvalues are of float64.",
         _BY_IMAGE,
     ),
@@ -67,8 +68,9 @@ def ntk_condition(probe: Probe) -> float:
     higher_is_better=False,
     paper="arXiv 2102.11535",
     departures=(
-        "One draw of the weights is taken, where the source averages three: set `repeats`.",
+        "One draw of the weights is taken, where the source averages several: set `repeats`.",
         "The value is positive and lower is better, where the source turns its sign.",
+        "A kernel without a condition number has no value; eigenvalues are of float64.",
         _BY_IMAGE,
     ),
 )

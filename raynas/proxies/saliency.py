@@ -267,7 +267,7 @@ def zico_layerwise(probe: Probe) -> float:
     dtype="float64",
     paper="arXiv 2006.05467, arXiv 2101.08134",
     batch_norm="left_out",
-    departures=(),
+    departures=(RESTING,),
 )
 def synflow(probe: Probe) -> float:
     """Sum over weights of |w * dR/dw|, R the sum of the outputs for ones and absolute weights; higher is better.
@@ -285,6 +285,7 @@ def synflow(probe: Probe) -> float:
     paper="arXiv 2207.05135",
     batch_norm="left_out",
     departures=(
+        RESTING,
         "1e-30 is added to a gradient before its logarithm, and weights without a gradient are left out, where the "
         "source is infinite.",
     ),
@@ -308,9 +309,10 @@ def logsynflow(probe: Probe) -> float:
     paper="arXiv 2203.12217",
     batch_norm="left_out",
     departures=(
+        RESTING,
         "The head counts once, where the released code adds it up twice.",
         "What is attention follows from the layer's role, where the code asks whether the layer is square.",
-        "Passes are in float64, where the code has float32.",
+        "Passes are in float64, where the code has float32; nuclear norms agree with singular values to 1e-6.",
     ),
 )
 def dss(probe: Probe) -> float:
@@ -341,6 +343,7 @@ def dss(probe: Probe) -> float:
     paper="arXiv 2312.09059, arXiv 2501.03782",
     batch_norm="left_out",
     departures=(
+        RESTING,
         "It is the repaired formula: of its 14 terms the released code keeps 2.",
         "The head counts once, and what is attention follows from the layer's role, as in `dss`.",
         "Means are over the number of gradients, to which the code adds 1e-9.",
