@@ -2,7 +2,7 @@
 
     python benchmarks/score_definitions.py [--family NAME ...] [--quick]
 
-Every value of every proxy, in float64, on small networks of five families, against the files in `definitions`, which
+Every value of every proxy, in float64, on small networks of six families, against the files in `definitions`, which
 share nothing with `raynas.proxies`. They follow the papers and their code, with the departures that `raynas list
 proxies` tells.
 Expected: all equal to 1e-9 of the value, or to the bound below where the arithmetic allows no more. What a family has

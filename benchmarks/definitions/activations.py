@@ -46,7 +46,7 @@ def _firing(case: Case) -> list[np.ndarray]:
     """Which units of each activation fire, (B, units) each."""
     model, found = case.by_batch(), []
     for module in model.modules():
-        if isinstance(module, nn.GELU | nn.ReLU) or type(module).__name__ == "GELU":
+        if type(module).__name__ in ("GELU", "ReLU", "SiLU"):
             module.register_forward_hook(lambda m, args, output: found.append((args[0] > 0).flatten(1).numpy()))
     model(case.images)
     return found

@@ -81,12 +81,11 @@ def loss_of(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def left_out(model: nn.Module, kind: type[nn.Module]) -> None:
-    """Put the identity in the place of all modules of a kind."""
+    """Put the identity in the place of all modules of a kind, with the activation that some of timm hold."""
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, kind):
-                act = nn.Sequential(getattr(child, "drop", nn.Identity()), getattr(child, "act", nn.Identity()))
-                setattr(parent, name, act)  # timm's BatchNorms hold the activation that follows them
+                setattr(parent, name, nn.Identity())
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Small networks of five families, with their parts named by hand."""
+"""Small networks of six families, with their parts named by hand."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ def _case(model: nn.Module, num_classes: int, **parts: Any) -> Case:
     for name, parameter in model.named_parameters():  # at fresh ones many of a transformer's gradients are nearly 0
         if parameter.ndim > 1:
             nn.init.normal_(parameter, 0, parameter[0].numel() ** -0.5 if "embed" not in name else 0.3)
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.uniform_(norm.weight, 0.5, 1.5)  # timm starts some at 0, and a branch would give out nothing
+            nn.init.normal_(norm.bias, 0, 0.1)
     return Case(
         model.double().eval().requires_grad_(False),
         images=torch.randn(BATCH, 3, IMG_SIZE, IMG_SIZE, dtype=torch.float64, generator=generator),
@@ -81,11 +85,18 @@ def _convnext() -> Case:
     return _case(model, 5, **parts, prefix_tokens=None)
 
 
+def _efficientnet() -> Case:
+    model = timm.create_model("test_efficientnet", num_classes=5)
+    blocks = [f"blocks.{i}" for i in range(5)]
+    return _case(model, 5, attention=[], mlp=[], head="classifier", final_norm="", blocks=blocks, prefix_tokens=None)
+
+
 FAMILIES: Mapping[str, Callable[[], Case]] = {
     "autoformer": _autoformer,
     "pit": _pit,
     "vit": _vit,
     "resnet": _resnet,
     "convnext": _convnext,
+    "efficientnet": _efficientnet,
 }
 """Functions that make a case of each family, under torch's generator."""
