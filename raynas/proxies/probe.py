@@ -31,7 +31,8 @@ BATCH_NORMS = {
     "they are, and the batch is never split",
     "running": "normalises by its running averages, which are 0 and 1 in a fresh network: images do not enter each "
     "other's features",
-    "left_out": "is left out, as in the source, and with it the activation that timm's layers of norm and activation hold",
+    "left_out": "is left out, as in the source, and with it the activation that timm's layers of norm and activation "
+    "hold",
     "none": "does not matter, since nothing passes through the network",
 }
 """What a proxy can have BatchNorms do. Dropout and stochastic depth rest for all of them."""
