@@ -179,6 +179,12 @@ BENCHMARKS = (
         ),
     ),
     Benchmark(
+        "score_definitions",
+        "all equal to 1e-9, or to the bound that is stated for the value",
+        (Figure("apart", rf"^(?P<item>\w+): \d+ values, {_VALUE} apart$", "values", False),),
+        says=("all equal",),
+    ),
+    Benchmark(
         "loop_throughput",
         "at least 5,000 evaluations per second, 200 MB of growth, load_run in 2 s and resume in 15 s at 100,000",
         (

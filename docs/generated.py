@@ -74,10 +74,11 @@ def _list(kind: str) -> Iterator[str]:
         raise ValueError(f"raynas list {kind} failed: {result.output}")
     rows = json.loads(result.stdout)
     first = next(iter(rows[0]))
-    facts = [name for name in rows[0] if name not in (first, "summary", "description")]
+    facts = [name for name in rows[0] if name not in (first, "summary", "description", "batch_norm_reason")]
     lines = []
     for row in rows:
-        told = [f"{name}: {_shown(row[name])}" for name in facts if row[name] not in ("", [], {}, None, [row[first]])]
+        said = [name for name in facts if row[name] not in ("", [], {}, None, [row[first]])]
+        told = [f"{name.replace('_', ' ')}: {_shown(row[name])}" for name in said]
         lines.append((f"`{row[first]}`", "<br>".join([row["summary"], "; ".join(told)]) if told else row["summary"]))
     yield _table((first, "what it is"), lines)
 
@@ -115,7 +116,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"`{name}={one}`" for name, one in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(f"`{one}`" for one in value)
+        return " ".join(value) if any(" " in one for one in value) else ", ".join(f"`{one}`" for one in value)
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -19,7 +19,7 @@ ROOT = FOLDER.parent
 
 
 MARKS = {
-    **dict.fromkeys(("length_distortion", "ntk_condition", "as_vit_search"), ()),
+    **dict.fromkeys(("length_distortion", "ntk_condition", "as_vit_search", "score_definitions"), ()),
     **dict.fromkeys(("growth_workers", "proxy_passes", "as_vit_scores"), pytest.mark.long),
     **dict.fromkeys(("retokenization", "data_waiting", "proxy_rates"), pytest.mark.long),  # in part in that of GPUs
 }
@@ -43,6 +43,14 @@ def run_small(benchmark: Benchmark, folder: Path, *arguments: str) -> str:
 )
 def test_a_benchmark_runs_and_says_its_figures(benchmark: Benchmark, tmp_path: Path) -> None:
     check_figures(benchmark, run_small(benchmark, tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "family", ["pit", "vit", "resnet", "convnext", "efficientnet"]
+)  # the first one's is the small setting
+def test_scores_are_those_that_their_definitions_say(family: str, tmp_path: Path) -> None:
+    check_figures(get("score_definitions"), run_small(get("score_definitions"), tmp_path, "--family", family))
 
 
 def check_figures(benchmark: Benchmark, printed: str) -> None:

@@ -45,6 +45,7 @@ def _models() -> Rows:
 
 
 def _proxies() -> Rows:
+    from raynas.proxies.probe import BATCH_NORMS
     from raynas.proxies.registered import proxies
     from raynas.space.cost import COSTS
 
@@ -55,9 +56,12 @@ def _proxies() -> Rows:
             "repeats": 0,
             "needs": "nothing",
             "init": "",
+            "batch_norm": "none",
+            "batch_norm_reason": BATCH_NORMS["none"],
             "settings": {},
             "outputs": [name],
             "paper": "",
+            "departures": [],
             "description": COSTS[name],
             "summary": COSTS[name],
         }
@@ -70,9 +74,12 @@ def _proxies() -> Rows:
             "repeats": proxy.repeats,
             "needs": _needs(proxy),
             "init": proxy.init,
+            "batch_norm": proxy.batch_norm,
+            "batch_norm_reason": BATCH_NORMS[proxy.batch_norm],
             "settings": dict(proxy.settings),
             "outputs": list(proxy.outputs),
             "paper": proxy.paper,
+            "departures": list(proxy.departures or ()),
             "description": inspect.getdoc(proxy.function) or "",
             "summary": proxy.summary,
         }

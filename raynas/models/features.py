@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from raynas.errors import NotApplicableError
 from raynas.hooks import offered
@@ -89,6 +90,43 @@ def left_out(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 def _identity(x: Tensor, *_: Any, **__: Any) -> Tensor:
     return x
+
+
+def batch_norms(model: nn.Module) -> list[Any]:
+    """The BatchNorms of a model, in the order of its modules."""
+    return [module for module in model.modules() if isinstance(module, _BatchNorm)]
+
+
+@contextmanager
+def batch_statistics(model: nn.Module) -> Iterator[None]:
+    """A context within which BatchNorms normalise by the images that they see together, and keep no averages of them.
+
+    All else of the model stays in its mode: dropout and stochastic depth of a model in eval mode rest.
+
+    Raises:
+        NotApplicableError: Within the context, at a BatchNorm that sees one value of each channel only.
+    """
+    names = {module: name for name, module in model.named_modules()}
+    norms = batch_norms(model)
+    averages = [(norm.running_mean, norm.running_var) for norm in norms]
+
+    def check(norm: Any, args: tuple[Tensor, ...]) -> None:
+        if args[0].numel() == args[0].shape[1]:
+            raise NotApplicableError(
+                f"needs a batch to normalise by, and the BatchNorm {names[norm]} sees one value of each channel: more "
+                "images or larger ones have more"
+            )
+
+    handles = [norm.register_forward_pre_hook(check) for norm in norms]
+    try:
+        for norm in norms:
+            norm.running_mean = norm.running_var = None  # then torch takes those of the batch in eval mode too
+        yield
+    finally:
+        for norm, (mean, variance) in zip(norms, averages, strict=True):
+            norm.running_mean, norm.running_var = mean, variance
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch._utils import _unflatten_dense_tensors  # public in all but name: torch's own and others' buffers use it
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from raynas.hooks import is_offered_by, offered
 from raynas.models.layers import draw_parameters
@@ -29,11 +30,18 @@ from raynas.space.architecture import Architecture
 
 INIT_SCHEMES = {
     "model": "as the model family's own",
-    "normal": "weights of linear layers and convolutions from N(0, 1), their biases 0",
+    "normal": "weights of linear layers and convolutions from N(0, 1), their biases 0; scales of BatchNorm and "
+    "GroupNorm 1, their shifts 0, also those that a family starts at 0",
     "trunc02": "weights of linear layers from a normal of std 0.02, their biases 0",
     "default": "linear layers and convolutions uniform within 1 / sqrt(fan_in), as torch has them",
 }
-"""Initial distributions that a proxy can ask for; those not named by a scheme are the model family's."""
+"""Initial distributions that a proxy can ask for; those not named by a scheme are the model family's.
+
+Norms: "normal" sets those that the code of Zen-NAS and of Auto-Prox sets, which leaves LayerNorm as it is. The families
+of raynas start all of theirs at 1 and 0; timm's ResNets start the last scale of each branch at 0, a branch that gives
+out nothing. The other schemes speak of linear layers and convolutions alone, and no scheme of what scales a branch
+beside norms, such as the 1e-6 of ConvNeXt.
+"""
 
 _BLOCK = 1 << 20
 
@@ -168,6 +176,8 @@ def _by_scheme(model: nn.Module, scheme: str) -> dict[str, Init]:
     if scheme == "model":
         return table
     for path, module in model.named_modules():
+        if scheme == "normal" and isinstance(module, _BatchNorm | nn.GroupNorm):
+            table[f"{path}.weight"], table[f"{path}.bias"] = Constant(1.0), Constant(0.0)
         if not isinstance(module, nn.Linear | nn.Conv2d) or (scheme == "trunc02" and isinstance(module, nn.Conv2d)):
             continue
         weight, bias = f"{path}.weight", f"{path}.bias"

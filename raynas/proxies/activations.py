@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from raynas.errors import NotApplicableError
-from raynas.models.features import hooked, without_inplace
+from raynas.models.features import batch_norms, hooked, without_inplace
 from raynas.proxies.passes import block_outputs, head_inputs, noise, roles, weight_layers
 from raynas.proxies.probe import Probe
-from raynas.proxies.registered import proxy
+from raynas.proxies.registered import RESTING, proxy
 
 ACTIVATIONS: tuple[type[nn.Module], ...] = (
     nn.GELU,
@@ -82,7 +82,21 @@ def _is_timms_activation(module: nn.Module) -> bool:
     return type(module).__module__.startswith("timm.layers.activations")
 
 
-@proxy("naswot", init="normal", needs_images=True, paper="arXiv 2006.04647, arXiv 2312.09059")
+@proxy(
+    "naswot",
+    init="normal",
+    needs_images=True,
+    paper="arXiv 2006.04647, arXiv 2312.09059",
+    version=2,
+    batch_norm="batch",
+    departures=(
+        RESTING,
+        "The first source has ReLU alone and the weights as they are; N(0, 1) weights and GELU are those of the "
+        "second, whose code also leaves BatchNorm out.",
+        "The value is minus infinity where two images fire the same units, of which the code takes the determinant's "
+        "rounding.",
+    ),
+)
 def naswot(probe: Probe) -> float:
     """Log determinant of the kernel of units that fire alike (Mellor 2021), in nats; higher is better.
 
@@ -104,7 +118,18 @@ def naswot(probe: Probe) -> float:
     return float(torch.linalg.slogdet(kernel).logabsdet)
 
 
-@proxy("entropic_score", init="normal", needs_images=True, paper="arXiv 2310.04179")
+@proxy(
+    "entropic_score",
+    init="normal",
+    needs_images=True,
+    paper="arXiv 2310.04179",
+    version=2,
+    batch_norm="batch",
+    departures=(
+        RESTING,
+        "The definition is our reading of the source's name, not checked against the source.",
+    ),
+)
 def entropic_score(probe: Probe) -> float:
     """Mean over activation modules of the entropy of firing, in nats, at most log 2; higher is better. Experimental.
 
@@ -118,7 +143,17 @@ def entropic_score(probe: Probe) -> float:
     return float(np.mean(-fractions * np.log(fractions) - (1 - fractions) * np.log1p(-fractions)))
 
 
-@proxy("entropy", init="normal", paper="arXiv 2312.09059")
+@proxy(
+    "entropy",
+    init="normal",
+    paper="arXiv 2312.09059",
+    version=2,
+    batch_norm="batch",
+    departures=(
+        RESTING,
+        "Class tokens are among the tokens of a block's output, where the code has its features without them.",
+    ),
+)
 def entropy(probe: Probe, *, batch_size: int = 16) -> float:
     """Mean over blocks of log std plus log variance of the standardised output, for noise; higher is better.
 
@@ -142,7 +177,20 @@ def _noise_outputs(probe: Probe, batch_size: int) -> list[Tensor]:
     return [torch.cat(of_block) for of_block in zip(*pieces, strict=True)]
 
 
-@proxy("meco", paper="NeurIPS 2023, MeCo")
+@proxy(
+    "meco",
+    paper="NeurIPS 2023, MeCo",
+    version=2,
+    batch_norm="batch",
+    departures=(
+        "Rows are the channels of the output of a block: the source takes the output of every module, and of tokens "
+        "(N, C) its rows are the tokens.",
+        "Negative eigenvalues, which are rounding errors, count as 0, and so does the smallest one of more rows than "
+        "columns less one.",
+        "The image has the run's size, where the code has 64 pixels.",
+        RESTING,
+    ),
+)
 def meco(probe: Probe) -> float:
     """Sum over blocks of the smallest eigenvalue of the correlation of channels, for noise; higher is better.
 
@@ -156,7 +204,18 @@ def meco(probe: Probe) -> float:
     return sum(_smallest_eigenvalue(rows) for rows in _channel_rows(probe))
 
 
-@proxy("meco_opt", paper="NeurIPS 2023, MeCo; arXiv 2501.03782")
+@proxy(
+    "meco_opt",
+    paper="NeurIPS 2023, MeCo; arXiv 2501.03782",
+    version=2,
+    batch_norm="batch",
+    departures=(
+        "As of `meco`; and of a block with fewer channels than rows are taken, all count, where the code multiplies "
+        "by the number of channels over 8 even so.",
+        "Blocks of one width have the same rows drawn, where the code draws anew for every module.",
+        RESTING,
+    ),
+)
 def meco_opt(probe: Probe, *, rows: int = 8) -> float:
     """`meco` with a few rows of every block, times the number of rows over those taken; higher is better.
 
@@ -195,7 +254,20 @@ def _smallest_eigenvalue(rows: Tensor) -> float:
     return float(torch.linalg.eigvalsh(unit @ unit.T)[0].clamp(min=0))
 
 
-@proxy("zen", init="normal", paper="arXiv 2102.01063")
+@proxy(
+    "zen",
+    init="normal",
+    paper="arXiv 2102.01063",
+    version=2,
+    batch_norm="batch",
+    departures=(
+        RESTING,
+        "Features are those after pooling that the head is given; the first source has those before pooling.",
+        "The variances of BatchNorm are those of the batch x, where the code has a running average of them, which "
+        "starts at 1.",
+        "The deviations of BatchNorm1d and BatchNorm3d count as those of BatchNorm2d.",
+    ),
+)
 def zen(probe: Probe, *, batch_size: int = 16, mixing: float = 0.01) -> float:
     """Log of how far noise moves the features of noise, plus the logs of BatchNorm's deviations; higher is better.
 
@@ -213,7 +285,7 @@ def zen(probe: Probe, *, batch_size: int = 16, mixing: float = 0.01) -> float:
     """
     both = noise(probe, 2 * batch_size)
     x, e = both[:batch_size], both[batch_size:]
-    with _batch_statistics(probe.model) as variances, torch.no_grad():
+    with _variances(probe.model) as variances, torch.no_grad():
         first = head_inputs(probe, x)
         variances_of_x = list(variances)
         second = head_inputs(probe, x + mixing * e)
@@ -222,27 +294,23 @@ def zen(probe: Probe, *, batch_size: int = 16, mixing: float = 0.01) -> float:
 
 
 @contextmanager
-def _batch_statistics(model: nn.Module) -> Iterator[list[Tensor]]:
-    """A context within which BatchNorms normalise by the batch, without averages; gives the variances, call by call."""
-    norms: list[Any] = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    averages = [(norm.running_mean, norm.running_var) for norm in norms]
-    variances: list[Tensor] = []
+def _variances(model: nn.Module) -> Iterator[list[Tensor]]:
+    """A context within which a list has the variances, (C,), of what each BatchNorm is given, call by call."""
+    found: list[Tensor] = []
 
     def note(module: Any, args: Any, output: Any) -> None:
         axes = [axis for axis in range(args[0].ndim) if axis != 1]
-        variances.append(args[0].var(axes, unbiased=False))
+        found.append(args[0].var(axes, unbiased=False))
 
-    try:
-        for norm in norms:
-            norm.running_mean = norm.running_var = None  # then the batch's are taken in eval mode too
-        with hooked(norms, note):
-            yield variances
-    finally:
-        for norm, (mean, variance) in zip(norms, averages, strict=True):
-            norm.running_mean, norm.running_var = mean, variance
+    with hooked(batch_norms(model), note):
+        yield found
 
 
-@proxy("depth")
+@proxy(
+    "depth",
+    batch_norm="none",
+    departures=(),
+)
 def depth(probe: Probe) -> float:
     """Number of blocks; higher counts as better. A baseline.
 
@@ -255,7 +323,11 @@ def depth(probe: Probe) -> float:
     return float(len(blocks))
 
 
-@proxy("width")
+@proxy(
+    "width",
+    batch_norm="none",
+    departures=(),
+)
 def width(probe: Probe) -> float:
     """Inputs of the head; higher counts as better. A baseline.
 
@@ -268,7 +340,12 @@ def width(probe: Probe) -> float:
     return float(heads[0].weight.shape[1])  # type: ignore[index, union-attr, operator]
 
 
-@proxy("layer_width_sum", paper="arXiv 2312.09059")
+@proxy(
+    "layer_width_sum",
+    paper="arXiv 2312.09059",
+    batch_norm="none",
+    departures=(),
+)
 def layer_width_sum(probe: Probe) -> float:
     """Sum of the output widths of all linear layers and convolutions; higher counts as better. A baseline.
 

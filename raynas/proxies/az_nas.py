@@ -27,7 +27,20 @@ _AT_ONCE = 16
 """Most images in a pass: a larger one takes memory and is no faster on CPUs."""
 
 
-@proxy("az_nas", outputs=("az_expressivity", "az_progressivity", "az_trainability"), paper="arXiv 2403.19232")
+@proxy(
+    "az_nas",
+    outputs=("az_expressivity", "az_progressivity", "az_trainability"),
+    paper="arXiv 2403.19232",
+    departures=(
+        "Eigenvalues below 0, which are rounding errors, count as 0, and covariances are added up in float64; the "
+        "code has float32 and no bound.",
+        "Random signs follow from the score seed, the repeat, the name az_nas and the number of the state, where the "
+        "code draws them from the process's generator.",
+        "Sub-layers that change the number of tokens or channels are left out, which the code refuses.",
+        "`az_progressivity` is that of the paper and its ConvNets; the code for transformers does not use it.",
+        "Complexity is not among the values: it is `macs`.",
+    ),
+)
 def az_nas(probe: Probe, *, batch_size: int = 64) -> dict[str, float]:
     """Expressivity, progressivity and trainability of a transformer, for noise; higher is better.
 

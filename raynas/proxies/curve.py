@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from traceback import walk_tb
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,18 @@ from raynas.proxies.registered import proxy
 
 PAPER = "arXiv 2202.11921"
 REDUCTIONS = ("mean", "sum", "integral")
+
+_DEPARTURES = (
+    "The value is a mean over distinct angles; the authors' code adds up points of which the first and the last are "
+    "one: `repo_compat` does so, too.",
+    "The radius is 1, as in the code; the paper's text has the square root of the number of inputs.",
+    "Each repeat draws all weights, where the code keeps the patch convolution of the first.",
+    "BatchNorm normalises by its running averages, so that points do not enter each other's features; the code leaves "
+    "the network in training mode.",
+)
+
+_AUTHORS_BATCH = 6
+"""Number of points of the circle that the authors' code passes at once."""
 
 
 def check_settings(*, points: int, radius: float, reduction: str, **_: Any) -> None:
@@ -46,7 +59,13 @@ def check_settings(*, points: int, radius: float, reduction: str, **_: Any) -> N
         raise ConfigError(f"reduction is {reduction!r}; it is one of {', '.join(REDUCTIONS)}")
 
 
-@proxy("length_distortion", repeats=5, check=check_settings, paper=PAPER)
+@proxy(
+    "length_distortion",
+    repeats=5,
+    check=check_settings,
+    paper=PAPER,
+    departures=(*_DEPARTURES,),
+)
 def length_distortion(
     probe: Probe,
     *,
@@ -80,7 +99,17 @@ def length_distortion(
     return reduced(speeds(v), "sum" if repo_compat else reduction)
 
 
-@proxy("curvature", repeats=5, higher_is_better=False, check=check_settings, paper=PAPER)
+@proxy(
+    "curvature",
+    repeats=5,
+    higher_is_better=False,
+    check=check_settings,
+    paper=PAPER,
+    departures=(
+        *_DEPARTURES,
+        "Lower is better, where the paper takes more curvature for the better: see the description.",
+    ),
+)
 def curvature(
     probe: Probe,
     *,
@@ -96,6 +125,10 @@ def curvature(
     Untrained networks make nearly a circle of a circle, and then curvature is the reciprocal of length distortion. The
     two cannot both be better when higher; since length distortion is, this one is declared better when lower.
 
+    A kink, as ReLU has one at 0, has no second derivative, and beside it that of a piecewise linear function is 0. So
+    the curve of a network of such functions is measured between its kinks, where it is a linear map of the circle: how
+    it turns at the kinks is not seen, in the authors' code neither.
+
     Arguments and errors are those of `length_distortion`.
 
     Returns:
@@ -105,7 +138,18 @@ def curvature(
     return reduced(curvatures(v, a), "sum" if repo_compat else reduction)
 
 
-@proxy("gauss_length", repeats=5, check=check_settings, paper=PAPER)
+@proxy(
+    "gauss_length",
+    repeats=5,
+    check=check_settings,
+    paper=PAPER,
+    version=2,
+    departures=(
+        *_DEPARTURES,
+        "It is the length of the Gauss map; the authors' code divides a row of velocities by a column of speeds, "
+        "which multiplies sums over a mini-batch: `repo_compat` has theirs.",
+    ),
+)
 def gauss_length(
     probe: Probe,
     *,
@@ -120,16 +164,15 @@ def gauss_length(
 
     It is 1 for a circle, and close to 1 for most untrained networks without norms, so it tells little apart there.
 
-    Arguments and errors are those of `length_distortion`, except that `repo_compat` also does as the authors' code,
-    which holds the speed constant while it differentiates the unit tangent: |a| / |v|, without removing the part of a
-    along v.
+    Arguments and errors are those of `length_distortion`, except that `repo_compat` also does as the authors' code: see
+    `authors_gauss_length`. Of piecewise linear networks it is measured between kinks, as `curvature` is.
 
     Returns:
         `gauss_length`, not finite where the speed is 0.
     """
     v, a = probe.once(derivatives, order=2, points=points, radius=radius, endpoint=endpoint or repo_compat, norms=norms)
     if repo_compat:
-        return reduced(speeds(a) / speeds(v), "sum")
+        return authors_gauss_length(v, a)
     return reduced(tangent_speeds(v, a), reduction)
 
 
@@ -152,6 +195,18 @@ def tangent_speeds(v: Tensor, a: Tensor) -> Tensor:
     direction = a / scale
     across = direction - (direction * tangent).sum(1, keepdim=True) * tangent
     return speeds(across) * (scale[:, 0] / speed)
+
+
+def authors_gauss_length(v: Tensor, a: Tensor) -> float:
+    """The Gauss length as the authors' code computes it, for velocities and accelerations (T, C).
+
+    The code means a / |v| at every point. It takes the points in mini-batches of 6, and in one of n points it divides
+    the velocities of a feature, a row (n,), by the speeds, a column (n, 1). That is a matrix with v_j / |v_i| in row i
+    and column j, and the derivative of its sum by the angle of point j is a_j times the sum over i of 1 / |v_i|. The
+    length of that vector, summed over j, is the sum of 1 / |v| times the sum of |a|; the mini-batches are added up.
+    """
+    pairs = zip(torch.split(v, _AUTHORS_BATCH), torch.split(a, _AUTHORS_BATCH), strict=True)
+    return sum(float((1 / speeds(some_v)).sum() * speeds(some_a).sum()) for some_v, some_a in pairs)
 
 
 def curvatures(v: Tensor, a: Tensor) -> Tensor:
@@ -201,11 +256,21 @@ def derivatives(
             try:
                 result = features(jet(*(term[part] for term in terms)))
             except NoRuleError as error:
-                raise NotApplicableError(f"needs derivatives of the whole network: {error}") from error
+                layer = _layer_of(error, probe.model)
+                raise NotApplicableError(f"needs derivatives of the whole network{layer}: {error}") from error
             if not isinstance(result, Jet):
                 raise NotApplicableError("needs features that torch operations compute from the images")
             parts.append(tuple(term.double().cpu() for term in result.terms[1:]))
     return tuple(torch.cat(pieces) for pieces in zip(*parts, strict=True))
+
+
+def _layer_of(error: Exception, model: nn.Module) -> str:
+    """The innermost layer in whose pass an error rose, as part of a sentence; "" where that is the network itself."""
+    names = {id(module): f", and its layer {name} has none" for name, module in model.named_modules() if name}
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    return next(
+        (names[id(owner)] for frame in reversed(frames) if id(owner := frame.f_locals.get("self")) in names), ""
+    )
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from torch import Tensor
 from raynas.errors import NotApplicableError
 from raynas.proxies.passes import input_gradients
 from raynas.proxies.probe import Probe
-from raynas.proxies.registered import proxy
+from raynas.proxies.registered import RESTING, proxy
 
 _MANY_CLASSES = 100
 
@@ -27,7 +27,18 @@ def correlations(rows: Tensor) -> Tensor:
     return matrix.cpu()
 
 
-@proxy("jacob_cov", needs_images=True, paper="arXiv 2006.04647v1, arXiv 2101.08134")
+@proxy(
+    "jacob_cov",
+    needs_images=True,
+    paper="arXiv 2006.04647v1, arXiv 2101.08134",
+    version=2,
+    batch_norm="batch",
+    departures=(
+        RESTING,
+        "Eigenvalues are those of a symmetric matrix, none below 0; the code's general solver may give small negative "
+        "ones.",
+    ),
+)
 def jacob_cov(probe: Probe) -> float:
     """Minus the sum of log v + 1 / v, v the eigenvalues of the images' gradient correlations; higher is better.
 
@@ -47,7 +58,20 @@ def jacob_cov(probe: Probe) -> float:
     return -float((values.log() + 1 / values).sum())
 
 
-@proxy("epe_nas", needs_images=True, needs_labels=True, paper="arXiv 2102.08099")
+@proxy(
+    "epe_nas",
+    needs_images=True,
+    needs_labels=True,
+    paper="arXiv 2102.08099",
+    version=2,
+    batch_norm="batch",
+    departures=(
+        RESTING,
+        "Classes with one image in the batch are left out, of which the code counts 1e-5 up to 100 classes.",
+        "Above 100 classes each pair of classes counts once, where the code counts it in both orders: half of its "
+        "value.",
+    ),
+)
 def epe_nas(probe: Probe) -> float:
     """Sum over classes of |sum of log(|r| + 1e-5)|, r the gradient correlations in a class; higher is better.
 

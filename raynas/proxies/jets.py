@@ -3,7 +3,8 @@
 A `Jet` is a tensor that depends on one real parameter, together with its derivatives by that parameter. Every operation
 on jets computes those of its result by the chain rule, so one run of the network gives all of them, without a graph and
 with less arithmetic than nested forward-mode differentiation. An operation without a rule here is differentiated on its
-own by `torch.func.jvp`, nested for the second derivative; what changes tensors in place raises `NoRuleError`.
+own by `torch.func.jvp`, nested for the second derivative. An operation in place gives its jet what the same one out of
+place would return; where that is not known, or another jet shares the memory, it raises `NoRuleError`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 import torch
@@ -31,13 +33,19 @@ class Jet(Tensor):
     """
 
     terms: tuple[Tensor, ...]
+    shares_memory: bool = False
 
     @classmethod
     def __torch_function__(cls, func: Rule, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Apply the rule of an operation; without one, or where it does not cover the arguments, let torch do it."""
+        kwargs = kwargs or {}
+        if _is_in_place(func, kwargs):
+            return _changed(func, args, {name: value for name, value in kwargs.items() if name != "inplace"})
         rule = _RULES.get(func)
-        result = rule(*args, **(kwargs or {})) if rule is not None else NotImplemented
-        return _by_torch(func, args, kwargs or {}) if result is NotImplemented else result
+        result = rule(*args, **kwargs) if rule is not None else NotImplemented
+        result = _by_torch(func, args, kwargs) if result is NotImplemented else result
+        _note_shared(result, args)
+        return result
 
 
 def jet(*terms: Tensor) -> Jet:
@@ -72,14 +80,48 @@ def _order(*inputs: Any) -> int:
     return next((len(x.terms) for x in inputs if isinstance(x, Jet)), 0)
 
 
-_IN_PLACE = ("__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__imatmul__", "__ipow__")
+# -- operations in place -----------------------------------------------------------------------------------------------
+
+
+def _name_of(func: Rule) -> str:
+    return getattr(func, "__name__", str(func))
+
+
+def _is_in_place(func: Rule, kwargs: dict[str, Any]) -> bool:
+    name = _name_of(func)
+    is_method = (name.endswith("_") and not name.endswith("__")) or name == "__setitem__"
+    return is_method or "out" in kwargs or kwargs.get("inplace") is True
+
+
+def _changed(func: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The jet that an operation in place was called on, with the terms of what the same one out of place returns."""
+    name = _name_of(func)
+    same = getattr(Tensor, name[:-1], None) if name.endswith("_") else func  # one with inplace=True has it out of place
+    target = args[0] if args else None
+    if not callable(same) or not isinstance(target, Jet) or target.shares_memory or "out" in kwargs:
+        raise NoRuleError(f"the operation {name} in place has no derivatives along a curve here")
+    target.terms = same(*args, **kwargs).terms
+    return target
+
+
+def _note_shared(result: Any, args: tuple[Any, ...]) -> None:
+    """Note of jets that an operation has made views of others: neither can be changed without the other."""
+    for made, given in product(result if isinstance(result, tuple) else (result,), args):
+        if isinstance(made, Jet) and isinstance(given, Jet) and made is not given and _memory(made) == _memory(given):
+            made.shares_memory = given.shares_memory = True
+
+
+def _memory(x: Jet) -> int:
+    return x.terms[0].untyped_storage().data_ptr()
+
+
+# -- operations without a rule -----------------------------------------------------------------------------------------
 
 
 def _by_torch(func: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    name = getattr(func, "__name__", str(func))
-    is_in_place = (name.endswith("_") and not name.endswith("__")) or name in _IN_PLACE or "out" in kwargs
+    name = _name_of(func)
     # Nested forward mode gets the second derivative of instance_norm wrong, without an error (torch 2.15).
-    if is_in_place or name == "instance_norm" or any(isinstance(x, list | tuple) and _order(*x) for x in args):
+    if name == "instance_norm" or any(isinstance(x, list | tuple) and _order(*x) for x in args):
         raise NoRuleError(f"the operation {name} has no derivatives along a curve")
     at = [i for i, x in enumerate(args) if isinstance(x, Jet)]
     named = [key for key, x in kwargs.items() if isinstance(x, Jet)]
@@ -95,13 +137,16 @@ def _by_torch(func: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     values, first = terms[:2]
     with torch.enable_grad(), warnings.catch_warnings():  # some formulas can be nested only in grad mode
         warnings.simplefilter("ignore", FutureWarning)  # torch scripts its decompositions on first use
-        if len(terms) == 2:
-            return _checked(name, *torch.func.jvp(function, values, first))
+        try:
+            if len(terms) == 2:
+                return _checked(name, *torch.func.jvp(function, values, first))
 
-        def slope(*inputs: Tensor) -> Any:
-            return torch.func.jvp(function, inputs[: len(values)], inputs[len(values) :])
+            def slope(*inputs: Tensor) -> Any:
+                return torch.func.jvp(function, inputs[: len(values)], inputs[len(values) :])
 
-        result: Any = torch.func.jvp(slope, (*values, *first), (*first, *terms[2]))
+            result: Any = torch.func.jvp(slope, (*values, *first), (*first, *terms[2]))
+        except NotImplementedError as error:  # torch's own, of formulas that it lacks
+            raise NoRuleError(f"the operation {name} has no derivatives along a curve: {error}") from error
     (value, d1), (_, d2) = result
     return _checked(name, value, d1, d2)
 
@@ -233,10 +278,8 @@ def _sum(func: Rule, sign: int) -> Rule:
     return rule
 
 
-for _function in (torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__):
-    _RULES[_function] = _sum(torch.add, 1)
-for _function in (torch.sub, Tensor.sub, Tensor.__sub__):
-    _RULES[_function] = _sum(torch.sub, -1)
+_rule(torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__)(_sum(torch.add, 1))
+_rule(torch.sub, Tensor.sub, Tensor.__sub__)(_sum(torch.sub, -1))
 
 
 def _product(func: Rule) -> Rule:
@@ -254,14 +297,9 @@ def _product(func: Rule) -> Rule:
     return rule
 
 
-for _function in (torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__):
-    _RULES[_function] = _product(torch.mul)
-for _function in (torch.matmul, Tensor.matmul, Tensor.__matmul__):
-    _RULES[_function] = _product(torch.matmul)
-
-
-for _function in (torch.div, Tensor.div, Tensor.__truediv__):
-    _RULES[_function] = _linear(torch.div)
+_rule(torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__)(_product(torch.mul))
+_rule(torch.matmul, Tensor.matmul, Tensor.__matmul__)(_product(torch.matmul))
+_rule(torch.div, Tensor.div, Tensor.__truediv__)(_linear(torch.div))
 
 
 # -- nonlinear functions -----------------------------------------------------------------------------------------------
@@ -283,10 +321,14 @@ def _gelu(x: Any, approximate: str = "none") -> Any:
 
 @_rule(F.relu, torch.relu, Tensor.relu)
 def _relu(x: Any, inplace: bool = False) -> Any:
-    if inplace:
-        raise NoRuleError("the operation relu in place has no derivatives along a curve")
     first, *rest = x.terms
     return jet(first.relu(), *(torch.where(first > 0, term, 0) for term in rest))
+
+
+@_rule(F.hardsigmoid)
+def _hardsigmoid(x: Any, inplace: bool = False) -> Any:
+    first, *rest = x.terms
+    return jet(F.hardsigmoid(first), *(torch.where(first.abs() < 3, term / 6, 0) for term in rest))
 
 
 @_rule(torch.tanh, Tensor.tanh)

@@ -24,8 +24,24 @@ from raynas.proxies.passes import logits, noise, requiring_gradients
 from raynas.proxies.probe import Probe
 from raynas.proxies.registered import proxy
 
+_BY_IMAGE = (
+    "BatchNorm normalises by its running averages, so that a gradient is one image's; the source leaves the network in "
+    "training mode."
+)
 
-@proxy("ntk_condition", higher_is_better=False, needs_images=True, paper="arXiv 2102.11535, arXiv 2202.11921")
+
+@proxy(
+    "ntk_condition",
+    higher_is_better=False,
+    needs_images=True,
+    paper="arXiv 2102.11535, arXiv 2202.11921",
+    departures=(
+        "One draw of the weights is taken, where the source averages five: set `repeats`.",
+        "It is the draw of the curve scores, where the code draws linear layers anew between the two.",
+        "A kernel without a condition number has no value, where the code has -1; eigenvalues are of float64.",
+        _BY_IMAGE,
+    ),
+)
 def ntk_condition(probe: Probe) -> float:
     """Condition number of the neural tangent kernel of the pooled features; lower is better.
 
@@ -47,7 +63,17 @@ def ntk_condition(probe: Probe) -> float:
     return condition_number(probe.once(kernel), torch.finfo(probe.dtype).eps)
 
 
-@proxy("ntk_condition_logits", higher_is_better=False, paper="arXiv 2102.11535")
+@proxy(
+    "ntk_condition_logits",
+    higher_is_better=False,
+    paper="arXiv 2102.11535",
+    departures=(
+        "One draw of the weights is taken, where the source averages several: set `repeats`.",
+        "The value is positive and lower is better, where the source turns its sign.",
+        "A kernel without a condition number has no value; eigenvalues are of float64.",
+        _BY_IMAGE,
+    ),
+)
 def ntk_condition_logits(probe: Probe, *, batch_size: int = 16) -> float:
     """Condition number of the neural tangent kernel of the logits, for noise; lower is better.
 

@@ -92,16 +92,33 @@ def labelled_gradients(probe: Probe) -> LabelledGradients:
 
 def loss_gradients(probe: Probe, weights: Sequence[nn.Parameter], rows: slice) -> list[Tensor]:
     """Gradients of the mean cross-entropy of some of the images by weights; zeros where a weight has no effect."""
-    images, labels = probe.images[rows], probe.labels[rows]
+    start, end, _ = rows.indices(len(probe.images))
     total = [torch.zeros_like(weight) for weight in weights]
     with requiring_gradients(weights):
-        for part in probe.slices(len(images)):
-            loss = F.cross_entropy(logits(probe.model, images[part]), labels[part], reduction="sum") / len(images)
+        for part in probe.slices(end - start):
+            loss = summed_loss(probe, slice(start + part.start, start + part.stop)) / (end - start)
             found = torch.autograd.grad(loss, weights, allow_unused=True)
             for sum_, gradient in zip(total, found, strict=True):
                 if gradient is not None:
                     sum_ += gradient
     return total
+
+
+def summed_loss(probe: Probe, rows: slice) -> Tensor:
+    """The cross-entropy of some of the images added up.
+
+    Raises:
+        NotApplicableError: The network tells no two classes apart, or has not the class of an image.
+    """
+    outputs, labels = logits(probe.model, probe.images[rows]), probe.labels[rows]
+    num_classes = outputs.shape[1]
+    if num_classes < 2:
+        raise NotApplicableError(f"needs a loss, which takes at least two classes, and the network has {num_classes}")
+    if int(labels.max()) >= num_classes:
+        raise NotApplicableError(
+            f"needs labels below {num_classes}, the network's number of classes, and an image has {int(labels.max())}"
+        )
+    return F.cross_entropy(outputs, labels, reduction="sum")
 
 
 class _Fisher:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -17,12 +18,24 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from raynas.errors import ConfigError, NotApplicableError, UnknownNameError
+from raynas.models.features import batch_norms, batch_statistics
 from raynas.models.networks import INIT_SCHEMES
 from raynas.seeds import input_seed
 from raynas.space.architecture import Architecture
 
 R = TypeVar("R")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+BATCH_NORMS = {
+    "batch": "normalises by the batch, as the source, which leaves the network in training mode; its averages stay as "
+    "they are, and the batch is never split",
+    "running": "normalises by its running averages, which are 0 and 1 in a fresh network: images do not enter each "
+    "other's features",
+    "left_out": "is left out, as in the source, and with it the activation that timm's layers of norm and activation "
+    "hold",
+    "none": "does not matter, since nothing passes through the network",
+}
+"""What a proxy can have BatchNorms do. Dropout and stochastic depth rest for all of them."""
 
 
 class Probe:
@@ -66,6 +79,7 @@ class Probe:
         self._images = images
         self._labels = labels
         self._teacher = teacher
+        self._by_batch = False
         self._passes: dict[Any, Any] = {}
 
     @property
@@ -123,15 +137,30 @@ class Probe:
 
     def once(self, function: Callable[..., R], **settings: Any) -> R:
         """function(self, **settings), called the first time only; for passes that several proxies share."""
-        key = (function, tuple(sorted(settings.items())))
+        key = (function, self._by_batch, tuple(sorted(settings.items())))
         if key not in self._passes:
             self._passes[key] = function(self, **settings)
         result: R = self._passes[key]
         return result
 
+    @contextmanager
+    def normalised(self, *, by_batch: bool) -> Iterator[None]:
+        """A context within which BatchNorms use the batch's statistics, or else their running ones."""
+        if not by_batch:
+            yield
+            return
+        self._by_batch = True
+        try:
+            with batch_statistics(self.model):
+                yield
+        finally:
+            self._by_batch = False
+
     def slices(self, n: int) -> Iterator[slice]:
-        """Consecutive slices of n samples, each small enough for one pass."""
+        """Consecutive slices of n samples, each small enough for one pass; one slice while BatchNorm uses the batch."""
         step = min(n, self.max_batch or n)
+        if step < n and any(norm.running_mean is None for norm in batch_norms(self.model)):
+            step = n
         return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 
@@ -156,10 +185,12 @@ class Proxy:
         width_divisor: The network that is scored has the architecture's width divided by it, and the weights of the
             architecture with that width; for spaces that say how they grow.
         needs_images, needs_labels, needs_teacher: Whether the probe must hold images, their labels, and a teacher.
+        batch_norm: What BatchNorms do in the proxy's passes, one of `BATCH_NORMS`.
         shared_draws: Whether weights are the same numbers for all candidates, instead of a draw for each.
         check: A function that is called with the settings as keywords whenever they are set, and raises ConfigError
             for what is not allowed.
         summary, paper: What the proxy is, in a line, and where it was published.
+        departures: Where values differ from those of the source, a sentence each; None if nobody has said it.
     """
 
     name: str
@@ -175,26 +206,36 @@ class Proxy:
     needs_images: bool = False
     needs_labels: bool = False
     needs_teacher: bool = False
+    batch_norm: str = "running"
     shared_draws: bool = False
     check: Callable[..., None] | None = None
     summary: str = ""
     paper: str = ""
+    departures: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "outputs", self.outputs or (self.name,))
         parameters = list(inspect.signature(self.function).parameters.values())[1:]
         defaults = {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
         object.__setattr__(self, "settings", {**defaults, **self.settings})
+        if self.batch_norm not in BATCH_NORMS:
+            known = ", ".join(BATCH_NORMS)
+            raise ConfigError(f"batch_norm of the proxy {self.name} is one of {known}, not {self.batch_norm!r}")
         if self.check is not None:
             self.check(**self.settings)
 
     def __call__(self, probe: Probe) -> dict[str, float]:
         """The named values on this probe."""
         # Torch's fused attention has no second derivatives.
-        with sdpa_kernel(SDPBackend.MATH):
+        with sdpa_kernel(SDPBackend.MATH), probe.normalised(by_batch=self.batch_norm == "batch"):
             values = self.function(probe, **self.settings)
         named = values if isinstance(values, Mapping) else {self.outputs[0]: values}
         return {name: float(value) for name, value in named.items()}
+
+    def couples_images(self, probe: Probe) -> bool:
+        """Whether the images of a batch enter each other's values, so that it cannot be passed in parts."""
+        norms = batch_norms(probe.model)
+        return any(self.batch_norm == "batch" or norm.running_mean is None for norm in norms)
 
     def configured(self, **settings: Any) -> Proxy:
         """A copy with other settings; `repeats`, `dtype`, `init` and `width_divisor` are settings of every proxy.

@@ -11,6 +11,9 @@ from raynas.registry import Registry
 
 proxies: Registry[Proxy] = Registry("proxy", "proxies", "raynas.proxies")
 
+RESTING = "Dropout and stochastic depth rest, which the source's training mode has act."
+"""A departure of the proxies whose source leaves the network in training mode."""
+
 
 def proxy(name: str, **declared: Any) -> Callable[[ProxyFunction], ProxyFunction]:
     """Decorator that registers a function (probe, *, settings) as a proxy; keywords are the fields of `Proxy`.

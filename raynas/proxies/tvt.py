@@ -1,7 +1,7 @@
 """TVT: how well an untrained student will learn from a trained ConvNet (arXiv 2311.14337).
 
 Two values, stored apart: how alike the attention maps of student and teacher are, and a measure of the student's
-capability. The paper combines them; over a pool of candidates that is `raynas.proxies.tvt_combination`.
+capability. The paper combines them; over a pool of candidates `raynas bench proxies --combine` does.
 
 Of the paper only its abstract and introduction were at hand; what follows is the code of a sister paper (Auto-Prox,
 arXiv 2312.09059). It differs from that code in this: both networks are in eval mode, where the code leaves them in
@@ -59,6 +59,11 @@ def check_settings(*, pairs: str) -> None:
     needs_teacher=True,
     check=check_settings,
     paper="arXiv 2311.14337",
+    departures=(
+        "Student and teacher are in eval mode, where the code leaves both in training mode.",
+        "The two values are not combined, since their weights in the paper are not known: `raynas bench proxies "
+        "--combine` does.",
+    ),
 )
 def tvt(probe: Probe, *, pairs: str = "last") -> dict[str, float]:
     """Likeness of the attention maps of student and trained teacher, and capability of the student.

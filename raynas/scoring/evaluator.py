@@ -154,7 +154,7 @@ class Evaluator:
                         break
                     except (MemoryError, RuntimeError) as error:
                         halved = probe.max_batch // 2 if probe.max_batch else self._largest_batch(proxy) // 2
-                        if not is_out_of_memory(error) or not halved:
+                        if not is_out_of_memory(error) or not halved or proxy.couples_images(probe):
                             raise
                     probe = probes[kind] = self._probe(architecture, repeat, proxy, max_batch=halved)
                     build_before = 0.0

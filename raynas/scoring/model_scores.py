@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from raynas.data.batch import load_batch
+from raynas.data.built_in import RandomImages
 from raynas.data.opening import open_labelled
 from raynas.errors import ConfigError
 from raynas.proxies.probe import Proxy
@@ -35,13 +36,15 @@ def score_model(
 
     Its weights are those that the model has, except for proxies that draw their own, as `naswot` does. What a proxy
     needs to know of the model's parts, the model tells by a method `roles()` or `pooled_features()`, or timm's classes
-    do; where something is missing, the status is not_applicable and the error says what.
+    do; where something is missing, the status is not_applicable and the error says what. The number of classes is that
+    of the model's outputs.
 
     Args:
         model: The model, which takes images (B, 3, img_size, img_size) to logits; it is left as it was.
         proxies: Names of proxies, or proxies of your own; none: all that are registered.
         img_size: Side of the images in pixels.
-        data: The source of the images, as the option --data of `raynas search` takes it.
+        data: The source of the images, as the option --data of `raynas search` takes it. Labels of "random" are of the
+            model's classes; those of other data must be, for proxies that need labels.
         batch_size: Number of images that a proxy sees.
         score_seed: Seed of batches, curves and perturbations, and of weights that a proxy draws.
         device: "cpu" or "cuda".
@@ -59,9 +62,11 @@ def score_model(
     chosen = tuple(registered.get(p) if isinstance(p, str) else p for p in (proxies or list(registered)))
     if not chosen:
         raise ConfigError("there are no proxies to score with")
-    _check_takes_images(model, img_size)
+    num_classes = _num_classes(model, img_size)
     repeats = max(proxy.repeats for proxy in chosen)
     dataset = open_labelled(data)
+    if isinstance(dataset, RandomImages) and num_classes is not None:
+        dataset = RandomImages(num_classes)
     batches = [
         load_batch(dataset, batch_size=batch_size, img_size=img_size, seed=input_seed(score_seed, repeat))
         for repeat in range(repeats)
@@ -85,13 +90,19 @@ def score_model(
     return dict(zip([name for proxy in chosen for name in proxy.outputs], outcomes, strict=True))
 
 
-def _check_takes_images(model: nn.Module, img_size: int) -> None:
-    """One pass, since otherwise each proxy would fail for itself."""
+def _num_classes(model: nn.Module, img_size: int) -> int | None:
+    """How many classes a model tells apart; None: it gives out something else than logits (B, num_classes).
+
+    Raises:
+        ConfigError: It does not take such images, so that each proxy would fail for itself.
+    """
     trial = copy.deepcopy(model).cpu().eval()
+    dtype = next(trial.parameters(), torch.empty(0)).dtype
     try:
         with torch.no_grad():
-            trial(torch.zeros(1, 3, img_size, img_size, dtype=next(trial.parameters(), torch.empty(0)).dtype))
+            output = trial(torch.zeros(1, 3, img_size, img_size, dtype=dtype))
     except Exception as error:  # it is the user's code
         raise ConfigError(
             f"the model does not take images (1, 3, {img_size}, {img_size}): {type(error).__name__}: {error}"
         ) from error
+    return output.shape[1] if isinstance(output, torch.Tensor) and output.ndim == 2 else None

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from scipy import stats
 from torch import nn
 
 from raynas import Architecture
 from raynas.models.families.as_vit import AsViT
-from raynas.models.networks import Networks, RandomNumberPool
+from raynas.models.networks import Networks, RandomNumberPool, redraw
 from raynas.models.weights import Constant, Init, Normal, Uniform
 from raynas.scoring.evaluator import is_out_of_memory
 from searchspaces.as_vit import as_vit
@@ -179,6 +180,25 @@ def test_schemes_draw_linear_layers_and_convolutions_and_leave_the_others(builde
     assert_equal(state(made.network(SMALL.replace(embed_dim=64), 0, init=scheme)), first)
     own = state(made.network(SMALL.replace(embed_dim=64), 0))
     assert abs(np.corrcoef(own["head.weight"].ravel(), first["head.weight"].ravel())[0, 1]) < 0.1
+
+
+def test_normal_weights_wake_branches_that_a_norm_keeps_still_and_leave_layer_norms() -> None:
+    model = timm.create_model("resnet18", num_classes=3)
+    assert not model.layer1[0].bn2.weight.any()  # a branch that gives out 0
+    redraw(model, "normal")
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert all((norm.weight == 1).all() and not norm.bias.any() for norm in norms)
+
+    own = nn.Sequential(nn.GroupNorm(2, 4), nn.BatchNorm1d(4), nn.LayerNorm(4), nn.BatchNorm2d(4, affine=False))
+    for name, parameter in own.named_parameters():
+        nn.init.constant_(parameter, 0.5 if name.endswith("weight") else -2)
+    redraw(own.requires_grad_(False), "normal")
+    assert [float(own[i].weight[0]) for i in range(3)] == [1, 1, 0.5]
+    assert [float(own[i].bias[0]) for i in range(3)] == [0, 0, -2]
+    for scheme in ("trunc02", "default"):
+        nn.init.zeros_(own[1].weight)
+        redraw(own, scheme)
+        assert not own[1].weight.any()
 
 
 def test_uniform_numbers_are_independent_within_a_network() -> None:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import timm
 import torch
 from scipy.special import ellipe
 from scored_models import NONE, SEED, TINY, as_vit_probe, assert_unchanged, fingerprint
@@ -35,6 +36,17 @@ def probe_of(function, img_size=4, **arguments):
     return Probe(NONE, Features(function), img_size=img_size, **arguments)
 
 
+class Layers(nn.Module):
+    """Some layers whose output is pooled."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers = nn.Sequential(*layers).double()
+
+    def pooled_features(self, images):
+        return self.layers(images).mean((2, 3))
+
+
 def score(name, probe, **settings):
     return proxies.get(name).configured(**settings)(probe)[name]
 
@@ -63,7 +75,7 @@ def test_an_isometry_makes_a_circle_of_a_circle(radius, factor, dtype):
     assert scores(reduction="integral") == pytest.approx(
         [circumference * size, circumference / size, circumference], rel=rel
     )
-    assert scores(repo_compat=True) == pytest.approx([10 * size, 10 / size, 10.0], rel=rel)
+    assert scores(repo_compat=True) == pytest.approx([10 * size, 10 / size, 6.0**2 + 4.0**2], rel=rel)
 
 
 def ellipse(a, b, n=1000, offset=0.0):
@@ -100,18 +112,38 @@ def test_a_linear_network_makes_an_ellipse():
     assert score("gauss_length", probe, points=1000) == pytest.approx(1.0, abs=1e-6)
 
 
-def test_the_authors_gauss_length_is_another_one_off_the_circle():
-    _, v, a = ellipse(3.0, 0.5, n=100)
-    theirs = (a.norm(dim=1) / v.norm(dim=1)).mean()
-    assert abs(float(theirs) - curve.reduced(curve.tangent_speeds(v, a), "mean")) > 0.1
+def authors_gauss_length(model, probe):
+    """As the authors' code: a row of velocities over a column of speeds, differentiated by the angles and added up."""
+    theta = torch.linspace(0, 2 * math.pi, 10, dtype=torch.float64, requires_grad=True)
+    u0, u1 = curve.circle(probe, points=4, radius=1.0, endpoint=False)[0][:2]
+    total = 0.0
+    for points in (slice(0, 6), slice(6, 10)):
+        angles = theta[points, None, None, None]
+        features = model.pooled_features(u0 * torch.cos(angles) + u1 * torch.sin(angles))
+        rows = [torch.autograd.grad(f.sum(), theta, create_graph=True)[0][points] for f in features.unbind(1)]
+        column = torch.stack(rows, 1).detach().norm(dim=1, keepdim=True)
+        tangents = [row / column for row in rows]  # (n,) by (n, 1)
+        assert tangents[0].shape == (len(column), len(column))
+        turned = [torch.autograd.grad(t.sum(), theta, retain_graph=True)[0][points] for t in tangents]
+        total += float(torch.stack(turned, 1).norm(dim=1).sum())
+    return total
 
+
+@pytest.mark.parametrize("make", [lambda: probe_of(lambda x: x[:, :3].tanh() + x[:, 3:6]), as_vit_probe])
+def test_the_authors_gauss_length_divides_rows_by_columns(make):
+    probe = make()
+    found = score("gauss_length", probe, repo_compat=True)
+    true = score("gauss_length", probe, endpoint=True, reduction="sum")
+    without_norms(probe.model)
+    assert found == pytest.approx(authors_gauss_length(probe.model, probe), rel=1e-9)
+    assert found > 3 * true
+
+
+def test_the_authors_code_counts_both_ends_of_the_circle():
     weight = torch.randn(3, 48, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     probe = probe_of(lambda x: x @ weight.T)
-    v, a = curve.derivatives(probe, order=2, **{**DEFAULTS, "endpoint": True})
+    (v,) = curve.derivatives(probe, order=1, **{**DEFAULTS, "endpoint": True})
     torch.testing.assert_close(v[0], v[-1])
-    expected = float((a.norm(dim=1) / v.norm(dim=1)).sum())
-    assert score("gauss_length", probe, repo_compat=True) == pytest.approx(expected)
-    assert score("gauss_length", probe, endpoint=True, reduction="sum") != pytest.approx(expected, rel=1e-3)
     assert score("length_distortion", probe, repo_compat=True) == pytest.approx(float(v.norm(dim=1).sum()))
 
 
@@ -243,6 +275,48 @@ def test_fused_attention_gives_the_same_scores():
     for name in NAMES:
         first, second = (score(name, Probe(TINY, m, img_size=32), norms=True) for m in (model, fused))
         assert second == pytest.approx(first, rel=1e-9)
+
+
+class Hardsigmoid(nn.Module):
+    """As torch's, of ReLUs."""
+
+    def forward(self, x):
+        return (torch.relu(x + 3) - torch.relu(x - 3)) / 6
+
+
+# -- ConvNets ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "resnet10t", "mobilenetv2_035", "mobilenetv3_small_050", "repvgg_a0"])
+def test_curves_of_timms_conv_nets_are_those_of_backward_passes_through_their_pooled_features(name):
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=3).double().eval().requires_grad_(False)
+    probe = Probe(NONE, model, img_size=32)
+    v, a = curve.derivatives(probe, order=2, **{**DEFAULTS, "points": 3})
+    x, dx = curve.circle(probe, points=3, radius=1.0, endpoint=False)
+    x.requires_grad_()
+    for parent in list(model.modules()):
+        for child, layer in parent.named_children():
+            if isinstance(layer, nn.Hardsigmoid):  # of which torch has no second derivative backwards
+                setattr(parent, child, Hardsigmoid())
+    with torch.enable_grad():
+        features = model.forward_head(model.forward_features(x), pre_logits=True)
+    assert features.shape == v.shape
+    for i in range(0, features.shape[1], features.shape[1] // 4):
+        (gradient,) = torch.autograd.grad(features[:, i].sum(), x, create_graph=True)
+        (bent,) = torch.autograd.grad((gradient * dx).sum(), x, retain_graph=True)
+        for found, expected in ((v, gradient * dx), (a, bent * dx - gradient * x)):
+            expected = expected.detach().flatten(1).sum(1)
+            torch.testing.assert_close(found[:, i], expected, rtol=1e-8, atol=1e-9 * float(found.abs().max()))
+
+
+def test_a_curve_on_a_line_has_no_curvature():
+    weight = torch.randn(48, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    direction = torch.tensor([[1.0, -2.0, 0.5]], dtype=torch.float64)
+    probe = probe_of(lambda x: (torch.relu(x @ weight) + torch.relu(-(x @ weight))) @ direction)
+    assert score("length_distortion", probe) > 0
+    assert score("curvature", probe) == pytest.approx(0, abs=1e-9)
+    assert score("gauss_length", probe) == pytest.approx(0, abs=1e-9)
 
 
 # -- settings, draws, slices -------------------------------------------------------------------------------------------
@@ -394,7 +468,13 @@ def test_networks_without_pooled_features_are_not_applicable():
 
 
 def test_networks_that_cannot_be_differentiated_are_not_applicable():
-    with pytest.raises(NotApplicableError, match="relu"):
-        score("length_distortion", probe_of(lambda x: torch.nn.functional.relu(x * 2, inplace=True)))
+    def of_a_view(x):
+        x[:, :2].add_(1)
+        return x
+
+    with pytest.raises(NotApplicableError, match="whole network: the operation add_ in place"):
+        score("length_distortion", probe_of(of_a_view))
+    with pytest.raises(NotApplicableError, match=r"and its layer layers\.1 has none: the operation instance_norm"):
+        score("length_distortion", Probe(NONE, Layers(nn.Conv2d(3, 4, 1), nn.InstanceNorm2d(4)), img_size=4))
     with pytest.raises(NotApplicableError, match="from the images"):
         score("length_distortion", probe_of(lambda x: torch.zeros(len(x), 2)))

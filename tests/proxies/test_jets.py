@@ -21,6 +21,14 @@ BATCH_NORM = nn.BatchNorm2d(4).double().eval()
 BATCH_NORM.running_mean += 0.3
 BATCH_NORM.running_var *= 2.5
 
+
+def add_in_place(x, other):
+    """Changes x, under two names."""
+    same = x
+    x += other
+    return same * x
+
+
 OPERATIONS = {
     "linear": lambda x: F.linear(x, W, BIAS),
     "conv2d": lambda x: F.conv2d(x, KERNEL, stride=2, padding=1),
@@ -30,6 +38,11 @@ OPERATIONS = {
     "gelu": F.gelu,
     "gelu by tanh": lambda x: F.gelu(x, approximate="tanh"),
     "relu": lambda x: x.relu() * x,
+    "relu in place": lambda x: F.relu(x * 1, inplace=True) * x,
+    "hard sigmoid": lambda x: F.hardsigmoid(2.5 * x) * x,
+    "hard swish": lambda x: F.hardswish(2.5 * x),
+    "sum in place": lambda x: add_in_place(x * x, x),
+    "product in place": lambda x: (x * 2).mul_(x).div_(3).sub_(OTHER),
     "tanh": torch.tanh,
     "rsqrt": lambda x: (x * x + 1).rsqrt(),
     "softmax": lambda x: (3 * x).softmax(-1),
@@ -116,10 +129,13 @@ def test_shapes_and_types_are_those_of_the_value():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda x: x.add_(1), "add_"),
-        (lambda x: x.__iadd__(1), "add_"),
+        (lambda x: x[0].add_(1), "add_"),
+        (lambda x: (x.flatten(), x.__iadd__(1)), "add_"),
+        (lambda x: (x.diagonal(), F.relu(x, inplace=True)), "relu"),
+        (lambda x: OTHER.clone().mul_(x), "mul_"),
+        (lambda x: x.fill_(1.0), "fill_"),
         (lambda x: x.__setitem__(0, 1.0), "__setitem__"),
-        (lambda x: F.relu(x, inplace=True), "relu"),
+        (lambda x: torch.add(x, 1, out=OTHER), "add"),
         (lambda x: F.instance_norm(x), "instance_norm"),
         (lambda x: F.dropout(x, 0.5, training=True), "dropout"),
         (lambda x: F.batch_norm(x, None, None, training=True), "batch_norm"),

@@ -77,3 +77,28 @@ def test_a_model_that_takes_other_images_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"does not take images \(1, 3, 16, 16\)"):
         raynas.score_model(fixed, ["synflow"], img_size=16)
     assert raynas.score_model(fixed, ["synflow"], img_size=8)["synflow"].status == "ok"
+
+
+def classifier(num_classes: int) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16, num_classes))
+
+
+OF_LABELS = [name for name in proxies if proxies.get(name).needs_labels]
+
+
+def test_labels_are_of_the_models_classes() -> None:
+    found = raynas.score_model(classifier(3), OF_LABELS, img_size=16)
+    assert {outcome.status for outcome in found.values()} == {"ok"}
+    found = raynas.score_model(classifier(3), OF_LABELS, img_size=16, data="digits")
+    lacking = {name: str(outcome.error) for name, outcome in found.items() if outcome.status == "not_applicable"}
+    assert lacking.keys() == set(OF_LABELS) - {"epe_nas"}  # which takes no loss
+    assert all("needs labels below 3" in text for text in lacking.values())
+
+
+def test_one_class_leaves_nothing_to_lose() -> None:
+    found = raynas.score_model(classifier(1), [*OF_LABELS, "naswot"], img_size=16)
+    told = {name: str(outcome.error) for name, outcome in found.items() if outcome.status == "not_applicable"}
+    assert told.keys() == set(OF_LABELS) - {"epe_nas"}
+    assert all("takes at least two classes, and the network has 1" in text for text in told.values())
+    assert found["naswot"].status == "ok"

@@ -130,6 +130,9 @@ def test_a_proxy_says_what_it_is(name: str) -> None:
     proxy = proxies.get(name)
     assert proxy.summary
     assert proxy.paper or proxy.summary.endswith("A baseline.")
+    assert proxy.departures is not None, "where it differs from its source, or that it does not: departures=()"
+    assert all(text[0].isupper() or text[0] in "`0123456789" for text in proxy.departures)
+    assert all(text.endswith(".") and len(text) > 20 for text in proxy.departures)
     assert proxy.outputs
     assert proxy.version >= 1
 
