@@ -20,6 +20,7 @@ from raynas.bench.truth import DEPTH, WIDTH
 from raynas.interruption import resuming_line
 from raynas.report.embedding import embedded_points, finite, registered_space, short_number
 from raynas.report.search import MAX_POINTS
+from raynas.report.status import run_status
 from raynas.report.text import Rows, description_groups, failure_groups, time_spent
 from raynas.space.search_space import SearchSpace
 from raynas.stats.kendall import kendall_taus
@@ -57,7 +58,6 @@ def bench_report_data(folder: Path) -> dict[str, Any]:
     config, identity = description["config"], description["identity"]
     space = registered_space(str(identity.get("space")))
     is_same = space is not None and space.fingerprint == identity.get("space_fields")
-    status = str(summary.get("status") or "unknown")
     own = space if is_same else None
     data: dict[str, Any] = finite(
         {
@@ -65,13 +65,9 @@ def bench_report_data(folder: Path) -> dict[str, Any]:
             "title": bench.settings.title or f"{identity.get('space')}: proxies against {bench.about.get('file')}",
             "headline": _headline(bench),
             "subline": _subline(bench),
-            "status": {
-                "name": status,
-                "error": summary.get("error"),
-                "resume": resuming_line("bench proxies", folder)
-                if status not in ("completed", "exhausted") and space is not None
-                else None,
-            },
+            "status": run_status(
+                folder, summary, resuming_line("bench proxies", folder) if space is not None else None
+            ),
             "facts": _facts(bench),
             **_architectures(bench, own, int(identity.get("img_size") or 0)),
             "objectives": [],

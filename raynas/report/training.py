@@ -12,6 +12,7 @@ import pyarrow as pa
 from raynas.interruption import resuming_line
 from raynas.report.embedding import finite, registered_space, short_number
 from raynas.report.model_points import model_points
+from raynas.report.status import run_status
 from raynas.report.text import Rows, machine_rows
 from raynas.stats.thinning import spread
 from raynas.training.best_epoch import BestEpoch
@@ -50,7 +51,6 @@ def training_report_data(training: Training) -> dict[str, Any]:
     rows = training.metrics.to_pylist()
     best = BestEpoch.of(description)
     phases = phases_of(rows, config.get("retokenize"), int(config["epochs"]), int(model["macs"]))
-    status = str(summary.get("status") or "unknown")
     is_registered = registered_space(str(model["space"])) is not None
     data: dict[str, Any] = finite(
         {
@@ -58,11 +58,9 @@ def training_report_data(training: Training) -> dict[str, Any]:
             "title": f"{model['space']} training",
             "headline": _headline(best, summary, model, rows, int(config["epochs"])),
             "subline": _subline(summary, config, model, description.get("teacher")),
-            "status": {
-                "name": status,
-                "error": summary.get("error"),
-                "resume": resuming_line("train", training.folder) if status != "completed" and is_registered else None,
-            },
+            "status": run_status(
+                training.folder, summary, resuming_line("train", training.folder) if is_registered else None
+            ),
             "facts": _facts(best, summary, model, rows, int(config["epochs"])),
             **model_points(
                 str(model["space"]),

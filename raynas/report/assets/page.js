@@ -1,10 +1,11 @@
 // The page of a search, a scoring run or a growth.
 
 function countsOfSearch() {
-  const { evaluations, budget, distinct, infeasible, failed, reused, duration: lasted, per_s: perSecond } = data.counts;
+  const { evaluations, budget, different, pending, infeasible, failed, reused, duration: lasted, per_s: perSecond } = data.counts;
   const entries = [
     ["evaluations", budget && budget !== evaluations ? `${whole(evaluations)} of ${whole(budget)}` : whole(evaluations)],
-    ["distinct", whole(distinct)],
+    ["different architectures", whole(different)],
+    ["not scored yet", pending ? whole(pending) : null],
     ["failed", whole(failed)],
     ["infeasible", infeasible ? whole(infeasible) : null],
     ["reused", whole(reused)],
