@@ -30,7 +30,8 @@ from raynas.cli import main
 from raynas.errors import ConfigError, PoolError, SpaceError, StoreError
 from raynas.finalists.choice import finalists
 from raynas.finalists.config import FinalistsConfig
-from raynas.finalists.run import FinalistsListener, execute_finalists, make_finalists_plan, trial_share
+from raynas.finalists.plan import make_finalists_plan
+from raynas.finalists.run import FinalistsListener, execute_finalists, trial_share
 from raynas.interruption import Interrupted
 from raynas.space.registered import spaces
 from raynas.storage.sources import read_source
@@ -197,7 +198,7 @@ def test_a_trial_without_a_share_of_a_gpu_sees_none(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     trial = TrainingTrial.__new__(TrainingTrial)  # Tune's own part is not needed
     plan = make_training_plan(TrainConfig.make({"space": "as-vit", "architecture": SMALL, "img_size": 32}))
-    trial.setup({"trial": "a"}, TrainingJob(tmp_path, {"a": plan}, frozenset("a"), has_gpu=has_gpu))
+    trial.setup({"trial": "a"}, TrainingJob(tmp_path, {"a": plan}, frozenset("a"), has_gpu=has_gpu, until=1))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == visible
 
 
@@ -547,7 +548,7 @@ def test_finalists_go_on_after_their_driver_was_killed(
     folder, made = tmp_path / "run", config(searched, top=2, training={**TRAINING, "epochs": 12})
     code = (
         "from pathlib import Path; from raynas.finalists.config import FinalistsConfig;"
-        "from raynas.finalists.run import execute_finalists, make_finalists_plan;"
+        "from raynas.finalists.plan import make_finalists_plan; from raynas.finalists.run import execute_finalists;"
         f"execute_finalists(make_finalists_plan(FinalistsConfig.make({made.model_dump()!r})), Path({str(folder)!r}),"
         "resume=True)"
     )

@@ -4,13 +4,13 @@ function countsOfSearch() {
   const { evaluations, budget, different, pending, infeasible, failed, reused, duration: lasted, per_s: perSecond } = data.counts;
   const entries = [
     ["evaluations", budget && budget !== evaluations ? `${whole(evaluations)} of ${whole(budget)}` : whole(evaluations)],
-    ["different architectures", whole(different)],
+    ["different architectures", different === evaluations ? null : whole(different)],
     ["not scored yet", pending ? whole(pending) : null],
     ["failed", whole(failed)],
     ["infeasible", infeasible ? whole(infeasible) : null],
-    ["reused", whole(reused)],
+    ["taken from other runs", reused ? whole(reused) : null],
     ["duration", lasted],
-    ["per second", perSecond ? number(perSecond, 3) : null],
+    ["evaluations a second", perSecond ? number(perSecond, 3) : null],
   ];
   if (data.objectives.length > 1) entries.unshift(["on the front", whole(data.front_size)]);
   else if (data.objectives.length && data.rankings.length) {

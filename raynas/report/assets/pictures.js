@@ -261,7 +261,11 @@ function showArchitectures() {
     const isFront = ranking.name === "";
     const first = ranking.members[0];
     const isSplit = data.objectives.length > 0 && data.recommended !== null;
-    const cards = ranking.members.slice(0, limit).map((point, i) => card(point, isFront ? `${i + 1} on the front` : `#${i + 1}`, first));
+    // What is recommended stands first, and once.
+    const cards = ranking.members
+      .slice(0, limit)
+      .map((point, i) => (isSplit && point === data.recommended ? null : card(point, isFront ? `${i + 1} on the front` : `#${i + 1}`, first)))
+      .filter(Boolean);
     if (isSplit) {
       const at = ranking.members.indexOf(data.recommended);
       const label = at < 0 ? "Recommended" : `Recommended, and #${at + 1} here`;
