@@ -21,7 +21,7 @@ class FinalistsConfig(Config):
     )
     halving: Literal["asynchronous", "synchronous"] = Field(
         "asynchronous",
-        description="asynchronous (ASHA): who comes to a comparison is judged by those that came before, so that nobody "
+        description="asynchronous (ASHA): who comes to a comparison is judged by those that came before, so that none "
         "waits; synchronous: all wait for each other there, and who is stopped depends on the accuracies alone.",
     )
     training: dict[str, Any] = Field(default_factory=dict, description="Fields of TrainConfig, for all trainings.")

@@ -176,7 +176,10 @@ class _FinalistsTraining:
         alive = list(self.plan.plans)
         for rung in [*rungs(self.plan.config.grace, reduction, epochs), epochs]:
             until = rung if len(alive) > 1 else epochs  # one alone waits for nobody
-            if left := [name for name in alive if name not in self._ended and len(self._history(name)) < until]:
+            left = [name for name in alive if name not in self._ended]
+            if until < epochs:  # those that have come to the last epoch are still to say that they are complete
+                left = [name for name in left if len(self._history(name)) < until]
+            if left:
                 self._train(left, until)
             if self.stop:
                 return
@@ -313,7 +316,8 @@ class _FinalistsTraining:
     def _history(self, name: str) -> list[dict[str, Any]]:
         """The epochs that a training has finished, as rows of its metrics.parquet."""
         with suppress(StoreError, OSError, ValueError):  # not there yet
-            return load_training(self.folder / name).metrics.to_pylist()
+            rows: list[dict[str, Any]] = load_training(self.folder / name).metrics.to_pylist()
+            return rows
         return []
 
     def _trial(self, member: Finalist, *, is_going_on: bool) -> dict[str, Any]:

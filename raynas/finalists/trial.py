@@ -74,7 +74,7 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         if self._failure is not None:
             raise TrainingError(self._failure)
         if self._has_ended:
-            return {"status": "stopped", "done": True}
+            return {"status": "waiting", "done": True}  # which decides nothing: whether it has ended is known
         if self._thread is None and not self._is_stopped():
             self._thread = threading.Thread(target=self._train, daemon=True)
             self._thread.start()

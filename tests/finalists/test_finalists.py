@@ -8,9 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +16,7 @@ from typing import Any
 
 import pytest
 import ray
-from random_moments import random_moments
+from random_moments import killed_at, random_moments
 from report_folders import epoch_rows, write_training
 from toy_scores import SLOPE, TOY, toy_space
 from toy_trainings import SMALL, largest_difference, trained, weights
@@ -540,7 +537,7 @@ def test_trainings_that_wait_for_room_say_so(
 
 @pytest.mark.parametrize(
     "moments",
-    [pytest.param((5,), marks=pytest.mark.slow), pytest.param(random_moments(4, most=20), marks=pytest.mark.long)],
+    [pytest.param((3, 9), marks=pytest.mark.slow), pytest.param(random_moments(4, most=20), marks=pytest.mark.long)],
 )
 def test_finalists_go_on_after_their_driver_was_killed(
     searched: Path, tmp_path: Path, joined: None, moments: tuple[int, ...]
@@ -552,15 +549,7 @@ def test_finalists_go_on_after_their_driver_was_killed(
         f"execute_finalists(make_finalists_plan(FinalistsConfig.make({made.model_dump()!r})), Path({str(folder)!r}),"
         "resume=True)"
     )
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_ADDRESS")}
-    for moment in moments:
-        process = subprocess.Popen([sys.executable, "-c", code], env=environment)
-        deadline = time.monotonic() + 240
-        while epochs_done(folder) < moment and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert process.poll() is None
-        process.kill()
-        process.wait()
+    killed_at(moments, code, lambda: epochs_done(folder), spread_s=1.0)
     assert 0 < epochs_done(folder) < 24
     before = ended(json.loads((folder / "summary.json").read_text())["trials"])
     check_resumed(folder, made, tmp_path / "alone", before)  # at once, while processes of the killed one are ending
