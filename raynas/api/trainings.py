@@ -98,6 +98,7 @@ def finalists(
     top: int | None = None,
     grace: int | None = None,
     reduction: int | None = None,
+    halving: str | None = None,
     config: str | Path | None = None,
     out: str | Path | None = None,
     resume: bool = False,
@@ -109,7 +110,7 @@ def finalists(
     Args:
         source: The folder of a search; None: that of the finalists in `out`.
         space: The space of the architectures, where it is not the search's; or a space of your own.
-        top, grace, reduction: Fields of `raynas.finalists.config.FinalistsConfig`; None where nothing is said.
+        top, grace, reduction, halving: Fields of `raynas.finalists.config.FinalistsConfig`; None where nothing is said.
         config: A YAML file of fields of `raynas.training.config.TrainConfig`, which `fields` override.
         out: The folder, which has a training folder for each finalist; default runs/finalists-<date>-<time>.
         resume: Continue the finalists in `out`, with their settings where none are given; start if there are none.
@@ -130,11 +131,12 @@ def finalists(
         training |= TrainConfig.read(Path(config))
     training = laid_over(training, fields)
     given: dict[str, Any] = {"source": None if source is None else str(source), "space": space_name(space)}
-    given |= {"top": top, "grace": grace, "reduction": reduction}
+    given |= {"top": top, "grace": grace, "reduction": reduction, "halving": halving}
     finalists_config = FinalistsConfig.make({**laid_over(base, given), "training": training})
 
     from raynas.console.finalists import FinalistsConsole  # torch is behind these
-    from raynas.finalists.run import execute_finalists, make_finalists_plan
+    from raynas.finalists.plan import make_finalists_plan
+    from raynas.finalists.run import execute_finalists
 
     plan = make_finalists_plan(finalists_config, space=own_space(space))
     folder = Path(out) if out is not None else default_folder("finalists")

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from raynas.stats.rounding import without_rounding
+
 
 def choices(oriented: np.ndarray, label: np.ndarray, top: int) -> dict[str, Any]:
     """What one gets who takes the best by a predictor, in the mean over the ways to break ties.
@@ -29,7 +31,9 @@ def choices(oriented: np.ndarray, label: np.ndarray, top: int) -> dict[str, Any]
     n = len(truth)
     k = min(top, n)
     best, span = truth.max(), truth.max() - truth.min()
-    first, among = best - expected_best(score, truth, 1), best - expected_best(score, truth, k)
+    regrets = np.array([best - expected_best(score, truth, count) for count in (1, k)])
+    # Where ties are averaged, the best label comes out a little different from itself.
+    first, among = without_rounding(regrets, float(np.abs(truth).max())).tolist()
     return {
         "top_5pct": top_overlap(score, truth, math.ceil(0.05 * n)),
         "top_10pct": top_overlap(score, truth, math.ceil(0.1 * n)),

@@ -21,16 +21,19 @@ import pyarrow as pa
 from raynas.bench.choices import choices
 from raynas.bench.predictors import DEPTH_WIDTH, Kind, Predictor
 from raynas.bench.truth import MIN_ROWS
+from raynas.space.cost import COSTS
 from raynas.space.results import Status
 from raynas.stats.rank_correlation import interval, partial
 from raynas.stats.resampling import Resampler, resampled_weights
+from raynas.stats.rounding import without_rounding
 
 MEASURES = ("tau", "rho", "r", "partial_tau")
 """Kendall's tau-b, Spearman's rho, Pearson's r, and the partial tau given num_params; each with _low and _high."""
 
 GIVEN = "num_params"
-TO_BEAT = (GIVEN, DEPTH_WIDTH)
-"""A proxy is useful only if its tau is positive, and above that of each of these on the same architectures."""
+TO_BEAT = (*COSTS, DEPTH_WIDTH)
+"""A proxy is useful only if its tau is positive, and above that of each of these on the same architectures, beyond
+chance: the interval of the difference lies above 0."""
 
 _BOUNDED = [end for name in (*MEASURES, "lead") for end in (name, f"{name}_low", f"{name}_high")]
 
@@ -109,7 +112,7 @@ def statistics(
                     "distinct": len(np.unique(predictor.values[chosen])),
                 }
                 if not math.isnan(first["lead"]):
-                    first["useful"] = first["lead"] > 0 and first["tau"] > 0
+                    first["useful"] = bool(first["lead_low"] > 0 and first["tau"] > 0)
                 rows[predictor.name, name] = [first, *(base | _at(entry, p, k) for entry in inside)]
     ordered = [row for predictor in predictors for name in labels for row in rows[predictor.name, name]]
     return pa.Table.from_pylist([{name: _plain(value) for name, value in row.items()} for row in ordered], SCHEMA)
@@ -173,7 +176,8 @@ class _Columns:
                 found.append(getattr(sampler, name)(weights))
         whole = {name: np.concatenate(found) for name, found in parts.items()}
         result = {name: values[:, : self.num_own, : self.num_labels] for name, values in whole.items()}
-        return result | self._compared(whole["tau"])
+        result |= self._compared(whole["tau"])
+        return {name: without_rounding(values) for name, values in result.items()}
 
     def _weights(self, at: np.ndarray, settings: StatisticsSettings) -> Iterator[np.ndarray]:
         yield np.ones((1, len(at)))

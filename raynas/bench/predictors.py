@@ -107,6 +107,31 @@ def predictors(
     return list(found.values())
 
 
+def idle_baselines(found: Sequence[Predictor]) -> dict[str, str]:
+    """Baselines that say nothing of a truth table's architectures, by name, each with the reason in words.
+
+    Args:
+        found: What is held against the labels, as from `predictors`.
+    """
+    by_name = {one.name: one for one in found}
+    reasons = {}
+    for name in BASELINES:
+        if name not in by_name:
+            reasons[name] = _UNKNOWN.get(name, "not counted")
+        elif not len(known := by_name[name].values[np.isfinite(by_name[name].values)]):
+            reasons[name] = "no value yet"
+        elif known.min() == known.max():
+            reasons[name] = "the same for all architectures"
+    return reasons
+
+
+_UNKNOWN = {
+    DEPTH: "the space has no field that is known to be it",
+    WIDTH: "the space has no field that is known to be it",
+    DEPTH_WIDTH: "one of the two is not known",
+}
+
+
 def known_names(scores: Sequence[str], truth: Truth) -> list[str]:
     """Names that a combination can be made of, for a run that computes these scores."""
     return list(dict.fromkeys([*scores, *_counted(truth)]))

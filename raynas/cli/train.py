@@ -81,7 +81,7 @@ def parameters() -> Parameters:
     return [
         *what_to_train(),
         option("finalists", Path, _FINALISTS),
-        *options(FinalistsConfig, only=("top", "grace", "reduction")),
+        *options(FinalistsConfig, only=("top", "grace", "reduction", "halving")),
         *how_to_train(),
     ]
 
@@ -95,6 +95,7 @@ def train(
     top: Any = None,
     grace: Any = None,
     reduction: Any = None,
+    halving: Any = None,
     settings: Any = (),
     **more: Any,
 ) -> None:
@@ -105,10 +106,10 @@ def train(
     if finalists is not None or api.is_finalists(more.get("out"), more.get("resume", False)):
         if source is not None or architecture is not None or pick:
             raise ConfigError("--finalists takes the place of SOURCE, --architecture and --pick")
-        _finalists(source=finalists, top=top, grace=grace, reduction=reduction, **more)
+        _finalists(source=finalists, top=top, grace=grace, reduction=reduction, halving=halving, **more)
         return
-    if top or grace or reduction:
-        raise ConfigError("--top, --grace and --reduction go with --finalists")
+    if top or grace or reduction or halving:
+        raise ConfigError("--top, --grace, --reduction and --halving go with --finalists")
     with resumable("train"):
         show_and_say(api.train(source, architecture=architecture, pick=pick, **more))
 

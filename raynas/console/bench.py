@@ -10,8 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from raynas.bench.correlations import TO_BEAT
 from raynas.bench.folder import Bench
-from raynas.bench.predictors import Kind
+from raynas.bench.predictors import Kind, idle_baselines
 from raynas.console.terminal import wide_console
 
 _SHOWN = 12
@@ -30,10 +31,13 @@ def show_bench(bench: Bench) -> None:
         console.print(_table(chosen, means, bench))
     console.print(
         "tau, rho: oriented, so that positive is good; with "
-        f"{100 * bench.settings.level:g} % intervals. *: above num_params and depth*width.",
+        f"{100 * bench.settings.level:g} % intervals. *: above {_listed(TO_BEAT)}, beyond chance.",
         style="dim",
         highlight=False,
     )
+    if idle := idle_baselines(bench.predictors):
+        reasons = ", ".join(f"{name} ({why})" for name, why in idle.items())
+        console.print(f"baselines that do not apply: {reasons}", style="dim", highlight=False, markup=False)
 
 
 def _table(rows: Sequence[Mapping[str, Any]], means: Mapping[tuple[str, str], float | None], bench: Bench) -> Table:
@@ -67,6 +71,10 @@ def _table(rows: Sequence[Mapping[str, Any]], means: Mapping[tuple[str, str], fl
     if len(shown) < len(ranked):
         table.add_row("", f"and {len(ranked) - len(shown)} more in correlations.parquet", style="dim")
     return table
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _is_mean(row: Mapping[str, Any], label: str) -> bool:

@@ -148,7 +148,12 @@ def show_best(run: Run) -> None:
     if chosen := run.summary.get("recommended"):
         values = ", ".join(f"{name} {shown_in_table(value)}" for name, value in chosen["scores"].items())
         reason = f", {chosen['reason']}" if chosen.get("reason") else ""
-        line = f"the searcher's own choice{reason}: {chosen['text']} ({values})"
+        shown = [entry["architecture"] for entry in best[:_SHOWN_BEST]]
+        if chosen["architecture"] in shown:
+            what = f"the one in line {shown.index(chosen['architecture']) + 1} above"
+        else:
+            what = f"{chosen['text']} ({values})"
+        line = f"the searcher's own choice{reason}: {what}"
         wide_console().print(line, highlight=False, markup=False)
 
 

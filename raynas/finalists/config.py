@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,11 @@ class FinalistsConfig(Config):
     grace: int = Field(1, ge=1, description="Epochs that every finalist gets.")
     reduction: int = Field(
         2, ge=2, description="One in so many finalists goes on after grace, grace * reduction, ... epochs."
+    )
+    halving: Literal["asynchronous", "synchronous"] = Field(
+        "asynchronous",
+        description="asynchronous (ASHA): who comes to a comparison is judged by those that came before, so that none "
+        "waits; synchronous: all wait for each other there, and who is stopped depends on the accuracies alone.",
     )
     training: dict[str, Any] = Field(default_factory=dict, description="Fields of TrainConfig, for all trainings.")
 

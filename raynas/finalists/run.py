@@ -1,4 +1,4 @@
-"""The best of a search trained against each other as Ray Tune trials, most of them stopped early (ASHA)."""
+"""The best of a search trained against each other as Ray Tune trials, most of them stopped early."""
 
 from __future__ import annotations
 
@@ -15,22 +15,21 @@ from typing import Any
 from raynas.cluster.joining import connect
 from raynas.cluster.resources import why_waiting
 from raynas.errors import ConfigError, PoolError, StoreError
-from raynas.finalists.choice import Finalist, finalists
+from raynas.finalists.choice import Finalist
 from raynas.finalists.config import FinalistsConfig
 from raynas.finalists.folder import KIND, STOP_FILE
+from raynas.finalists.plan import FinalistsPlan
+from raynas.finalists.rungs import promoted, rungs
 from raynas.space.build import builder
-from raynas.space.registered import spaces
-from raynas.space.search_space import SearchSpace
 from raynas.storage.files import remove, write_mark
-from raynas.storage.run_folder import check_folder, read_description, read_summary, run_description
+from raynas.storage.run_folder import check_folder, read_summary, run_description
 from raynas.storage.session import End, Session
 from raynas.training.best_epoch import counted_top1
 from raynas.training.config import TrainConfig
 from raynas.training.folder import load_training
 from raynas.training.identity import completed
-from raynas.training.image_choice import choose_images
 from raynas.training.listeners import check_loggers
-from raynas.training.plan import TrainingPlan, make_training_plan
+from raynas.training.plan import TrainingPlan
 
 _LOOK_S = 1.0
 _IDLE_SAID_EVERY_S = 30.0
@@ -48,76 +47,6 @@ class FinalistsListener:
 
     def on_log(self, line: str) -> None:
         """Something that a person wants to know."""
-
-
-class FinalistsPlan:
-    """What is trained, in values.
-
-    Args:
-        config: The settings by which finalists are chosen, trained and stopped early.
-        members: The best of the search, best first.
-        plans: The plans of their trainings, by the finalists' names.
-    """
-
-    def __init__(self, config: FinalistsConfig, members: Sequence[Finalist], plans: Mapping[str, TrainingPlan]) -> None:
-        self.config = config
-        self.members = tuple(members)
-        self.plans = dict(plans)
-
-    @property
-    def space(self) -> SearchSpace:
-        """The space of all finalists."""
-        return next(iter(self.plans.values())).space
-
-    @property
-    def epochs(self) -> int:
-        """The number of epochs of a whole training."""
-        return next(iter(self.plans.values())).config.epochs
-
-    def identity(self) -> dict[str, Any]:
-        """What a resumed session must share with the stored one."""
-        return {
-            "grace": self.config.grace,
-            "reduction": self.config.reduction,
-            "trainings": {name: plan.identity() for name, plan in self.plans.items()},
-        }
-
-
-def make_finalists_plan(config: FinalistsConfig, *, space: SearchSpace | None = None) -> FinalistsPlan:
-    """Choose the architectures, and check all their trainings.
-
-    Args:
-        config: What was asked for.
-        space: The space itself, where it is neither registered nor in a file.
-
-    Raises:
-        RaynasError: As `finalists` and `make_training_plan`.
-        ConfigError: Settings that trials cannot have.
-    """
-    members = finalists(Path(config.source), config.top)
-    searched = read_description(Path(config.source))["config"]  # resolved, with spaces of files by their paths
-    space = space or spaces.get(config.space or searched["space"])
-    config = config.resolved(space=spaces.reference(space))
-    values: dict[str, Any] = {**config.training, "space": config.space}
-    values.setdefault("img_size", searched["img_size"])
-    if values.get("workers"):
-        raise ConfigError("each finalist is trained by one process; workers cannot be set, trials run side by side")
-    plans, images = {}, None
-    for member in members:
-        made = TrainConfig.make({**values, "architecture": member.architecture.to_json(), "workers": 0})
-        # Trials say by their resources what they take of the cluster.
-        images = images or choose_images(made)  # of all of them, and looked at once
-        plan = make_training_plan(made.resolved(address=None, gpus_per_worker=None), space=space, images=images)
-        if not plan.best.is_accuracy:
-            name = plan.objective.kind.name
-            raise ConfigError(f"finalists are compared by their accuracy, and the objective {name} has none")
-        plans[member.name] = plan
-    if images is not None:
-        found = {name: getattr(plan.config, name) for name in ("image_choice", "skipped_images", "skipped_val_images")}
-        config = config.resolved(training={**config.training, **found})
-    if config.grace > next(iter(plans.values())).config.epochs:
-        raise ConfigError(f"grace is {config.grace} epochs, more than a whole training has")
-    return FinalistsPlan(config, members, plans)
 
 
 def execute_finalists(
@@ -218,17 +147,65 @@ class _FinalistsTraining:
         return self.session.carry_out(self._work, self._write_summary)
 
     def _work(self) -> End:
-        if names := [name for name in self.plan.plans if name not in self._ended]:
-            self._train(names)
+        if self.plan.config.halving == "synchronous":
+            self._train_rung_by_rung()
+        elif names := [name for name in self.plan.plans if name not in self._ended]:
+            self._train_asynchronously(names)
         failures = self._failures()
         return End("interrupted" if self.stop else "failed" if failures else "completed", failures)
 
-    def _train(self, names: Sequence[str]) -> None:
+    def _train_asynchronously(self, names: Sequence[str]) -> None:
+        from raynas.finalists.halving import Halving
+
+        scheduler = Halving(
+            time_attr="epochs_done",
+            max_t=self.plan.epochs,
+            grace_period=self.plan.config.grace,
+            reduction_factor=self.plan.config.reduction,
+        )
+        self._train(names, self.plan.epochs, scheduler=scheduler, metric="top1", mode="max")
+        if not self.stop:
+            self._ended |= {name: "stopped" for name in names if name not in self._ended}
+
+    def _train_rung_by_rung(self) -> None:
+        """Stop nobody before all have come to a rung: who goes on follows from their accuracies in the folders alone.
+
+        So it is worked out again when the finalists are resumed, from the first rung on, and comes to the same.
+        """
+        epochs, reduction = self.plan.epochs, self.plan.config.reduction
+        alive = list(self.plan.plans)
+        for rung in [*rungs(self.plan.config.grace, reduction, epochs), epochs]:
+            until = rung if len(alive) > 1 else epochs  # one alone waits for nobody
+            left = [name for name in alive if name not in self._ended]
+            if until < epochs:  # those that have come to the last epoch are still to say that they are complete
+                left = [name for name in left if len(self._history(name)) < until]
+            if left:
+                self._train(left, until)
+            if self.stop:
+                return
+            if rung < epochs:
+                alive = self._going_on(alive, rung)
+
+    def _going_on(self, alive: Sequence[str], rung: int) -> list[str]:
+        """Those that go on from a rung; the others are stopped."""
+        histories = {name: self._history(name) for name in alive}
+        top1 = {name: counted_top1(rows[rung - 1]) if len(rows) >= rung else None for name, rows in histories.items()}
+        best = promoted(top1, self.plan.config.reduction)
+        # One that failed, and came here when it was tried again, does not undo what was decided without it.
+        going_on = [name for name, rows in histories.items() if name in best or len(rows) > rung]
+        new = [name for name in alive if name not in going_on and name not in self._ended]
+        self._ended |= dict.fromkeys(new, "stopped")
+        if new:
+            self.listener.on_log(f"after epoch {rung}: {len(going_on)} of {len(alive)} go on")
+            self._write_summary("running")
+        return going_on
+
+    def _train(self, names: Sequence[str], until: int, **settings: Any) -> None:
+        """Train to this number of epochs, with keywords of `ray.tune.TuneConfig` that say who is stopped before."""
         from ray import tune
 
         from raynas.cluster.own_code import own_code_by_value
         from raynas.cluster.tune import fit, trial_resources
-        from raynas.finalists.halving import Halving
         from raynas.finalists.trial import TrainingJob, TrainingTrial
 
         remove(self._stop_file)
@@ -241,25 +218,17 @@ class _FinalistsTraining:
             )
             for name, plan in self.plan.plans.items()
         }
-        job = TrainingJob(self.folder.resolve(), plans, frozenset(names), has_gpu=self.share["GPU"] > 0)
-        scheduler = Halving(
-            time_attr="epochs_done",
-            max_t=self.plan.epochs,
-            grace_period=self.plan.config.grace,
-            reduction_factor=self.plan.config.reduction,
-        )
+        job = TrainingJob(self.folder.resolve(), plans, frozenset(names), has_gpu=self.share["GPU"] > 0, until=until)
         kinds = {plan.objective.kind for plan in plans.values()}
         with own_code_by_value(*(part for part in vars(space).values() if callable(part)), *kinds):
             given = tune.with_parameters(TrainingTrial, job=job)
         trainable: type = tune.with_resources(given, trial_resources(self.share, 0, {}))
         try:
-            fit(trainable, names, self.folder, self, scheduler=scheduler, metric="top1", mode="max")
+            fit(trainable, names, self.folder, self, **settings)
         except PoolError:
             if not self.stop:  # a signal to all processes ends the Ray that was started here, too
                 raise
         remove(self._stop_file)
-        if not self.stop:
-            self._ended |= {name: "stopped" for name in names if name not in self._ended}
 
     @property
     def _stop_file(self) -> Path:
@@ -295,7 +264,7 @@ class _FinalistsTraining:
         elif status == "failed":
             self.errors[name] = str(result["error"])
             self._has_raised.add(name)
-        elif result.get("done"):
+        elif result.get("done") and status != "waiting":  # for the others of its rung
             # The scheduler stops a trial between its epochs; written at once, before Tune can be killed knowing it.
             self._ended.setdefault(name, "stopped" if status == "running" else status)
             self.errors.pop(name, None)
@@ -344,12 +313,16 @@ class _FinalistsTraining:
         }
         return self.session.write_summary(summary)
 
+    def _history(self, name: str) -> list[dict[str, Any]]:
+        """The epochs that a training has finished, as rows of its metrics.parquet."""
+        with suppress(StoreError, OSError, ValueError):  # not there yet
+            rows: list[dict[str, Any]] = load_training(self.folder / name).metrics.to_pylist()
+            return rows
+        return []
+
     def _trial(self, member: Finalist, *, is_going_on: bool) -> dict[str, Any]:
         plan = self.plan.plans[member.name]
-        folder = self.folder / member.name
-        history: list[dict[str, Any]] = []
-        with suppress(StoreError, OSError, ValueError):  # not there yet
-            history = load_training(folder).metrics.to_pylist()
+        history = self._history(member.name)
         now = "running" if is_going_on else "interrupted"
         status = self._ended.get(member.name, now if member.name in self._running else "waiting")
         return {
@@ -370,8 +343,12 @@ class _FinalistsTraining:
 
 
 def _completed(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """An identity whose trainings have all their fields."""
-    return {**identity, "trainings": {name: completed(own) for name, own in identity["trainings"].items()}}
+    """An identity that has all its fields, and whose trainings have theirs."""
+    return {
+        "halving": FinalistsConfig.model_fields["halving"].default,
+        **identity,
+        "trainings": {name: completed(own) for name, own in identity["trainings"].items()},
+    }
 
 
 def _ended_before(folder: Path) -> dict[str, str]:

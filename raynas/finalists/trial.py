@@ -35,12 +35,14 @@ class TrainingJob:
         plans: The plans of the trainings by name.
         unfinished: Names of the trainings that are to go on; Tune's state may lag behind what had ended.
         has_gpu: Whether each trial has a GPU, or a share of one.
+        until: The number of epochs that each trial trains to, in all, and ends at.
     """
 
     folder: Path
     plans: Mapping[str, TrainingPlan]
     unfinished: frozenset[str]
     has_gpu: bool
+    until: int
 
 
 class TrainingTrial(tune.Trainable):  # type: ignore[misc]
@@ -57,6 +59,7 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         self._has_ended = config["trial"] not in job.unfinished
         self._plan, self._folder = job.plans[config["trial"]], job.folder / config["trial"]
         self._stop_file = job.folder / STOP_FILE
+        self._until = job.until
         self._rows: Queue[Row | BaseException | None] = Queue()
         self._is_over = threading.Event()
         self._thread: threading.Thread | None = None
@@ -71,7 +74,7 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         if self._failure is not None:
             raise TrainingError(self._failure)
         if self._has_ended:
-            return {"status": "stopped", "done": True}
+            return {"status": "waiting", "done": True}  # which decides nothing: whether it has ended is known
         if self._thread is None and not self._is_stopped():
             self._thread = threading.Thread(target=self._train, daemon=True)
             self._thread.start()
@@ -83,14 +86,14 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
             self._failure = f"{type(row).__name__}: {' '.join(str(row).split())}"
             return {"status": "failed", "error": self._failure}
         done = row["epoch"] + 1
-        is_last = done == self._plan.config.epochs
-        if is_last and self._thread is not None:
+        is_there = done >= self._until
+        if is_there and self._thread is not None:
             self._thread.join(_JOIN_S)  # for its summary
         return {
-            "status": "completed" if is_last else "running",
+            "status": "completed" if done == self._plan.config.epochs else "waiting" if is_there else "running",
             "epochs_done": done,
             "top1": counted_top1(row),
-            "done": is_last,
+            "done": is_there,
         }
 
     def cleanup(self) -> None:
@@ -115,20 +118,30 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
     def _train(self) -> None:
         try:
             wait_for_predecessor(self._folder)
+            relay = _Relay(self._rows, self._until)
             execute_training(
-                self._plan, self._folder, resume=True, listener=_Relay(self._rows), is_stopped=self._is_stopped
+                self._plan,
+                self._folder,
+                resume=True,
+                listener=relay,
+                is_stopped=lambda: relay.is_there or self._is_stopped(),
             )
         except BaseException as error:  # whatever it is, the other trainings go on
             self._rows.put(error)
 
 
 class _Relay(TrainingListener):
-    def __init__(self, rows: Queue[Row | BaseException | None]) -> None:
+    """Hands epochs over, and knows when the last one is there that the trial trains to."""
+
+    def __init__(self, rows: Queue[Row | BaseException | None], until: int) -> None:
         self._rows = rows
+        self._until = until
+        self.is_there = False
 
     def on_start(self, folder: Path, plan: TrainingPlan, history: list[Row]) -> None:
         for row in history:
-            self._rows.put(row)
+            self.on_epoch(row)
 
     def on_epoch(self, row: Row) -> None:
+        self.is_there |= row["epoch"] + 1 >= self._until
         self._rows.put(row)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,12 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 
 from raynas.bench.correlations import TO_BEAT
 from raynas.bench.folder import Bench, load_bench
-from raynas.bench.predictors import Kind
+from raynas.bench.predictors import Kind, idle_baselines
 from raynas.bench.truth import DEPTH, WIDTH
 from raynas.interruption import resuming_line
 from raynas.report.embedding import embedded_points, finite, registered_space, short_number
 from raynas.report.search import MAX_POINTS
+from raynas.report.status import run_status
 from raynas.report.text import Rows, description_groups, failure_groups, time_spent
 from raynas.space.search_space import SearchSpace
 from raynas.stats.kendall import kendall_taus
@@ -57,7 +58,6 @@ def bench_report_data(folder: Path) -> dict[str, Any]:
     config, identity = description["config"], description["identity"]
     space = registered_space(str(identity.get("space")))
     is_same = space is not None and space.fingerprint == identity.get("space_fields")
-    status = str(summary.get("status") or "unknown")
     own = space if is_same else None
     data: dict[str, Any] = finite(
         {
@@ -65,13 +65,9 @@ def bench_report_data(folder: Path) -> dict[str, Any]:
             "title": bench.settings.title or f"{identity.get('space')}: proxies against {bench.about.get('file')}",
             "headline": _headline(bench),
             "subline": _subline(bench),
-            "status": {
-                "name": status,
-                "error": summary.get("error"),
-                "resume": resuming_line("bench proxies", folder)
-                if status not in ("completed", "exhausted") and space is not None
-                else None,
-            },
+            "status": run_status(
+                folder, summary, resuming_line("bench proxies", folder) if space is not None else None
+            ),
             "facts": _facts(bench),
             **_architectures(bench, own, int(identity.get("img_size") or 0)),
             "objectives": [],
@@ -102,10 +98,15 @@ def _subline(bench: Bench) -> str:
     repeats = sorted({int(score["repeats"]) for score in scores})
     parts = [f"images of {identity.get('img_size')} pixels"]
     if any(score.get("input_hash") for score in scores):
-        parts.append(f"batches of {config.get('batch_size')} from {config.get('data')}")
+        parts.append(f"batches of {config.get('batch_size')} from {_without_folders(config.get('data'))}")
     if repeats:
         parts.append(f"{' or '.join(map(str, repeats))} draw{'s' if repeats[-1] > 1 else ''} of weights")
     return " · ".join([*parts, _sampled(bench), f"score seed {identity.get('score_seed')}"])
+
+
+def _without_folders(spec: Any) -> str:
+    """What --data says, without the folders of whoever made the page, which is made to be passed on."""
+    return ":".join(PurePath(part).name if "/" in part or "\\" in part else part for part in str(spec).split(":"))
 
 
 def _sampled(bench: Bench) -> str:
@@ -132,7 +133,7 @@ def _facts(bench: Bench) -> list[list[str | None]]:
         ["scored so far", f"{scored:,}" if scored < len(bench.truth) else None],
         ["labels", f"{len(bench.labels)}"],
         ["without some score", f"{lacking:,}" if lacking else None],
-        ["reused", f"{bench.points.reused:,}" if bench.points.reused else None],
+        ["taken from other runs", f"{bench.points.reused:,}" if bench.points.reused else None],
         ["duration", duration(seconds) if seconds else None],
     ]
 
@@ -252,6 +253,7 @@ def _bench(bench: Bench) -> dict[str, Any]:
         "level": bench.settings.level,
         "top": bench.settings.top,
         "left_out": dict(bench.about.get("left_out") or {}),
+        "idle": idle_baselines(bench.predictors),
         "aggregates_only": bench.settings.aggregates_only,
         "merged": int((bench.truth.merged > 1).sum()),
     }
@@ -312,11 +314,14 @@ def _groups(bench: Bench, space: SearchSpace | None, is_same: bool) -> list[dict
         *(("within", field) for field in bench.settings.within),
         *(("combination", f"{one.text}, {_METHODS[one.method]}") for one in bench.combinations),
         *(("left out", f"{name}, which {why}") for name, why in (bench.about.get("left_out") or {}).items()),
+        *(("does not apply", f"{name}: {why}") for name, why in idle_baselines(bench.predictors).items()),
         ("intervals", f"{100 * bench.settings.level:g} %, {bench.settings.resamples:,} resamples of the architectures"),
         ("score seed", str(identity.get("score_seed"))),
     ]
+    described = bench.run.description
+    published = {**described, "config": {**described["config"], "data": _without_folders(described["config"]["data"])}}
     groups = description_groups(
-        bench.run.description, bench.run.summary, space, is_same, len(bench.truth), [row for row in how if row[0]]
+        published, bench.run.summary, space, is_same, len(bench.truth), [row for row in how if row[0]]
     )
     return [{**group, "title": "Benchmark" if group["title"] == "Search" else group["title"]} for group in groups]
 

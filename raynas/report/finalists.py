@@ -12,6 +12,7 @@ from raynas.errors import RaynasError, StoreError
 from raynas.interruption import resuming_line
 from raynas.report.embedding import finite, short_number
 from raynas.report.model_points import has_report, model_points
+from raynas.report.status import KILLED, run_status, status_of_part
 from raynas.report.text import Rows, machine_rows
 from raynas.stats.kendall import kendall_taus
 from raynas.stats.thinning import spread
@@ -30,7 +31,9 @@ _STATUSES = {
     "completed": "trained to the end",
     "stopped": "stopped early",
     "running": "running",
+    "waiting": "waiting",
     "interrupted": "interrupted",
+    KILLED: "killed",
     "failed": "failed",
 }
 
@@ -46,25 +49,20 @@ def finalists_report_data(folder: Path, write_report: Callable[[Path], Path]) ->
         A value for `json.dumps`, in which a trial is a position in `points`.
     """
     description, summary = read_description(folder), read_summary(folder)
-    trials = sorted(summary.get("trials") or [], key=_order)
+    trials = [_as_it_stands(folder, trial) for trial in sorted(summary.get("trials") or [], key=_order)]
     folders = [folder / str(trial.get("folder")) for trial in trials]
     trainings = [_training(path) for path in folders]
     histories = [[] if training is None else training.metrics.to_pylist() for training in trainings]
     models = [training.description["model"] for training in trainings if training is not None]
     space = str(models[0]["space"] if models else description["config"].get("space"))
     values = score_columns(trials, histories)
-    status = str(summary.get("status") or "unknown")
     data: dict[str, Any] = finite(
         {
             "layout": "finalists",
             "title": f"{space} finalists",
             "headline": _headline(summary, trials),
             "subline": _subline(description, summary, histories),
-            "status": {
-                "name": status,
-                "error": summary.get("error"),
-                "resume": None if status == "completed" else resuming_line("train", folder),
-            },
+            "status": run_status(folder, summary, resuming_line("train", folder)),
             "facts": _facts(summary, trials),
             **model_points(
                 space,
@@ -189,6 +187,11 @@ def _order(trial: Mapping[str, Any]) -> tuple[float, float]:
     """A key that sorts trials by accuracy, those without one last, in the order of the search."""
     top1 = trial.get("top1")
     return (np.inf if top1 is None else -top1, trial.get("rank") or 0)
+
+
+def _as_it_stands(folder: Path, trial: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A trial with its status now, which the finalists' summary is behind of where their driver was killed."""
+    return {**trial, "status": status_of_part(folder, str(trial.get("folder")), str(trial.get("status")))}
 
 
 def _standing(trial: Mapping[str, Any]) -> str:

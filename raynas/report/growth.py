@@ -106,7 +106,7 @@ def growth_head(
             ["candidates", f"{evaluations:,}"],
             ["failed", f"{counts['failed']:,}"],
             ["infeasible", f"{counts['infeasible']:,}" if counts["infeasible"] else None],
-            ["reused", f"{counts['reused']:,}"],
+            ["taken from other runs", f"{counts['reused']:,}" if counts["reused"] else None],
             ["duration", counts["duration"]],
         ],
     }

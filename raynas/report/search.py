@@ -14,6 +14,7 @@ import pyarrow as pa
 from raynas.report.embedding import embedded_points, finite, registered_space, short_number
 from raynas.report.growth import family_members, growth_data, growth_head
 from raynas.report.policy import PolicyTrace, StoredScores, policy_trace
+from raynas.report.status import run_status
 from raynas.report.text import description_groups, failure_groups, headline, resume_command, subline, time_spent
 from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS
@@ -80,7 +81,11 @@ def report_data(run: Run) -> dict[str, Any]:
             "status": _status(run, view),
             "counts": _counts(run, view, evaluations),
             "groups": description_groups(
-                run.description, summary, view.space or view.changed_space, view.space is not None, len(view.points)
+                run.description,
+                summary,
+                view.space or view.changed_space,
+                view.space is not None,
+                int((view.states != PointState.UNSCORED).sum()),
             ),
             "scores": view.scores(),
             "objectives": [{"name": one.name, "maximize": one.maximize} for one in view.objectives],
@@ -288,24 +293,18 @@ def _policy(space: SearchSpace, trace: PolicyTrace) -> dict[str, Any]:
 
 
 def _status(run: Run, view: _View) -> dict[str, Any]:
-    name, description = str(run.summary.get("status") or "unknown"), run.description
     is_registered = view.space is not None or view.changed_space is not None
-    resumes = name not in ("completed", "exhausted")
-    return {
-        "name": name,
-        "error": run.summary.get("error"),
-        "resume": resume_command(description["config"], description["identity"], run.folder, is_registered)
-        if resumes
-        else None,
-    }
+    config, identity = run.description["config"], run.description["identity"]
+    return run_status(run.folder, run.summary, resume_command(config, identity, run.folder, is_registered))
 
 
 def _counts(run: Run, view: _View, evaluations: int) -> dict[str, Any]:
-    summary = run.summary
+    summary, is_pending = run.summary, view.states == PointState.UNSCORED
     return {
         "evaluations": evaluations,
         "budget": run.description["config"].get("budget"),
-        "distinct": int((view.points.candidates >= 0).sum()),
+        "different": int(((view.points.candidates >= 0) & ~is_pending).sum()),
+        "pending": int(is_pending.sum()),
         "infeasible": int((view.states == PointState.INFEASIBLE).sum()),
         "failed": int((view.states == PointState.FAILED).sum()),
         "reused": view.points.reused,

@@ -10,6 +10,7 @@ from raynas.interruption import resuming_line
 from raynas.report.embedding import finite, registered_space
 from raynas.report.model_points import has_report, model_points
 from raynas.report.policy import searcher_settings
+from raynas.report.status import KILLED, run_status, status_of_part
 from raynas.report.text import Rows, description_groups
 from raynas.space.results import Objective
 from raynas.storage.run_folder import read_description
@@ -18,7 +19,7 @@ from raynas.sweeps.folder import sweep_data
 from raynas.sweeps.traces import Measure, Trace
 from raynas.wording import duration, plural, settings_text
 
-_STATUSES = ("completed", "exhausted", "running", "waiting", "interrupted", "failed")
+_STATUSES = ("completed", "exhausted", "running", "waiting", "interrupted", KILLED, "failed")
 
 
 def sweep_report_data(folder: Path, write_report: Callable[[Path], Path]) -> dict[str, Any]:
@@ -39,18 +40,16 @@ def sweep_report_data(folder: Path, write_report: Callable[[Path], Path]) -> dic
     config, identity = description["config"], description["identity"]
     space = registered_space(str(found["space"]))
     is_same = space is not None and space.fingerprint == identity.get("space_fields")
-    status = str(found["status"])
+    found["searches"] = [
+        {**one, "status": status_of_part(folder, str(one["folder"]), str(one["status"]))} for one in found["searches"]
+    ]
     data: dict[str, Any] = finite(
         {
             "layout": "sweep",
             "title": f"{found['space']} sweep",
             "headline": _headline(found),
             "subline": _subline(identity, found),
-            "status": {
-                "name": status,
-                "error": found["error"],
-                "resume": resuming_line("search", folder) if status != "completed" and space is not None else None,
-            },
+            "status": run_status(folder, found, resuming_line("search", folder) if space is not None else None),
             "facts": _facts(found),
             **model_points(str(found["space"]), [], {}, texts=[], img_size=0),
             **{name: found[name] for name in ("measure", "budget", "searchers", "rows", "curves")},

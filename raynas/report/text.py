@@ -86,7 +86,7 @@ def description_groups(
         summary: The content of summary.json.
         space: The registered space of that name; None if there is none.
         is_same_space: Whether that space is the one that was searched.
-        num_scored: How many distinct architectures the run has stored.
+        num_scored: How many different architectures the run has scored.
         how: Rows that replace what a single search says of its searcher.
     """
     config, identity = description["config"], description["identity"]
@@ -113,7 +113,7 @@ def _space_rows(identity: Mapping[str, Any], space: SearchSpace | None, is_same_
             rows.append(("what", space.summary))
         share = ""
         if num_scored and not is_growth(identity):  # which leaves what can be drawn
-            share = f", {100 * min(1.0, num_scored / space.size):.2g} % of them stored here"
+            share = f", {100 * min(1.0, num_scored / space.size):.2g} % of them scored here"
         rows.append(("size", f"{size_in_words(space.size)} architectures{share}"))
         if space.paper:
             rows.append(("paper", space.paper))

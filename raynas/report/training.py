@@ -12,7 +12,9 @@ import pyarrow as pa
 from raynas.interruption import resuming_line
 from raynas.report.embedding import finite, registered_space, short_number
 from raynas.report.model_points import model_points
+from raynas.report.status import run_status
 from raynas.report.text import Rows, machine_rows
+from raynas.stats.proportion import wilson_interval
 from raynas.stats.thinning import spread
 from raynas.training.best_epoch import BestEpoch
 from raynas.training.config import DISTILLATION, WITHOUT_EFFECT
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from raynas.training.folder import Training
 
 _MAX_EPOCHS = 1000
+_LEVEL = 0.95
 
 _SETTINGS = {
     "Objective": ("objective", "label_smoothing"),
@@ -50,7 +53,6 @@ def training_report_data(training: Training) -> dict[str, Any]:
     rows = training.metrics.to_pylist()
     best = BestEpoch.of(description)
     phases = phases_of(rows, config.get("retokenize"), int(config["epochs"]), int(model["macs"]))
-    status = str(summary.get("status") or "unknown")
     is_registered = registered_space(str(model["space"])) is not None
     data: dict[str, Any] = finite(
         {
@@ -58,12 +60,12 @@ def training_report_data(training: Training) -> dict[str, Any]:
             "title": f"{model['space']} training",
             "headline": _headline(best, summary, model, rows, int(config["epochs"])),
             "subline": _subline(summary, config, model, description.get("teacher")),
-            "status": {
-                "name": status,
-                "error": summary.get("error"),
-                "resume": resuming_line("train", training.folder) if status != "completed" and is_registered else None,
-            },
+            "status": run_status(
+                training.folder, summary, resuming_line("train", training.folder) if is_registered else None
+            ),
             "facts": _facts(best, summary, model, rows, int(config["epochs"])),
+            "best_epoch": _best_epoch(best, rows),
+            "uncertainty": uncertainty(best, training.metrics, summary),
             **model_points(
                 str(model["space"]),
                 [model["architecture"]],
@@ -75,7 +77,11 @@ def training_report_data(training: Training) -> dict[str, Any]:
             "curves": curves(training.metrics),
             "phases": phases,
             "saving": saving(phases, rows, summary),
-            "measure": {"title": best.title, "value": _value(best, rows[-1]) if rows else None},
+            "measure": {
+                "title": best.title,
+                "column": best.column,
+                "value": _value(best, rows[-1]) if rows else None,
+            },
             **own_columns(training.metrics.column_names),
             "time": time_of_training(summary, rows),
             "groups": _groups(description, summary, phases),
@@ -92,6 +98,34 @@ def curves(metrics: pa.Table) -> dict[str, list[Any]]:
         name: [None if value is None else short_number(value) for value in values]
         for name, values in columns.items()
         if any(value is not None for value in values)
+    }
+
+
+def uncertainty(best: BestEpoch, metrics: pa.Table, summary: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How far the accuracies may lie from those on any number of such images, for the epochs of `curves`.
+
+    Args:
+        best: What counts of an epoch.
+        metrics: The content of metrics.parquet.
+        summary: The content of summary.json, which says how many images were evaluated on.
+
+    Returns:
+        `column` of the curves, `n` images, the `level` of Wilson's intervals, and their bounds `low` and `high` as
+        fractions; None where an accuracy is not what counts, or the number of images is not known.
+    """
+    images = int((summary.get("images") or {}).get("val") or 0)
+    if not best.is_accuracy or not images or not metrics.num_rows:
+        return None
+    kept = spread(np.arange(metrics.num_rows), _MAX_EPOCHS)
+    average = f"ema_{best.column}"
+    column = best.column if metrics[average].null_count == metrics.num_rows else average
+    low, high = wilson_interval(metrics[column].take(pa.array(kept)).to_numpy(), images, _LEVEL)
+    return {
+        "column": column,
+        "n": images,
+        "level": _LEVEL,
+        "low": [short_number(bound) for bound in low],
+        "high": [short_number(bound) for bound in high],
     }
 
 
@@ -225,6 +259,20 @@ def _subline(
     return " · ".join([*parts, *taught, f"batches of {config['batch_size']}", f"seed {config['seed']}"])
 
 
+def _interval(top1: float, images: int) -> str | None:
+    """What an accuracy on so many images may be on others, for people; None where their number is not known."""
+    if not images or top1 != top1:
+        return None
+    low, high = wilson_interval(top1, images, _LEVEL)
+    return f"{percent(float(low), 1)} to {percent(float(high), 1)}"
+
+
+def _best_epoch(best: BestEpoch, rows: Sequence[Mapping[str, Any]]) -> int | None:
+    """The best epoch as people count them, from 1; None without an epoch that has a value."""
+    row = best.best_of(rows)
+    return None if row is None else int(row["epoch"]) + 1
+
+
 def _value(best: BestEpoch, row: Mapping[str, Any]) -> str:
     """What counts of an epoch, as people read it."""
     return percent(best.value(row)) if best.is_accuracy else shown(best.value(row))
@@ -238,10 +286,15 @@ def _facts(
     epochs: int,
 ) -> list[list[str | None]]:
     best_row = best.best_of(rows)
+    images = int((summary.get("images") or {}).get("val") or 0)
     is_best = best_row is not None and best_row["epoch"] == rows[-1]["epoch"]
     saved = summary.get("saved")
     return [
         [best.title, _value(best, rows[-1]) if rows else None],
+        [
+            f"{100 * _LEVEL:g} % interval",
+            _interval(best.value(rows[-1]), images) if rows and best.is_accuracy else None,
+        ],
         [
             f"best {best.title}",
             None if best_row is None or is_best else f"{_value(best, best_row)}, epoch {best_row['epoch'] + 1}",

@@ -131,6 +131,8 @@ class _Training:
         for epoch in range(self.first_epoch, task.epochs):
             self._lapped = perf_counter()
             first = self.first_step if epoch == self.first_epoch else 0
+            if epoch and not first and self._asked(step=0)[0]:
+                return False  # the checkpoint at the epoch's end is there
             self.runner.start_epoch(epoch, is_new=first == 0)
             for step in range(first, task.steps):
                 self._step(epoch, step, stream)

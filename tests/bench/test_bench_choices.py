@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -31,6 +32,20 @@ def test_ties_count_by_their_chance(k: int) -> None:
         pairs = itertools.product(broken_ties(score, k), broken_ties(label, k))
         shared = np.mean([len(set(a) & set(b)) / k for a, b in pairs])
         assert top_overlap(score, label, k) == pytest.approx(shared)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_regret_of_nothing_is_zero_in_every_digit(seed: int) -> None:
+    """Labels are decimals, which have no exact binary form; whether a regret is 0 is worked out in fractions."""
+    rng = np.random.default_rng(seed)
+    label = rng.integers(700, 705, 12) / 10 * 10.0 ** rng.integers(-6, 6)
+    score = rng.integers(0, 2, 12).astype(float)
+    found = choices(score, label, top=5)
+    for name, k in (("regret", 1), ("regret_top_k", 5)):
+        exact = [max(Fraction(label[i]) for i in rows) for rows in broken_ties(score, k)]
+        is_nothing = sum(exact) / len(exact) == Fraction(label.max())
+        assert (found[name] == 0) == is_nothing
+        assert (found[f"{name}_scaled"] == 0) == is_nothing
 
 
 def test_choices_by_hand() -> None:

@@ -17,6 +17,7 @@ from raynas.bench.predictors import Kind, Predictor, check_combinations
 from raynas.errors import ConfigError, UnknownNameError
 from raynas.space.results import Objective
 from raynas.stats.rank_correlation import bootstrapped
+from raynas.stats.rounding import without_rounding
 
 
 def predictor(name: str, values: Any, kind: Kind = Kind.PROXY, *, up: bool = True) -> Predictor:
@@ -106,6 +107,32 @@ def test_lead_is_the_difference_on_the_same_resamples(found: dict[Any, Any]) -> 
     assert found["poor", "top1"]["useful"] is False
     assert found["num_params", "top1"]["lead"] is None
     assert found["num_params", "top1"]["useful"] is None
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.5, 1.0, 2.0, 4.0])
+@pytest.mark.parametrize("named", ["num_params", "macs", "depth*width"])
+def test_useful_is_what_leads_beyond_chance(noise: float, named: str) -> None:
+    """The interval of the difference to the best that costs nothing excludes 0, on resamples drawn here."""
+    rng = np.random.default_rng(int(100 * noise))
+    truth = rng.standard_normal(40)
+    score = truth + noise * rng.standard_normal(40)
+    sizes = {name: truth + 5 * rng.standard_normal(40) for name in ("num_params", "macs", "depth*width")}
+    sizes[named] = truth + rng.standard_normal(40)
+    given = [predictor("score", score), *(predictor(name, size, Kind.BASELINE) for name, size in sizes.items())]
+    row = rows_of(given, {"y": truth}, resamples=120)["score", "y"]
+    drawn = []
+    rng = np.random.default_rng(0)
+    for rows in [np.arange(40), *(rng.integers(0, 40, 40) for _ in range(120))]:
+        taus = [stats.kendalltau(column[rows], truth[rows]).statistic for column in (score, *sizes.values())]
+        drawn.append(taus[0] - max(taus[1:]))
+    assert row["useful"] == (np.quantile(drawn[1:], 0.025) > 0 and row["tau"] > 0)
+    assert row["lead"] == pytest.approx(drawn[0])
+
+
+def test_differences_that_are_rounding_alone_are_zero() -> None:
+    values = np.array([7e-15, -3e-16, 1e-9, 0.2, math.nan])
+    np.testing.assert_array_equal(without_rounding(values), [0, 0, 1e-9, 0.2, math.nan])
+    np.testing.assert_array_equal(without_rounding(values, 1e-6), [7e-15, -3e-16, 1e-9, 0.2, math.nan])
 
 
 def test_a_proxy_with_gaps_has_to_beat_size_on_its_own_rows() -> None:

@@ -8,9 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +16,7 @@ from typing import Any
 
 import pytest
 import ray
-from random_moments import random_moments
+from random_moments import killed_at, random_moments
 from report_folders import epoch_rows, write_training
 from toy_scores import SLOPE, TOY, toy_space
 from toy_trainings import SMALL, largest_difference, trained, weights
@@ -30,7 +27,8 @@ from raynas.cli import main
 from raynas.errors import ConfigError, PoolError, SpaceError, StoreError
 from raynas.finalists.choice import finalists
 from raynas.finalists.config import FinalistsConfig
-from raynas.finalists.run import FinalistsListener, execute_finalists, make_finalists_plan, trial_share
+from raynas.finalists.plan import make_finalists_plan
+from raynas.finalists.run import FinalistsListener, execute_finalists, trial_share
 from raynas.interruption import Interrupted
 from raynas.space.registered import spaces
 from raynas.storage.sources import read_source
@@ -197,7 +195,7 @@ def test_a_trial_without_a_share_of_a_gpu_sees_none(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     trial = TrainingTrial.__new__(TrainingTrial)  # Tune's own part is not needed
     plan = make_training_plan(TrainConfig.make({"space": "as-vit", "architecture": SMALL, "img_size": 32}))
-    trial.setup({"trial": "a"}, TrainingJob(tmp_path, {"a": plan}, frozenset("a"), has_gpu=has_gpu))
+    trial.setup({"trial": "a"}, TrainingJob(tmp_path, {"a": plan}, frozenset("a"), has_gpu=has_gpu, until=1))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == visible
 
 
@@ -539,7 +537,7 @@ def test_trainings_that_wait_for_room_say_so(
 
 @pytest.mark.parametrize(
     "moments",
-    [pytest.param((5,), marks=pytest.mark.slow), pytest.param(random_moments(4, most=20), marks=pytest.mark.long)],
+    [pytest.param((3, 9), marks=pytest.mark.slow), pytest.param(random_moments(4, most=20), marks=pytest.mark.long)],
 )
 def test_finalists_go_on_after_their_driver_was_killed(
     searched: Path, tmp_path: Path, joined: None, moments: tuple[int, ...]
@@ -547,19 +545,11 @@ def test_finalists_go_on_after_their_driver_was_killed(
     folder, made = tmp_path / "run", config(searched, top=2, training={**TRAINING, "epochs": 12})
     code = (
         "from pathlib import Path; from raynas.finalists.config import FinalistsConfig;"
-        "from raynas.finalists.run import execute_finalists, make_finalists_plan;"
+        "from raynas.finalists.plan import make_finalists_plan; from raynas.finalists.run import execute_finalists;"
         f"execute_finalists(make_finalists_plan(FinalistsConfig.make({made.model_dump()!r})), Path({str(folder)!r}),"
         "resume=True)"
     )
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_ADDRESS")}
-    for moment in moments:
-        process = subprocess.Popen([sys.executable, "-c", code], env=environment)
-        deadline = time.monotonic() + 240
-        while epochs_done(folder) < moment and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert process.poll() is None
-        process.kill()
-        process.wait()
+    killed_at(moments, code, lambda: epochs_done(folder), spread_s=1.0)
     assert 0 < epochs_done(folder) < 24
     before = ended(json.loads((folder / "summary.json").read_text())["trials"])
     check_resumed(folder, made, tmp_path / "alone", before)  # at once, while processes of the killed one are ending

@@ -16,6 +16,7 @@ from toy_bench import write_table
 import raynas
 import raynas.report.bench
 from raynas.proxies.probe import Probe, Proxy
+from raynas.report.page import page as page_of
 from raynas.report.page import write_report
 from raynas.searching.run import SearchListener
 from raynas.space.registered import spaces
@@ -76,6 +77,11 @@ def row_of(rows: list[dict[str, Any]], proxy: str, label: str) -> dict[str, Any]
 def near(value: Any) -> Any:
     """A number to the digits that a page holds."""
     return value if value is None else pytest.approx(value, rel=1e-4, abs=1e-9)
+
+
+def unfold(page: Any) -> None:
+    """Show the tables, which are folded at first."""
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
 
 
 def decimal(value: float) -> str:
@@ -244,8 +250,7 @@ def test_marked_cells_are_above_size(opened: Any, bench: Path, correlations: lis
         for i, name in enumerate(names):
             classes = page.locator(f'#heat-table td[data-row="{i}"][data-column="{k}"]').get_attribute("class") or ""
             row = row_of(correlations, name, label)
-            assert ("marked" in classes) == bool(row["useful"])
-            assert ("clear" in classes) == bool(row["useful"] and row["lead_low"] > 0)
+            assert ("marked" in classes) == bool(row["lead"] is not None and row["tau"] > 0 and row["lead_low"] > 0)
 
 
 def place(page: Any, axis: str, value: float) -> float:
@@ -306,6 +311,7 @@ def test_ranks_and_what_has_no_value_are_drawn_too(opened: Any, bench: Path) -> 
 
 def test_a_click_on_a_heading_sorts(opened: Any, bench: Path, correlations: list[dict[str, Any]]) -> None:
     page = opened(bench)
+    unfold(page)
 
     def names() -> list[str]:
         return [cell.inner_text() for cell in page.locator("#numbers-table tbody .name").all()]
@@ -324,6 +330,7 @@ def test_a_click_on_a_heading_sorts(opened: Any, bench: Path, correlations: list
 
 def test_strata_show_each_value_and_the_mean(opened: Any, bench: Path, correlations: list[dict[str, Any]]) -> None:
     page = opened(bench)
+    unfold(page)
     page.locator("#strata").get_by_label("label").select_option(label="top1")
     heads = page.locator("#strata-table thead th").all_inner_texts()
     assert [head.split(" (")[0] for head in heads] == ["all", "mean within", *(f"depth {d}" for d in (4, 6, 8, 10, 12))]
@@ -369,6 +376,94 @@ def test_page_of_a_benchmark_that_has_just_begun_opens(opened: Any, bench: Path,
     assert page.locator("#ranking-plot .row").count() == 8
 
 
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", [1280, 360])
 def test_layout(opened: Any, bench: Path, width: int) -> None:
-    check_layout(opened(bench, width=width))
+    page = opened(bench, width=width)
+    check_layout(page)
+    unfold(page)
+    check_layout(page)
+
+
+def test_tables_are_folded_until_they_are_asked_for(opened: Any, bench: Path) -> None:
+    page = opened(bench)
+    for name in ("among", "numbers", "strata"):
+        assert not page.locator(f"#{name}-table table").is_visible()
+        page.locator(f"#{name} summary").click()
+        assert page.locator(f"#{name}-table table").is_visible()
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("WIDE", {"wide", "wide+shallow"}),
+        ("shallow macs", {"shallow", "wide+shallow", "macs"}),
+        ("baseline", {"num_params", "macs", "depth", "width", "depth*width"}),
+        ("nothing-of-the-kind", set()),
+    ],
+)
+def test_the_filter_holds_for_the_whole_page(opened: Any, bench: Path, typed: str, expected: set[str]) -> None:
+    page = opened(bench)
+    unfold(page)
+    page.get_by_label("filter").fill(typed)
+    assert {row.locator("text").first.text_content() for row in page.locator("#ranking-plot .row").all()} == expected
+    for table in ("heat", "among", "strata"):
+        assert {cell.inner_text() for cell in page.locator(f"#{table}-table tbody th").all()} == expected
+    assert {cell.inner_text() for cell in page.locator("#numbers-table tbody .name").all()} == expected
+    assert page.locator("#ranking-filtered").inner_text().startswith(f"{len(expected)} of 8 predictors")
+    page.get_by_label("filter").fill("")
+    assert page.locator("#ranking-plot .row").count() == 8
+
+
+def test_of_many_predictors_the_best_and_what_is_to_be_beaten_are_drawn_first(
+    opened: Any, bench: Path, tmp_path: Path
+) -> None:
+    data = embedded(bench.read_text())
+    rows = data["bench"]["rows"]
+    for k in range(30):  # copies of the first predictor, which is a good one
+        data["bench"]["predictors"].append({**data["bench"]["predictors"][0], "name": f"copy{k}"})
+        rows += [[len(data["bench"]["predictors"]) - 1, *row[1:]] for row in rows[:2]]
+        strata = [row for row in data["bench"]["strata"] if row[0] == 0]
+        data["bench"]["strata"] += [[len(data["bench"]["predictors"]) - 1, *row[1:]] for row in strata]
+        data["points"]["values"][f"copy{k}"] = data["points"]["values"][data["bench"]["predictors"][0]["name"]]
+        data["scores"].append({**data["scores"][2], "name": f"copy{k}"})
+    path = tmp_path / "many.html"
+    path.write_text(page_of(data))
+    page = opened(path)
+    names = [row.locator("text").first.text_content() for row in page.locator("#ranking-plot .row").all()]
+    assert len(names) < 38
+    assert {"num_params", "macs", "depth*width"} <= set(names)
+    page.locator("#ranking-more").click()
+    assert page.locator("#ranking-plot .row").count() == 38
+    page.locator("#ranking-more").click()
+    assert page.locator("#ranking-plot .row").count() == len(names)
+
+
+def test_the_page_names_no_folder_of_its_author(tmp_path: Path) -> None:
+    (tmp_path / "a secret place").mkdir()
+    path = made(tmp_path / "a secret place" / "bench")
+    description = (path.parent / "run.yaml").read_text()
+    assert "data: random" in description
+    for spec in ("folder:{}/pictures", "parquet:{}/train.parquet", "torchvision:CIFAR10:{}/cifar"):
+        given = spec.format(tmp_path / "a secret place")
+        (path.parent / "run.yaml").write_text(description.replace("data: random", f"data: {given}"))
+        page = write_report(path.parent).read_text()
+        assert "a secret place" not in page
+        assert str(tmp_path) not in page
+        assert given.rpartition("/")[2] in page
+
+
+def test_baselines_that_do_not_apply_are_named(opened: Any, tmp_path: Path) -> None:
+    """Where all architectures are equally wide, width orders nothing."""
+    rng = np.random.default_rng(1)
+    drawn = [VIT.sample(rng) for _ in range(400)]
+    chosen = list({a.key: a for a in drawn if a["embed_dim"] == drawn[0]["embed_dim"]}.values())[:20]
+    assert len(chosen) == 20
+    table = write_table(tmp_path / "table.csv", chosen, {"top1": list(range(20))})
+    run = raynas.bench_proxies(
+        "vit", table, out=tmp_path / "bench", labels=["top1"], proxies=PROXIES, resamples=60, img_size=32, workers=0,
+        listener=SearchListener(),
+    )  # fmt: skip
+    page = opened(write_report(run.folder))
+    said = page.locator("#notice").inner_text()
+    assert "width (the same for all architectures)" in said
+    assert "macs (" not in said

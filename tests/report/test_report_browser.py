@@ -238,3 +238,17 @@ def test_page_without_any_evaluation_opens(opened, tmp_path):
     page = opened(write_report(write_folder(tmp_path, [], summary={"status": "running"})))
     assert "Nothing has been scored yet" in page.locator("#best").inner_text()
     assert not page.locator("#scatter").is_visible()
+
+
+def test_what_is_recommended_is_shown_once(opened, searched):
+    data = embedded(searched.read_text())
+    page = opened(searched)
+    for ranking in page.locator("#best-controls option").all_text_contents():
+        page.get_by_label("ranked by").select_option(label=ranking)
+        while page.locator("#best-list button.more").count():
+            page.locator("#best-list button.more").click()
+        shown = [int(card.get_attribute("data-point")) for card in page.locator("#best-list .architecture").all()]
+        assert shown[0] == data["recommended"]
+        assert len(shown) == len(set(shown))
+        members = next(one["members"] for one in data["rankings"] if one["label"] == ranking)
+        assert set(shown) == {*members, data["recommended"]}

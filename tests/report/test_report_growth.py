@@ -298,3 +298,22 @@ def test_unknown_depths_leave_the_towers_out(opened, tmp_path):
     assert page.locator("#growth-towers").count() == 0
     assert page.locator("#family-table tbody tr").count() == 3
     assert "high" in page.locator("#growth-lines").inner_text()
+
+
+def colours(page, selector, style):
+    return set(page.locator(selector).evaluate_all(f"all => all.map((one) => getComputedStyle(one).{style})"))
+
+
+def test_colours_of_a_growth_are_explained(opened, made, scaled):
+    page = opened(made)
+    assert page.locator("#growth-lines-legend").inner_text().split("\n") == [
+        "size and cost",
+        "scores",
+        "where the growth was to end",
+    ]
+    legend = page.locator("#growth-legend").inner_text()
+    assert all(text in legend for text in ("stage 1", "stage 4", "added in that step"))
+    # Each colour of a slab or a line is one that a legend has.
+    assert colours(page, "#growth-lines path.line", "stroke") <= colours(page, "#growth-lines-legend path", "stroke")
+    for one in (page, opened(scaled)):  # the other has one stage
+        assert colours(one, "#growth-towers .slab", "fill") <= colours(one, "#growth-legend i", "backgroundColor")

@@ -118,7 +118,7 @@ def test_searches_that_have_not_ended_are_not_compared(unfinished):
     data = embedded(unfinished.read_text())
     assert [curve["searcher"] for curve in data["curves"]] == ["random"]
     assert data["status"]["resume"] == f"raynas search --resume --out {unfinished.parent}"
-    assert {search["name"]: search["status"] for search in data["searches"]}["tpe-seed0"] == "running"
+    assert {search["name"]: search["status"] for search in data["searches"]}["tpe-seed0"] == "killed"
     assert dict(data["facts"])["failed"] == "1"
 
 

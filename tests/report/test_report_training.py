@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
@@ -123,6 +124,37 @@ def test_long_traces_are_thinned_out_and_empty_columns_left_out():
     assert len(found["epoch"]) == len(found["val_loss"]) == 1000
     assert (found["epoch"][0], found["epoch"][-1]) == (0, 2499)
     assert not {"ema_val_top1", "stride", "dilation"} & found.keys()
+
+
+def test_accuracies_have_wilsons_intervals_over_the_images_evaluated_on(trained):
+    data = embedded(trained.read_text())
+    found = data["uncertainty"]
+    assert (found["column"], found["n"]) == ("ema_val_top1", 100)
+    for top1, low, high in zip(data["curves"]["ema_val_top1"], found["low"], found["high"], strict=True):
+        assert low < top1 < high
+    # Of a share p, n images: the solutions x of n (p - x)^2 = z^2 x (1 - x).
+    p, n, z = data["curves"]["ema_val_top1"][-1], 100, 1.959963984540054
+    roots = sorted(np.roots([n + z * z, -2 * n * p - z * z, n * p * p]).real)
+    assert (found["low"][-1], found["high"][-1]) == pytest.approx(tuple(roots), abs=1e-6)
+    assert dict(data["facts"])["95 % interval"] == f"{100 * roots[0]:.1f} % to {100 * roots[1]:.1f} %"
+
+
+def test_without_a_number_of_images_nothing_is_said_of_uncertainty(tmp_path):
+    folder = write_training(tmp_path / "run", epoch_rows(3, macs=MACS), epochs=3, summary={"images": None})
+    data = embedded(write_report(folder).read_text())
+    assert data["uncertainty"] is None
+    assert dict(data["facts"])["95 % interval"] is None
+
+
+@pytest.mark.parametrize("values", [[0.1, 0.5, 0.4], [0.5, 0.5], [0.3], [None, 0.2, 0.1], [None]])
+def test_the_best_epoch_is_the_first_of_the_best(tmp_path, values):
+    rows = epoch_rows(len(values), macs=MACS)
+    for row, value in zip(rows, values, strict=True):
+        row["val_top1"] = float("nan") if value is None else value
+    folder = write_training(tmp_path / "run", rows, epochs=len(values), summary={"top1": None, "best_top1": None})
+    data = embedded(write_report(folder).read_text())
+    known = [value for value in values if value is not None]
+    assert data["best_epoch"] == (values.index(max(known)) + 1 if known else None)
 
 
 def test_head_and_settings(trained):
@@ -358,3 +390,37 @@ def test_terms_of_its_loss_are_drawn(without_labels, opened):
 def test_columns_of_an_objective_are_its_terms_and_what_it_is_evaluated_by():
     names = ["epoch", "train_loss", "alignment", "val_recall", "ema_val_recall", "val_loss", "val_top1", "stride"]
     assert own_columns(names) == {"terms": ["alignment"], "evaluated": ["val_recall"]}
+
+
+def test_the_best_epoch_is_marked_and_accuracies_have_a_band(opened, tmp_path):
+    rows = epoch_rows(9, macs=MACS)
+    rows[4]["val_top1"] = 0.99
+    page = opened(write_report(write_training(tmp_path / "run", rows, epochs=9)))
+    assert page.locator("#curves-legend").inner_text() == "best epoch by top-1: 5"
+    marks = page.locator("#curves-plots .mark.best")
+    assert marks.count() == 1
+    assert marks.locator("title").text_content() == "best epoch: 5"
+    figure = page.locator("#curves-plots figure", has_text="top-1")
+    assert figure.locator(".mark.best").count() == figure.locator("path.spread").count() == 1
+    assert page.locator("#curves-plots path.spread").count() == 1
+    ticks = {float(tick.get_attribute("data-value")): tick.bounding_box() for tick in figure.locator(".tick.x").all()}
+    (low, first), *_, (high, last) = ((value, box["x"] + box["width"] / 2) for value, box in sorted(ticks.items()))
+    box = marks.bounding_box()
+    assert low + (box["x"] + box["width"] / 2 - first) / (last - first) * (high - low) == pytest.approx(5, abs=0.05)
+    page.locator("summary").click()
+    assert page.locator("#epochs-table tr.chosen td").first.inner_text() == "5"
+
+
+@pytest.mark.parametrize("losses", [[2.3, 0.04], [2.3, 2.3], [5e4, 3.0], [1e-5, 2e-5], [7.0, 0.12], [2.3001, 2.3002]])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_every_axis_has_ticks_to_read_it_by(opened, tmp_path, losses, width):
+    """One tick alone leaves the scale of an axis open."""
+    rows = epoch_rows(len(losses), macs=MACS)
+    for row, loss in zip(rows, losses, strict=True):
+        row |= {"train_loss": loss, "val_loss": 1.1 * loss}
+    page = opened(write_report(write_training(tmp_path / "run", rows, epochs=len(losses))), width=width)
+    for plot in page.locator("#curves-plots .plot").all():
+        for axis in ("x", "y"):
+            labels = plot.locator(f".tick.{axis}").all_text_contents()
+            assert len(set(labels)) == len(labels) >= 2
+    check_layout(page)

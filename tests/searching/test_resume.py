@@ -212,7 +212,7 @@ def test_a_driver_killed_at_several_moments_ends_with_the_same_table(
     for moment in moments:
         driver = start_driver(folder, log, workers)
         wait_for_lines(log, moment, driver)
-        os.kill(driver.pid, signal.SIGKILL)
+        os.killpg(driver.pid, signal.SIGKILL)
         assert driver.wait() == -signal.SIGKILL
     driver = start_driver(folder, log, workers)
     assert driver.wait(timeout=120) == 0

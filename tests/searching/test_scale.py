@@ -169,14 +169,14 @@ def started(out: Path, *arguments: str, parts: int = 5) -> subprocess.Popen[str]
     raise AssertionError(f"the growth ended with {process.poll()} before it was stopped")
 
 
-@pytest.mark.parametrize("moments", [(5,), pytest.param(random_moments(5, most=6), marks=pytest.mark.long)])
+@pytest.mark.parametrize("moments", [(2, 5), pytest.param(random_moments(5, most=6), marks=pytest.mark.long)])
 def test_a_killed_growth_resumes_without_its_source_to_the_same_family(
     grown: raynas.Run, tmp_path: Path, moments: tuple[int, ...]
 ) -> None:
     out = tmp_path / "run"
     for moment in moments:
         process = started(out, "--resume", parts=moment)
-        os.kill(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     assert raynas.load_run(out).summary["status"] == "running"
     assert run("scale", "--resume", "--out", str(out)) == 0

@@ -101,7 +101,8 @@ def test_a_training_in_two_parts_ends_with_the_same_weights(tmp_path: Path, stop
     listener = StepCounter()
     execute_training(plan(**VARIED), tmp_path / "parts", resume=True, listener=listener)
     first = listener.progress[0]
-    assert first.epoch * 6 + first.step >= stop_after  # it goes on, where from the start it would come to the same
+    # It goes on, where from the start it would come to the same; before the second epoch it was asked once more.
+    assert first.epoch * 6 + first.step >= stop_after - (stop_after > 6)
     assert largest_difference(weights(tmp_path / "parts"), expected) == 0
     both = [read_checkpoint(checkpoint_folder(tmp_path / name) / LAST)["ema"] for name in ("whole", "parts")]
     assert largest_difference(*both) == 0
@@ -114,13 +115,19 @@ def killed_after(folder: Path, is_time: Callable[[], bool], signum: int, **setti
     """Train in a process of its own, and end it when it is time; its exit status."""
     code = f"from toy_trainings import *; execute_training(plan(**{settings!r}), Path({str(folder)!r}), resume=True)"
     process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=Path(__file__).parents[1], env={**os.environ, "OMP_NUM_THREADS": "1"}
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
     )
     deadline = time.monotonic() + 120
     while not is_time() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-    process.send_signal(signum)
+    if signum == signal.SIGKILL:
+        os.killpg(process.pid, signum)
+    else:
+        process.send_signal(signum)
     status = process.wait(60)
     psutil.wait_procs(children, timeout=20)
     return status

@@ -8,12 +8,23 @@ function select(label, options, start) {
 function showRanking() {
   const label = select("label", labels.map(({ name }, i) => [String(i), name]), String(chosen.label));
   const measure = select("measure", MEASURES.map(({ id, title }) => [id, title]), "tau");
-  byId("ranking-controls").append(el("label", {}, "label ", label), el("label", {}, "measure ", measure));
+  const filter = el("input", { type: "search", placeholder: "such as zico size", "aria-label": "filter", title: "Parts of names, or kinds: what has one of them is shown, on the whole page" });
+  byId("ranking-controls").append(el("label", {}, "label ", label), el("label", {}, "measure ", measure), el("label", {}, "filter ", filter));
   const plot = byId("ranking-plot");
-  const state = { spots: [] };
+  const state = { spots: [], isWhole: false };
   const again = drawn(plot, (width) => drawRanking(plot, width, MEASURES.find(({ id }) => id === measure.value), state));
   label.addEventListener("change", () => choose({ label: Number(label.value) }));
   measure.addEventListener("change", again);
+  filter.addEventListener("input", () => filterBy(filter.value));
+  filtered.push(() => {
+    const count = shownPredictors().length;
+    byId("ranking-filtered").textContent = wanted.length ? `${whole(count)} of ${whole(predictors.length)} predictors pass the filter, here and in the tables below.` : "";
+    again();
+  });
+  byId("ranking-more").addEventListener("click", () => {
+    state.isWhole = !state.isWhole;
+    again();
+  });
   plot.addEventListener("click", (event) => {
     const top = event.clientY - plot.getBoundingClientRect().top;
     const spot = state.spots.find(({ from, to }) => top >= from && top < to);
@@ -25,13 +36,14 @@ function showRanking() {
   plot.addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!step) return;
+    if (!state.spots.length) return;
     const at = state.spots.findIndex(({ p }) => p === chosen.predictor);
     choose({ predictor: state.spots[Math.min(state.spots.length - 1, Math.max(0, at + step))].p });
     event.preventDefault();
   });
   byId("ranking-legend").append(
-    legendEntry("circle", "point", "proxy, above what is to beat"),
-    legendEntry("circle", "hollow", "proxy, not above it"),
+    legendEntry("circle", "point", "proxy, above what is to beat beyond chance"),
+    legendEntry("circle", "hollow", "proxy, not above it, or by what may be chance"),
     ...(predictors.some(({ kind }) => kind === "combination") ? [legendEntry("square", "combination", "combination")] : []),
     legendEntry("diamond", "baseline", "baseline"),
     lineEntry("beat-line", `to beat: ${toBeat.map((p) => predictors[p].name).join(", ")}`),
@@ -71,11 +83,22 @@ function showVerdict() {
 }
 
 const ROW = 23;
+const FOLDED = 20;
+
+// The best first; of many, the first ones and what is to be beaten, until all are asked for.
+function rankedRows(value, state) {
+  const order = shownPredictors().sort((a, b) => (value(b) ?? -9) - (value(a) ?? -9));
+  const rows = state.isWhole ? order : order.filter((p, i) => i < FOLDED || toBeat.includes(p));
+  const more = byId("ranking-more");
+  more.hidden = order.length === rows.length && !(state.isWhole && order.length > FOLDED);
+  more.textContent = state.isWhole ? `show the best ${FOLDED} alone` : `show all ${whole(order.length)}`;
+  return rows;
+}
 
 function drawRanking(plot, width, measure, state) {
   const k = chosen.label;
   const value = (p) => measure.of(p, k);
-  const order = predictors.map((_, p) => p).sort((a, b) => (value(b) ?? -9) - (value(a) ?? -9));
+  const order = rankedRows(value, state);
   const isNarrow = width < 640;
   const longest = Math.max(...predictors.map(({ name }) => name.length));
   const margin = { left: Math.min(12 + 6.7 * longest, Math.max(96, width * 0.36)), right: isNarrow ? 46 : 142, top: 6, bottom: 40 };
@@ -118,6 +141,8 @@ if (bench.aggregates_only) byId("notice").append(el("p", { class: "setting", tex
 const leftOut = Object.entries(bench.left_out);
 if (leftOut.length) byId("notice").append(el("p", { class: "setting", text: `Left out: ${leftOut.map(([name, why]) => `${name} (${why})`).join(", ")}.` }));
 byId("setup-title").textContent = "What was compared, and how";
+const idle = Object.entries(bench.idle);
+if (idle.length) byId("notice").append(el("p", { class: "setting", text: `Baselines that do not apply here: ${idle.map(([name, why]) => `${name} (${why})`).join(", ")}.` }));
 showRanking();
 showHeat();
 showAgreementPlot();

@@ -72,8 +72,8 @@ function showHeat() {
   const measure = select("shown", MEASURES.map(({ id, title }) => [id, title]), "tau");
   byId("heat-controls").append(el("label", {}, "rows by ", order), el("label", {}, "shown ", measure));
   byId("heat-note").textContent =
-    "A row for each predictor, a column for each label; the darker, the stronger. Outlined: above the number of parameters" +
-    `${toBeat.length > 1 ? " and depth × width" : ""}, in τ-b on the same architectures; with a heavy line, beyond chance. A click draws the pair below.`;
+    "A row for each predictor, a column for each label; the darker, the stronger. Outlined: above " +
+    `${toBeat.map((p) => titleOf(predictors[p].name)).join(", ")} in τ-b on the same architectures, beyond chance. A click draws the pair below.`;
   const show = () => {
     const shown = MEASURES.find(({ id }) => id === measure.value);
     const value = (p, k) => shown.of(p, k);
@@ -81,7 +81,7 @@ function showHeat() {
       const values = (order.value === "mean" ? labels.map((_, k) => value(p, k)) : [value(p, Number(order.value))]).filter((one) => one !== null);
       return values.length ? values.reduce((sum, one) => sum + one, 0) / values.length : -Infinity;
     };
-    const rows = predictors.map((_, p) => p).sort((a, b) => score(b) - score(a));
+    const rows = shownPredictors().sort((a, b) => score(b) - score(a));
     const spec = {
       rows: rows.map((p) => ({ name: predictors[p].name, className: predictors[p].kind, hint: predictors[p].kind })),
       columns: labels.map(({ name, n, maximize }) => ({ name: maximize ? name : `${name} ↓`, hint: `${plural(n, "architecture", "architectures")}${maximize ? "" : ", lower is better"}` })),
@@ -90,7 +90,7 @@ function showHeat() {
         const found = value(rows[i], j);
         const [low, high] = shown.ends(rows[i], j);
         const ends = low === null || labels.length > SPACIOUS ? "" : `${decimal(low)} … ${decimal(high)}`;
-        return { value: found, text: found === null ? "–" : decimal(found), ends, mark: pair.useful ? (pair.lead_low > 0 ? "marked clear" : "marked") : "", hint: describePair(rows[i], j) };
+        return { value: found, text: found === null ? "–" : decimal(found), ends, mark: pair.useful ? "marked" : "", hint: describePair(rows[i], j) };
       },
       reading: byId("heat-reading"),
       idle: "Point at a cell to read its interval.",
@@ -101,6 +101,7 @@ function showHeat() {
     };
     byId("heat-table").replaceChildren(heatMap(spec));
   };
+  filtered.push(show);
   order.addEventListener("change", show);
   measure.addEventListener("change", show);
   show();
@@ -117,19 +118,21 @@ function showAmong() {
     `Kendall's τ-b of every two over ${sample} architectures, each turned so that more is better; similar ones stand side by side. ` +
     "Two that agree almost wholly are one opinion, not two.";
   const kinds = new Map(predictors.map(({ name, kind }) => [name, kind]));
-  const heads = found.names.map((name) => ({ name, className: kinds.get(name) }));
-  const spec = {
-    rows: heads,
-    columns: heads,
-    isCompact: found.names.length > 14,
-    isTurned: true,
-    cell: (i, j) =>
-      i === j ? null : { value: found.tau[i][j], text: found.tau[i][j] === null ? "–" : decimal(found.tau[i][j]), hint: `${found.names[i]} and ${found.names[j]}: τ-b ${found.tau[i][j] === null ? "unknown" : decimal(found.tau[i][j])}` },
-    reading: byId("among-reading"),
-    idle: "Point at a cell to read it.",
+  const show = () => {
+    const passing = new Set(shownPredictors().map((p) => predictors[p].name));
+    const at = [...found.names.keys()].filter((i) => passing.has(found.names[i]));
+    const heads = at.map((i) => ({ name: found.names[i], className: kinds.get(found.names[i]) }));
+    const cell = (i, j) => {
+      const tau = found.tau[at[i]][at[j]];
+      const text = tau === null ? "unknown" : decimal(tau);
+      return i === j ? null : { value: tau, text: tau === null ? "–" : text, hint: `${heads[i].name} and ${heads[j].name}: τ-b ${text}` };
+    };
+    const spec = { rows: heads, columns: heads, isCompact: heads.length > 14, isTurned: true, cell, reading: byId("among-reading"), idle: "Point at a cell to read it." };
+    byId("among-table").replaceChildren(heatMap(spec));
+    byId("among-table").firstChild.classList.add("square");
   };
-  byId("among-table").replaceChildren(heatMap(spec));
-  byId("among-table").firstChild.classList.add("square");
+  filtered.push(show);
+  show();
 }
 
 function showStrata() {
@@ -154,8 +157,8 @@ function showStrata() {
       { name: "mean within", of: (p) => entry(p, null) },
       ...names.map((name) => ({ name: `${field.value} ${name}`, of: (p) => entry(p, name) })),
     ];
-    const order = predictors.map((_, p) => p).sort((a, b) => (columns[1].of(b).tau ?? -2) - (columns[1].of(a).tau ?? -2));
-    const most = (column) => Math.max(...order.map((p) => column.of(p).n));
+    const order = shownPredictors().sort((a, b) => (columns[1].of(b).tau ?? -2) - (columns[1].of(a).tau ?? -2));
+    const most = (column) => Math.max(...predictors.map((_, p) => column.of(p).n));
     const spec = {
       rows: order.map((p) => ({ name: predictors[p].name, className: predictors[p].kind })),
       columns: columns.map((column) => ({ name: `${column.name} (${whole(most(column))})`, hint: plural(most(column), "architecture", "architectures") })),
@@ -169,6 +172,7 @@ function showStrata() {
     };
     byId("strata-table").replaceChildren(heatMap(spec));
   };
+  filtered.push(show);
   label.addEventListener("change", show);
   field.addEventListener("change", show);
   show();

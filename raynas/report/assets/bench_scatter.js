@@ -63,6 +63,20 @@ function choose(change) {
   for (const listener of listeners) listener();
 }
 
+// The predictors that the filter lets through, all where it is empty; and what draws itself again when it changes.
+const filtered = [];
+let wanted = [];
+
+function shownPredictors() {
+  const all = predictors.map((_, p) => p);
+  return wanted.length ? all.filter((p) => wanted.some((word) => `${predictors[p].name} ${predictors[p].kind}`.toLowerCase().includes(word))) : all;
+}
+
+function filterBy(text) {
+  wanted = text.toLowerCase().split(/[\s,]+/).filter(Boolean);
+  for (const again of filtered) again();
+}
+
 // Ranks from 1, the best, ties by their mean; null where there is no value.
 function ranksOf(values, maximize) {
   const order = [...values.keys()].filter((i) => values[i] !== null).sort((a, b) => (maximize ? values[b] - values[a] : values[a] - values[b]));

@@ -6,6 +6,7 @@ function showNumbers() {
   const state = { by: "tau", isDown: true };
   const show = () => byId("numbers-table").replaceChildren(numbersTable(state, show));
   label.addEventListener("change", () => choose({ label: Number(label.value) }));
+  filtered.push(show);
   listeners.push(() => {
     label.value = String(chosen.label);
     show();
@@ -41,12 +42,12 @@ function numbersTable(state, again) {
     pair("top_k", `top ${top}`, share),
     pair("regret", "regret", regret("regret")),
     pair("regret_top_k", `regret of ${top}`, regret("regret_top_k")),
-    pair("distinct", "values", (value) => whole(value)),
+    pair("distinct", "different values", (value) => whole(value)),
     pair("n", "n", (value, p) => [el("span", { text: whole(value) }), ...failed(p)]),
     { id: "seconds", title: "s each", value: (p) => predictors[p].seconds, cell: (p) => seconds(predictors[p].seconds) },
   ];
   const by = made.find(({ id }) => id === state.by);
-  const order = predictors.map((_, p) => p).sort((a, b) => {
+  const order = shownPredictors().sort((a, b) => {
     const [first, second] = [by.value(a), by.value(b)];
     if (first === null || second === null) return (first === null) - (second === null);
     const ascending = by.isText ? first.localeCompare(second) : first - second;

@@ -7,6 +7,7 @@ const ENDS = {
   failed: { shape: "diamond", name: "infeasible" },
   running: { shape: "circle", name: "failed" },
   interrupted: { shape: "circle", name: "failed" },
+  killed: { shape: "circle", name: "failed" },
 };
 
 function showTrials() {
@@ -34,6 +35,7 @@ function showTrials() {
     ...(has("failed") ? [legendEntry("diamond", "infeasible", "failed")] : []),
     ...(has("running") ? [legendEntry("circle", "failed", "still running")] : []),
     ...(has("interrupted") ? [legendEntry("circle", "failed", "interrupted")] : []),
+    ...(has("killed") ? [legendEntry("circle", "failed", "killed")] : []),
     ...(begun.length > MAX_STYLES ? [lineEntry("line series-quiet thin", "the others")] : []),
   );
   note.textContent = `Accuracy on the images to evaluate on, after each epoch; of the moving average of the weights, where there is one.${begun.length > MAX_STYLES ? ` The first ${MAX_STYLES} have names here.` : ""}`;

@@ -52,17 +52,22 @@ function showGrowthLines(family) {
   if (family.length < 2) return;
   const at = family.map(({ step }) => step);
   const group = [];
+  const entries = new Map();
   const figure = (title, lines, more) => byId("growth-lines").append(lineFigure({ title, lines, x: "step", unit: "step", group, height: 0.42, ...more }));
   const { stop, width } = data.growth;
   if (stagesOf(family[0])) {
     const blocks = family.map((member) => stagesOf(member).reduce((sum, { depth }) => sum + depth, 0));
     figure("blocks", [{ name: "blocks", style: 0, at, values: blocks }], { isCount: true, low: 0, format: whole });
   }
+  if (width || stagesOf(family[0])) entries.set("line series-0", "size and cost");
   if (width) figure(width, [{ name: width, style: 0, at, values: family.map((member) => member.width) }], { isCount: true, format: whole });
   for (const score of data.scores) {
     const column = columns.get(score.name);
     const values = family.map(({ point }) => column.values[point]);
     if (values.every((value) => value === null)) continue;
+    if (score.is_cost) entries.set("line series-0", "size and cost");
+    else entries.set("line series-3", "scores");
+    if (stop && stop.name === score.name) entries.set("level", "where the growth was to end");
     const levels = stop && stop.name === score.name ? [{ value: stop.bound, label: `stop ${shownValue(score.name, stop.bound)}` }] : [];
     figure(titleOf(score.name), [{ name: titleOf(score.name), style: score.is_cost ? 0 : 3, at, values }], {
       isCount: column.isCount,
@@ -70,6 +75,7 @@ function showGrowthLines(family) {
       format: (value) => shownValue(score.name, value),
     });
   }
+  byId("growth-lines-legend").append(...[...entries].map(([name, text]) => lineEntry(name, text)));
 }
 
 // Candidates of a step: those asked for between two numbers.
@@ -173,7 +179,7 @@ function describeStep(member, all, known) {
     ? `Step ${member.step} scored ${plural(all.length, "candidate", "candidates")}: ${ranked}.${without ? ` ${plural(without, "has", "have")} no place here, as a score is missing.` : ""}`
     : "The start is what was given; nothing was chosen.";
   const entries = [legendEntry("circle", "best", "chosen"), legendEntry("circle", "point", "scored")];
-  if (known.some((point) => points.state[point] !== OK)) entries.push(legendEntry("diamond", "infeasible", "breaks a constraint, or has no value that counts"));
+  if (known.some((point) => points.state[point] !== OK)) entries.push(legendEntry("diamond", "infeasible", "infeasible: breaks a constraint, or failed"));
   byId("steps-legend").replaceChildren(...entries);
 }
 

@@ -3,7 +3,8 @@
 const STATUS = {
   completed: ["good", "completed"],
   exhausted: ["good", "completed: the space has no more"],
-  running: ["open", "running, or stopped without a word"],
+  running: ["open", "running"],
+  killed: ["bad", "killed: no process works on it any more"],
   interrupted: ["open", "interrupted"],
   failed: ["bad", "failed"],
   unknown: ["open", "no summary was written"],
@@ -18,6 +19,10 @@ function showHead(entries) {
   byId("status").className = `status ${kind}`;
   byId("status").textContent = data.status.text || text;
   if (data.status.error) byId("notice").append(el("pre", { class: "error", text: data.status.error }));
+  if (data.status.written) {
+    const more = data.status.name === "running" ? "; the run goes on, and writing its page again shows what has come since" : "";
+    byId("notice").append(el("p", { class: "written muted", text: `As of ${data.status.written}${more}.` }));
+  }
   if (data.status.resume) {
     byId("notice").append(el("p", { class: "resume" }, "Continue with ", el("code", { text: data.status.resume }), " ", copyButton(data.status.resume)));
   }

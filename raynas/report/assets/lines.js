@@ -4,8 +4,9 @@ const MAX_STYLES = 6;
 
 // A figure with lines.
 //   title, x, yHint      texts of the caption, below the plot, and above it
-//   lines                [{name, style, at, values, isStep, isThin, low, high, end}]: style 0 to 5 or a class; low and
-//                        high are the edges of a band around it, end a mark on its last value
+//   lines                [{name, style, at, values, isStep, isThin, low, high, end, best}]: style 0 to 5 or a class; low
+//                        and high are the edges of a band around it, end a mark on its last value, best the position
+//                        of its best one
 //   bands, levels        [{from, to, labels, hint}] behind the lines, the first label that fits; [{value, label}] across
 //   last, isCount, low   the largest value across, whether values up are counts, and where the axis up begins
 //   format, unit         how values are written; what one position across is called, such as "epoch"
@@ -99,6 +100,8 @@ function drawLines(plot, width, spec, lines, places, state) {
     picture.append(svg("path", { class: style, d: linePath(line, px, py, last), "data-line": line.name }));
     const known = line.at.map((at, i) => [at, line.values[i]]).filter(([, value]) => value !== null);
     if (!line.isThin && known.length === 1) picture.append(svg("path", { class: `dot ${styleOf(line)}`, d: symbol("circle", px(known[0][0]), py(known[0][1]), 3.2) }));
+    const best = known.find(([at]) => at === line.best);
+    if (best) picture.append(svg("path", { class: "mark best", d: symbol("diamond", px(best[0]), py(best[1]), 4.4) }, svg("title", { text: `best ${spec.unit}: ${whole(best[0])}` })));
     if (line.end && known.length) {
       const [at, value] = known[known.length - 1];
       picture.append(svg("path", { class: `mark ${line.end.name}`, d: symbol(line.end.shape, px(at), py(value), line.end.shape === "circle" ? 3 : 3.6) }));
@@ -148,9 +151,16 @@ function linePath({ at, values, isStep, isHeld }, px, py, last) {
   return isStep && isHeld && isOpen ? `${path}H${px(last).toFixed(1)}` : path;
 }
 
-// Between the edges of a line with steps; where one edge is unknown there is no band.
-function spreadPath({ at, low, high, isHeld }, px, py, last) {
+// Between the edges of a line; where one edge is unknown there is no band.
+function spreadPath({ at, low, high, isStep, isHeld }, px, py, last) {
   let path = "";
+  if (!isStep) {
+    for (let i = 0; i + 1 < at.length; i++) {
+      const corners = [[i, low], [i + 1, low], [i + 1, high], [i, high]];
+      if (corners.every(([k, edge]) => edge[k] !== null)) path += `M${corners.map(([k, edge]) => `${px(at[k]).toFixed(1)},${py(edge[k]).toFixed(1)}`).join(" L")} Z `;
+    }
+    return path;
+  }
   at.forEach((place, i) => {
     if (low[i] === null || high[i] === null) return;
     const end = i + 1 < at.length ? at[i + 1] : isHeld ? last : place;

@@ -1,15 +1,16 @@
 // The page of a search, a scoring run or a growth.
 
 function countsOfSearch() {
-  const { evaluations, budget, distinct, infeasible, failed, reused, duration: lasted, per_s: perSecond } = data.counts;
+  const { evaluations, budget, different, pending, infeasible, failed, reused, duration: lasted, per_s: perSecond } = data.counts;
   const entries = [
     ["evaluations", budget && budget !== evaluations ? `${whole(evaluations)} of ${whole(budget)}` : whole(evaluations)],
-    ["distinct", whole(distinct)],
+    ["different architectures", different === evaluations ? null : whole(different)],
+    ["not scored yet", pending ? whole(pending) : null],
     ["failed", whole(failed)],
     ["infeasible", infeasible ? whole(infeasible) : null],
-    ["reused", whole(reused)],
+    ["taken from other runs", reused ? whole(reused) : null],
     ["duration", lasted],
-    ["per second", perSecond ? number(perSecond, 3) : null],
+    ["evaluations a second", perSecond ? number(perSecond, 3) : null],
   ];
   if (data.objectives.length > 1) entries.unshift(["on the front", whole(data.front_size)]);
   else if (data.objectives.length && data.rankings.length) {

@@ -224,8 +224,9 @@ function card(point, label, reference, tag = "li") {
         "p",
         { class: "rank" },
         el("strong", { text: label }),
-        el("span", { class: "muted", text: points.note ? points.note[point] : candidate < 0 ? "not asked for by the search" : `candidate ${whole(candidate)}` }),
+        el("span", { class: "muted", text: points.note ? points.note[point] : candidate < 0 ? "not among the candidates" : `candidate ${whole(candidate)}` }),
         points.state[point] === INFEASIBLE ? el("span", { class: "tag", text: "infeasible" }) : null,
+        points.state[point] === PENDING && !points.note ? el("span", { class: "tag", text: "not scored yet" }) : null,
       ),
       el("p", { class: "genotype" }, el("code", {}, ...breakable(text)), copyButton(text)),
       el("dl", { class: "scores" }, ...rows),
@@ -260,7 +261,11 @@ function showArchitectures() {
     const isFront = ranking.name === "";
     const first = ranking.members[0];
     const isSplit = data.objectives.length > 0 && data.recommended !== null;
-    const cards = ranking.members.slice(0, limit).map((point, i) => card(point, isFront ? `${i + 1} on the front` : `#${i + 1}`, first));
+    // What is recommended stands first, and once.
+    const cards = ranking.members
+      .slice(0, limit)
+      .map((point, i) => (isSplit && point === data.recommended ? null : card(point, isFront ? `${i + 1} on the front` : `#${i + 1}`, first)))
+      .filter(Boolean);
     if (isSplit) {
       const at = ranking.members.indexOf(data.recommended);
       const label = at < 0 ? "Recommended" : `Recommended, and #${at + 1} here`;

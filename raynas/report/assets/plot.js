@@ -74,16 +74,21 @@ function logAxis(low, high, count, options) {
   const padding = (end - start) * 0.04;
   const decades = end - start;
   const every = Math.max(1, Math.floor(decades / count));
-  const factors = decades * 3 <= count ? [1, 2, 5] : [1];
-  const ticks = [];
-  for (let exponent = Math.floor(start - padding); exponent <= Math.ceil(end + padding); exponent++) {
-    for (const factor of factors) {
-      const value = factor * 10 ** exponent;
-      const place = Math.log10(value);
-      if (exponent % every || place < start - padding || place > end + padding) continue;
-      ticks.push({ value, label: options.isCount ? compact(value) : Math.abs(exponent) > 3 ? (factor > 1 ? `${factor}·` : "") + power(exponent) : trimmed(value.toFixed(Math.max(0, -exponent))) });
+  const marks = (factors) => {
+    const ticks = [];
+    for (let exponent = Math.floor(start - padding); exponent <= Math.ceil(end + padding); exponent++) {
+      for (const factor of factors) {
+        const value = factor * 10 ** exponent;
+        const place = Math.log10(value);
+        if (exponent % every || place < start - padding || place > end + padding) continue;
+        ticks.push({ value, label: options.isCount ? compact(value) : Math.abs(exponent) > 3 ? (factor > 1 ? `${factor}·` : "") + power(exponent) : trimmed(value.toFixed(Math.max(0, -exponent))) });
+      }
     }
-  }
+    return ticks;
+  };
+  // As many as there is room for; one tick alone would leave the scale open.
+  const ticks = [[1, 2, 5], [1, 3], [1]].map(marks).find((found) => found.length <= count + 1) || marks([1]);
+  if (ticks.length < 2) ticks.splice(0, ticks.length, ...marks([1, 3]));
   return { isLog: true, ticks, suffix: ", log scale", at: (value) => (Math.log10(value) - start + padding) / (decades + 2 * padding) };
 }
 

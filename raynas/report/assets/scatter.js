@@ -139,11 +139,11 @@ function paint(canvas, width, height, spots, laneY) {
   const context = canvas.getContext("2d");
   context.scale(ratio, ratio);
   const r = spots.length > 1500 ? 2 : spots.length > 300 ? 2.7 : 3.5;
-  const path = { [OK]: new Path2D(), [INFEASIBLE]: new Path2D(), [FAILED]: new Path2D() };
+  const path = [OK, INFEASIBLE, FAILED, PENDING].map(() => new Path2D());
   for (const [left, top, point] of spots) {
     const isNone = top === laneY;
-    const kind = points.state[point] === INFEASIBLE ? INFEASIBLE : isNone || points.state[point] === FAILED ? FAILED : OK;
-    path[kind].addPath(new Path2D(symbol(["circle", "diamond", "cross"][kind], left, top, kind === FAILED ? Math.max(2.4, r * 0.9) : r)));
+    const kind = points.state[point] === OK && isNone ? FAILED : points.state[point];
+    path[kind].addPath(new Path2D(symbol(["circle", "diamond", "cross", "circle"][kind], left, top, kind === FAILED ? Math.max(2.4, r * 0.9) : r)));
   }
   context.lineWidth = 1.2;
   context.globalAlpha = 0.75;
@@ -151,6 +151,8 @@ function paint(canvas, width, height, spots, laneY) {
   context.stroke(path[INFEASIBLE]);
   context.strokeStyle = colour("failed");
   context.stroke(path[FAILED]);
+  context.strokeStyle = colour("point");
+  context.stroke(path[PENDING]);
   context.globalAlpha = spots.length > 1500 ? 0.45 : 0.65;
   context.fillStyle = colour("point");
   context.fill(path[OK]);
@@ -176,8 +178,10 @@ function frontOf(candidates, x, y) {
 
 function describeScatter(front, lacking, all, x, y) {
   const entries = all.some((point) => points.state[point] === OK) ? [legendEntry("circle", "point", "scored")] : [];
-  if (all.some((point) => points.state[point] === INFEASIBLE)) entries.push(legendEntry("diamond", "infeasible", "infeasible"));
-  if (lacking.length || all.some((point) => points.state[point] === FAILED)) entries.push(legendEntry("cross", "failed", `no ${titleOf(y.name)}, or failed`));
+  if (all.some((point) => points.state[point] === INFEASIBLE)) entries.push(legendEntry("diamond", "infeasible", "infeasible: breaks a constraint"));
+  const isFailure = (point) => points.state[point] === FAILED || (points.state[point] === OK && y.values[point] === null);
+  if (all.some(isFailure)) entries.push(legendEntry("cross", "failed", `failed, or no ${titleOf(y.name)}`));
+  if (all.some((point) => points.state[point] === PENDING)) entries.push(legendEntry("circle", "pending", "not scored yet"));
   if (data.rankings.length) entries.push(legendEntry("circle", "best", data.rankings[0].name === "" ? "on the front of all objectives" : data.rankings[0].label));
   if (data.recommended !== null) entries.push(legendEntry("square", "recommended", "recommended"));
   if (front.length > 1) entries.push(lineEntry("front-line", `front of these two (${front.length})`));

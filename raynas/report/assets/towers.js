@@ -76,7 +76,7 @@ function towersLegend(family) {
   const widest = Math.max(...stages.map(({ width }) => width));
   const swatch = (style) => el("i", { class: "swatch", style });
   return [
-    ...(stages.length > 1 ? stages.map((stage, i) => el("span", {}, swatch(`background:var(--band-${bandOf(i, stages.length)})`), stage.name || `stage ${i + 1}`)) : []),
+    ...stages.map((stage, i) => el("span", {}, swatch(`background:var(--band-${bandOf(i, stages.length)})`), stage.name || (stages.length > 1 ? `stage ${i + 1}` : "there before"))),
     el("span", {}, swatch("background:var(--best)"), "added in that step"),
     el("span", { text: `a slab is a block, as wide as its channels; the widest has ${whole(widest)}` }),
   ];

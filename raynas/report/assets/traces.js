@@ -11,7 +11,7 @@ function showProgress() {
   const volume = traces.some(({ name }) => name === "hypervolume")
     ? "The hypervolume is the part of the rectangle between the worst and the best observed values of both objectives that the front dominates. "
     : "";
-  byId("progress-note").textContent = `${several ? "Each objective's own best. " : ""}${volume}${sampleNote}Candidates count in the order of asking.`;
+  byId("progress-note").textContent = `${several ? "Each objective's own best. " : ""}${volume}${sampleNote}Candidates are numbered in the order in which the searcher chose them.`;
   const holder = byId("progress-plots");
   if (traces.length === 1) holder.classList.add("single");
   for (const trace of traces) {
@@ -59,7 +59,7 @@ function showPolicy() {
     byId("policy").hidden = true;
     return;
   }
-  const about = "The probability of each option of each decision, by the evaluations told. Options stand on the left in their order, the last policy's shares on the right. ";
+  const about = "The probability of each option of each decision, after so many evaluations. Options stand on the left in their order, their probabilities at the end on the right. ";
   byId("policy-note").textContent = (policy.decisions.length ? about : "") + policy.note;
   for (const decision of policy.decisions) byId("policy-plots").append(policyFigure(policy, decision));
 }
@@ -99,7 +99,7 @@ function policyFigure(policy, { name, options, probabilities }) {
     });
     picture.append(
       svg("text", { class: "tick", x: left, y: height - 3, text: whole(told[0]) }),
-      svg("text", { class: "tick", x: right, y: height - 3, "text-anchor": "end", text: `${whole(told[told.length - 1])} told` }),
+      svg("text", { class: "tick", x: right, y: height - 3, "text-anchor": "end", text: plural(told[told.length - 1], "evaluation", "evaluations") }),
     );
     const cursor = svg("line", { class: "cursor", y1: 0, y2: bottom });
     picture.append(cursor);
@@ -112,7 +112,7 @@ function policyFigure(policy, { name, options, probabilities }) {
       cursor.setAttribute("x1", x(i));
       cursor.setAttribute("x2", x(i));
       cursor.setAttribute("class", "cursor on");
-      reading.textContent = `at ${whole(told[i])}: ${options.map((option, k) => `${option} ${Math.round(100 * probabilities[i][k])} %`).join(", ")}`;
+      reading.textContent = `after ${whole(told[i])}: ${options.map((option, k) => `${option} ${Math.round(100 * probabilities[i][k])} %`).join(", ")}`;
     });
     picture.addEventListener("pointerleave", () => {
       cursor.setAttribute("class", "cursor");

@@ -32,20 +32,32 @@ function showCurves() {
     hint: `epochs ${spanOf(phase)}: stride ${phase.stride}, dilation ${phase.dilation}${phase.share === null ? "" : `, ${percentOf(phase.share, 1)} of the MACs`}`,
   }));
   const group = [];
-  const line = (name, column, style, factor = 1) => column && { name, style, at: finished, values: column.map((value) => (value === null ? null : factor * value)) };
+  const counted = curves[`ema_${data.measure.column}`] ? `ema_${data.measure.column}` : data.measure.column;
+  const scaled = (column, factor) => column.map((value) => (value === null ? null : factor * value));
+  // What counts of an epoch has its best one marked, and the interval of an accuracy around it.
+  const line = (name, id, style, factor = 1) => {
+    if (!curves[id]) return null;
+    const { low, high } = data.uncertainty && data.uncertainty.column === id ? data.uncertainty : {};
+    const around = low ? { low: scaled(low, factor), high: scaled(high, factor) } : {};
+    return { name, style, at: finished, values: scaled(curves[id], factor), best: id === counted ? data.best_epoch : null, ...around };
+  };
   const figure = (title, lines, more) => {
     const known = lines.filter(Boolean);
     if (known.length) byId("curves-plots").append(lineFigure({ title, lines: known, bands, x: "epochs", unit: "epoch", last: data.epochs, group, ...more }));
   };
-  figure("loss", [line("training", curves.train_loss, 0), line("validation", curves.val_loss, 1), line("moving average", curves.ema_val_loss, 2)]);
-  figure("terms of the loss, before they are weighted", data.terms.map((name, i) => line(TERMS[name] || inWords(name), curves[name], i)));
-  figure("top-1, %", [line("validation", curves.val_top1, 1, 100), line("moving average", curves.ema_val_top1, 2, 100)], { format: (value) => `${value.toFixed(2)} %` });
-  for (const name of data.evaluated) figure(inWords(name.slice(4)), [line("validation", curves[name], 1), line("moving average", curves[`ema_${name}`], 2)]);
-  figure("learning rate", [line("learning rate", curves.lr, 0)], { isLinear: true, format: (value) => number(value, 3) });
-  figure("images a second", [line("images a second", curves.images_per_s, 0)], { isCount: true, low: 0, format: compact });
+  figure("loss", [line("training", "train_loss", 0), line("validation", "val_loss", 1), line("moving average", "ema_val_loss", 2)]);
+  figure("terms of the loss, before they are weighted", data.terms.map((name, i) => line(TERMS[name] || inWords(name), name, i)));
+  figure("top-1, %", [line("validation", "val_top1", 1, 100), line("moving average", "ema_val_top1", 2, 100)], { format: (value) => `${value.toFixed(2)} %` });
+  for (const name of data.evaluated) figure(inWords(name.slice(4)), [line("validation", name, 1), line("moving average", `ema_${name}`, 2)]);
+  figure("learning rate", [line("learning rate", "lr", 0)], { isLinear: true, format: (value) => number(value, 3) });
+  figure("images a second", [line("images a second", "images_per_s", 0)], { isCount: true, low: 0, format: compact });
   const average = Object.keys(curves).some((name) => name.startsWith("ema_")) ? ` The moving average is of the weights; its ${data.measure.title} counts.` : "";
   const behind = bands.length ? " Stretches behind the lines are the phases of re-tokenization." : "";
-  byId("curves-note").textContent = `Values at the end of each epoch.${average}${behind}`;
+  const sure = data.uncertainty
+    ? ` Shaded: where the top-1 of each epoch may lie on other images of the kind, as it was counted on ${plural(data.uncertainty.n, "image", "images")} (Wilson's interval, ${number(100 * data.uncertainty.level)} %).`
+    : "";
+  byId("curves-note").textContent = `Values at the end of each epoch.${average}${sure}${behind}`;
+  if (data.best_epoch !== null) byId("curves-legend").append(legendEntry("diamond", "best", `best epoch by ${data.measure.title}: ${whole(data.best_epoch)}`));
   showEpochs();
 }
 
@@ -68,7 +80,7 @@ function showEpochs() {
   ];
   const shown = columnsOf.filter(([, name]) => curves[name]);
   const made = shown.map(([title, name, write]) => ({ title, isNumber: true, cell: (_, i) => (curves[name][i] === null ? "–" : write(curves[name][i])) }));
-  byId("epochs-table").append(rowsTable([{ title: "epoch", isNumber: true, cell: (epoch) => whole(epoch) }, ...made], finished));
+  byId("epochs-table").append(rowsTable([{ title: "epoch", isNumber: true, cell: (epoch) => whole(epoch) }, ...made], finished, (epoch) => ({ class: epoch === data.best_epoch ? "chosen" : null })));
 }
 
 function showPhases() {

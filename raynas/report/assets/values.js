@@ -4,7 +4,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const points = data.points;
 const size = points.candidate.length;
 const CANDIDATE = "candidate number";
-const OK = 0, INFEASIBLE = 1, FAILED = 2;
+const OK = 0, INFEASIBLE = 1, FAILED = 2, PENDING = 3;
 
 function byId(id) {
   return document.getElementById(id);

@@ -1,0 +1,65 @@
+"""What a page says of how its run stands: ended, going on, or left behind by a process that is no more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from raynas.storage.locks import is_in_use
+
+KILLED = "killed"
+"""Status of a run that its summary calls running, though no process holds its folder."""
+
+_ENDED_WELL = ("completed", "exhausted")
+
+
+def status_now(folder: Path, status: str) -> str:
+    """The status of a run as it is now: one that says it is running may have been killed, which the lock tells.
+
+    Args:
+        folder: The folder of the run.
+        status: What its summary.json says, or "unknown" where there is none, as before a run's workers have started.
+    """
+    if status not in ("running", "unknown"):
+        return status
+    if is_in_use(folder):
+        return "running"
+    return KILLED if status == "running" else status
+
+
+def status_of_part(folder: Path, part: str, status: str) -> str:
+    """The status now of a run that is part of another; as it was told, where it stands beyond the other's folder.
+
+    Args:
+        folder: The folder of the sweep or the finalists.
+        part: The folder of one search or one training in it, relative to that.
+        status: What is told of it.
+    """
+    path = folder / part
+    return status_now(path, status) if path.resolve().is_relative_to(folder.resolve()) else status
+
+
+def run_status(folder: Path, summary: Mapping[str, Any], resume: str | None) -> dict[str, Any]:
+    """The page's `status`.
+
+    Args:
+        folder: The folder of the run.
+        summary: The content of its summary.json; empty if there is none.
+        resume: What continues the run, where this is known.
+
+    Returns:
+        `name`, the status now; `error`; `resume`, None for a run that goes on or is complete; and, unless the run
+        has ended by its own account, `written`, the time at which this was looked at: what the page says of a run that
+        has ended follows from its folder alone.
+    """
+    name = status_now(folder, str(summary.get("status") or "unknown"))
+    status = {
+        "name": name,
+        "error": summary.get("error"),
+        "resume": None if name in (*_ENDED_WELL, "running") else resume,
+    }
+    if name in ("running", KILLED, "unknown"):
+        status["written"] = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return status

@@ -1,0 +1,163 @@
+"""Undertakings whose whole process group is killed at several moments come out as if nobody had killed them.
+
+Searches, growths, sweeps, trainings in one process and finalists have theirs beside their other tests.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from random_moments import killed_at, random_moments, started
+from toy_bench import architectures, labels, write_table
+from toy_runs import content
+from toy_trainings import largest_difference, trained, weights
+
+import raynas
+from raynas.training.checkpoints import BEST, LAST, checkpoint_folder, read_checkpoint
+from raynas.training.folder import METRICS, load_training
+
+TIMES = ("images_per_s", "train_s", "data_wait_s", "eval_s", "seconds")
+TEACHER = {"teacher": "random:resnet8", "logit_weight": 0.3, "temperature": 2.0, "ema_decay": 0.9}
+
+
+def completed(code: str) -> None:
+    process = started(code)
+    assert process.wait(timeout=400) == 0
+
+
+# -- trainings --------------------------------------------------------------------------------------------------------
+
+
+def training_code(folder: Path, settings: dict[str, Any]) -> str:
+    return f"from toy_trainings import *; execute_training(plan(**{settings!r}), Path({str(folder)!r}), resume=True)"
+
+
+def epochs_in(folder: Path) -> int:
+    try:
+        return int(pq.read_metadata(folder / "metrics.parquet").num_rows)
+    except OSError:
+        return 0
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    table = load_training(folder).metrics
+    assert set(TIMES) < set(METRICS.names)
+    rows: list[dict[str, Any]] = table.drop_columns(list(TIMES)).to_pylist()
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("settings", "moments"),
+    [
+        pytest.param(TEACHER, (1, 3), marks=pytest.mark.slow, id="distilled"),
+        pytest.param(TEACHER, random_moments(6, most=10), marks=pytest.mark.long, id="distilled-often"),
+        pytest.param({"workers": 2}, (1, 3), marks=pytest.mark.slow, id="two-workers"),
+        pytest.param({"workers": 2}, random_moments(6, most=10, seed=1), marks=pytest.mark.long, id="two-often"),
+    ],
+)
+def test_a_killed_training_ends_with_the_same_bits(
+    tmp_path: Path, settings: dict[str, Any], moments: tuple[int, ...]
+) -> None:
+    settings = {**settings, "epochs": moments[-1] + 2, "checkpoint_every_s": 0.2}
+    whole, folder = tmp_path / "whole", tmp_path / "killed"
+    completed(training_code(whole, settings))
+    killed_at(moments, training_code(folder, settings), lambda: epochs_in(folder), spread_s=0.5)
+    assert epochs_in(folder) < settings["epochs"]
+    completed(training_code(folder, settings))
+    assert metrics(folder) == metrics(whole)
+    for name in (LAST, BEST):
+        first, second = (read_checkpoint(checkpoint_folder(one) / name) for one in (whole, folder))
+        assert first["epoch"] == second["epoch"]
+        for part in ("model", "ema"):
+            if first[part] is not None:
+                assert largest_difference(first[part], second[part]) == 0
+    summaries = [load_training(one).summary for one in (whole, folder)]
+    for name in ("status", "top1", "best_top1", "best_epoch", "epochs_done", "training_macs"):
+        assert summaries[0][name] == summaries[1][name]
+
+
+# -- benchmarks of proxies --------------------------------------------------------------------------------------------
+
+
+def lines_in(log: Path) -> int:
+    return log.read_text().count("\n") if log.exists() else 0
+
+
+@pytest.mark.parametrize(
+    ("workers", "moments"),
+    [
+        pytest.param(0, (5, 40), marks=pytest.mark.slow),
+        pytest.param(0, random_moments(8, most=70), marks=pytest.mark.long),
+        pytest.param(2, random_moments(8, most=70, seed=1), marks=pytest.mark.long),
+    ],
+)
+def test_a_killed_benchmark_ends_with_the_same_tables(tmp_path: Path, workers: int, moments: tuple[int, ...]) -> None:
+    chosen = architectures(80, harm=("none", "none", "raise", "nan"))
+    table = write_table(tmp_path / "table.csv", chosen, labels(chosen))
+    whole, folder, log = tmp_path / "whole", tmp_path / "killed", tmp_path / "log"
+
+    def code(out: Path) -> str:
+        pause = {"toy": {"pause_s": 0.03, "log": str(log)}}
+        given = f"settings={pause!r}, workers={workers}, combine=['toy+slope'], within=['depth']"
+        return f"from toy_bench import *; bench(Path({str(table)!r}), Path({str(out)!r}), resume=True, {given})"
+
+    completed(code(whole))
+    log.unlink()
+    killed_at(moments, code(folder), lambda: lines_in(log), spread_s=0.2)
+    completed(code(folder))
+    first, second = raynas.load_bench(whole), raynas.load_bench(folder)
+    assert second.run.summary["status"] == "completed"
+    assert content(first.run) == content(second.run)
+    assert first.scores == second.scores
+    assert first.correlations.drop_columns(["seconds"]) == second.correlations.drop_columns(["seconds"])
+
+
+# -- exports ----------------------------------------------------------------------------------------------------------
+
+
+def outputs(folder: Path) -> np.ndarray:
+    import onnxruntime
+
+    images = np.random.default_rng(0).standard_normal((3, 3, 32, 32)).astype(np.float32)
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(["logits"], {"images": images})[0])
+
+
+@pytest.mark.parametrize("kills", [pytest.param(2, marks=pytest.mark.slow), pytest.param(12, marks=pytest.mark.long)])
+def test_a_killed_export_is_not_there_or_whole_and_ends_the_same(tmp_path: Path, kills: int) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    source, folder, begun = tmp_path / "training", tmp_path / "killed", tmp_path / "begun"
+    trained(source, epochs=1)
+    before = weights(source)
+
+    def code(out: Path, rest_s: float) -> str:
+        export = f"out.exists() or raynas.export({str(source)!r}, out, onnx=True); time.sleep({rest_s})"
+        imports = "import time; from pathlib import Path; import torch, raynas"
+        return f"{imports}; torch.set_num_threads(1); out = Path({str(out)!r}); Path({str(begun)!r}).touch(); {export}"
+
+    completed(code(tmp_path / "whole", 0))
+    took = time.time() - begun.stat().st_mtime
+    expected = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
+    del expected["model.onnx"]  # which holds names that the exporter makes up
+
+    def check(there: Path) -> None:
+        files = {path.name: path.read_bytes() for path in there.iterdir()}
+        assert files.pop("model.onnx")
+        assert files == expected
+        np.testing.assert_array_equal(outputs(there), outputs(tmp_path / "whole"))
+
+    for moment in np.random.default_rng(kills).random(kills) * took:
+        begun.unlink(missing_ok=True)
+        killed_at(
+            [float(moment)], code(folder, 600), lambda: time.time() - begun.stat().st_mtime if begun.exists() else -1.0
+        )
+        if folder.exists():
+            check(folder)
+    completed(code(folder, 0))
+    check(folder)
+    assert largest_difference(weights(source), before) == 0
