@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from raynas.errors import ConfigError
+from raynas.registry import name_code
 
 Scalar = bool | int | float | str
 Setting = Scalar | tuple[Scalar, ...]
@@ -77,6 +78,8 @@ class Config(BaseModel):
     def read(cls, path: Path) -> dict[str, Any]:
         """The values of a YAML file, not yet validated, so that others can override them.
 
+        The file is one that the user names, and so is code that it names in the form FILE.py:NAME.
+
         Raises:
             ConfigError: The file is missing or not a YAML mapping.
         """
@@ -88,6 +91,7 @@ class Config(BaseModel):
             raise ConfigError(f"configuration {path} is not YAML: {' '.join(str(error).split())}") from None
         if not isinstance(values, dict):
             raise ConfigError(f"configuration {path} must be a mapping of names to values")
+        name_code(values)
         return values
 
     @classmethod

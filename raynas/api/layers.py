@@ -8,6 +8,7 @@ from typing import Any
 
 from raynas.config import Config
 from raynas.errors import ConfigError
+from raynas.registry import is_trusted
 from raynas.storage.run_folder import holds_run, read_description
 
 
@@ -22,8 +23,18 @@ NOTHING = _Nothing()
 """A value that sets a field to None; None itself means that nothing is said of the field."""
 
 
+_HERE = ("auto", "local", "localhost", "127.0.0.1")
+"""Addresses, before their port, of clusters that the environment of this machine names, or that are on it."""
+
+
 def base_values(
-    made: type[Config], kind: str, *, config: str | Path | None, out: str | Path | None, resume: bool
+    made: type[Config],
+    kind: str,
+    *,
+    config: str | Path | None,
+    out: str | Path | None,
+    resume: bool,
+    given: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Fields of a configuration from the run that is resumed, if it is there, and from a file that overrides them.
 
@@ -33,9 +44,11 @@ def base_values(
         config: A YAML file of fields, which override those of the run.
         out: The run folder.
         resume: Whether the run in the folder is to be continued.
+        given: Fields that the caller will lay over these.
 
     Raises:
-        ConfigError: Nothing says what to resume, or the file cannot be read.
+        ConfigError: Nothing says what to resume, or the file cannot be read; or the run is to go on at an address that
+            its folder alone names.
         StoreError: The folder holds a run of another kind, or one that cannot be read.
     """
     if resume and out is None:
@@ -44,8 +57,29 @@ def base_values(
     if resume and out is not None and holds_run(Path(out)):
         values = dict(read_description(Path(out), kind=kind)["config"])
     if config is not None:
-        values |= made.read(Path(config))
+        values |= (over := made.read(Path(config)))
+        given = {**over, **{name: value for name, value in given.items() if value is not None}}
+    check_address(values.get("address"), given)
     return values
+
+
+def check_address(stored: Any, given: Mapping[str, Any]) -> None:
+    """Refuse a cluster that a folder names and the user does not: it would be sent the work, and answer in pickles.
+
+    Args:
+        stored: The address in the folder; None if there is none.
+        given: Fields that the user gives.
+
+    Raises:
+        ConfigError: The address is that of another machine, and neither given nor trusted.
+    """
+    if stored is None or given.get("address") is not None or is_trusted():
+        return
+    if str(stored).rpartition(":")[0] not in _HERE and str(stored) not in _HERE:
+        raise ConfigError(
+            f"the folder says that its run is to go on at the address {stored}: name it yourself with --address, or "
+            "allow it with --trust-code"
+        )
 
 
 def laid_over(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -96,6 +96,12 @@ def description_of(config: type[Config], name: str) -> str:
 OUT = option("out", Path, "Run folder. Default: runs/SPACE-DATE-TIME.", file_okay=False)
 RESUME = option("resume", bool, "Continue the run in --out; start it if there is none.", "--resume")
 REUSE = option("reuse", list[Path], "Folder of another run whose scores are taken where they apply. Repeatable.")
+TRUST_CODE = option(
+    "trust_code",
+    bool,
+    "Run code that a folder names, such as a space in a file; what the command line names is run anyway.",
+    "--trust-code",
+)
 CONFIG = option("config", Path, "YAML file of settings, as in run.yaml under config; the command line overrides it.")
 SET = option(
     "settings",

@@ -28,6 +28,7 @@ from raynas.exporting.text import TIMM_MODEL, model_text, readme_text
 from raynas.hooks import offered
 from raynas.models.plain_code import PlainCode
 from raynas.models.protocols import HasPlainCode
+from raynas.registry import runs_named_code
 from raynas.space.build import build
 from raynas.space.cost import cost
 from raynas.space.search_space import SearchSpace
@@ -57,12 +58,14 @@ class _Found:
     class_names: list[str] | None = None
 
 
+@runs_named_code
 def export(
     source: str | Path | Mapping[str, Any],
     out: str | Path | None = None,
     *,
     pick: Sequence[str] = (),
     space: str | SearchSpace | None = None,
+    trust_code: bool = False,
     **fields: Any,
 ) -> Path:
     """Write a folder from which a model runs without raynas.
@@ -77,6 +80,7 @@ def export(
         out: The folder to write, which must not exist, or be empty. Default: runs/<space>-export-<date>-<time>.
         pick: Constraints that choose among the architectures of a run, such as num_params<=30e6.
         space: The space that the architecture is of, where several can read it, or where it is not registered.
+        trust_code: Whether to run code that the folder names; what the arguments name is run anyway.
         fields: Fields of `raynas.exporting.config.ExportConfig`, such as checkpoint="best" or onnx=True.
 
     Returns:

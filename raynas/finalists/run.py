@@ -17,7 +17,8 @@ from raynas.cluster.resources import why_waiting
 from raynas.errors import ConfigError, PoolError, StoreError
 from raynas.finalists.choice import Finalist, finalists
 from raynas.finalists.config import FinalistsConfig
-from raynas.finalists.folder import KIND, STOP_FILE
+from raynas.finalists.folder import KIND, STOP_FILE, read_judged, write_judged
+from raynas.registry import named_code
 from raynas.space.build import builder
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
@@ -95,7 +96,10 @@ def make_finalists_plan(config: FinalistsConfig, *, space: SearchSpace | None = 
     """
     members = finalists(Path(config.source), config.top)
     searched = read_description(Path(config.source))["config"]  # resolved, with spaces of files by their paths
-    space = space or spaces.get(config.space or searched["space"])
+    if space is None and config.space is not None:
+        space = spaces.get(config.space)
+    with named_code():  # the folder has named it
+        space = space or spaces.get(searched["space"])
     config = config.resolved(space=spaces.reference(space))
     values: dict[str, Any] = {**config.training, "space": config.space}
     values.setdefault("img_size", searched["img_size"])
@@ -123,8 +127,7 @@ def execute_finalists(
     Args:
         plan: What to train.
         folder: The folder of the finalists, which is created unless it exists.
-        resume: Go on with what the folder holds, by Tune's own restore: trials that ended are kept, and those that
-            failed are tried again.
+        resume: Go on with what the folder holds: trials that ended are kept, and those that failed are tried again.
         listener: Receives progress.
 
     Returns:
@@ -200,6 +203,7 @@ class _FinalistsTraining:
         self.share = share  # of the node, for each trial
         self.errors: dict[str, str] = {}  # the last of each that has not ended well
         self._ended = _ended_before(self.folder)
+        self._judged = read_judged(self.folder, list(plan.plans))
         self._has_raised: set[str] = set()  # and Tune is still to hear of it
         self._at_rest: set[str] = set()
         self._stopping_since: float | None = None
@@ -236,8 +240,9 @@ class _FinalistsTraining:
             )
             for name, plan in self.plan.plans.items()
         }
-        job = TrainingJob(self.folder.resolve(), plans, frozenset(names), has_gpu=self.share["GPU"] > 0)
+        job = TrainingJob(self.folder.resolve(), plans, has_gpu=self.share["GPU"] > 0)
         scheduler = Halving(
+            judged=self._judged,
             time_attr="epochs_done",
             max_t=self.plan.epochs,
             grace_period=self.plan.config.grace,
@@ -285,6 +290,9 @@ class _FinalistsTraining:
     def on_result(self, name: str, result: Mapping[str, Any]) -> None:
         """See `raynas.cluster.tune.TuneListener`."""
         status = str(result["status"])
+        if "epochs_done" in result and len(own := self._judged.setdefault(name, [])) < result["epochs_done"]:
+            own.append(float(result["top1"]))
+            write_judged(self.folder, self._judged)
         if status == "interrupted":
             self._at_rest.add(name)
         elif status == "failed":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from raynas.errors import ConfigError, SpaceError, StoreError
+from raynas.registry import named_code
 from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
 from raynas.space.results import Constraint
@@ -146,7 +147,8 @@ def _from_folder(folder: Path, space: SearchSpace | None, bounds: Bounds) -> Sou
     settings = taken.settings
     if not isinstance(taken.fields, Mapping) or "space" not in settings:
         raise StoreError(f"{folder} does not say which architecture of which space it holds")
-    of_run = space or spaces.get(settings["space"])
+    with named_code():  # the folder has named it
+        of_run = space or spaces.get(settings["space"])
     architecture = of_run.read(taken.fields)
     data = settings.get("data") if kind == "search" else None
     return Source(of_run, architecture, kind, folder, settings.get("img_size"), settings.get("num_classes"), data)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from raynas.errors import ConfigError, StoreError
+from raynas.registry import named_code
 from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
@@ -98,7 +99,9 @@ class Training:
             space: The space itself, where it is not a registered one.
 
         Raises:
-            ConfigError: The checkpoint has another name.
+            ConfigError: The checkpoint has another name; or the space is code in a file that the folder names, and
+                nobody else has.
+            SpaceError: The architecture is none of the space.
             StoreError: It is missing, damaged, or of another architecture.
         """
         return self.loaded(checkpoint, space=space).model
@@ -121,8 +124,13 @@ class Training:
             raise ConfigError(f"checkpoint is {checkpoint!r}; it is one of {', '.join(CHECKPOINTS)}")
         path = checkpoint_folder(self.folder) / CHECKPOINTS[checkpoint]
         state = read_checkpoint(path)
-        found = space or spaces.get(self.description["model"]["space"])
-        model = builder(found)(self.architecture, **self.description["model"]["settings"])
+        with named_code():  # the folder has named it
+            found = space or spaces.get(self.description["model"]["space"])
+        found.validate(self.architecture)
+        try:
+            model = builder(found)(self.architecture, **self.description["model"]["settings"])
+        except (TypeError, ValueError) as error:
+            raise StoreError(f"{self.folder} has settings that its model is not built with: {error}") from None
         weights = trained_weights(state)
         check_weights(model, weights, str(path))
         model.load_state_dict(weights)
