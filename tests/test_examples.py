@@ -55,8 +55,8 @@ def test_an_own_proxy_scores_an_own_space_on_workers_and_a_later_process_goes_on
     assert run(*again, "--trust-code", cwd=tmp_path).returncode == 0
     table = raynas.load_run(tmp_path / "run").table.to_pylist()
     assert table[:6] == found
-    trained = run("train", "run", "--trust-code", "--data", "digits", "--img-size", "32", "--epochs", "1", "--max-images", "100",
-                  "--batch-size", "32", "--out", "trained", cwd=tmp_path)  # fmt: skip
+    trained = run("train", "run", "--trust-code", "--data", "digits", "--img-size", "32", "--epochs", "1",
+                  "--max-images", "100", "--batch-size", "32", "--out", "trained", cwd=tmp_path)  # fmt: skip
     assert trained.returncode == 0, trained.stderr
     assert raynas.load_training(tmp_path / "trained").summary["status"] == "completed"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.api.arguments import named_proxies, own_space, space_name
-from raynas.api.layers import check_address, laid_over
+from raynas.api.layers import check_address, laid_over, read_settings
 from raynas.bench.config import BenchConfig
 from raynas.errors import ConfigError
 from raynas.registry import runs_named_code
@@ -67,7 +67,7 @@ def bench_proxies(
     names, own_proxies = named_proxies(proxies)
     # The description of a scoring run does not hold what is asked of its scores.
     base = stored_bench(Path(out)) if resume and out is not None else {}
-    over = {} if config is None else BenchConfig.read(Path(config))
+    over = {} if config is None else read_settings(Path(config))
     check_address(base.get("address"), {**fields, **over})
     base |= over
     given = {"space": space_name(space), "truth": None if truth is None else str(truth), "proxies": names or None}

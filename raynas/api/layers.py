@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from raynas.config import Config
-from raynas.errors import ConfigError
-from raynas.registry import is_trusted
+from raynas.errors import ConfigError, StoreError
+from raynas.registry import is_trusted, name_code
 from raynas.storage.run_folder import holds_run, read_description
+from raynas.storage.text_files import read_yaml
 
 
 class _Nothing:
@@ -21,6 +22,26 @@ class _Nothing:
 
 NOTHING = _Nothing()
 """A value that sets a field to None; None itself means that nothing is said of the field."""
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The values of a YAML file of settings, not yet validated, so that others can override them.
+
+    The file is one that the user names, and so is code that it names in the form FILE.py:NAME.
+
+    Raises:
+        ConfigError: The file is missing or not a YAML mapping.
+    """
+    try:
+        values = read_yaml(path)
+    except OSError as error:
+        raise ConfigError(f"cannot read configuration {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"cannot read configuration {path}: {error}") from None
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise ConfigError(f"configuration {path} must be a mapping of names to values")
+    name_code(values)
+    return values
 
 
 _HERE = ("auto", "local", "localhost", "127.0.0.1")
@@ -56,8 +77,13 @@ def base_values(
     values: dict[str, Any] = {}
     if resume and out is not None and holds_run(Path(out)):
         values = dict(read_description(Path(out), kind=kind)["config"])
+        try:
+            made.check_values(values)
+        except ConfigError as error:
+            raise StoreError(f"{Path(out) / 'run.yaml'} is damaged: {error}") from None
     if config is not None:
-        values |= (over := made.read(Path(config)))
+        values |= (over := read_settings(Path(config)))
+        made.check_values(over)
         given = {**over, **{name: value for name, value in given.items() if value is not None}}
     check_address(values.get("address"), given)
     return values

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.api.arguments import ArchitectureSource, named_proxies, own_space, source_text, space_name
-from raynas.api.layers import base_values, laid_over
+from raynas.api.layers import base_values, laid_over, read_settings
 from raynas.errors import ConfigError, StoreError
 from raynas.registry import runs_named_code
 from raynas.searching.config import KIND, RunConfig
 from raynas.space.architecture import Architecture
 from raynas.space.results import Constraint
 from raynas.space.search_space import SearchSpace
-from raynas.storage.run_folder import holds_run, kind_of, read_description
+from raynas.storage.run_folder import holds_run, kind_of, read_description, reading
 from raynas.storage.runs import Run, default_folder, load_run
 from raynas.storage.session import as_interrupted
 from raynas.sweeps.config import KIND as SWEEP
@@ -129,7 +129,7 @@ def _what_to_score(architectures: Sequence[Architecture | Mapping[str, Any] | st
     if isinstance(architectures, int):
         return {"searcher": "random", "budget": architectures}
     if isinstance(architectures, Path):
-        from raynas.space.tables import read_architectures
+        from raynas.storage.tables import read_architectures
 
         return {"architectures": read_architectures(architectures)}
     return {"architectures": [source_text(one) for one in architectures]}
@@ -236,7 +236,8 @@ def family_member(run: Run, pick: Sequence[str]) -> Mapping[str, Any]:
     """
     from raynas.storage.sources import picked
 
-    return picked(run.family[::-1], [Constraint.parse(text) for text in pick], f"the family in {run.folder}")
+    with reading(run.folder):
+        return picked(run.family[::-1], [Constraint.parse(text) for text in pick], f"the family in {run.folder}")
 
 
 def is_sweep(
@@ -265,7 +266,7 @@ def is_sweep(
         return True
     if resume and out is not None and holds_run(Path(out)) and kind_of(read_description(Path(out))) == SWEEP:
         return True
-    if config is not None and {"searchers", "repeat"} & SweepConfig.read(Path(config)).keys():
+    if config is not None and {"searchers", "repeat"} & read_settings(Path(config)).keys():
         return True
     if level is not None:
         raise ConfigError("--level compares searches: give --repeat, or --searcher more than once")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.api.arguments import ArchitectureSource, own_space, source_text, space_name
-from raynas.api.layers import base_values, check_address, laid_over
+from raynas.api.layers import base_values, check_address, laid_over, read_settings
 from raynas.errors import ConfigError
 from raynas.finalists.config import FinalistsConfig
 from raynas.finalists.folder import KIND as FINALISTS
@@ -139,7 +139,7 @@ def finalists(
     """
     base = base_values(FinalistsConfig, FINALISTS, config=None, out=out, resume=resume, given={})
     training = {**base.get("training", {})}
-    over = {} if config is None else TrainConfig.read(Path(config))
+    over = {} if config is None else read_settings(Path(config))
     check_address(training.get("address"), {**fields, **over})
     training |= over
     training = laid_over(training, fields)

@@ -33,10 +33,11 @@ from raynas.space.build import build
 from raynas.space.cost import cost
 from raynas.space.search_space import SearchSpace
 from raynas.space.tokens import Phase, phase_macs
+from raynas.storage.run_folder import reading
 from raynas.storage.runs import default_folder
 from raynas.storage.sources import Source, read_source
 from raynas.training.best_epoch import top1_of
-from raynas.training.folder import load_training
+from raynas.training.folder import Training, load_training
 from raynas.version import __version__
 
 TOLERANCE = 1e-5
@@ -148,12 +149,18 @@ def _trained(source: Source, checkpoint: str, img_size: int | None, num_classes:
             "there are no trained weights in this source; export the folder of a training or of finalists, "
             "or fresh weights with --untrained"
         )
-    training = load_training(source.folder)
+    with reading(source.folder):
+        return _loaded(load_training(source.folder), source.space, checkpoint, img_size, num_classes)
+
+
+def _loaded(
+    training: Training, space: SearchSpace, checkpoint: str, img_size: int | None, num_classes: int | None
+) -> _Found:
     about = training.description["model"]
     for name, value in (("img_size", img_size), ("num_classes", num_classes)):
         if value not in (None, about[name]):
             raise ConfigError(f"{name} is {value}, but the trained model has {about[name]}")
-    model, state, phase = training.loaded(checkpoint, space=source.space)
+    model, state, phase = training.loaded(checkpoint, space=space)
     is_average = state.get("ema") is not None
     last = state["history"][-1] if state["history"] and not state["step"] else None
     return _Found(

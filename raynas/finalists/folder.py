@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.errors import StoreError
-from raynas.storage.files import read_text, write_json
+from raynas.storage.files import write_json
 from raynas.storage.kinds import Bounds
 from raynas.storage.run_folder import holds_run, read_description, read_summary
 from raynas.storage.sources import existing_summary, picked
+from raynas.storage.text_files import read_json
 from raynas.training.best_epoch import counted_top1
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def read_judged(folder: Path, names: Sequence[str]) -> dict[str, list[float]]:
         names: Names of the trainings.
     """
     try:
-        stored = json.loads(read_text(folder / JUDGED))
+        stored = read_json(folder / JUDGED)
         return {name: [float(top1) for top1 in stored[name]] for name in names if name in stored}
     except FileNotFoundError:
         return {name: own for name in names if (own := _reached(folder / name))}

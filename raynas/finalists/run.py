@@ -23,7 +23,7 @@ from raynas.space.build import builder
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
 from raynas.storage.files import remove, write_mark
-from raynas.storage.run_folder import check_folder, read_description, read_summary, run_description
+from raynas.storage.run_folder import check_folder, read_description, read_summary, reading, run_description
 from raynas.storage.session import End, Session
 from raynas.training.best_epoch import counted_top1
 from raynas.training.config import TrainConfig
@@ -99,10 +99,11 @@ def make_finalists_plan(config: FinalistsConfig, *, space: SearchSpace | None = 
     if space is None and config.space is not None:
         space = spaces.get(config.space)
     with named_code():  # the folder has named it
-        space = space or spaces.get(searched["space"])
+        space = space or spaces.get(str(searched.get("space")))
     config = config.resolved(space=spaces.reference(space))
     values: dict[str, Any] = {**config.training, "space": config.space}
-    values.setdefault("img_size", searched["img_size"])
+    with reading(Path(config.source)):
+        values.setdefault("img_size", searched["img_size"])
     if values.get("workers"):
         raise ConfigError("each finalist is trained by one process; workers cannot be set, trials run side by side")
     plans = {}
@@ -379,8 +380,9 @@ def _completed(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 def _ended_before(folder: Path) -> dict[str, str]:
     """Trials that ended in earlier sessions, with their statuses; those that failed are tried again."""
-    trials = read_summary(folder).get("trials", ())
-    return {trial["name"]: trial["status"] for trial in trials if trial["status"] in ("completed", "stopped")}
+    with reading(folder):
+        trials = read_summary(folder).get("trials", ())
+        return {trial["name"]: trial["status"] for trial in trials if trial["status"] in ("completed", "stopped")}
 
 
 def _processes(plan: TrainingPlan) -> int:

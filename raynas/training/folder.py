@@ -18,7 +18,7 @@ from raynas.space.tokens import Phase, phase_at, retokenizable
 from raynas.storage.files import exists
 from raynas.storage.kinds import Bounds, Taken
 from raynas.storage.parquet import read_parquet
-from raynas.storage.run_folder import read_description, read_summary
+from raynas.storage.run_folder import read_description, read_summary, reading
 
 if TYPE_CHECKING:
     from torch import nn
@@ -124,19 +124,17 @@ class Training:
             raise ConfigError(f"checkpoint is {checkpoint!r}; it is one of {', '.join(CHECKPOINTS)}")
         path = checkpoint_folder(self.folder) / CHECKPOINTS[checkpoint]
         state = read_checkpoint(path)
-        with named_code():  # the folder has named it
-            found = space or spaces.get(self.description["model"]["space"])
-        found.validate(self.architecture)
-        try:
+        with named_code(), reading(self.folder):
+            found = space or spaces.get(self.description["model"]["space"])  # the folder has named it
+            found.validate(self.architecture)
             model = builder(found)(self.architecture, **self.description["model"]["settings"])
-        except (TypeError, ValueError) as error:
-            raise StoreError(f"{self.folder} has settings that its model is not built with: {error}") from None
         weights = trained_weights(state)
         check_weights(model, weights, str(path))
         model.load_state_dict(weights)
-        phases = [Phase(*phase) for phase in self.description["config"].get("retokenize") or ()]
-        # Between epochs, the checkpoint names the next one.
-        phase = phase_at(phases, max(0, state["epoch"] - (not state["step"]))) if phases else None
+        with reading(self.folder):
+            phases = [Phase(*phase) for phase in self.description["config"].get("retokenize") or ()]
+            # Between epochs, the checkpoint names the next one.
+            phase = phase_at(phases, max(0, state["epoch"] - (not state["step"]))) if phases else None
         if phase is not None:
             retokenizable(model, f"models of the space {found.name!r}").retokenize(phase.stride, phase.dilation)
         return Loaded(model.eval(), state, phase)
