@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from raynas.errors import ConfigError
 
@@ -39,7 +37,7 @@ class Config(BaseModel):
     Unknown keys and values out of range are refused.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def make(cls, values: Mapping[str, Any]) -> Self:
@@ -56,6 +54,36 @@ class Config(BaseModel):
             if unknown:
                 lines.append(cls._named_unknown(unknown))
             raise ConfigError("; ".join(lines)) from None
+        except RecursionError:
+            raise ConfigError("a value is nested too deeply") from None
+
+    @classmethod
+    def check_values(cls, values: Mapping[str, Any]) -> None:
+        """Refuse values of fields, of which some may be missing, as `make` would.
+
+        Raises:
+            ConfigError: A value is refused.
+        """
+        try:
+            cls(**values)
+        except ValidationError as error:
+            passed_over = ("extra_forbidden", "missing")
+            if lines := [_explained(detail) for detail in error.errors() if detail["type"] not in passed_over]:
+                raise ConfigError("; ".join(lines)) from None
+        except RecursionError:
+            raise ConfigError("a value is nested too deeply") from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers(cls, values: Any) -> Any:
+        """Refuse what Python would take for a number, or for one that can be computed with."""
+        for name, value in values.items() if isinstance(values, Mapping) else ():
+            field = cls.model_fields.get(name)
+            if isinstance(value, bool) and field is not None and not _takes(field.annotation, bool):
+                raise ValueError(f"{name} is no truth value")
+            if isinstance(value, int) and abs(value) > _LARGEST:
+                raise ValueError(f"{name} is beyond 64 bits")
+        return values
 
     @classmethod
     def check_names(cls, names: Iterable[str]) -> None:
@@ -72,23 +100,6 @@ class Config(BaseModel):
         near = [name for key in unknown for name in get_close_matches(key, cls.model_fields, n=1)]
         hint = f"Did you mean {', '.join(near)}?" if near else f"Known keys: {', '.join(cls.model_fields)}"
         return f"unknown key {', '.join(map(repr, unknown))}. {hint}"
-
-    @classmethod
-    def read(cls, path: Path) -> dict[str, Any]:
-        """The values of a YAML file, not yet validated, so that others can override them.
-
-        Raises:
-            ConfigError: The file is missing or not a YAML mapping.
-        """
-        try:
-            values = yaml.safe_load(Path(path).read_text())
-        except OSError as error:
-            raise ConfigError(f"cannot read configuration {path}: {error.strerror}") from None
-        except yaml.YAMLError as error:
-            raise ConfigError(f"configuration {path} is not YAML: {' '.join(str(error).split())}") from None
-        if not isinstance(values, dict):
-            raise ConfigError(f"configuration {path} must be a mapping of names to values")
-        return values
 
     @classmethod
     def of(cls, config: Config, **found: Any) -> Self:
@@ -114,8 +125,21 @@ class Config(BaseModel):
         return self.model_copy(update=values)
 
 
+_LARGEST = 2**63 - 1
+_SHOWN = 200  # characters of a value, in messages
+
+
+def _takes(annotation: Any, kind: type) -> bool:
+    """Whether a value of a type is one of those that a field takes."""
+    return annotation in (kind, Any) or any(_takes(one, kind) for one in get_args(annotation))
+
+
 def _explained(detail: Mapping[str, Any]) -> str:
     name = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "missing":
         return f"{name} is required"
-    return f"{name}: {detail['msg'].lower()}, got {detail['input']!r}"
+    if detail["type"] == "value_error" and not name:
+        return str(detail["ctx"]["error"])
+    given = repr(detail["input"])
+    shown = given if len(given) <= _SHOWN else f"{given[:_SHOWN]}..."
+    return f"{name}: {detail['msg'].lower()}, got {shown}"

@@ -3,6 +3,9 @@
 Built-in members register themselves when their package is imported, which the registry does on first use. Members of
 other wheels come in through entry points of the same group, so a third party's space needs no change here; and those of
 a file of one's own by its path, FILE.py:NAME.
+
+A file is imported, and so run, only for those who named it. A program that calls a registry has; in the folder of a
+run, which may come from anybody, such a name is data. `named_code` is the context in which that difference is known.
 """
 
 from __future__ import annotations
@@ -10,16 +13,20 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
 from hashlib import blake2b
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from raynas.errors import ConfigError, RaynasError, UnknownNameError
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 def normalised(name: str) -> str:
@@ -30,6 +37,106 @@ def normalised(name: str) -> str:
 def is_in_file(name: str) -> bool:
     """Whether a name is of the form FILE.py:NAME."""
     return name.rpartition(":")[0].endswith(".py")
+
+
+# -- whose code is run -------------------------------------------------------------------------------------------------
+
+
+class _Named:
+    """Files of code that the user of a command or function has named.
+
+    Args:
+        trust_code: Whether all others may be run, too.
+    """
+
+    def __init__(self, trust_code: bool) -> None:
+        self.trust_code = trust_code
+        self.files: set[Path] = set()
+
+
+_named: ContextVar[_Named | None] = ContextVar("named", default=None)
+"""None: no command and no function of raynas's is at work, so whoever asks is the user's own program."""
+
+
+@contextmanager
+def named_code(*given: Any, trust_code: bool = False) -> Iterator[None]:
+    """A context in which FILE.py:NAME is imported only if the user has named that file.
+
+    Within another such context, that one decides: what is given here may come from a folder by then.
+
+    Args:
+        given: What the user gave: texts, also in lists and mappings; anything else is passed over.
+        trust_code: Whether to import what others have named, too.
+    """
+    if _named.get() is not None:
+        yield
+        return
+    token = _named.set(_Named(trust_code))
+    try:
+        name_code(given)
+        yield
+    finally:
+        _named.reset(token)
+
+
+def name_code(given: Any) -> None:
+    """Take texts of the form FILE.py:NAME for named by the user, in the context that is at work.
+
+    Args:
+        given: A text, or lists and mappings with texts.
+    """
+    named = _named.get()
+    if named is not None:
+        named.files |= {_resolved(text) for text in _texts(given) if is_in_file(text)}
+
+
+def names_own_code(given: Any) -> bool:
+    """Whether there is a text of the form FILE.py:NAME in lists and mappings of any depth."""
+    return any(map(is_in_file, _texts(given)))
+
+
+def is_trusted() -> bool:
+    """Whether folders may say what is run and where: the user has said so, or nothing here was read from one."""
+    named = _named.get()
+    return named is None or named.trust_code
+
+
+def runs_named_code(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorator of functions that users call: FILE.py:NAME is run if their arguments name it, or trust_code is true."""
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        with named_code(args, kwargs, trust_code=bool(kwargs.get("trust_code"))):
+            return function(*args, **kwargs)
+
+    return called
+
+
+def _texts(given: Any) -> Iterator[str]:
+    if isinstance(given, str | Path):
+        yield str(given)
+    elif isinstance(given, Mapping):
+        for value in given.values():
+            yield from _texts(value)
+    elif isinstance(given, list | tuple | set | frozenset):
+        for value in given:
+            yield from _texts(value)
+
+
+def _resolved(text: str) -> Path:
+    return Path(text.rpartition(":")[0]).expanduser().resolve()
+
+
+def _check_named(file: Path) -> None:
+    named = _named.get()
+    if named is not None and not named.trust_code and file.resolve() not in named.files:
+        raise ConfigError(
+            f"{file} holds code that a folder names, and you have not: name it yourself, or allow all of the folder's "
+            "with --trust-code if you know who wrote it"
+        )
+
+
+# -- registries --------------------------------------------------------------------------------------------------------
 
 
 class Registry(Generic[T]):
@@ -74,7 +181,7 @@ class Registry(Generic[T]):
 
         Raises:
             UnknownNameError: There is none; the message lists the known names.
-            ConfigError: The file cannot be imported.
+            ConfigError: The file cannot be imported; or it is a folder that names it, and not the user.
         """
         self._load()
         if is_in_file(name):
@@ -148,17 +255,20 @@ def _imported(file: Path) -> ModuleType:
     name = f"raynas_file_{path.stem}_{blake2b(str(path).encode(), digest_size=4).hexdigest()}"
     if name in sys.modules:
         return sys.modules[name]
+    _check_named(path)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     _being_imported.append(name)
+    token = _named.set(None)  # what it asks for, it names itself
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # it is the user's code
         del sys.modules[name]
         raise ConfigError(f"cannot import {file}: {type(error).__name__}: {error}") from error
     finally:
+        _named.reset(token)
         _being_imported.pop()
     return module

@@ -50,11 +50,13 @@ def test_an_own_proxy_scores_an_own_space_on_workers_and_a_later_process_goes_on
     found = raynas.load_run(tmp_path / "run").table.to_pylist()
     assert len(found) == 6
     assert all(row["synflow"] is not None and row["feature_spread"] > 0 for row in found)
-    assert run("search", "--resume", "--out", "run", "--budget", "8", "--workers", "0", cwd=tmp_path).returncode == 0
+    again = ["search", "--resume", "--out", "run", "--budget", "8", "--workers", "0"]
+    assert "holds code that a folder names" in run(*again, cwd=tmp_path).stderr
+    assert run(*again, "--trust-code", cwd=tmp_path).returncode == 0
     table = raynas.load_run(tmp_path / "run").table.to_pylist()
     assert table[:6] == found
-    trained = run("train", "run", "--data", "digits", "--img-size", "32", "--epochs", "1", "--max-images", "100",
-                  "--batch-size", "32", "--out", "trained", cwd=tmp_path)  # fmt: skip
+    trained = run("train", "run", "--trust-code", "--data", "digits", "--img-size", "32", "--epochs", "1",
+                  "--max-images", "100", "--batch-size", "32", "--out", "trained", cwd=tmp_path)  # fmt: skip
     assert trained.returncode == 0, trained.stderr
     assert raynas.load_training(tmp_path / "trained").summary["status"] == "completed"
 

@@ -237,8 +237,6 @@ def test_who_reads_or_goes_through_the_door_is_left_alone(line: str) -> None:
 
 
 MAY_READ = {
-    "raynas/config.py": "a file of settings, which is the user's",
-    "raynas/space/tables.py": "a table of architectures, which is the user's",
     "raynas/data/archives.py": "images, which are the user's",
     "raynas/data/folder.py": "images, which are the user's",
     "raynas/data/parts.py": "images, which are the user's",

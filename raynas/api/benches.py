@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.api.arguments import named_proxies, own_space, space_name
-from raynas.api.layers import laid_over
+from raynas.api.layers import check_address, laid_over, read_settings
 from raynas.bench.config import BenchConfig
 from raynas.errors import ConfigError
+from raynas.registry import runs_named_code
 from raynas.space.search_space import SearchSpace
 from raynas.storage.runs import default_folder
 from raynas.storage.session import as_interrupted
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from raynas.searching.run import SearchListener
 
 
+@runs_named_code
 def bench_proxies(
     space: str | SearchSpace | None = None,
     truth: str | Path | None = None,
@@ -31,6 +33,7 @@ def bench_proxies(
     reuse: Sequence[str | Path] = (),
     proxies: Sequence[str | Proxy] = (),
     listener: SearchListener | None = None,
+    trust_code: bool = False,
     **fields: Any,
 ) -> Bench:
     """Hold proxies against what architectures reached once they were trained.
@@ -43,7 +46,7 @@ def bench_proxies(
         out: The run folder; default runs/<space>-bench-<date>-<time>.
         resume: Continue the run in `out`, with its settings where none are given; where all is scored, only what
             follows from the scores is made again.
-        reuse, listener: Arguments with the meaning that they have in `raynas.api.search`.
+        reuse, listener, trust_code: Arguments with the meaning that they have in `raynas.api.search`.
         proxies: Names of proxies, "all", or proxies of your own; none: the objectives of the space. Counts of
             parameters, MACs, depth and width always stand beside them.
         fields: Fields of `raynas.bench.config.BenchConfig`, such as labels=["top1", "loss:min"], combine=["dss+tvt"],
@@ -64,8 +67,9 @@ def bench_proxies(
     names, own_proxies = named_proxies(proxies)
     # The description of a scoring run does not hold what is asked of its scores.
     base = stored_bench(Path(out)) if resume and out is not None else {}
-    if config is not None:
-        base |= BenchConfig.read(Path(config))
+    over = {} if config is None else read_settings(Path(config))
+    check_address(base.get("address"), {**fields, **over})
+    base |= over
     given = {"space": space_name(space), "truth": None if truth is None else str(truth), "proxies": names or None}
     values = laid_over(base, {**fields, **given})
     if "space" not in values:

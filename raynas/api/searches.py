@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.api.arguments import ArchitectureSource, named_proxies, own_space, source_text, space_name
-from raynas.api.layers import base_values, laid_over
+from raynas.api.layers import base_values, laid_over, read_settings
 from raynas.errors import ConfigError, StoreError
+from raynas.registry import runs_named_code
 from raynas.searching.config import KIND, RunConfig
 from raynas.space.architecture import Architecture
 from raynas.space.results import Constraint
 from raynas.space.search_space import SearchSpace
-from raynas.storage.run_folder import holds_run, kind_of, read_description
+from raynas.storage.run_folder import holds_run, kind_of, read_description, reading
 from raynas.storage.runs import Run, default_folder, load_run
 from raynas.storage.session import as_interrupted
 from raynas.sweeps.config import KIND as SWEEP
@@ -38,6 +39,7 @@ BUILT_IN_SEARCH: Mapping[str, Any] = {
 """What a search without a space does: about a minute on two cores."""
 
 
+@runs_named_code
 def search(
     space: str | SearchSpace | None = None,
     *,
@@ -47,6 +49,7 @@ def search(
     reuse: Sequence[str | Path] = (),
     proxies: Sequence[str | Proxy] = (),
     listener: SearchListener | None = None,
+    trust_code: bool = False,
     **fields: Any,
 ) -> Run:
     """Search a space.
@@ -61,6 +64,8 @@ def search(
         proxies: Scores to compute beside the objectives, by the names of proxies, or proxies of your own.
         listener: Receives progress; default: shown on standard error. `raynas.searching.run.SearchListener()` is
             silent.
+        trust_code: Whether to run code that a folder names, such as that of `out`, and go on at an address that it
+            names; what the arguments name is run anyway.
         fields: Fields of `raynas.searching.config.RunConfig`, such as objectives=["length_distortion"], budget=500,
             workers=2; None where nothing is said.
 
@@ -70,11 +75,12 @@ def search(
     Raises:
         RaynasError: Bad input, before anything is started or written; or a cluster or disk that fails later.
     """
-    base = base_values(RunConfig, KIND, config=config, out=out, resume=resume)
+    base = base_values(RunConfig, KIND, config=config, out=out, resume=resume, given=fields)
     plan = _plan(_with_space(base, space, fields, out, resume), space, proxies, fields)
     return _executed("search", plan, out, resume, reuse, listener)
 
 
+@runs_named_code
 def score(
     space: str | SearchSpace | None = None,
     architectures: Sequence[Architecture | Mapping[str, Any] | str] | int | Path | None = None,
@@ -85,6 +91,7 @@ def score(
     reuse: Sequence[str | Path] = (),
     proxies: Sequence[str | Proxy] = (),
     listener: SearchListener | None = None,
+    trust_code: bool = False,
     **fields: Any,
 ) -> Run:
     """Score architectures, given or sampled, with any proxies.
@@ -99,6 +106,7 @@ def score(
         reuse: Folders of other runs whose scores are taken where their keys are equal.
         proxies: Names of proxies, or proxies of your own; none: the objectives of the space.
         listener: Receives progress; default: shown on standard error.
+        trust_code: Argument with the meaning that it has in `search`.
         fields: Fields of `raynas.searching.config.RunConfig`; None where nothing is said.
 
     Returns:
@@ -107,7 +115,7 @@ def score(
     Raises:
         RaynasError: As for `search`.
     """
-    base = base_values(RunConfig, KIND, config=config, out=out, resume=resume)
+    base = base_values(RunConfig, KIND, config=config, out=out, resume=resume, given=fields)
     chosen: dict[str, Any] = {} if architectures is None else _what_to_score(architectures)
     if proxies and chosen:
         chosen["objectives"] = ()
@@ -121,12 +129,13 @@ def _what_to_score(architectures: Sequence[Architecture | Mapping[str, Any] | st
     if isinstance(architectures, int):
         return {"searcher": "random", "budget": architectures}
     if isinstance(architectures, Path):
-        from raynas.space.tables import read_architectures
+        from raynas.storage.tables import read_architectures
 
         return {"architectures": read_architectures(architectures)}
     return {"architectures": [source_text(one) for one in architectures]}
 
 
+@runs_named_code
 def scale(
     source: ArchitectureSource | None = None,
     *,
@@ -140,6 +149,7 @@ def scale(
     reuse: Sequence[str | Path] = (),
     proxies: Sequence[str | Proxy] = (),
     listener: SearchListener | None = None,
+    trust_code: bool = False,
     **fields: Any,
 ) -> Run:
     """Grow an architecture in depth and width; the run's `family` holds every state.
@@ -155,7 +165,7 @@ def scale(
         config: A YAML file of settings, which the other arguments override.
         out: The run folder; default runs/<space>-<date>-<time>.
         resume: Continue the growth in `out`, with its settings where none are given; start it if there is none.
-        reuse, proxies, listener: Arguments with the meaning that they have in `search`.
+        reuse, proxies, listener, trust_code: Arguments with the meaning that they have in `search`.
         fields: Fields of `raynas.searching.config.RunConfig`; objectives and width_divisor have the space's own
             defaults.
 
@@ -167,7 +177,7 @@ def scale(
     """
     bounds = [Constraint.parse(text) for text in pick]
     names, own_proxies = named_proxies(proxies)
-    base = base_values(RunConfig, KIND, config=config, out=out, resume=resume)
+    base = base_values(RunConfig, KIND, config=config, out=out, resume=resume, given=fields)
     values = laid_over(base, {"proxies": names or None, **fields})
     values.setdefault("settings", {})
     if (searcher := values.get("searcher")) not in (None, "growth"):
@@ -226,7 +236,8 @@ def family_member(run: Run, pick: Sequence[str]) -> Mapping[str, Any]:
     """
     from raynas.storage.sources import picked
 
-    return picked(run.family[::-1], [Constraint.parse(text) for text in pick], f"the family in {run.folder}")
+    with reading(run.folder):
+        return picked(run.family[::-1], [Constraint.parse(text) for text in pick], f"the family in {run.folder}")
 
 
 def is_sweep(
@@ -255,13 +266,14 @@ def is_sweep(
         return True
     if resume and out is not None and holds_run(Path(out)) and kind_of(read_description(Path(out))) == SWEEP:
         return True
-    if config is not None and {"searchers", "repeat"} & SweepConfig.read(Path(config)).keys():
+    if config is not None and {"searchers", "repeat"} & read_settings(Path(config)).keys():
         return True
     if level is not None:
         raise ConfigError("--level compares searches: give --repeat, or --searcher more than once")
     return False
 
 
+@runs_named_code
 def sweep(
     space: str | SearchSpace | None = None,
     *,
@@ -272,6 +284,7 @@ def sweep(
     reuse: Sequence[str | Path] = (),
     proxies: Sequence[str | Proxy] = (),
     listener: SweepListener | None = None,
+    trust_code: bool = False,
     **fields: Any,
 ) -> Sweep:
     """Compare searchers: whole searches of a space, with several seeds each, as Ray Tune trials.
@@ -283,7 +296,7 @@ def sweep(
         config: A YAML file of settings, which the other arguments override.
         out: The folder, which has a run folder for each search; default runs/<space>-<date>-<time>.
         resume: Continue the sweep in `out`, with its settings where none are given; its budget and repeat may grow.
-        reuse, proxies: Arguments with the meaning that they have in `search`.
+        reuse, proxies, trust_code: Arguments with the meaning that they have in `search`.
         listener: Receives progress; default: shown on standard error. `raynas.sweeps.run.SweepListener()` is silent.
         fields: Fields of `raynas.sweeps.config.SweepConfig`, shared by all searches: `repeat` is how many searches each
             searcher makes, with the seeds seed, seed + 1, ...; `level` a value whose calls are reported, beside one
@@ -297,7 +310,7 @@ def sweep(
         RaynasError: As for `search`.
     """
     names, own_proxies = named_proxies(proxies)
-    base = base_values(SweepConfig, SWEEP, config=config, out=out, resume=resume)
+    base = base_values(SweepConfig, SWEEP, config=config, out=out, resume=resume, given=fields)
     given = {"space": space_name(space), "proxies": names or None, **fields, "searchers": searchers or None}
     values = laid_over(_with_space(base, space, fields, out, resume), given)
     if searchers:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.api.arguments import ArchitectureSource, own_space, source_text, space_name
-from raynas.api.layers import base_values, laid_over
+from raynas.api.layers import base_values, check_address, laid_over, read_settings
 from raynas.errors import ConfigError
 from raynas.finalists.config import FinalistsConfig
 from raynas.finalists.folder import KIND as FINALISTS
 from raynas.finalists.folder import Finalists, load_finalists
-from raynas.registry import is_in_file
+from raynas.registry import is_in_file, runs_named_code
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
 from raynas.storage.run_folder import holds_run, kind_of, read_description
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from raynas.training.run import TrainingListener
 
 
+@runs_named_code
 def train(
     source: ArchitectureSource | SearchSpace | None = None,
     *,
@@ -38,6 +39,7 @@ def train(
     out: str | Path | None = None,
     resume: bool = False,
     listener: TrainingListener | None = None,
+    trust_code: bool = False,
     **fields: Any,
 ) -> Training:
     """Train an architecture on images.
@@ -54,6 +56,8 @@ def train(
         resume: Continue the training in `out`, with its settings where none are given; start it if there is none.
         listener: Receives progress; default: shown on standard error. `raynas.training.run.TrainingListener()` is
             silent.
+        trust_code: Whether to run code that a folder names, such as that of the source, and go on at an address that it
+            names; what the arguments name is run anyway.
         fields: Fields of `raynas.training.config.TrainConfig`, such as data="parquet:train.parquet", epochs=30; None
             where nothing is said.
 
@@ -67,8 +71,13 @@ def train(
     return _trained({}, source, space, architecture, pick, **where, **fields)
 
 
+@runs_named_code
 def distill(
-    source: ArchitectureSource | SearchSpace | None = None, *, teacher: str | None = None, **settings: Any
+    source: ArchitectureSource | SearchSpace | None = None,
+    *,
+    teacher: str | None = None,
+    trust_code: bool = False,
+    **settings: Any,
 ) -> Training:
     """Train an architecture on images and on what a trained network says of them.
 
@@ -78,6 +87,7 @@ def distill(
         source: What to train, in any form that `train` takes.
         teacher: A training's folder or checkpoint, timm:NAME:FILE, or random:NAME; None: that of the file or of the
             training in `out`.
+        trust_code: Argument with the meaning that it has in `train`.
         settings: Further arguments of `train`.
 
     Returns:
@@ -91,6 +101,7 @@ def distill(
     return _trained(DISTILLATION_DEFAULTS, source, teacher=teacher, **settings)
 
 
+@runs_named_code
 def finalists(
     source: str | Path | None = None,
     *,
@@ -103,6 +114,7 @@ def finalists(
     out: str | Path | None = None,
     resume: bool = False,
     listener: FinalistsListener | None = None,
+    trust_code: bool = False,
     **fields: Any,
 ) -> Finalists:
     """Train the best architectures of a search against each other, as Ray Tune trials on this node, most stopped early.
@@ -116,6 +128,7 @@ def finalists(
         resume: Continue the finalists in `out`, with their settings where none are given; start if there are none.
         listener: Receives progress; default: shown on standard error. `raynas.finalists.run.FinalistsListener()` is
             silent.
+        trust_code: Argument with the meaning that it has in `train`.
         fields: Fields of `raynas.training.config.TrainConfig`, for all trainings; None where nothing is said.
 
     Returns:
@@ -125,10 +138,11 @@ def finalists(
     Raises:
         RaynasError: As for `train`.
     """
-    base = base_values(FinalistsConfig, FINALISTS, config=None, out=out, resume=resume)
+    base = base_values(FinalistsConfig, FINALISTS, config=None, out=out, resume=resume, given={})
     training = {**base.get("training", {})}
-    if config is not None:
-        training |= TrainConfig.read(Path(config))
+    over = {} if config is None else read_settings(Path(config))
+    check_address(training.get("address"), {**fields, **over})
+    training |= over
     training = laid_over(training, fields)
     given: dict[str, Any] = {"source": None if source is None else str(source), "space": space_name(space)}
     given |= {"top": top, "grace": grace, "reduction": reduction, "halving": halving}
@@ -166,7 +180,7 @@ def _trained(
     **fields: Any,
 ) -> Training:
     """Train as `train` does, with fields in place of the configuration's own defaults."""
-    base = base_values(TrainConfig, TRAINING, config=config, out=out, resume=resume)
+    base = base_values(TrainConfig, TRAINING, config=config, out=out, resume=resume, given=fields)
     given, found = _what_to_train(source, space, architecture, pick)
     values = laid_over(laid_over({**defaults, **base}, given), fields)
     if "space" not in values:

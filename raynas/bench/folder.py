@@ -27,9 +27,10 @@ from raynas.bench.predictors import Predictor, predictors
 from raynas.bench.truth import Truth, load_truth, stratum, write_truth
 from raynas.errors import StoreError
 from raynas.space.results import Objective
-from raynas.storage.files import exists, names_in, read_bytes, read_text, write_atomically, write_text
+from raynas.storage.files import exists, names_in, read_bytes, write_atomically, write_text
 from raynas.storage.parquet import read_parquet
 from raynas.storage.points import Points
+from raynas.storage.text_files import read_yaml
 
 if TYPE_CHECKING:
     from raynas.storage.runs import Run
@@ -213,9 +214,9 @@ def read_settings(folder: Path) -> tuple[BenchSettings, dict[str, Any]]:
     """
     path = folder / SETTINGS
     try:
-        content = yaml.safe_load(read_text(path))
+        content = read_yaml(path)
         return BenchSettings.make(content["settings"]), dict(content["about"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"cannot read {path}: {error}") from None
 
 

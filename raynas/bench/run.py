@@ -17,6 +17,7 @@ from raynas.proxies.probe import Proxy
 from raynas.proxies.registered import proxies
 from raynas.registry import normalised
 from raynas.searchers.base import SearchProgress
+from raynas.searching.config import KIND
 from raynas.searching.plan import Plan, make_plan
 from raynas.searching.ranking import Ranking
 from raynas.searching.run import SearchListener, execute
@@ -139,8 +140,8 @@ def stored_bench(folder: Path) -> dict[str, Any]:
     if not holds_run(folder):
         return {}
     of_bench = read_settings(folder)[0].model_dump() if is_bench(folder) else {}
-    values = {**read_description(folder)["config"], **of_bench}
-    return {**values, "proxies": values["proxies"] or list(COSTS)}  # none at all would be the space's objectives
+    values = {**read_description(folder, kind=KIND)["config"], **of_bench}
+    return {**values, "proxies": values.get("proxies") or list(COSTS)}  # none at all would be the space's objectives
 
 
 class _Keeper(SearchListener):

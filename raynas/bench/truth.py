@@ -20,9 +20,9 @@ from raynas.errors import ConfigError, DataError, SpaceError, StoreError, Unknow
 from raynas.seeds import seed_from
 from raynas.space.architecture import Architecture
 from raynas.space.search_space import Choice, SearchSpace
-from raynas.space.tables import cell_value, read_csv
 from raynas.storage.files import write_atomically
 from raynas.storage.parquet import read_parquet
+from raynas.storage.tables import cell_value, read_table
 
 MIN_ROWS = 4
 """The least number of architectures; fewer say nothing of an order."""
@@ -111,7 +111,7 @@ def read_truth(path: Path, space: SearchSpace, labels: Sequence[str] = ()) -> Tr
             that is no number.
         SpaceError: An architecture cannot be read or not be built; the message names its row.
     """
-    header, rows = read_csv(path)
+    header, rows = read_table(path)
     if missing := [name for name in space.fields if name not in header]:
         raise DataError(
             f"{path} has no column {', '.join(map(repr, missing))}; architectures of {space.name} have the fields "
@@ -201,7 +201,7 @@ def load_truth(path: Path) -> Truth:
             {name: table[name].to_numpy() for name in (DEPTH, WIDTH) if name in names},
             int((table.schema.metadata or {})[b"total"]),
         )
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+    except (OSError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
         raise StoreError(f"cannot read {path}: {error}") from None
 
 

@@ -54,9 +54,14 @@ app.add_typer(bench.app, name="bench")
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run a command; errors of the user's are one line on standard error."""
+    from raynas.wording import one_line
+
     try:
         return app(arguments, standalone_mode=True)
     except RaynasError as error:
-        typer.echo(f"raynas: {error}", err=True)
+        typer.echo(f"raynas: {one_line(error)}", err=True)
         signum = getattr(error, "signum", None)
         sys.exit(128 + signum if signum else 1)
+    except (OSError, MemoryError) as error:
+        typer.echo(f"raynas: {one_line(error) or 'there is not enough memory'}", err=True)
+        sys.exit(1)

@@ -7,7 +7,18 @@ from typing import Any
 import typer
 
 from raynas.cli.ending import repeated, resumable, say_folder, say_report
-from raynas.cli.options import CONFIG, OUT, RESUME, REUSE, SET, Parameters, add_command, grouped_settings, options
+from raynas.cli.options import (
+    CONFIG,
+    OUT,
+    RESUME,
+    REUSE,
+    SET,
+    TRUST_CODE,
+    Parameters,
+    add_command,
+    grouped_settings,
+    options,
+)
 from raynas.storage.session import as_interrupted
 
 EXAMPLES = """
@@ -38,7 +49,7 @@ def parameters() -> Parameters:
     return [
         *options(BenchConfig, only=_FIRST),
         *options(BenchConfig, leave_out=(*_FIRST, *_NOT_HERE, "level")),
-        *(SET, OUT, RESUME, REUSE, CONFIG),
+        *(SET, OUT, RESUME, REUSE, CONFIG, TRUST_CODE),
     ]
 
 

@@ -29,6 +29,16 @@ def repeated(flag: str, values: Sequence[object]) -> list[str]:
     return [part for value in values for part in (flag, str(value))]
 
 
+def told_again(folder: Path) -> list[str]:
+    """What a resumed run has to be told again, since a folder alone does not decide it."""
+    from raynas.registry import names_own_code
+    from raynas.storage.run_folder import read_description
+
+    config = read_description(folder)["config"]
+    address = config.get("address") or config.get("training", {}).get("address")
+    return [*(["--address", str(address)] if address else []), *(["--trust-code"] if names_own_code(config) else [])]
+
+
 @contextmanager
 def resumable(command: str, *more: str, has_report: bool = True) -> Iterator[None]:
     """Say how to go on with a run that is interrupted; what is shown of it at the end belongs in here, too.
@@ -50,5 +60,5 @@ def resumable(command: str, *more: str, has_report: bool = True) -> Iterator[Non
         if holds_run(error.folder):
             if has_report:
                 say_report(error.folder)
-            say(f"continue with: {resuming_line(command, error.folder, *more)}")
+            say(f"continue with: {resuming_line(command, error.folder, *more, *told_again(error.folder))}")
         raise

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from raynas.cli.options import Parameters, argument, option, options
+from raynas.cli.options import TRUST_CODE, Parameters, argument, option, options
 
 EXAMPLES = """
 Examples:
@@ -39,6 +39,7 @@ def parameters() -> Parameters:
         option("pick", list[str], 'Which architecture of a run, such as "num_params<=30e6". Repeatable.'),
         option("space", str, "The space of an architecture that several can read."),
         *options(ExportConfig),
+        TRUST_CODE,
     ]
 
 

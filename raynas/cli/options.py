@@ -96,6 +96,12 @@ def description_of(config: type[Config], name: str) -> str:
 OUT = option("out", Path, "Run folder. Default: runs/SPACE-DATE-TIME.", file_okay=False)
 RESUME = option("resume", bool, "Continue the run in --out; start it if there is none.", "--resume")
 REUSE = option("reuse", list[Path], "Folder of another run whose scores are taken where they apply. Repeatable.")
+TRUST_CODE = option(
+    "trust_code",
+    bool,
+    "Run code that a folder names, such as a space in a file; what the command line names is run anyway.",
+    "--trust-code",
+)
 CONFIG = option("config", Path, "YAML file of settings, as in run.yaml under config; the command line overrides it.")
 SET = option(
     "settings",
@@ -111,16 +117,32 @@ def grouped_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]] | None:
     Raises:
         ConfigError: A text has another form.
     """
-    import yaml
-
     found: dict[str, dict[str, Any]] = {}
     for text in texts:
         target, dot, rest = text.partition(".")
         name, equals, value = rest.partition("=")
         if not (dot and equals and target and name):
             raise ConfigError(f"--set takes PROXY.KEY=VALUE or searcher.KEY=VALUE, not {text!r}")
-        found.setdefault(target, {})[name] = yaml.safe_load(value)
+        found.setdefault(target, {})[name] = set_value(text, value)
     return found or None
+
+
+def set_value(text: str, value: str) -> Any:
+    """The value of --set NAME=VALUE, read as YAML.
+
+    Args:
+        text: All of the option, for the message.
+        value: What stands behind its equals sign.
+
+    Raises:
+        ConfigError: It is no YAML.
+    """
+    from raynas.texts import parse_yaml
+
+    try:
+        return parse_yaml(value)
+    except ValueError as error:
+        raise ConfigError(f"--set {text!r}: {error}") from None
 
 
 def add_command(

@@ -6,7 +6,19 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from raynas.cli.ending import repeated, resumable, say_folder, say_report
-from raynas.cli.options import CONFIG, OUT, RESUME, REUSE, SET, Parameters, argument, grouped_settings, option, options
+from raynas.cli.options import (
+    CONFIG,
+    OUT,
+    RESUME,
+    REUSE,
+    SET,
+    TRUST_CODE,
+    Parameters,
+    argument,
+    grouped_settings,
+    option,
+    options,
+)
 from raynas.storage.session import as_interrupted
 
 if TYPE_CHECKING:
@@ -64,7 +76,7 @@ def parameters() -> Parameters:
         *options(RunConfig, only=["width_divisor"], help=_HELP),
         option("pick", list[str], _PICK),
         *options(RunConfig, leave_out=(*first, "width_divisor", *_NOT_HERE)),
-        *(SET, OUT, RESUME, REUSE, CONFIG),
+        *(SET, OUT, RESUME, REUSE, CONFIG, TRUST_CODE),
     ]
 
 

@@ -12,6 +12,7 @@ from raynas.cli.options import (
     RESUME,
     REUSE,
     SET,
+    TRUST_CODE,
     Parameters,
     argument,
     description_of,
@@ -50,7 +51,7 @@ def parameters() -> Parameters:
         ),
         option("samples", int, "Draw this many, each once.", min=1),
         *options(RunConfig, leave_out=("proxies", "width_divisor", *_NOT_HERE)),
-        *(SET, OUT, RESUME, REUSE, CONFIG),
+        *(SET, OUT, RESUME, REUSE, CONFIG, TRUST_CODE),
     ]
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from raynas.cli.ending import repeated, resumable, say_folder, say_report
+from raynas.cli.ending import repeated, resumable, say_folder, say_report, told_again
 from raynas.cli.options import (
     CONFIG,
     OUT,
     RESUME,
     REUSE,
     SET,
+    TRUST_CODE,
     Parameters,
     argument,
     description_of,
@@ -50,7 +51,7 @@ def parameters() -> Parameters:
         argument("space", str, space),
         *options(SweepConfig, only=_FIRST),
         *options(SweepConfig, leave_out=(*_FIRST, *_NOT_HERE)),
-        *(SET, OUT, RESUME, REUSE, CONFIG),
+        *(SET, OUT, RESUME, REUSE, CONFIG, TRUST_CODE),
     ]
 
 
@@ -90,4 +91,5 @@ def _sweep(again: list[str], **given: Any) -> None:
     show_sweep(sweep.summary)
     say_folder(sweep.folder)
     if error := sweep.summary["error"]:
-        raise RaynasError(f"{error}. They are tried again with: {resuming_line('search', sweep.folder, *again)}")
+        line = resuming_line("search", sweep.folder, *again, *told_again(sweep.folder))
+        raise RaynasError(f"{error}. They are tried again with: {line}")

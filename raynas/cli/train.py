@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raynas.cli.ending import resumable, say_folder, say_report
-from raynas.cli.options import CONFIG, RESUME, Parameters, argument, option, options
+from raynas.cli.ending import resumable, say_folder, say_report, told_again
+from raynas.cli.options import CONFIG, RESUME, TRUST_CODE, Parameters, argument, option, options, set_value
 from raynas.errors import ConfigError, TrainingError
 from raynas.interruption import resuming_line
 from raynas.storage.session import as_interrupted
@@ -70,7 +70,7 @@ def how_to_train(**settings: Any) -> Parameters:
     return [
         option("space", str, "The space of SOURCE, where several can read it."),
         *options(TrainConfig, leave_out=(*seldom, *not_here), **settings),
-        *(_SET, _OUT, RESUME, CONFIG),
+        *(_SET, _OUT, RESUME, CONFIG, TRUST_CODE),
     ]
 
 
@@ -137,7 +137,8 @@ def _finalists(**given: Any) -> None:
             say_report(found.folder)
     say_folder(found.folder)
     if error := found.summary["error"]:
-        raise TrainingError(f"{error}. They are tried again with: {resuming_line('train', found.folder)}")
+        line = resuming_line("train", found.folder, *told_again(found.folder))
+        raise TrainingError(f"{error}. They are tried again with: {line}")
 
 
 def training_settings(texts: Sequence[str]) -> dict[str, Any]:
@@ -146,8 +147,6 @@ def training_settings(texts: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: A text has another form, or there is no such field.
     """
-    import yaml
-
     from raynas.api.layers import NOTHING
     from raynas.training.config import TrainConfig
 
@@ -158,7 +157,7 @@ def training_settings(texts: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"--set takes KEY=VALUE, such as mixup=0.2, not {text!r}")
         if name in ("space", "architecture"):
             raise ConfigError(f"--set does not take {name}: SOURCE and --{name} say what to train")
-        read = yaml.safe_load(value)
+        read = set_value(text, value)
         values[name] = NOTHING if read is None else read
     TrainConfig.check_names(values)
     return values

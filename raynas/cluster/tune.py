@@ -1,7 +1,8 @@
-"""What all work in Ray Tune trials shares: quiet, restored where it stopped, ended from outside without loss.
+"""What all work in Ray Tune trials shares: quiet, begun anew in every session, ended from outside without loss.
 
-Tune keeps its own state in a folder of its own beside the results, and restores from it with pickles: resume only what
-you would run. Import this after `raynas.cluster.joining.connect`, which sets what Ray reads when it is imported.
+Tune keeps its own state in a folder of its own beside the results, with pickles, which are code: nothing is ever read
+from there, what an earlier session left there is removed unread, and so is what this one has left when it ends. Import
+this after `raynas.cluster.joining.connect`, which sets what Ray reads when it is imported.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +24,7 @@ from ray import tune
 from raynas.errors import PoolError
 
 FOLDER = "tune"
-"""Name of the folder that holds Tune's own state, in the folder of the results."""
+"""Name of the folder that holds Tune's own state while trials run, in the folder of the results."""
 
 _SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",  # only the old output heeds verbose=0
@@ -57,10 +58,8 @@ class TuneListener(Protocol):
 def fit(trainable: type, names: Sequence[str], folder: Path, listener: TuneListener, **settings: Any) -> None:
     """Run trials until all have ended, or the listener ends them.
 
-    A trial that raises, or whose process is lost, is tried again after the others, twice at most in a session. A trial
-    is restored where Tune's state in the folder knows it as unfinished or as one that raised; where that state does not
-    serve all the trials asked for, Tune begins anew with these. What a trial has done must be in files of its own, so
-    that either comes to the same.
+    A trial that raises, or whose process is lost, is tried again after the others, twice at most in a session. Tune
+    begins anew in every session: what a trial has done must be in files of its own, from which it goes on.
 
     Args:
         trainable: A subclass of `ray.tune.Trainable` that says its resources; its config names the trial as "trial".
@@ -74,12 +73,14 @@ def fit(trainable: type, names: Sequence[str], folder: Path, listener: TuneListe
         KeyboardInterrupt: A signal whose handler raises it.
     """
     state = folder.resolve() / FOLDER
-    with _as_we_need_it(), _relayed_to(listener):
-        tuner = _restored(trainable, names, state) or _new(trainable, names, state, settings)
-        try:
-            tuner.fit()
-        except _RayHasEnded:
-            raise PoolError("the Ray that this process started has ended before its trials") from None
+    _remove(state)
+    try:
+        with _as_we_need_it(), _relayed_to(listener):
+            _tuner(trainable, names, state, settings).fit()
+    except _RayHasEnded:
+        raise PoolError("the Ray that this process started has ended before its trials") from None
+    finally:
+        _remove(state)
 
 
 def trial_resources(own: Mapping[str, float], workers: int, each: Mapping[str, float]) -> tune.PlacementGroupFactory:
@@ -108,8 +109,14 @@ def _this_node() -> str:
     return next(name for name in node_resources() if name.startswith("node:") and "__" not in name)
 
 
-def _new(trainable: type, names: Sequence[str], state: Path, settings: Mapping[str, Any]) -> tune.Tuner:
+def _remove(state: Path) -> None:
+    """Remove what stands there, of whatever kind; of a link, the link."""
+    with suppress(OSError):  # a folder, or nothing
+        state.unlink()
     shutil.rmtree(state, ignore_errors=True)
+
+
+def _tuner(trainable: type, names: Sequence[str], state: Path, settings: Mapping[str, Any]) -> tune.Tuner:
     return tune.Tuner(
         trainable,
         param_space={"trial": tune.grid_search(list(names))},
@@ -125,25 +132,11 @@ def _new(trainable: type, names: Sequence[str], state: Path, settings: Mapping[s
     )
 
 
-def _restored(trainable: type, names: Sequence[str], state: Path) -> tune.Tuner | None:
-    """Tune where it stopped; None if it cannot go on with all of these trials from there."""
-    if not tune.Tuner.can_restore(str(state)):
-        return None
-    try:
-        tuner = tune.Tuner.restore(str(state), trainable, resume_unfinished=True, resume_errored=True)
-        found = tuner.get_results()
-    except Exception:  # a state that was cut off by a kill can fail in any way, and is no loss
-        return None
-    unfinished = {Path(result.path).name for result in found if not (result.metrics or {}).get("done")}
-    return tuner if unfinished.issuperset(names) else None
-
-
 def _name(trial: Any) -> str:
     return str(trial.config["trial"])
 
 
 _listeners: list[TuneListener] = []
-_begun: list[set[str]] = []  # names of the trials that have started in this session
 _daemons: list[list[psutil.Process]] = []
 
 
@@ -152,7 +145,7 @@ class _RayHasEnded(BaseException):
 
 
 class _Relay(tune.Callback):  # type: ignore[misc]
-    """Passes on to the listener of this process: Tune pickles its callbacks, and restores them in another process."""
+    """Passes on to the listener of this process, which Tune could not pickle with its callbacks."""
 
     def on_step_begin(self, iteration: int, trials: Sequence[Any], **info: Any) -> None:
         is_over = _listeners[-1].on_step([_name(trial) for trial in trials if trial.status == "RUNNING"])
@@ -160,11 +153,6 @@ class _Relay(tune.Callback):  # type: ignore[misc]
             raise _RayHasEnded
         if is_over:
             signal.raise_signal(signal.SIGUSR1)  # for Tune's own handler, which saves its state and ends the trials
-
-    def on_trial_start(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:
-        if _name(trial) not in _begun[-1]:
-            _begun[-1].add(_name(trial))
-            trial.run_metadata.num_failures = 0  # those of earlier sessions leave it fewer tries
 
     def on_trial_result(
         self, iteration: int, trials: Sequence[Any], trial: Any, result: Mapping[str, Any], **info: Any
@@ -184,13 +172,11 @@ def _relayed_to(listener: TuneListener) -> Iterator[None]:
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGUSR1)
     _listeners.append(listener)
-    _begun.append(set())
     _daemons.append([one for one in psutil.Process().children() if one.name() in ("gcs_server", "raylet")])
     try:
         yield
     finally:
         _listeners.pop()
-        _begun.pop()
         _daemons.pop()
         if is_main:
             signal.signal(signal.SIGUSR1, before)

@@ -28,14 +28,16 @@ from raynas.exporting.text import TIMM_MODEL, model_text, readme_text
 from raynas.hooks import offered
 from raynas.models.plain_code import PlainCode
 from raynas.models.protocols import HasPlainCode
+from raynas.registry import runs_named_code
 from raynas.space.build import build
 from raynas.space.cost import cost
 from raynas.space.search_space import SearchSpace
 from raynas.space.tokens import Phase, phase_macs
+from raynas.storage.run_folder import reading
 from raynas.storage.runs import default_folder
 from raynas.storage.sources import Source, read_source
 from raynas.training.best_epoch import top1_of
-from raynas.training.folder import load_training
+from raynas.training.folder import Training, load_training
 from raynas.version import __version__
 
 TOLERANCE = 1e-5
@@ -57,12 +59,14 @@ class _Found:
     class_names: list[str] | None = None
 
 
+@runs_named_code
 def export(
     source: str | Path | Mapping[str, Any],
     out: str | Path | None = None,
     *,
     pick: Sequence[str] = (),
     space: str | SearchSpace | None = None,
+    trust_code: bool = False,
     **fields: Any,
 ) -> Path:
     """Write a folder from which a model runs without raynas.
@@ -77,6 +81,7 @@ def export(
         out: The folder to write, which must not exist, or be empty. Default: runs/<space>-export-<date>-<time>.
         pick: Constraints that choose among the architectures of a run, such as num_params<=30e6.
         space: The space that the architecture is of, where several can read it, or where it is not registered.
+        trust_code: Whether to run code that the folder names; what the arguments name is run anyway.
         fields: Fields of `raynas.exporting.config.ExportConfig`, such as checkpoint="best" or onnx=True.
 
     Returns:
@@ -144,12 +149,18 @@ def _trained(source: Source, checkpoint: str, img_size: int | None, num_classes:
             "there are no trained weights in this source; export the folder of a training or of finalists, "
             "or fresh weights with --untrained"
         )
-    training = load_training(source.folder)
+    with reading(source.folder):
+        return _loaded(load_training(source.folder), source.space, checkpoint, img_size, num_classes)
+
+
+def _loaded(
+    training: Training, space: SearchSpace, checkpoint: str, img_size: int | None, num_classes: int | None
+) -> _Found:
     about = training.description["model"]
     for name, value in (("img_size", img_size), ("num_classes", num_classes)):
         if value not in (None, about[name]):
             raise ConfigError(f"{name} is {value}, but the trained model has {about[name]}")
-    model, state, phase = training.loaded(checkpoint, space=source.space)
+    model, state, phase = training.loaded(checkpoint, space=space)
     is_average = state.get("ema") is not None
     last = state["history"][-1] if state["history"] and not state["step"] else None
     return _Found(

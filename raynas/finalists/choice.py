@@ -11,7 +11,7 @@ from raynas.errors import ConfigError
 from raynas.space.architecture import Architecture
 from raynas.space.results import Constraint, Objective, violations
 from raynas.stats.pareto import pareto_front
-from raynas.storage.run_folder import kind_of, read_description
+from raynas.storage.run_folder import kind_of, read_description, reading
 from raynas.storage.runs import load_run
 
 
@@ -43,6 +43,11 @@ def finalists(source: Path, top: int) -> list[Finalist]:
     kind = kind_of(read_description(source))
     if kind != "search":
         raise ConfigError(f"{source} holds a run of the kind {kind}; finalists come from a search")
+    with reading(source):
+        return _best(source, top)
+
+
+def _best(source: Path, top: int) -> list[Finalist]:
     run = load_run(source)
     identity = run.description["identity"]
     objectives = [Objective.parse(text) for text in identity["objectives"]]

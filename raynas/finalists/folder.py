@@ -1,21 +1,26 @@
-"""The folder of finalists, read; neither torch nor Ray is needed."""
+"""The folder of finalists, read, and the record of what was judged; neither torch nor Ray is needed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.errors import StoreError
+from raynas.storage.files import write_json
 from raynas.storage.kinds import Bounds
 from raynas.storage.run_folder import holds_run, read_description, read_summary
 from raynas.storage.sources import existing_summary, picked
+from raynas.storage.text_files import read_json
+from raynas.training.best_epoch import counted_top1
 
 if TYPE_CHECKING:
     from raynas.training.folder import Training
 
 KIND = "finalists"
+JUDGED = "judged.json"
+"""Name of the file of the accuracies by which it was decided whether trainings go on."""
 STOP_FILE = ".stop"
 """Name of a file that is in the folder once its trainings are to end."""
 
@@ -60,6 +65,46 @@ def best_training(folder: Path, description: Mapping[str, Any], bounds: Bounds) 
     # Costs among the scores are those of the search, whose head may have had other classes.
     entries = [{**one, "scores": {name: v for name, v in one["score"].items() if name not in one}} for one in best]
     return folder / str(picked(entries, bounds, f"the finalists in {folder} that were trained to the end")["folder"])
+
+
+def write_judged(folder: Path, judged: Mapping[str, Sequence[float]]) -> None:
+    """Keep the accuracies by which it was decided whether trainings go on.
+
+    Args:
+        folder: The folder of the finalists.
+        judged: Accuracies after each epoch, from the first on, by the name of the training.
+
+    Raises:
+        StoreError: They cannot be written.
+    """
+    write_json(folder / JUDGED, judged)
+
+
+def read_judged(folder: Path, names: Sequence[str]) -> dict[str, list[float]]:
+    """The accuracies by which it was decided whether trainings go on, by their names; some or none may be known.
+
+    Where there is no record, as in folders of before, all epochs that the trainings hold count as judged.
+
+    Args:
+        folder: The folder of the finalists.
+        names: Names of the trainings.
+    """
+    try:
+        stored = read_json(folder / JUDGED)
+        return {name: [float(top1) for top1 in stored[name]] for name in names if name in stored}
+    except FileNotFoundError:
+        return {name: own for name in names if (own := _reached(folder / name))}
+    except (OSError, ValueError, TypeError):  # damaged: then trainings are judged anew
+        return {}
+
+
+def _reached(folder: Path) -> list[float]:
+    from raynas.training.folder import load_training
+
+    try:
+        return [counted_top1(row) for row in load_training(folder).metrics.to_pylist()]
+    except (StoreError, OSError, ValueError, TypeError):  # not begun, or damaged
+        return []
 
 
 def load_finalists(folder: str | Path) -> Finalists:

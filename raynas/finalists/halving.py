@@ -1,35 +1,59 @@
-"""ASHA over trainings, with a memory: Tune restores trials, but not what their scheduler knew of them."""
+"""ASHA over trainings, with a memory: Tune begins anew in every session, knowing nothing of what was judged before."""
 
 from __future__ import annotations
 
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler
-
-from raynas.errors import StoreError
-from raynas.training.best_epoch import counted_top1
-from raynas.training.folder import load_training
 
 
 class Halving(ASHAScheduler):  # type: ignore[misc]
     """Successive halving that goes on where it was interrupted.
 
     Without the accuracies of earlier sessions, trials that had passed a rung would be judged there again, by those
-    alone that are still running, and some of them stopped.
+    alone that are still running, and some of them stopped. Trials are known by their names, which sessions share.
+
+    Args:
+        judged: Accuracies after each epoch, from the first on, of which earlier sessions have decided whether their
+            training goes on, by the name of the training; of those that have ended, too.
+        settings: Keywords of `ASHAScheduler`.
     """
 
+    def __init__(self, judged: Mapping[str, Sequence[float]], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._judged = dict(judged)
+
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Learn what the trial had reported before it was restored; what it had not is still to be judged."""
-        super().on_trial_add(tune_controller, trial)
-        reported = int(trial.metric_analysis.get(self._time_attr, {"max": 0})["max"])
-        if not reported:
-            return
-        rows: list[dict[str, Any]] = []
-        with suppress(StoreError, OSError, ValueError):  # damaged: then it begins anew
-            folder = Path(trial.storage.experiment_fs_path).parent / trial.config["trial"]
-            rows = load_training(folder).metrics.to_pylist()
-        for row in rows[:reported]:  # decisions were made then
-            result = {self._time_attr: row["epoch"] + 1, self._metric: counted_top1(row)}
-            self.on_trial_result(tune_controller, trial, result)
+        """Take in a trial; before the first one, what earlier sessions have judged."""
+        before, self._judged = self._judged, {}  # only now does Tune say what the metric is called
+        for name, accuracies in before.items():
+            super().on_trial_add(tune_controller, _Known(name))
+            for epochs, top1 in enumerate(accuracies, start=1):
+                result = {self._time_attr: epochs, self._metric: top1}
+                super().on_trial_result(tune_controller, _Known(name), result)
+        super().on_trial_add(tune_controller, _known(trial))
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Whether the trial goes on."""
+        return str(super().on_trial_result(tune_controller, _known(trial), result))
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Let go of a trial that has ended."""
+        super().on_trial_complete(tune_controller, _known(trial), result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """Let go of a trial."""
+        super().on_trial_remove(tune_controller, _known(trial))
+
+
+class _Known(SimpleNamespace):
+    """As much of a trial as ASHA looks at, its id, which is the name of the training."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(trial_id=name)
+
+
+def _known(trial: Any) -> _Known:
+    return _Known(str(trial.config["trial"]))

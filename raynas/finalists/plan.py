@@ -9,9 +9,10 @@ from typing import Any
 from raynas.errors import ConfigError
 from raynas.finalists.choice import Finalist, finalists
 from raynas.finalists.config import FinalistsConfig
+from raynas.registry import named_code
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
-from raynas.storage.run_folder import read_description
+from raynas.storage.run_folder import read_description, reading
 from raynas.training.config import TrainConfig
 from raynas.training.image_choice import choose_images
 from raynas.training.plan import TrainingPlan, make_training_plan
@@ -64,10 +65,14 @@ def make_finalists_plan(config: FinalistsConfig, *, space: SearchSpace | None = 
     """
     members = finalists(Path(config.source), config.top)
     searched = read_description(Path(config.source))["config"]  # resolved, with spaces of files by their paths
-    space = space or spaces.get(config.space or searched["space"])
+    if space is None and config.space is not None:
+        space = spaces.get(config.space)
+    with named_code():  # the folder has named it
+        space = space or spaces.get(str(searched.get("space")))
     config = config.resolved(space=spaces.reference(space))
     values: dict[str, Any] = {**config.training, "space": config.space}
-    values.setdefault("img_size", searched["img_size"])
+    with reading(Path(config.source)):
+        values.setdefault("img_size", searched["img_size"])
     if values.get("workers"):
         raise ConfigError("each finalist is trained by one process; workers cannot be set, trials run side by side")
     plans, images = {}, None

@@ -17,12 +17,12 @@ from raynas.cluster.resources import why_waiting
 from raynas.errors import ConfigError, PoolError, StoreError
 from raynas.finalists.choice import Finalist
 from raynas.finalists.config import FinalistsConfig
-from raynas.finalists.folder import KIND, STOP_FILE
+from raynas.finalists.folder import KIND, STOP_FILE, read_judged, write_judged
 from raynas.finalists.plan import FinalistsPlan
 from raynas.finalists.rungs import promoted, rungs
 from raynas.space.build import builder
 from raynas.storage.files import remove, write_mark
-from raynas.storage.run_folder import check_folder, read_summary, run_description
+from raynas.storage.run_folder import check_folder, read_summary, reading, run_description
 from raynas.storage.session import End, Session
 from raynas.training.best_epoch import counted_top1
 from raynas.training.config import TrainConfig
@@ -57,8 +57,7 @@ def execute_finalists(
     Args:
         plan: What to train.
         folder: The folder of the finalists, which is created unless it exists.
-        resume: Go on with what the folder holds, by Tune's own restore: trials that ended are kept, and those that
-            failed are tried again.
+        resume: Go on with what the folder holds: trials that ended are kept, and those that failed are tried again.
         listener: Receives progress.
 
     Returns:
@@ -134,6 +133,7 @@ class _FinalistsTraining:
         self.share = share  # of the node, for each trial
         self.errors: dict[str, str] = {}  # the last of each that has not ended well
         self._ended = _ended_before(self.folder)
+        self._judged = read_judged(self.folder, list(plan.plans))
         self._has_raised: set[str] = set()  # and Tune is still to hear of it
         self._at_rest: set[str] = set()
         self._stopping_since: float | None = None
@@ -158,6 +158,7 @@ class _FinalistsTraining:
         from raynas.finalists.halving import Halving
 
         scheduler = Halving(
+            judged=self._judged,
             time_attr="epochs_done",
             max_t=self.plan.epochs,
             grace_period=self.plan.config.grace,
@@ -218,7 +219,7 @@ class _FinalistsTraining:
             )
             for name, plan in self.plan.plans.items()
         }
-        job = TrainingJob(self.folder.resolve(), plans, frozenset(names), has_gpu=self.share["GPU"] > 0, until=until)
+        job = TrainingJob(self.folder.resolve(), plans, has_gpu=self.share["GPU"] > 0, until=until)
         kinds = {plan.objective.kind for plan in plans.values()}
         with own_code_by_value(*(part for part in vars(space).values() if callable(part)), *kinds):
             given = tune.with_parameters(TrainingTrial, job=job)
@@ -259,6 +260,10 @@ class _FinalistsTraining:
     def on_result(self, name: str, result: Mapping[str, Any]) -> None:
         """See `raynas.cluster.tune.TuneListener`."""
         status = str(result["status"])
+        is_judged = "epochs_done" in result and self.plan.config.halving == "asynchronous"
+        if is_judged and len(own := self._judged.setdefault(name, [])) < result["epochs_done"]:
+            own.append(float(result["top1"]))
+            write_judged(self.folder, self._judged)
         if status == "interrupted":
             self._at_rest.add(name)
         elif status == "failed":
@@ -353,8 +358,9 @@ def _completed(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 def _ended_before(folder: Path) -> dict[str, str]:
     """Trials that ended in earlier sessions, with their statuses; those that failed are tried again."""
-    trials = read_summary(folder).get("trials", ())
-    return {trial["name"]: trial["status"] for trial in trials if trial["status"] in ("completed", "stopped")}
+    with reading(folder):
+        trials = read_summary(folder).get("trials", ())
+        return {trial["name"]: trial["status"] for trial in trials if trial["status"] in ("completed", "stopped")}
 
 
 def _processes(plan: TrainingPlan) -> int:

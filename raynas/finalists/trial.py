@@ -33,14 +33,12 @@ class TrainingJob:
     Args:
         folder: The folder of the finalists, as an absolute path; every training has its own in it.
         plans: The plans of the trainings by name.
-        unfinished: Names of the trainings that are to go on; Tune's state may lag behind what had ended.
         has_gpu: Whether each trial has a GPU, or a share of one.
         until: The number of epochs that each trial trains to, in all, and ends at.
     """
 
     folder: Path
     plans: Mapping[str, TrainingPlan]
-    unfinished: frozenset[str]
     has_gpu: bool
     until: int
 
@@ -48,15 +46,14 @@ class TrainingJob:
 class TrainingTrial(tune.Trainable):  # type: ignore[misc]
     """Trains in a thread of its own, and hands its epochs over one by one, so that Tune can stop it between them.
 
-    Epochs that its folder holds already, from before the trial was restored, are handed over at once. A failure is
-    handed over too, as a result, and then raised: so Tune tries the trial again, after the others and when it resumes.
+    Epochs that its folder holds already, from earlier sessions, are handed over at once. A failure is handed over too,
+    as a result, and then raised: so Tune tries the trial again, after the others.
     """
 
     def setup(self, config: dict[str, Any], job: TrainingJob) -> None:
         """Get ready for the training that the config names."""
         if not job.has_gpu:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves GPUs visible to those who ask for none
-        self._has_ended = config["trial"] not in job.unfinished
         self._plan, self._folder = job.plans[config["trial"]], job.folder / config["trial"]
         self._stop_file = job.folder / STOP_FILE
         self._until = job.until
@@ -73,8 +70,6 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         """
         if self._failure is not None:
             raise TrainingError(self._failure)
-        if self._has_ended:
-            return {"status": "waiting", "done": True}  # which decides nothing: whether it has ended is known
         if self._thread is None and not self._is_stopped():
             self._thread = threading.Thread(target=self._train, daemon=True)
             self._thread.start()

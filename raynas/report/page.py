@@ -17,9 +17,9 @@ from raynas.errors import StoreError
 from raynas.report.asset_files import asset, filled
 from raynas.report.kinds import ReportedKind, layout_of
 from raynas.report.search import report_data
-from raynas.storage.files import write_text
+from raynas.storage.files import check_inside, write_text
 from raynas.storage.kinds import run_kinds
-from raynas.storage.run_folder import kind_of, read_description
+from raynas.storage.run_folder import kind_of, read_description, reading
 
 __all__ = ["page", "report_data", "write_report"]
 
@@ -43,13 +43,16 @@ def write_report(folder: Path) -> Path:
         StoreError: The folder holds no run, one of a kind that has no report, or cannot be written.
     """
     folder = Path(folder)
+    check_inside(folder)
     name = kind_of(read_description(folder))
     kind = run_kinds.get(name) if name in run_kinds else None
     if not isinstance(kind, ReportedKind):
         known = ", ".join(known for known in run_kinds if isinstance(run_kinds.get(known), ReportedKind))
         raise StoreError(f"{folder} holds a run of the kind {name!r}; there are reports of the kinds {known}")
     path = folder / "report.html"
-    write_text(path, page(kind.data(folder, write_report)))
+    with reading(folder):
+        text = page(kind.data(folder, write_report))
+    write_text(path, text)
     return path
 
 

@@ -10,9 +10,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from raynas.errors import SpaceError
+from raynas.texts import parse_json
 
 Scalar: TypeAlias = int | float | str | bool
 FieldValue: TypeAlias = Scalar | tuple[Scalar, ...]
+
+
+_LARGEST = 1e300
 
 
 def frozen_value(name: str, value: Any) -> FieldValue:
@@ -33,9 +37,9 @@ def _scalar(name: str, value: Any) -> Scalar:
         value = value.item()
     if isinstance(value, float) and value.is_integer():
         return int(value)  # 4.0 and 4 are one architecture and have one key
-    if isinstance(value, int) or (isinstance(value, float) and np.isfinite(value)):
+    if isinstance(value, int | float) and abs(value) <= _LARGEST:  # NaN is not
         return value
-    raise SpaceError(f"field {name!r}: {value!r} is neither a finite number, a string nor a list of those")
+    raise SpaceError(f"field {name!r}: {value!r:.200} is neither a finite number, a string nor a list of those")
 
 
 class Architecture(Mapping[str, FieldValue]):
@@ -64,8 +68,8 @@ class Architecture(Mapping[str, FieldValue]):
             SpaceError: The text is not a JSON object of scalars and lists of scalars.
         """
         try:
-            fields = json.loads(text)
-        except json.JSONDecodeError as error:
+            fields = parse_json(text)
+        except ValueError as error:
             raise SpaceError(f"not JSON: {text[:80]!r} ({error})") from None
         if not isinstance(fields, dict):
             raise SpaceError(f"an architecture is a JSON object, not {text[:80]!r}")

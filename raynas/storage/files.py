@@ -1,7 +1,8 @@
 """The one door to the files of runs: read, list, write whole or not at all, append, move, remove, lock.
 
 Whoever reads or keeps something in the folder of a run does it by the functions here. They find the store that a path
-is in, which says in `Files` what each of them promises; `LocalFiles` is the file system of this machine.
+is in, which says in `Files` what each of them promises; `LocalFiles` is the file system of this machine. Only regular
+files are opened, as others would be waited on for ever, and nothing is written through a link.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import errno
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -109,11 +111,12 @@ class LocalFiles:
 
     def read(self, path: Path) -> bytes:
         """The content of a file."""
-        return path.read_bytes()
+        with self.open(path) as file:
+            return file.read()
 
     def open(self, path: Path) -> AbstractContextManager[IO[bytes]]:
         """A file to read from, at any place of it."""
-        return path.open("rb")
+        return os.fdopen(_opened(path, os.O_RDONLY), "rb")
 
     def version(self, path: Path) -> str | None:
         """When it was changed, in nanoseconds."""
@@ -130,7 +133,8 @@ class LocalFiles:
     def write(self, path: Path, *, once: bool, is_durable: bool) -> Iterator[IO[bytes]]:
         """A file to write into, under the name .NAME.tmp until the block has ended."""
         temporary = path.with_name(f".{path.name}.tmp")
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)  # of a writer that was killed
+        with os.fdopen(_opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
             try:
                 yield file
                 file.flush()
@@ -150,7 +154,7 @@ class LocalFiles:
 
     def append(self, path: Path, content: bytes) -> None:
         """Put content at the end of a file, which is made if it is missing."""
-        with path.open("ab") as file:
+        with os.fdopen(_opened(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW), "ab") as file:
             file.write(content)
 
     def move(self, path: Path, to: Path) -> None:
@@ -167,18 +171,29 @@ class LocalFiles:
 
     def lock(self, path: Path, holder: str) -> Lock:
         """Lock a file, which is made if it is missing."""
-        file = path.open("a+")
+        file = os.fdopen(_opened(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW), "r+", errors="replace")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
-            other = file.read().strip() or "another process"
+            other = file.read(200).strip() or "another process"
             file.close()
             raise BlockingIOError(other) from None
         file.truncate(0)
         file.write(holder)
         file.flush()
         return file
+
+
+def _opened(path: Path, flags: int) -> int:
+    """The descriptor of a regular file; pipes, devices and the like are neither waited on nor read."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return descriptor
 
 
 def _publish(temporary: Path, path: Path, *, once: bool) -> None:
@@ -233,16 +248,6 @@ def read_bytes(path: Path) -> bytes:
     return files_of(path).read(path)
 
 
-def read_text(path: Path) -> str:
-    """The content of a text file.
-
-    Raises:
-        OSError: It is missing or cannot be read.
-        UnicodeDecodeError: It is no text.
-    """
-    return read_bytes(path).decode("utf-8")
-
-
 def opened(path: Path) -> AbstractContextManager[IO[bytes]]:
     """A file to read from, at any place of it, for what is too large to be held as a whole.
 
@@ -250,6 +255,18 @@ def opened(path: Path) -> AbstractContextManager[IO[bytes]]:
         OSError: It is missing or cannot be read.
     """
     return files_of(path).open(path)
+
+
+def read_bounded(file: IO[bytes], most: int) -> bytes:
+    """The rest of an open file.
+
+    Raises:
+        OSError: There are more bytes than that; or it cannot be read.
+    """
+    content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most >> 20} MiB")
+    return content
 
 
 def version_of(path: Path) -> str | None:
@@ -271,13 +288,25 @@ def names_in(folder: Path) -> list[str]:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files in a folder and in the folders in it, as paths; none if there is no such folder."""
+    """All files in a folder and in the folders in it, as paths, links among them; none if there is no such folder."""
     if not is_folder(folder):
         return []
     found: list[Path] = []
     for name in names_in(folder):
-        found += files_below(folder / name) if is_folder(folder / name) else [folder / name]
+        path = folder / name
+        found += files_below(path) if is_folder(path) and not path.is_symlink() else [path]
     return found
+
+
+def check_inside(folder: Path) -> None:
+    """Refuse a folder from which a link leads out, as what is written there would be written elsewhere.
+
+    Raises:
+        StoreError: There is such a link; the message names it.
+    """
+    for path in files_below(folder):
+        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+            raise StoreError(f"{folder} holds a link that leads out of it, {path.relative_to(folder)}: remove it")
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from raynas.errors import StoreError
-from raynas.storage.files import Lock, exists, files_of, make_folder
+from raynas.storage.files import Lock, check_inside, exists, files_of, make_folder
 
 _LOCK = ".lock"
 _PREDECESSOR_S = 60.0
@@ -25,6 +25,7 @@ def held(folder: Path, *inner: Path) -> Lock:
     Raises:
         StoreError: Another process holds it, or it cannot be written.
     """
+    check_inside(folder)
     try:
         for path in (folder, *inner):
             make_folder(path)

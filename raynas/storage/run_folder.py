@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,11 +13,13 @@ from typing import Any
 
 import yaml
 
-from raynas.errors import StoreError
-from raynas.storage.files import exists, files_below, is_folder, read_text
+from raynas.errors import ConfigError, RaynasError, StoreError
+from raynas.storage.files import exists, files_below, is_folder
+from raynas.storage.text_files import read_json, read_yaml
+from raynas.texts import parse_yaml
+from raynas.wording import one_line
 
 # libyaml's, where PyYAML was built with it: in Python alone, a list of 100,000 architectures takes half a minute.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
@@ -36,7 +38,7 @@ def check_folder(
         identity: What the run must share with one that is stored there.
         resume: Whether a run of this identity may be there.
         kind: What the run is: search (also for score and scale), training, finalists or sweep.
-        complete: Adds the fields that an identity leaves out, to both that are compared; raises a ValueError for a
+        complete: Adds the fields that an identity leaves out, to both that are compared; raises a ConfigError for a
             stored one that cannot be compared.
 
     Raises:
@@ -49,10 +51,11 @@ def check_folder(
         return
     if not resume:
         raise StoreError(f"{folder} holds a run already: --resume continues it, another --out leaves it alone")
-    stored = read_description(folder, kind=kind)
+    stored = read_description(folder, kind=kind)["identity"]
     try:
-        before, now = complete(stored["identity"]), complete(yaml.safe_load(yaml.safe_dump(_plain(identity))))
-    except ValueError as error:
+        with reading(folder):
+            before, now = complete(stored), complete(parse_yaml(yaml.safe_dump(_plain(identity))))
+    except ConfigError as error:
         raise StoreError(f"{folder} cannot be resumed: {error}") from None
     differences = _differences(before, now)
     if differences:
@@ -104,16 +107,38 @@ def read_description(folder: Path, *, kind: str | None = None) -> dict[str, Any]
     """
     path = Path(folder) / "run.yaml"
     try:
-        content = yaml.load(read_text(path), Loader=_Loader)
+        content = read_yaml(path)
     except OSError as error:
         raise StoreError(f"{folder} holds no run: cannot read {path.name} ({error.strerror})") from None
-    except yaml.YAMLError as error:
+    except ValueError as error:
         raise StoreError(f"{path} is damaged: {error}") from None
     if not isinstance(content, dict) or not {"config", "identity"} <= content.keys():
         raise StoreError(f"{path} is not the description of a run")
+    for name in ("config", "identity"):
+        if not isinstance(content[name], dict) or not all(isinstance(key, str) for key in content[name]):
+            raise StoreError(f"{path} is damaged: its {name} is no mapping of names to values")
     if kind is not None and kind_of(content) != kind:
         raise StoreError(f"{folder} holds a run of the kind {kind_of(content)}, not {kind}")
     return content
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """A context for what takes values from a folder as a run writes them.
+
+    Args:
+        folder: The folder of the run.
+
+    Raises:
+        StoreError: They are of another form.
+    """
+    try:
+        yield
+    except RaynasError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        told = one_line(f"{type(error).__name__}: {error}", 200)
+        raise StoreError(f"{folder} is damaged, or was changed: it holds what no run writes ({told})") from error
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
@@ -124,11 +149,11 @@ def read_summary(folder: Path) -> dict[str, Any]:
     """
     path = folder / "summary.json"
     try:
-        summary = json.loads(read_text(path))
+        summary = read_json(path)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise StoreError(f"cannot read {path}: {error}") from None
+        raise StoreError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
     if not isinstance(summary, dict):
         raise StoreError(f"{path} is not the summary of a run")
     return summary
@@ -138,7 +163,7 @@ def seconds_of_earlier_sessions(folder: Path) -> float:
     """How long the run in a folder took before it was resumed; 0 for a new one."""
     try:
         return float(read_summary(folder).get("seconds", 0.0))
-    except StoreError:
+    except (StoreError, TypeError, ValueError):
         return 0.0
 
 

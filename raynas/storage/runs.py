@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raynas.registry import named_code
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
 
@@ -48,9 +49,10 @@ class Run:
         """The space that was searched.
 
         Raises:
-            RaynasError: It is not registered.
+            RaynasError: It is not registered; or it is code in a file that the folder names, and nobody else has.
         """
-        return spaces.get(str(self.description["config"]["space"]))
+        with named_code():
+            return spaces.get(str(self.description["config"]["space"]))
 
     @property
     def best(self) -> list[Mapping[str, Any]]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from raynas.errors import ConfigError, SpaceError, StoreError
+from raynas.registry import named_code
 from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
 from raynas.space.results import Constraint
 from raynas.space.search_space import SearchSpace
-from raynas.storage.files import exists, is_folder, read_text
+from raynas.storage.files import exists, is_folder
 from raynas.storage.kinds import Bounds, Taken, run_kinds
-from raynas.storage.run_folder import kind_of, read_description, read_summary
+from raynas.storage.run_folder import kind_of, read_description, read_summary, reading
+from raynas.storage.text_files import read_text
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,9 @@ def existing_path(text: str) -> Path | None:
 def _content(path: Path) -> str:
     try:
         text = read_text(path).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpaceError(f"cannot read an architecture from {path}: {error}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SpaceError(f"cannot read an architecture from {path}: {reason}") from None
     if not text:
         raise SpaceError(f"{path} is empty; a file holds one architecture")
     return text
@@ -140,15 +144,20 @@ def _from_folder(folder: Path, space: SearchSpace | None, bounds: Bounds) -> Sou
     take = run_kinds.get(kind).taken if kind in run_kinds else None
     if take is None:
         raise StoreError(f"{folder} holds a {kind}, which has no architecture of its own; name one of its runs")
-    taken = take(folder, description, bounds)
+    with reading(folder):
+        taken = take(folder, description, bounds)
     if isinstance(taken, Path):
         return _from_folder(taken, space, ())
     settings = taken.settings
-    if not isinstance(taken.fields, Mapping) or "space" not in settings:
+    if not isinstance(taken.fields, Mapping) or not isinstance(settings.get("space"), str):
         raise StoreError(f"{folder} does not say which architecture of which space it holds")
-    of_run = space or spaces.get(settings["space"])
+    with named_code():  # the folder has named it
+        of_run = space or spaces.get(settings["space"])
     architecture = of_run.read(taken.fields)
     data = settings.get("data") if kind == "search" else None
+    for name in ("img_size", "num_classes"):
+        if type(value := settings.get(name)) not in (int, NoneType):
+            raise StoreError(f"{folder} is damaged: its {name} is {value!r:.80}, no whole number")
     return Source(of_run, architecture, kind, folder, settings.get("img_size"), settings.get("num_classes"), data)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raynas.storage.run_folder import holds_run, read_description, read_summary
+from raynas.storage.run_folder import holds_run, read_description, read_summary, reading
 from raynas.sweeps.config import FINISHED, KIND, SearchName, SweepConfig
 from raynas.sweeps.traces import comparison, curves, read_traces
 
@@ -66,7 +66,8 @@ def is_finished(folder: Path, budget: int | None = None) -> bool:
     summary = read_summary(folder)
     if summary.get("status") not in FINISHED:
         return False
-    return budget is None or summary["status"] == "exhausted" or summary["evaluations"] >= budget
+    with reading(folder):
+        return budget is None or summary["status"] == "exhausted" or bool(summary["evaluations"] >= budget)
 
 
 def entries(folder: Path, names: Sequence[SearchName], errors: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -114,7 +115,8 @@ def compared(folder: Path, config: SweepConfig, searches: Sequence[Mapping[str, 
         StoreError: A folder cannot be read.
     """
     ended = [name for name, one in zip(config.names, searches, strict=True) if one["status"] in FINISHED]
-    measure, traces = read_traces(folder, ended)
+    with reading(folder):
+        measure, traces = read_traces(folder, ended)
     return {
         **comparison(traces, measure, budget=config.budget, level=config.level),
         "best": {str(trace.name): trace.values[-1] if trace.values else None for trace in traces},

@@ -18,7 +18,7 @@ from raynas.errors import PoolError, StoreError
 from raynas.searchers.registered import searchers
 from raynas.storage.files import is_folder, names_in, opened, read_bytes, remove, write_mark
 from raynas.storage.locks import is_in_use
-from raynas.storage.run_folder import check_folder, holds_run, read_description, run_description
+from raynas.storage.run_folder import check_folder, holds_run, read_description, reading, run_description
 from raynas.storage.session import End, Session
 from raynas.sweeps.config import KIND, LOGS, STOP_FILE, ResolvedSweep
 from raynas.sweeps.folder import compared, entries, is_finished
@@ -108,7 +108,9 @@ def check_sweep_folder(folder: Path, plan: SweepPlan, *, resume: bool) -> None:
         return
     stored = read_description(folder)["config"]
     for name in ("budget", "repeat"):
-        if getattr(plan.config, name) < stored[name]:
+        with reading(folder):
+            is_less = getattr(plan.config, name) < stored[name]
+        if is_less:
             raise StoreError(
                 f"{folder} holds a sweep with {name} {stored[name]}, which may grow, not shrink to "
                 f"{getattr(plan.config, name)}"

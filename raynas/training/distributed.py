@@ -7,7 +7,6 @@ that the driver has put there, workers do nothing: Ray Train may start them afte
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import threading
@@ -21,8 +20,10 @@ from typing import Any
 
 from raynas.cluster.resources import placed_groups, why_waiting
 from raynas.errors import ConfigError, DataError, PoolError, RaynasError, StoreError, TrainingError
-from raynas.storage.files import exists, read_text, remove, write_json, write_mark, write_text
+from raynas.storage.files import exists, remove, write_json, write_mark, write_text
 from raynas.storage.run_folder import holds_run
+from raynas.storage.text_files import read_json, read_text
+from raynas.texts import parse_json
 from raynas.training.checkpoints import LAST, checkpoint_folder, reached_in
 from raynas.training.listeners import MetricsListener
 from raynas.training.loop import train
@@ -275,7 +276,7 @@ def _pass_on(path: Path, told: str, on_progress: Callable[[TrainingProgress], No
     """Tell of the progress in the file if it is news; returns what was told last."""
     try:
         text = read_text(path)
-        values = json.loads(text)
+        values = parse_json(text)
     except (OSError, ValueError):
         return told
     if text != told:
@@ -287,7 +288,7 @@ def _pass_on(path: Path, told: str, on_progress: Callable[[TrainingProgress], No
 def _outcome(folder: Path, token: str) -> dict[str, Any] | None:
     """What the workers of this session came to."""
     try:
-        content: dict[str, Any] = json.loads(read_text(folder / _OUTCOME))
+        content: dict[str, Any] = read_json(folder / _OUTCOME)
     except (OSError, ValueError):
         return None
     return content if content.get("token") == token else None

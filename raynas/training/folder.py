@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from raynas.errors import ConfigError, StoreError
+from raynas.registry import named_code
 from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
@@ -17,7 +18,7 @@ from raynas.space.tokens import Phase, phase_at, retokenizable
 from raynas.storage.files import exists
 from raynas.storage.kinds import Bounds, Taken
 from raynas.storage.parquet import read_parquet
-from raynas.storage.run_folder import read_description, read_summary
+from raynas.storage.run_folder import read_description, read_summary, reading
 
 if TYPE_CHECKING:
     from torch import nn
@@ -98,7 +99,9 @@ class Training:
             space: The space itself, where it is not a registered one.
 
         Raises:
-            ConfigError: The checkpoint has another name.
+            ConfigError: The checkpoint has another name; or the space is code in a file that the folder names, and
+                nobody else has.
+            SpaceError: The architecture is none of the space.
             StoreError: It is missing, damaged, or of another architecture.
         """
         return self.loaded(checkpoint, space=space).model
@@ -121,14 +124,17 @@ class Training:
             raise ConfigError(f"checkpoint is {checkpoint!r}; it is one of {', '.join(CHECKPOINTS)}")
         path = checkpoint_folder(self.folder) / CHECKPOINTS[checkpoint]
         state = read_checkpoint(path)
-        found = space or spaces.get(self.description["model"]["space"])
-        model = builder(found)(self.architecture, **self.description["model"]["settings"])
+        with named_code(), reading(self.folder):
+            found = space or spaces.get(self.description["model"]["space"])  # the folder has named it
+            found.validate(self.architecture)
+            model = builder(found)(self.architecture, **self.description["model"]["settings"])
         weights = trained_weights(state)
         check_weights(model, weights, str(path))
         model.load_state_dict(weights)
-        phases = [Phase(*phase) for phase in self.description["config"].get("retokenize") or ()]
-        # Between epochs, the checkpoint names the next one.
-        phase = phase_at(phases, max(0, state["epoch"] - (not state["step"]))) if phases else None
+        with reading(self.folder):
+            phases = [Phase(*phase) for phase in self.description["config"].get("retokenize") or ()]
+            # Between epochs, the checkpoint names the next one.
+            phase = phase_at(phases, max(0, state["epoch"] - (not state["step"]))) if phases else None
         if phase is not None:
             retokenizable(model, f"models of the space {found.name!r}").retokenize(phase.stride, phase.dilation)
         return Loaded(model.eval(), state, phase)

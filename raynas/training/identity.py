@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from raynas.errors import ConfigError
 from raynas.seeds import seed_from
 from raynas.training.config import AUGMENTATIONS, WITHOUT_EFFECT, TrainConfig
 
@@ -106,16 +107,18 @@ def completed(identity: Mapping[str, Any]) -> dict[str, Any]:
     """An identity with the fields that it has left out.
 
     Raises:
-        ValueError: It is of another format than this version of raynas writes.
+        ConfigError: It is of another format than this version of raynas writes.
     """
     stored = identity.get("format")
     if stored is None:
-        raise ValueError(
+        raise ConfigError(
             "the identity of the training has no format number: an earlier version of raynas wrote it, with settings "
             "listed in another way. Its weights can still be exported, or be started from"
         )
     if stored != FORMAT:
-        raise ValueError(f"the identity of the training is of format {stored}, and this version of raynas has {FORMAT}")
+        raise ConfigError(
+            f"the identity of the training is of format {stored!r:.80}, and this version of raynas has {FORMAT}"
+        )
     sections = {
         section: {**LATER.get(section, {}), **fields} for section, fields in identity.items() if section != "format"
     }

@@ -5,6 +5,7 @@ A teacher sees what the student sees: the same batch, resized to its own side.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import partial
@@ -19,11 +20,12 @@ from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
 from raynas.errors import ConfigError, StoreError
 from raynas.models.roles import roles_of
 from raynas.models.teachers import Teacher
+from raynas.registry import named_code
 from raynas.space.architecture import Architecture
 from raynas.space.build import builder
 from raynas.space.tokens import Phase, retokenizable
 from raynas.storage.files import exists, is_folder
-from raynas.storage.run_folder import holds_run
+from raynas.storage.run_folder import holds_run, reading
 from raynas.storage.sources import existing_path, read_source
 from raynas.training.best_epoch import top1_of
 from raynas.training.checkpoints import CHECKPOINTS, check_weights, read_weights
@@ -78,9 +80,14 @@ def _of_training(path: Path) -> Teacher:
         checkpoint = found[0]
     training = load_training(folder)
     model, state, phase = training.loaded(checkpoint)
-    about = training.description["model"]
+    with reading(folder):
+        return _taught(training.description["model"], model, state, phase)
+
+
+def _taught(about: Mapping[str, Any], model: nn.Module, state: Mapping[str, Any], phase: Phase | None) -> Teacher:
     last = state["history"][-1] if state["history"] and not state["step"] else None
-    source = read_source(training.architecture.to_json(), space=about["space"])
+    with named_code():  # it is loaded by now
+        source = read_source(json.dumps(about["architecture"]), space=about["space"])
     return Teacher(
         name=source.space.text(source.architecture),
         make=partial(_built, builder(source.space), source.architecture, dict(about["settings"]), phase),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ray.train import UserCallback
 
-from raynas.storage.files import exists, read_text, version_of, write_json
+from raynas.storage.files import exists, version_of, write_json
+from raynas.storage.text_files import read_json
 
 FAILURES = ".failures.json"
 _TRIES = 3
@@ -67,6 +67,6 @@ def told_error(error: BaseException) -> str:
 def told_failures(folder: Path) -> list[str]:
     """What was written so far, a line for each time that workers ended."""
     try:
-        return list(json.loads(read_text(folder / FAILURES))["lines"])
-    except (OSError, ValueError):
+        return [str(line) for line in read_json(folder / FAILURES)["lines"]]
+    except (OSError, ValueError, KeyError, TypeError):
         return []

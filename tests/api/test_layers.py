@@ -18,7 +18,7 @@ from raynas.searching.run import SearchListener
 
 def base(folder: Path, **settings: Any) -> dict[str, Any]:
     given: dict[str, Any] = {"config": None, "out": folder, "resume": True, **settings}
-    return base_values(RunConfig, KIND, **given)
+    return base_values(RunConfig, KIND, given={}, **given)
 
 
 def stored(folder: Path, kind: str = "search", **config: Any) -> Path:

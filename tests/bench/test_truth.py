@@ -105,9 +105,9 @@ def without(text: str, field: str) -> str:
         ),
         (lambda text: text.replace("none", "harmless", 3), SpaceError, "row 1 of .*t.csv: .*harm is 'harmless'"),
         (lambda text: "\n".join(text.split("\n")[:4]), DataError, "t.csv has 3 architectures; at least 4"),
-        (lambda text: text.replace("\n", ",1\n", 2), DataError, "row 2 of .* has 10 cells; its header has 11"),
+        (lambda text: text.replace("\n", ",1\n", 2), DataError, "t.csv: row 2 has 10 cells; its header has 11"),
         (lambda text: text.split("\n")[0], DataError, "t.csv has 0 architectures"),
-        (lambda text: text.replace("note", "top1"), DataError, "two columns named 'top1'"),
+        (lambda text: text.replace("note", "top1"), DataError, "two columns are named 'top1'"),
         (lambda text: text.replace("1.5", "best"), DataError, "label 'top1' of .* is no number in row 1: 'best'"),
         (lambda text: text.replace("1.5", "inf"), DataError, "label 'top1' of .* is no number in row 1: 'inf'"),
     ],
@@ -123,7 +123,7 @@ def test_a_missing_table_and_one_that_is_no_text_are_refused(tmp_path: Path) -> 
     with pytest.raises(DataError, match=r"cannot read .*none\.csv"):
         read_truth(tmp_path / "none.csv", bench_space())
     (tmp_path / "t.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="is not UTF-8 text"):
+    with pytest.raises(DataError, match=r"t\.csv: it is no text in UTF-8"):
         read_truth(tmp_path / "t.csv", bench_space())
 
 

@@ -258,7 +258,7 @@ def test_interrupted_searches_store_what_is_done_and_go_on_where_they_stopped(tm
     driver = start(folder, log, workers=1, budget=80)
     printed, _ = driver.communicate(timeout=400)
     assert driver.returncode == 0, printed
-    assert len(list((folder / "tune").glob("experiment_state-*.json"))) == 2  # of the first and the restored Tuner
+    assert not (folder / "tune").exists()
     check_equal_to_searches_alone(folder, tmp_path, budget=80, settings={"toy": {"pause_s": 0.05, "log": str(log)}})
     assert scored <= stored + 8 * 2  # what was in flight in two windows
 

@@ -11,7 +11,6 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +26,7 @@ from raynas.cli import main
 from raynas.errors import ConfigError, PoolError, SpaceError, StoreError
 from raynas.finalists.choice import finalists
 from raynas.finalists.config import FinalistsConfig
+from raynas.finalists.folder import read_judged, write_judged
 from raynas.finalists.plan import make_finalists_plan
 from raynas.finalists.run import FinalistsListener, execute_finalists, trial_share
 from raynas.interruption import Interrupted
@@ -195,7 +195,7 @@ def test_a_trial_without_a_share_of_a_gpu_sees_none(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     trial = TrainingTrial.__new__(TrainingTrial)  # Tune's own part is not needed
     plan = make_training_plan(TrainConfig.make({"space": "as-vit", "architecture": SMALL, "img_size": 32}))
-    trial.setup({"trial": "a"}, TrainingJob(tmp_path, {"a": plan}, frozenset("a"), has_gpu=has_gpu, until=1))
+    trial.setup({"trial": "a"}, TrainingJob(tmp_path, {"a": plan}, has_gpu=has_gpu, until=1))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == visible
 
 
@@ -398,7 +398,7 @@ def test_finalists_of_a_space_of_ones_own_that_fail_are_tried_again_after_the_ot
     # The failures of the session before are not counted: the first of this one is not the last.
     summary = execute_finalists(make_finalists_plan(made), folder, resume=True, listener=heard)
     assert builds.read_text().split()[len(tried) :] == ["4", "4"]
-    assert len(list((folder / "tune").glob("experiment_state-*.json"))) == 2  # of the first and the restored Tuner
+    assert not (folder / "tune").exists()
     assert (summary["status"], summary["error"]) == ("completed", None)
     assert {trial["error"] for trial in summary["trials"]} == {None}
     assert before.items() < ended(summary["trials"]).items()
@@ -466,42 +466,48 @@ def test_interrupted_finalists_write_checkpoints_and_go_on(searched: Path, tmp_p
             status = load_training(folder / trial["folder"]).summary["status"]
             assert status == ("completed" if is_over else "interrupted")
     check_resumed(folder, made, tmp_path / "alone", listener.ended)
-    assert len(list((folder / "tune").glob("experiment_state-*.json"))) == 2  # of the first and the restored Tuner
+    assert not (folder / "tune").exists()
 
 
 class ToyTrial:
     """As much of one of Tune's trials as a scheduler looks at."""
 
-    def __init__(self, name: str, folder: Path, heard: int) -> None:
-        self.trial_id = f"id of {name}"
+    def __init__(self, name: str) -> None:
+        self.trial_id = f"id of {name} in this session"
         self.config = {"trial": name}
-        self.storage = SimpleNamespace(experiment_fs_path=str(folder / "tune"))
-        self.metric_analysis = {"epochs_done": {"max": heard}} if heard else {}
 
 
-def test_a_restored_scheduler_judges_by_what_all_trials_had_reached(tmp_path: Path) -> None:
+def test_a_scheduler_judges_by_what_all_trials_had_reached_in_earlier_sessions(tmp_path: Path) -> None:
     from raynas.finalists.halving import Halving
 
-    curves = {"a": [0.5, 0.6, 0.7], "b": [0.4, 0.7], "c": [0.3], "d": [0.2]}
-    heard = {"a": 3, "b": 1, "c": 1, "d": 0}  # the second epoch of b was stored, and nobody told of it
-    for name, curve in curves.items():
-        rows = [{**row, "val_top1": top1} for row, top1 in zip(epoch_rows(len(curve), macs=1000), curve, strict=True)]
-        write_training(tmp_path / name, rows, epochs=8)
-    scheduler = Halving(time_attr="epochs_done", max_t=8, grace_period=1, reduction_factor=2)
+    judged = {"a": [0.5, 0.6, 0.7], "b": [0.4], "c": [0.3]}  # the second epoch of b was stored, and nobody told of it
+    write_judged(tmp_path, judged)
+    scheduler = Halving(
+        read_judged(tmp_path, [*judged, "d"]), time_attr="epochs_done", max_t=8, grace_period=1, reduction_factor=2
+    )
     scheduler.set_search_properties("top1", "max")
-    trials = {name: ToyTrial(name, tmp_path, heard[name]) for name in curves}
+    trials = {name: ToyTrial(name) for name in "abd"}  # c was stopped
     for trial in trials.values():
         scheduler.on_trial_add(None, trial)
 
     def decision(name: str, epoch: int, top1: float) -> str:
-        return str(scheduler.on_trial_result(None, trials[name], {"epochs_done": epoch, "top1": top1}))
+        return scheduler.on_trial_result(None, trials[name], {"epochs_done": epoch, "top1": top1})
 
     assert decision("b", 1, 0.4) == "CONTINUE"  # it had passed, though a alone did better
     assert decision("b", 2, 0.55) == "STOP"  # worse than a after as many epochs
     assert decision("a", 1, 0.5) == decision("a", 2, 0.6) == decision("a", 3, 0.7) == "CONTINUE"
     assert decision("d", 1, 0.39) == "STOP"  # the median of the three others is 0.4
-    (tmp_path / "a" / "metrics.parquet").write_text("damaged")
-    scheduler.on_trial_add(None, ToyTrial("a", tmp_path, 3))
+    scheduler.on_trial_complete(None, trials["d"], {"epochs_done": 1, "top1": 0.39})
+    scheduler.on_trial_remove(None, trials["b"])
+
+
+def test_the_record_of_what_was_judged_may_be_missing_or_damaged(tmp_path: Path) -> None:
+    rows = [{**row, "val_top1": top1} for row, top1 in zip(epoch_rows(2, macs=1000), [0.5, 0.25], strict=True)]
+    write_training(tmp_path / "a", rows, epochs=8)
+    assert read_judged(tmp_path, ["a", "b"]) == {"a": [0.5, 0.25]}  # as folders of before
+    for damaged in ("", "[]", "{", '{"a": 3}', '{"a": ["x"]}'):
+        (tmp_path / "judged.json").write_text(damaged)
+        assert read_judged(tmp_path, ["a", "b"]) == {}
 
 
 @pytest.mark.long

@@ -17,7 +17,7 @@ from raynas.errors import SpaceError
 from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
-from raynas.space.tables import read_architectures
+from raynas.storage.tables import read_architectures
 from searchspaces.autoformer import (
     autoformer_base,
     autoformer_small,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from raynas.errors import SpaceError
 from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
-from raynas.space.tables import read_architectures
+from raynas.storage.tables import read_architectures
 from searchspaces.pit import pit_small, pit_tiny, pit_xs
 
 TABLE = Path(__file__).parents[2] / "../shared/data/vit_bench/pit_tiny.csv"
