@@ -123,8 +123,8 @@ def _sheet_rows(
 ) -> Iterator[SheetRow]:
     import numpy as np
 
-    from raynas.data.inspection import spread
     from raynas.report.data_page import SheetRow
+    from raynas.stats.thinning import spread
     from raynas.training.config import AUGMENTATIONS
     from raynas.training.images import eval_transform, train_transform
 

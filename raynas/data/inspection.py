@@ -22,6 +22,7 @@ from raynas.data.dataset import ImageDataset, PassedOver
 from raynas.data.decoding import Header, UndeclaredDepth, header_of, opened_image, range_hint, reason_of
 from raynas.data.encoded import EncodedImages, Reader
 from raynas.errors import DataError
+from raynas.stats.thinning import spread
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -197,7 +198,7 @@ def inspect(
     chosen = np.array(readable, dtype=np.int64)
     pixels = sum(width * height * number for (width, height), number in sizes.items())
     if not everything and pixels > budget:
-        evenly = spread(chosen, max(1, len(chosen) * budget // pixels))
+        evenly = spread(chosen, max(2, len(chosen) * budget // pixels))
         chosen = np.union1d(evenly, np.array(doubtful, dtype=np.int64))
 
     def look(row: int, reader: Reader) -> int | DataError:
@@ -259,13 +260,6 @@ def _named_flat(dataset: ImageDataset, flat: Sequence[tuple[int, int]]) -> dict[
 
 def _read_one(dataset: ImageDataset, row: int) -> Image.Image:
     return dataset.read([row])[0][0]
-
-
-def spread(rows: np.ndarray, number: int) -> np.ndarray:
-    """Rows that are evenly spread over others (N,), so many at most."""
-    if len(rows) <= number:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, number, dtype=np.int64)]
 
 
 def _in_threads(
