@@ -80,7 +80,7 @@ def contact_sheet(
         augmentation: One of `raynas.training.config.AUGMENTATIONS`, to show how images are varied, too; None: they are
             not.
         per_class: How many images of a class are shown.
-        classes: How many classes are shown, evenly spread over all.
+        classes: How many classes are shown, at least 2, evenly spread over all.
         seed: What the choice of images and their variation follow from.
         fields: Fields of `raynas.data.options.DataOptions`.
 

@@ -316,7 +316,11 @@ def _image_rows(config: Mapping[str, Any], model: Mapping[str, Any], summary: Ma
         ("image side", f"{model['img_size']} pixels"),
         ("classes", " ".join([shown(model["num_classes"]), _names(model.get("label_names") or [])])),
     ]
-    rows += [(name, setting_text(config[name])) for name in _OF_IMAGES if config.get(name)]
+    said = {name: config[name] for name in _OF_IMAGES if config.get(name)}
+    rows += [
+        (name, f"{len(value):,} {_names(value, 5)}" if name.startswith("skipped") else setting_text(value))
+        for name, value in said.items()
+    ]
     return [(term, text.strip()) for term, text in rows if text]
 
 
