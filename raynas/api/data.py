@@ -80,7 +80,7 @@ def contact_sheet(
         augmentation: One of `raynas.training.config.AUGMENTATIONS`, to show how images are varied, too; None: they are
             not.
         per_class: How many images of a class are shown.
-        classes: How many classes are shown, evenly spread over all.
+        classes: How many classes are shown, at least 2, evenly spread over all.
         seed: What the choice of images and their variation follow from.
         fields: Fields of `raynas.data.options.DataOptions`.
 
@@ -123,8 +123,8 @@ def _sheet_rows(
 ) -> Iterator[SheetRow]:
     import numpy as np
 
-    from raynas.data.inspection import spread
     from raynas.report.data_page import SheetRow
+    from raynas.stats.thinning import spread
     from raynas.training.config import AUGMENTATIONS
     from raynas.training.images import eval_transform, train_transform
 

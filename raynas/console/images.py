@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from raynas.data.inspection import Inspection
+from raynas.data.inspection import FAINT, Inspection
 
 _SHOWN = 5
 
@@ -40,6 +40,8 @@ def images_block(inspection: Inspection, title: str, *, most: int = 20) -> list[
         lines.append(f"  {one.with_frames:,} have several frames, of which the first is taken")
     if one.constant:
         lines.append(f"  all pixels alike in {len(one.constant):,}: {_some(one.constant)}")
+    if one.faint:
+        lines.append(f"  pixels nearly alike, within {FAINT} of 255 levels, in {len(one.faint):,}: {_some(one.faint)}")
     if one.undeclared and one.undeclared_range is not None:
         low, high = one.undeclared_range
         lines.append(

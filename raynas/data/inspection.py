@@ -22,12 +22,16 @@ from raynas.data.dataset import ImageDataset, PassedOver
 from raynas.data.decoding import Header, UndeclaredDepth, header_of, opened_image, range_hint, reason_of
 from raynas.data.encoded import EncodedImages, Reader
 from raynas.errors import DataError
+from raynas.stats.thinning import spread
 
 if TYPE_CHECKING:
     from PIL import Image
 
 PIXEL_BUDGET = 800_000_000
 """Pixels that are decoded at most, unless everything is asked for: 16,000 images of 224 pixels a side."""
+
+FAINT = 8
+"""Levels, of 255, below which the pixels of an image are nearly alike."""
 
 _UNREADY = 2_000  # images that are read at most where a set decodes them itself
 _AT_A_TIME = 512  # encoded images that are held in memory
@@ -57,6 +61,7 @@ class Inspection:
         with_alpha: How many may be transparent in parts.
         with_frames: How many have several frames.
         constant: Names of images whose pixels are all alike.
+        faint: Names of others whose pixels differ by less than FAINT of 255 levels, such as masks of zeros and ones.
         undeclared: Names of images of more than 8 bits of which nothing says what is black and white.
         undeclared_range: The smallest and largest of their values.
         full_depth: How many images of 16 bits were scaled, as they declare a depth, or use their bits to the full.
@@ -79,6 +84,7 @@ class Inspection:
     with_alpha: int = 0
     with_frames: int = 0
     constant: tuple[str, ...] = ()
+    faint: tuple[str, ...] = ()
     undeclared: tuple[str, ...] = ()
     undeclared_range: tuple[float, float] | None = None
     full_depth: int = 0
@@ -125,6 +131,7 @@ class Inspection:
             "with_alpha": self.with_alpha,
             "with_frames": self.with_frames,
             "constant": _some(self.constant),
+            "faint": _some(self.faint),
             "undeclared_depth": {**_some(self.undeclared), "range": _listed(self.undeclared_range)},
             "unreadable": dict(self.unreadable),
             "passed_over": [{"reason": one.reason, **_some(one.names)} for one in self.passed_over],
@@ -191,14 +198,14 @@ def inspect(
     chosen = np.array(readable, dtype=np.int64)
     pixels = sum(width * height * number for (width, height), number in sizes.items())
     if not everything and pixels > budget:
-        evenly = spread(chosen, max(1, len(chosen) * budget // pixels))
+        evenly = spread(chosen, max(2, len(chosen) * budget // pixels))
         chosen = np.union1d(evenly, np.array(doubtful, dtype=np.int64))
 
-    def look(row: int, reader: Reader) -> bool | DataError:
-        return _is_constant(lambda: dataset.decoded(row, reader))
+    def look(row: int, reader: Reader) -> int | DataError:
+        return _contrast(lambda: dataset.decoded(row, reader))
 
     full_depth = 0
-    constant: list[str] = []
+    flat: list[tuple[int, int]] = []
     undeclared: list[str] = []
     extremes: list[float] = []
     for row, found in _in_threads(look, dataset.readers(chosen), with_row=True):
@@ -209,7 +216,7 @@ def inspect(
             errors[row] = str(found).removeprefix(f"{dataset.where(row)} ").removeprefix("cannot be read: ")
         else:
             full_depth += row in deep
-            constant += [dataset.name(row)] if found else []
+            flat += [(row, found)] if found < FAINT else []
     by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
     return Inspection(
         **about,
@@ -222,7 +229,7 @@ def inspect(
         turned=marks["turned"],
         with_alpha=marks["with_alpha"],
         with_frames=marks["with_frames"],
-        constant=tuple(constant),
+        **_named_flat(dataset, flat),
         undeclared=tuple(undeclared),
         undeclared_range=(min(extremes), max(extremes)) if extremes else None,
         full_depth=full_depth,
@@ -232,25 +239,27 @@ def inspect(
 
 def _inspected_by_reading(dataset: ImageDataset, rows: np.ndarray, looked_at: int, about: dict[str, Any]) -> Inspection:
     """An inspection of a set that decodes its images itself, so that it has no headers to show."""
-    constant, unreadable = [], {}
+    flat, unreadable = [], {}
     for row in rows.tolist():
-        seen = _is_constant(partial(_read_one, dataset, row))
+        seen = _contrast(partial(_read_one, dataset, row))
         if isinstance(seen, DataError):
             unreadable[dataset.name(row)] = str(seen)
-        elif seen:
-            constant.append(dataset.name(row))
-    return Inspection(**about, looked_at=looked_at, decoded=len(rows), constant=tuple(constant), unreadable=unreadable)
+        elif seen < FAINT:
+            flat.append((row, seen))
+    named = _named_flat(dataset, flat)
+    return Inspection(**about, **named, looked_at=looked_at, decoded=len(rows), unreadable=unreadable)
+
+
+def _named_flat(dataset: ImageDataset, flat: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    """Names of images whose pixels are all alike, and nearly so, from rows with their contrasts."""
+    return {
+        "constant": tuple(dataset.name(row) for row, contrast in flat if contrast == 0),
+        "faint": tuple(dataset.name(row) for row, contrast in flat if contrast > 0),
+    }
 
 
 def _read_one(dataset: ImageDataset, row: int) -> Image.Image:
     return dataset.read([row])[0][0]
-
-
-def spread(rows: np.ndarray, number: int) -> np.ndarray:
-    """Rows that are evenly spread over others (N,), so many at most."""
-    if len(rows) <= number:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, number, dtype=np.int64)]
 
 
 def _in_threads(
@@ -280,13 +289,13 @@ def _header(reader: Reader) -> tuple[Header, bool] | str:
         return reason_of(error)
 
 
-def _is_constant(read: Callable[[], Image.Image]) -> bool | DataError:
-    """Whether all pixels of an image are alike; or why it cannot be read."""
+def _contrast(read: Callable[[], Image.Image]) -> int | DataError:
+    """How far the values of a channel go apart, in the channel where they go furthest; or why there is no image."""
     try:
         extremes: Any = read().getextrema()
     except DataError as error:
         return error
-    return all(low == high for low, high in extremes)
+    return int(max(high - low for low, high in extremes))
 
 
 def check_readable(inspection: Inspection, *, skip: bool = False) -> None:

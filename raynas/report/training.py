@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from raynas.data.options import DataOptions
 from raynas.interruption import resuming_line
 from raynas.report.embedding import finite, registered_space, short_number
 from raynas.report.model_points import model_points
@@ -27,13 +28,16 @@ if TYPE_CHECKING:
 _MAX_EPOCHS = 1000
 _LEVEL = 0.95
 
+_OF_IMAGES = (*DataOptions.model_fields, "skipped_val_images")
 _SETTINGS = {
     "Objective": ("objective", "label_smoothing"),
     "Optimisation": (*SECTIONS["optimisation"], "accumulation", "drop_path_rate"),
     "Augmentation": ("augment", *SECTIONS["augmentation"]),
     "Start": SECTIONS["start"],
     "Workers": tuple(
-        name for name in WITHOUT_EFFECT if name not in ("data", "val_data", "weights", "teacher", "accumulation")
+        name
+        for name in WITHOUT_EFFECT
+        if name not in (*_OF_IMAGES, "data", "val_data", "weights", "teacher", "accumulation")
     ),
 }
 """Settings by the titles under which they are shown. Those of the model, the images and the teacher have their own."""
@@ -364,6 +368,11 @@ def _image_rows(config: Mapping[str, Any], model: Mapping[str, Any], summary: Ma
         ("how many", f"{images['train']:,} and {images['val']:,}" if images else ""),
         ("image side", f"{model['img_size']} pixels"),
         ("classes", " ".join([shown(model["num_classes"]), _names(model.get("label_names") or [])])),
+    ]
+    said = {name: config[name] for name in _OF_IMAGES if config.get(name)}
+    rows += [
+        (name, f"{len(value):,} {_names(value, 5)}" if name.startswith("skipped") else setting_text(value))
+        for name, value in said.items()
     ]
     return [(term, text.strip()) for term, text in rows if text]
 

@@ -97,6 +97,14 @@ def test_all_unreadable_images_are_found_at_once(tmp_path: Path, budget: int) ->
     check_readable(found, skip=True)
 
 
+def test_images_that_are_nearly_alike_are_pointed_out(tmp_path: Path) -> None:
+    mask = noise(0) % 2
+    files = {f"a/{value}.png": encoded(Image.fromarray(mask * value)) for value in (0, 1, 7, 8, 255)}
+    found = inspect(open_dataset(folder(tmp_path, files)))
+    assert (found.constant, found.faint) == (("a/0.png",), ("a/1.png", "a/7.png"))
+    assert "  pixels nearly alike, within 8 of 255 levels, in 2: a/1.png, a/7.png" in images_block(found, "images")
+
+
 def test_within_a_budget_evenly_spread_images_are_decoded(tmp_path: Path) -> None:
     files = {f"{'ab'[seed % 2]}/{seed:02d}.png": png(seed, (10, 10)) for seed in range(40)}
     dataset = open_dataset(folder(tmp_path, files))

@@ -260,6 +260,7 @@ def test_real_training_is_reported(tmp_path):
             "retokenize": "0:16,1:4",
             "loader_processes": 0,
             "loggers": [],
+            "pixel_range": "0,4095",
         }
     )
     summary = execute_training(make_training_plan(config), tmp_path / "run")
@@ -271,6 +272,8 @@ def test_real_training_is_reported(tmp_path):
         1,
     ]
     assert data["saving"]["share"] == summary["saved"]
+    shown_under = [group["title"] for group in data["groups"] for term, _ in group["rows"] if term == "pixel_range"]
+    assert shown_under == ["Images"]
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------

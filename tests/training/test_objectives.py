@@ -67,7 +67,7 @@ def test_an_objective_has_views_parts_columns_and_a_best_epoch_of_its_own(tmp_pa
 
 
 def test_images_without_labels_are_trained_on_and_evaluated(tmp_path: Path) -> None:
-    """As with labels, which the objective does not look at."""
+    """As with labels, which the objective does not look at; what is held out would be spread over the classes."""
     images, _ = open_dataset("digits").read(range(100))
     encoded = []
     for image in images:
@@ -76,7 +76,7 @@ def test_images_without_labels_are_trained_on_and_evaluated(tmp_path: Path) -> N
     for name, more in (("with", {"label": pa.array(np.arange(100) % 10)}), ("without", {})):
         pq.write_table(pa.table({"image": encoded, **more}), tmp_path / f"{name}.parquet")
         data = f"parquet:{tmp_path / name}.parquet"
-        trained(tmp_path / name, data=data, max_images=None, num_classes=10, **VIEWS)
+        trained(tmp_path / name, data=data, val_data=data, max_images=None, num_classes=10, **VIEWS)
     assert largest_difference(weights(tmp_path / "with"), weights(tmp_path / "without")) == 0
     assert load_training(tmp_path / "without").summary["value"] > 0
 
