@@ -56,8 +56,7 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
     [
         pytest.param(TEACHER, (1, 3), marks=pytest.mark.slow, id="distilled"),
         pytest.param(TEACHER, random_moments(6, most=10), marks=pytest.mark.long, id="distilled-often"),
-        pytest.param({"workers": 2}, (1, 3), marks=pytest.mark.slow, id="two-workers"),
-        pytest.param({"workers": 2}, random_moments(6, most=10, seed=1), marks=pytest.mark.long, id="two-often"),
+        pytest.param({"workers": 2}, random_moments(4, most=8, seed=1), marks=pytest.mark.long, id="two-workers"),
     ],
 )
 def test_a_killed_training_ends_with_the_same_bits(

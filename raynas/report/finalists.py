@@ -65,7 +65,7 @@ def finalists_report_data(folder: Path, write_report: Callable[[Path], Path]) ->
             "status": run_status(folder, summary, resuming_line("train", folder)),
             "facts": _facts(summary, trials),
             **model_points(
-                space,
+                space if models else "",  # pictures need the side of the images, which no training says yet
                 [trial["architecture"] for trial in trials],
                 values,
                 texts=[trial.get("text") for trial in trials],

@@ -234,7 +234,7 @@ class _View:
             within = within[asked[within]]
             steps = within[best_so_far(self.losses([one.name], within)[:, 0])]
             improvements.append(spread(steps, _MAX_COURSE))
-            values = self.points.values[one.name][improvements[-1]].tolist()
+            values = list(map(short_number, self.points.values[one.name][improvements[-1]]))
             traces.append({"name": one.name, "at": self.points.candidates[improvements[-1]].tolist(), "values": values})
         if len(traces) == 2:
             names = [trace["name"] for trace in traces]

@@ -16,7 +16,7 @@ from raynas.searchers.registered import searchers
 from raynas.space.results import Objective
 from raynas.space.search_space import Choice, PerLayer, SearchSpace
 from raynas.storage.points import Failure, Points
-from raynas.wording import duration, settings_text, shown, size_in_words
+from raynas.wording import duration, plural, settings_text, shown, size_in_words
 
 Rows = list[tuple[str, str]]
 _MAX_GROUPS = 50
@@ -158,7 +158,7 @@ def _search_rows(config: Mapping[str, Any], identity: Mapping[str, Any]) -> Rows
         return [*rows, ("seeds", f"scores {identity.get('score_seed')}")]
     return [
         *rows,
-        ("budget", f"{config.get('budget'):,} evaluations"),
+        ("budget", plural(int(config["budget"]), "evaluation", "evaluations")),
         ("seeds", f"search {identity.get('seed')}, scores {identity.get('score_seed')}"),
     ]
 

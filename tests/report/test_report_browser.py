@@ -252,3 +252,34 @@ def test_what_is_recommended_is_shown_once(opened, searched):
         assert len(shown) == len(set(shown))
         members = next(one["members"] for one in data["rankings"] if one["label"] == ranking)
         assert set(shown) == {*members, data["recommended"]}
+
+
+LONG = "a_name_of_a_score_that_goes_on_and_on_and_on_until_nobody_has_room_for_it"
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("n", [1, 2, 60])
+def test_long_names_and_few_architectures_fit(opened, tmp_path, n, width):
+    folder = write_folder(
+        tmp_path / "run",
+        sampled_rows(n, (LONG, "b"), {k: ("failed", f"{LONG}: {k}") for k in range(0, n, 7) if k}),
+        scores=(LONG, "b"),
+        objectives=[f"{LONG}:max", "b:min"],
+        space="as-vit",
+    )
+    page = opened(write_report(folder), width=width)
+    check_layout(page)
+    for section in sections(page):
+        inside = page.locator(f"#{section}").evaluate(
+            "one => [...one.querySelectorAll('p, li, dd, dt, figcaption, svg text')].map((part) => "
+            "part.closest('.scrolled, .picture') ? 0 : part.getBoundingClientRect().right)"
+        )
+        assert max(inside, default=0) <= width, section
+
+
+def test_one_value_is_drawn_on_an_axis_around_it(opened, tmp_path):
+    """Of one value, neither rounding nor the axis makes several ticks that differ in the tenth digit."""
+    page = opened(write_report(write_folder(tmp_path / "run", sampled_rows(1))))
+    for plot in ("#progress-plots", "#scatter-plot"):
+        ticks = [float(one.get_attribute("data-value")) for one in page.locator(f"{plot} .tick.y").all()]
+        assert max(ticks) - min(ticks) > 0.01 * max(ticks)

@@ -161,6 +161,14 @@ def test_finalists_that_have_not_begun_are_reported(tmp_path):
     assert data["trials"] == []
 
 
+def test_finalists_without_any_epoch_are_not_drawn_at_a_size_that_nobody_knows(tmp_path):
+    (tmp_path / "run").mkdir()
+    folder = write_finalists(tmp_path / "run", [trial(0.5, 0, "failed", 4.1, 200.0, error="E: no")] * 2)
+    data = embedded(write_report(folder).read_text())
+    assert data["points"]["stages"] is None
+    assert data["title"] == "as-vit finalists"
+
+
 # -- the page ---------------------------------------------------------------------------------------------------------
 
 

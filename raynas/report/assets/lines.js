@@ -77,7 +77,7 @@ function drawLines(plot, width, spec, lines, places, state) {
   const values = lines.flatMap((line) => [...line.values, ...(line.low || []), ...(line.high || [])]);
   const yAxis = axisOf([...values, ...levels.map(({ value }) => value), spec.low ?? null], height - 64, { isCount: spec.isCount, spacing: 36, isLinear: spec.isLinear, low: spec.low });
   // The caption says what goes up, so the axis says no more than its unit.
-  const yTitle = [yAxis.suffix.replace(/^[ ,]+|[()]/g, ""), spec.yHint].filter(Boolean).join(" ");
+  const yTitle = [yAxis.suffix.replace(/^[ ,]+|[()]/g, "").replace(/^10/, "× 10"), spec.yHint].filter(Boolean).join(" ");
   const margin = { left: leftMargin(yAxis), right: 12, top: (yTitle ? 24 : 12) + (bands.length ? 15 : 0), bottom: 40 };
   const last = Math.max(spec.last ?? 1, ...lines.map(({ at }) => at[at.length - 1] ?? 0));
   const xAxis = axisOf([0, last], width - margin.left - margin.right, { isCount: true, isLinear: true, isTight: true, spacing: 56 });

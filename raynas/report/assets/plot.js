@@ -114,10 +114,13 @@ function axes(root, width, height, margin, x, y, titles) {
     group.append(svg("text", { class: "tick x", x: at, y: inner.bottom + 17, "text-anchor": "middle", "data-value": value, text: label }));
   }
   group.append(svg("line", { class: "base", x1: inner.left, x2: inner.right, y1: inner.bottom, y2: inner.bottom }));
-  if (titles.y) group.append(svg("text", { class: "axis-title", x: 0, y: 12, text: titles.y + y.suffix + (titles.yHint || "") }));
-  if (titles.x) {
-    group.append(svg("text", { class: "axis-title", x: inner.right, y: height - 4, "text-anchor": "end", text: titles.x + x.suffix + (titles.xHint || "") }));
-  }
+  // What is long is cut, and says itself in full under the pointer.
+  const title = (text, rest, attributes) => {
+    const room = Math.floor((width - 8) / 7.2) - rest.length;
+    return svg("text", { class: "axis-title", ...attributes }, (text.length > room ? `${text.slice(0, Math.max(1, room - 1))}…` : text) + rest, text.length > room ? svg("title", { text }) : null);
+  };
+  if (titles.y) group.append(title(titles.y, y.suffix + (titles.yHint || ""), { x: 0, y: 12 }));
+  if (titles.x) group.append(title(titles.x, x.suffix + (titles.xHint || ""), { x: inner.right, y: height - 4, "text-anchor": "end" }));
   root.append(group);
   return { px, py, inner };
 }

@@ -23,7 +23,7 @@ function showTraces() {
     lineFigure({ title: titleOf(measure.name), yHint: measure.maximize ? "↑ better" : "↓ better", x: "calls", unit: "call", lines, levels, last: budget, height: 0.42, format: (value) => valueOf(value), isCount: isCost, isLinear: measure.name === "hypervolume" }),
   );
   const volume = measure.name === "hypervolume" ? " The hypervolume is the share of the box between the best and the worst values of all searches that the found ones dominate." : "";
-  note.textContent = `Lines: the median over the seeds of a searcher, in a band from the first to the third quartile; thin lines: single searches. A call is one candidate, however it was answered.${volume}`;
+  note.textContent = `Lines: the median over the seeds of a searcher, in a band from the first to the third quartile; thin lines: single searches. A call is one candidate that the searcher chose, whether it was scored, looked up or failed.${volume}`;
   showMilestones();
 }
 

@@ -106,7 +106,7 @@ function showCorrelation() {
 
 function showSetup() {
   for (const { title, rows } of data.groups) {
-    const entries = rows.map(([term, text]) => el("div", {}, el("dt", { text: term }), el("dd", { text })));
+    const entries = rows.map(([term, text]) => el("div", {}, el("dt", {}, ...breakable(term)), el("dd", { text })));
     byId("setup-groups").append(el("div", { class: "group" }, el("h3", { text: title }), el("dl", {}, ...entries)));
   }
 }
