@@ -1,4 +1,6 @@
-"""The errors raynas raises on purpose; everything else is a defect."""
+"""The errors raynas raises on purpose, and any error as a line of text; every other error of ours is a defect."""
+
+_LONGEST_LINE = 500  # characters of an error that are told
 
 
 class RaynasError(Exception):
@@ -43,3 +45,36 @@ class PoolError(RaynasError, RuntimeError):
 
 class TrainingError(RaynasError, RuntimeError):
     """A training that cannot go on."""
+
+
+def on_one_line(text: str) -> str:
+    """A text of any length and content as one line of at most 500 characters, which any terminal and file takes.
+
+    Runs of white space become a space; characters that cannot be printed, such as the escapes of terminals, NUL and
+    lone surrogates, are written as backslash escapes.
+    """
+    words = " ".join(str.split(text[: 20 * _LONGEST_LINE]))
+    line = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in words)
+    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 4]} ..."
+
+
+def error_line(error: BaseException) -> str:
+    """The class and the text of an error as one line, whatever the error is; of a group, its first member too."""
+    line = f"{type(error).__name__}: {text_of(error)}"
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+        line += f", the first of them {type(error).__name__}: {text_of(error)}"
+    return on_one_line(line.removesuffix(": "))
+
+
+def error_words(error: BaseException) -> str:
+    """The text of an error as one line, without its class."""
+    return on_one_line(text_of(error))
+
+
+def text_of(error: BaseException) -> str:
+    """The whole text of an error, also where to make one raises."""
+    try:
+        return str(error)
+    except BaseException as failure:  # it is the user's code
+        return f"(its text cannot be read, as that raises {type(failure).__name__})"

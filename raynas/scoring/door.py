@@ -26,7 +26,7 @@ class Answer(NamedTuple):
     worker: int
     chunk: int
     seconds: float  # that it took, by the worker's clock
-    outcomes: Sequence[list[Outcome]]  # of each job
+    outcomes: Sequence[Sequence[Outcome | None]]  # of each job
     arrived: float  # when it reached this process, by its own clock
 
 

@@ -52,7 +52,7 @@ class Worker:
 
     def run(
         self, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]
-    ) -> tuple[float, list[list[Outcome]]] | None:
+    ) -> tuple[float, list[Sequence[Outcome | None]]] | None:
         """Evaluate jobs in order.
 
         Args:
@@ -69,7 +69,7 @@ class Worker:
         # The number belongs to the thread that computes, which is not always the same one.
         torch.set_num_threads(self._threads)
         started = monotonic()
-        outcomes = []
+        outcomes: list[Sequence[Outcome | None]] = []
         try:
             for item, (architecture, wanted) in enumerate(jobs):
                 self._running = (chunk, item, monotonic())

@@ -202,7 +202,7 @@ class _Run:
         if architecture is None:
             return
         job = self.cache.missing(architecture)
-        outcomes: list[Outcome] | None = None
+        outcomes: Sequence[Outcome | None] | None = None
         if job is not None:
             self.pool.submit(job)
             while outcomes is None and not self.stop:
@@ -212,7 +212,8 @@ class _Run:
             self.recommended = {**summary, "reason": reason_of(self.searcher)}
 
     def _summary_of(self, evaluation: Evaluation) -> dict[str, Any]:
-        costs = {name: int(evaluation.scores[name]) for name in COSTS}
+        known = evaluation.scores  # a cost that is counted on the model may have failed
+        costs = {name: int(known[name]) if name in known else None for name in COSTS}
         scores = {name: value for name, value in evaluation.scores.items() if name not in costs}
         return {
             "architecture": dict(evaluation.architecture),
