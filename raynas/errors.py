@@ -53,9 +53,14 @@ def on_one_line(text: str) -> str:
     Runs of white space become a space; characters that cannot be printed, such as the escapes of terminals, NUL and
     lone surrogates, are written as backslash escapes.
     """
-    words = " ".join(str.split(text[: 20 * _LONGEST_LINE]))
-    line = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in words)
+    line = printable(text[: 20 * _LONGEST_LINE])
     return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 4]} ..."
+
+
+def printable(text: str) -> str:
+    """A text as one line, of any length, without characters that cannot be printed."""
+    words = " ".join(str.split(text))
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in words)
 
 
 def error_line(error: BaseException) -> str:

@@ -17,7 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from raynas.errors import ConfigError, RaynasError, UnknownNameError
+from raynas.errors import ConfigError, RaynasError, UnknownNameError, error_line
+from raynas.interruption import is_interrupt
 
 T = TypeVar("T")
 
@@ -156,9 +157,11 @@ def _imported(file: Path) -> ModuleType:
     _being_imported.append(name)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # it is the user's code
+    except BaseException as error:  # it is the user's code, which may call sys.exit
         del sys.modules[name]
-        raise ConfigError(f"cannot import {file}: {type(error).__name__}: {error}") from error
+        if is_interrupt(error):
+            raise
+        raise ConfigError(f"cannot import {file}: {error_line(error)}") from error
     finally:
         _being_imported.pop()
     return module

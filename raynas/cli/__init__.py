@@ -12,7 +12,7 @@ import typer
 
 from raynas.cli import bench, distill, export, reading, scale, score, search, train
 from raynas.cli.options import add_command
-from raynas.errors import RaynasError
+from raynas.errors import RaynasError, printable
 
 app = typer.Typer(
     name="raynas",
@@ -56,6 +56,6 @@ def main(arguments: list[str] | None = None) -> Any:
     try:
         return app(arguments, standalone_mode=True)
     except RaynasError as error:
-        typer.echo(f"raynas: {error}", err=True)
+        typer.echo(f"raynas: {printable(str(error))}", err=True)
         signum = getattr(error, "signum", None)
         sys.exit(128 + signum if signum else 1)

@@ -48,7 +48,9 @@ def load_batch(dataset: ImageDataset, *, batch_size: int, img_size: int, seed: i
         pixels = rng.standard_normal((batch_size, 3, img_size, img_size), dtype=np.float32)
         return Batch(pixels, rng.integers(0, dataset.num_classes, size=batch_size))
     if batch_size > len(dataset):
-        raise DataError(f"data {dataset.source!r}: a batch of {batch_size} from {len(dataset)} images")
+        raise DataError(
+            f"data {dataset.source!r}: a batch of {batch_size} from {len(dataset)} images; --batch-size is at most that"
+        )
     images, labels = dataset.read(rng.choice(len(dataset), size=batch_size, replace=False).tolist())
     return Batch(np.stack([normalised(image, img_size) for image in images]), labels)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from raynas.data.dataset import checked_labels, checked_rows, without_labels
 from raynas.data.decoding import decoded
-from raynas.errors import DataError
+from raynas.errors import DataError, error_words
 from raynas.wording import gibibytes
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class ParquetImages:
             self.lacks_labels = "" if "label" in schema.names else f"no column 'label'; {columns}"
             labels = None if self.lacks_labels else self._file.read(columns=["label"]).column("label")
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"data {spec!r}: cannot be read as Parquet: {error}") from error
+            raise DataError(f"data {spec!r}: cannot be read as Parquet: {error_words(error)}") from error
         if not self._file.metadata.num_rows:
             raise DataError(f"data {spec!r}: the table has no rows")
 
@@ -107,7 +107,7 @@ class ParquetImages:
         try:
             column = self._file.read(columns=["image"]).column("image")
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"data {self.source!r}: images cannot be read: {error}") from error
+            raise DataError(f"data {self.source!r}: images cannot be read: {error_words(error)}") from error
         column = pc.struct_field(column, "bytes") if self._is_struct else column
         # One array with 64-bit offsets, in which a row is found at once.
         self._held = column.cast(pa.large_binary()).combine_chunks()
@@ -122,7 +122,9 @@ class ParquetImages:
             try:
                 column = next(slices).column("image")
             except (pa.ArrowException, OSError) as error:
-                raise DataError(f"data {self.source!r}: images from row {start} cannot be read: {error}") from error
+                raise DataError(
+                    f"data {self.source!r}: images from row {start} cannot be read: {error_words(error)}"
+                ) from error
             column = column.field("bytes") if self._is_struct else column
             for row in rows[(rows >= start) & (rows < start + len(column))].tolist():
                 images[row] = self._decoded(row, column[row - start].as_py())

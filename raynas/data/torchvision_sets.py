@@ -12,7 +12,7 @@ import numpy as np
 
 from raynas.data.dataset import ReadableAsIs, checked_labels, checked_rows
 from raynas.data.decoding import as_rgb
-from raynas.errors import DataError
+from raynas.errors import DataError, error_words
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,7 +34,7 @@ class TorchvisionImages(ReadableAsIs):
             self._rows = make(root=root, **download)
             self._length = len(self._rows)
         except Exception as error:  # each set has its own, from TypeError to RuntimeError
-            raise DataError(f"data {spec!r}: cannot be opened in {root!r}: {error}") from error
+            raise DataError(f"data {spec!r}: cannot be opened in {root!r}: {error_words(error)}") from error
         if not self._length:
             raise DataError(f"data {spec!r}: the data set has no images")
         names = getattr(self._rows, "classes", None) or ()
@@ -56,7 +56,7 @@ class TorchvisionImages(ReadableAsIs):
             try:
                 image, label = self._rows[row]
             except Exception as error:  # whatever the set's loader raises
-                raise DataError(f"{where} cannot be read: {error}") from error
+                raise DataError(f"{where} cannot be read: {error_words(error)}") from error
             images.append(as_rgb(image, where))
             labels.append(label)
         return images, checked_labels(self.source, np.asarray(labels), self.num_classes)[0]

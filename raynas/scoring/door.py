@@ -45,10 +45,18 @@ class Broken(NamedTuple):
     error: str
 
 
+class Outgrown(NamedTuple):
+    """More memory than a worker may have."""
+
+    taken_bytes: float
+    limit_bytes: float
+
+
 class Lost(NamedTuple):
     """A worker's process is gone, with everything it was given; it is started again, perhaps on another node."""
 
     worker: int
+    outgrown: Outgrown | None = None  # why it has ended itself, if it has said so
 
 
 class Progress(NamedTuple):

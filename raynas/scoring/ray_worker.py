@@ -11,12 +11,15 @@ from time import monotonic, sleep
 
 import psutil
 
+from raynas.scoring.door import Outgrown
 from raynas.scoring.task import DeviceLostError, Task, TaskEvaluator
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome
 from raynas.wording import gibibytes
 
 _MEMORY_WATCH_S = 0.25
+_LAST_WORDS_S = 0.3  # for the word of it to reach the driver, while the process goes on taking memory
+_LAST_WORDS_SHARE = 1.5  # of the limit, at which it waits no longer
 
 
 class Worker:
@@ -26,6 +29,8 @@ class Worker:
         self._running: tuple[int, int, float] | None = None  # chunk, item, when it started
         self._evaluator: TaskEvaluator | None = None
         self._threads = 1
+        self._outgrown: Outgrown | None = None
+        self._is_outgrown = threading.Event()
 
     def prepare(self, task: Task, memory_limit_bytes: float, gpu_share: float) -> tuple[str, int]:
         """Build what takes long, and see that device and memory are there; node and process id."""
@@ -82,15 +87,25 @@ class Worker:
         return monotonic() - started, outcomes
 
     def _watch_memory(self, limit_bytes: float) -> None:
-        """End this process before it takes the memory of the others on its node.
+        """End this process before it takes the memory of the others on its node, and say so before.
 
         Ray's own monitor acts only when the node is full, and may then end a worker that is not to blame.
         """
         process = psutil.Process()
-        while process.memory_info().rss < limit_bytes:
+        while (taken := process.memory_info().rss) < limit_bytes:
             sleep(_MEMORY_WATCH_S)
-        print(f"raynas worker ends itself: over {limit_bytes:g} bytes of memory", file=sys.stderr, flush=True)
+        self._outgrown = Outgrown(taken, limit_bytes)
+        self._is_outgrown.set()
+        deadline = monotonic() + _LAST_WORDS_S
+        while monotonic() < deadline and process.memory_info().rss < _LAST_WORDS_SHARE * limit_bytes:
+            sleep(_LAST_WORDS_S / 30)
+        print(f"raynas worker ends itself: {gibibytes(taken)} of memory", file=sys.stderr, flush=True)
         os._exit(1)
+
+    def outgrown(self) -> Outgrown | None:
+        """What this process has taken, as soon as it is more than it may have; does not return before."""
+        self._is_outgrown.wait()
+        return self._outgrown
 
     def progress(self) -> tuple[int, int, float] | None:
         """Chunk, item and its seconds so far, by this worker's own clock; None between chunks."""

@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import Any
 
 from raynas.cluster.joining import connect
+from raynas.cluster.own_code import own_code_by_value
 from raynas.cluster.resources import default_workers
 from raynas.errors import ConfigError, StoreError
 from raynas.hooks import offered
@@ -275,6 +276,8 @@ def _serial_pool(plan: Plan, stack: ExitStack) -> SerialPool:
 
 def _ray_pool(plan: Plan, stack: ExitStack, log: Callable[[str], None]) -> tuple[RayPool, int]:
     config = plan.config
+    with own_code_by_value(*plan.task("cpu").own_code):
+        pass  # what cannot travel is said before anything is started
     # A local Ray offers what is asked for; where nothing is, it has room for the one worker that there is at least.
     asked = 1 if config.workers is None else config.workers
     gpus_asked = 0.0 if config.gpus_per_worker is None else asked * config.gpus_per_worker
