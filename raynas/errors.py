@@ -1,4 +1,8 @@
-"""The errors raynas raises on purpose; everything else is a defect."""
+"""The errors raynas raises on purpose, and any error as a line of text; every other error of ours is a defect."""
+
+_LONGEST_LINE = 500  # characters of an error that are told where it is one of many
+LONGEST_MESSAGE = 2000
+"""Characters of an error that a command ends with, which may list what is known."""
 
 
 class RaynasError(Exception):
@@ -43,3 +47,45 @@ class PoolError(RaynasError, RuntimeError):
 
 class TrainingError(RaynasError, RuntimeError):
     """A training that cannot go on."""
+
+
+def on_one_line(text: str, most: int = _LONGEST_LINE) -> str:
+    """A text of any length and content as one line, which any terminal and file takes.
+
+    Runs of white space become a space; characters that cannot be printed, such as the escapes of terminals, NUL and
+    lone surrogates, are written as backslash escapes.
+
+    Args:
+        text: The text.
+        most: How many characters the line has at most.
+    """
+    line = printable(text[: 20 * most])
+    return line if len(line) <= most else f"{line[: most - 4]} ..."
+
+
+def printable(text: str) -> str:
+    """A text as one line, of any length, without characters that cannot be printed."""
+    words = " ".join(str.split(text))
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in words)
+
+
+def error_line(error: BaseException) -> str:
+    """The class and the text of an error as one line, whatever the error is; of a group, its first member too."""
+    line = f"{type(error).__name__}: {text_of(error)}"
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+        line += f", the first of them {type(error).__name__}: {text_of(error)}"
+    return on_one_line(line.removesuffix(": "))
+
+
+def error_words(error: BaseException) -> str:
+    """The text of an error as one line, without its class."""
+    return on_one_line(text_of(error))
+
+
+def text_of(error: BaseException) -> str:
+    """The whole text of an error, also where to make one raises."""
+    try:
+        return str(error)
+    except BaseException as failure:  # it is the user's code
+        return f"(its text cannot be read, as that raises {type(failure).__name__})"

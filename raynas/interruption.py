@@ -57,6 +57,19 @@ class StopSignals:
             signal.signal(signum, handler)
 
     def _receive(self, signum: int, frame: object) -> None:
-        if self.received:
-            raise KeyboardInterrupt
         self.received.append(signum)
+        if len(self.received) > 1:
+            raise SignalInterrupt
+
+
+class SignalInterrupt(KeyboardInterrupt):
+    """The interruption by a second signal."""
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether an error comes from a signal: a KeyboardInterrupt that code raises by itself is an error as any other."""
+    if isinstance(error, SignalInterrupt):
+        return True
+    if not isinstance(error, KeyboardInterrupt) or threading.current_thread() is not threading.main_thread():
+        return False  # Python raises it for a signal in the main thread alone
+    return signal.getsignal(signal.SIGINT) is signal.default_int_handler

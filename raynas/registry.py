@@ -23,7 +23,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from raynas.errors import ConfigError, RaynasError, UnknownNameError
+from raynas.errors import ConfigError, RaynasError, UnknownNameError, error_line
+from raynas.interruption import is_interrupt
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -265,9 +266,11 @@ def _imported(file: Path) -> ModuleType:
     token = _named.set(None)  # what it asks for, it names itself
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # it is the user's code
+    except BaseException as error:  # it is the user's code, which may call sys.exit
         del sys.modules[name]
-        raise ConfigError(f"cannot import {file}: {type(error).__name__}: {error}") from error
+        if is_interrupt(error):
+            raise
+        raise ConfigError(f"cannot import {file}: {error_line(error)}") from error
     finally:
         _named.reset(token)
         _being_imported.pop()

@@ -8,18 +8,6 @@ from typing import Any
 _SCALES = ("", "thousand", "million", "billion", "trillion", "quadrillion", "quintillion")
 
 
-def one_line(text: object, most: int = 2000) -> str:
-    """A text from anywhere as one line that a terminal shows as it is.
-
-    Args:
-        text: The text; or an object whose text is meant.
-        most: The number of characters that are left of it.
-    """
-    line = " ".join(str(text).split())
-    line = line if len(line) <= most else f"{line[:most]}..."
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)
-
-
 def size_in_words(size: int) -> str:
     """A count of architectures, such as 4,556,250 (4.56 million), or about 3.2 × 10^24 where no name is common."""
     group = (len(str(size)) - 1) // 3

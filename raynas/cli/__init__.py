@@ -12,7 +12,7 @@ import typer
 
 from raynas.cli import bench, data, distill, export, reading, scale, score, search, train
 from raynas.cli.options import add_command
-from raynas.errors import RaynasError
+from raynas.errors import LONGEST_MESSAGE, RaynasError, error_words, on_one_line, text_of
 
 app = typer.Typer(
     name="raynas",
@@ -54,14 +54,12 @@ app.add_typer(bench.app, name="bench")
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run a command; errors of the user's are one line on standard error."""
-    from raynas.wording import one_line
-
     try:
         return app(arguments, standalone_mode=True)
     except RaynasError as error:
-        typer.echo(f"raynas: {one_line(error)}", err=True)
+        typer.echo(f"raynas: {on_one_line(text_of(error), LONGEST_MESSAGE)}", err=True)
         signum = getattr(error, "signum", None)
         sys.exit(128 + signum if signum else 1)
     except (OSError, MemoryError) as error:
-        typer.echo(f"raynas: {one_line(error) or 'there is not enough memory'}", err=True)
+        typer.echo(f"raynas: {error_words(error) or 'there is not enough memory'}", err=True)
         sys.exit(1)

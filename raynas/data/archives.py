@@ -15,7 +15,7 @@ from raynas.data.labels import Classes, numbered, numbered_by_text, without_labe
 from raynas.data.options import DataOptions
 from raynas.data.parts import Part, Parts, members_of, read_part
 from raynas.data.shards import shards_of
-from raynas.errors import DataError
+from raynas.errors import DataError, error_words
 
 _LABEL_FIELDS = ("label", "cls")  # of key.json, where none is named
 
@@ -112,7 +112,7 @@ def _label(spec: str, key: str, files: dict[str, Part], field: str | None) -> An
             return None
         content = json.loads(read_part(files[".json"]))
     except (OSError, ValueError) as error:
-        raise DataError(f"data {spec!r}: the label of {key} cannot be read: {error}") from None
+        raise DataError(f"data {spec!r}: the label of {key} cannot be read: {error_words(error)}") from None
     if not isinstance(content, dict):
         return None
     return next((content[one] for one in ((field,) if field else _LABEL_FIELDS) if one in content), None)

@@ -63,7 +63,9 @@ def batch_rows(dataset: ImageDataset, *, batch_size: int, seed: int) -> np.ndarr
         DataError: The data set has fewer rows.
     """
     if batch_size > len(dataset):
-        raise DataError(f"data {dataset.source!r}: a batch of {batch_size} from {len(dataset)} images")
+        raise DataError(
+            f"data {dataset.source!r}: a batch of {batch_size} from {len(dataset)} images; --batch-size is at most that"
+        )
     return np.random.default_rng(seed).choice(len(dataset), size=batch_size, replace=False)
 
 

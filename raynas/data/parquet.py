@@ -14,7 +14,7 @@ from raynas.data.labels import Classes, numbered, numbered_by_text, without_labe
 from raynas.data.options import DataOptions
 from raynas.data.schema_names import class_names
 from raynas.data.shards import shards_of
-from raynas.errors import DataError
+from raynas.errors import DataError, error_words
 from raynas.wording import gibibytes
 
 _SLICE = 1024  # rows that are decoded from Parquet at a time, since a file may be one single group
@@ -35,7 +35,7 @@ def open_parquet(spec: str, where: str, options: DataOptions, left_out: Sequence
         tables = _Tables(spec, shards_of(spec, where, ".parquet"), options.image_column or "image")
         labels, lacks_labels = tables.labels(options.label_column or "label")
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"data {spec!r}: cannot be read as Parquet: {error}") from error
+        raise DataError(f"data {spec!r}: cannot be read as Parquet: {error_words(error)}") from error
     if options.label_column and lacks_labels:
         raise DataError(f"data {spec!r}: {lacks_labels}")
     classes = labels if labels is not None else without_labels(len(tables))
@@ -173,7 +173,8 @@ class _Tables:
                 try:
                     encoded, paths = self._fields(next(slices).column(self._column))
                 except (pa.ArrowException, OSError) as error:
-                    raise DataError(f"data {self._spec!r}: images from row {start} cannot be read: {error}") from error
+                    told = error_words(error)
+                    raise DataError(f"data {self._spec!r}: images from row {start} cannot be read: {told}") from error
                 end = start + len(encoded if encoded is not None else paths)
                 for row in rows[(rows >= start) & (rows < end)].tolist():
                     found = [None if one is None else one[row - start].as_py() for one in (encoded, paths)]
@@ -214,7 +215,7 @@ class _Tables:
                 with pq.ParquetFile(path) as file:
                     columns += file.read(columns=[self._column]).column(self._column).chunks
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"data {self._spec!r}: images cannot be read: {error}") from error
+            raise DataError(f"data {self._spec!r}: images cannot be read: {error_words(error)}") from error
         encoded, paths = zip(*(self._fields(column) for column in columns), strict=True)
         self._held = tuple(
             # One array with 64-bit offsets, in which a row is found at once.

@@ -19,7 +19,7 @@ import numpy as np
 
 from raynas.data.class_folders import printable
 from raynas.data.encoded import Reader
-from raynas.errors import DataError
+from raynas.errors import DataError, error_words
 
 _LOCAL_HEADER = 30  # bytes of a zip member's own header, before its name
 _LARGEST = 1 << 30  # bytes of one encoded image
@@ -99,7 +99,7 @@ def _inflated(content: bytes, part: Part) -> bytes:
     try:
         return zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, part.size + 1)
     except zlib.error as error:
-        raise OSError(f"it is damaged there ({error})") from None
+        raise OSError(f"it is damaged there ({error_words(error)})") from None
 
 
 def _bytes_at(path: Path, offset: int, size: int) -> bytes:
@@ -124,7 +124,7 @@ def members_of(spec: str, path: Path) -> tuple[list[Part], list[tuple[str, str]]
                 f"data {spec!r}: {path} is compressed as a whole, so that single images cannot be read from it; "
                 "uncompress it to a .tar, which is hardly larger with compressed images in it"
             ) from None
-        raise DataError(f"data {spec!r}: {path} cannot be read as a zip or tar archive: {error}") from None
+        raise DataError(f"data {spec!r}: {path} cannot be read as a zip or tar archive: {error_words(error)}") from None
     except OSError as error:
         raise DataError(f"data {spec!r}: cannot read {path}: {error.strerror or error}") from None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from raynas.errors import DataError
+from raynas.errors import DataError, error_words
 
 
 def class_names(
@@ -64,7 +64,8 @@ def _own_names(spec: str, text: str, labels: np.ndarray) -> tuple[str, ...]:
         try:
             names = json.loads(text)
         except ValueError as error:
-            raise DataError(f"data {spec!r}: label_names in the metadata is no JSON list: {error}") from None
+            told = error_words(error)
+            raise DataError(f"data {spec!r}: label_names in the metadata is no JSON list: {told}") from None
         if not all(isinstance(name, str) for name in names):
             raise DataError(f"data {spec!r}: label_names in the metadata is no list of texts: {text[:60]}")
         return tuple(names)

@@ -14,7 +14,7 @@ import numpy as np
 from raynas.data.dataset import ReadableAsIs, checked_rows
 from raynas.data.decoding import PixelRange, as_rgb, opened_image
 from raynas.data.labels import numbered
-from raynas.errors import DataError
+from raynas.errors import DataError, error_words
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,7 +38,7 @@ class TorchvisionImages(ReadableAsIs):
             self._rows = make(root=root, **{name: value for name, value in own.items() if name in takes})
             length = len(self._rows)
         except Exception as error:  # each set has its own, from TypeError to RuntimeError
-            raise DataError(f"data {spec!r}: cannot be opened in {root!r}: {error}") from error
+            raise DataError(f"data {spec!r}: cannot be opened in {root!r}: {error_words(error)}") from error
         if not length:
             raise DataError(f"data {spec!r}: the data set has no images")
         gone = set(left_out)
@@ -72,7 +72,7 @@ class TorchvisionImages(ReadableAsIs):
             except DataError:
                 raise
             except Exception as error:  # whatever the set's loader raises
-                raise DataError(f"{where} cannot be read: {error}") from error
+                raise DataError(f"{where} cannot be read: {error_words(error)}") from error
             labels.append(label)
         return images, self._numbers(np.asarray(labels))
 

@@ -14,6 +14,7 @@ import mmap
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from raynas.hooks import is_offered_by, offered
 from raynas.models.layers import draw_parameters
+from raynas.models.process_state import kept_process_state, seed_generators
 from raynas.models.protocols import InitialisedByTable
 from raynas.models.weights import Constant, Init, Normal, Uniform
 from raynas.seeds import input_seed, seed_from, weight_seed
@@ -211,6 +213,7 @@ class Networks:
         self._uniform = RandomNumberPool(score_seed, self._device, uniform=True)
         self._buffers: dict[_Kind, torch.Tensor] = {}
         self._last: dict[_Kind, tuple[str, _Network]] = {}
+        self._built: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()  # by id, while somebody has them
 
     def network(
         self,
@@ -238,14 +241,25 @@ class Networks:
         else:
             seed = weight_seed(self._score_seed, architecture.key, repeat, init)
         if not is_offered_by(self._builder, InitialisedByTable):
-            return self._built_by_torch(architecture, seed, dtype, init)
+            return self._built_by_torch(architecture, repeat, seed, dtype, init)
         return self._prepared(architecture, (dtype, shared_draws, init)).draw(self._normal, self._uniform, seed)
 
-    def _built_by_torch(self, architecture: Architecture, seed: int, dtype: torch.dtype, init: str) -> nn.Module:
-        with torch.random.fork_rng(devices=[]):
+    def forget(self) -> None:
+        """Build anew what would be used again for further repeats, since somebody may have changed it."""
+        self._last.clear()
+
+    def _built_by_torch(
+        self, architecture: Architecture, repeat: int, seed: int, dtype: torch.dtype, init: str
+    ) -> nn.Module:
+        with kept_process_state():
+            # Who draws from NumPy or Python gets the same numbers, whatever a proxy has drawn before it asks.
+            seed_generators(self._score_seed, repeat, "input")
             torch.manual_seed(seed)
             model = self._builder(architecture, **self._settings)
             redraw(model, init)
+        if self._built.get(id(model)) is model:
+            raise RuntimeError("the space's builder gave out one model twice; each architecture needs one of its own")
+        self._built[id(model)] = model
         return model.to(self._device, dtype).eval().requires_grad_(False)
 
     def _prepared(self, architecture: Architecture, kind: _Kind) -> _Network:

@@ -93,7 +93,8 @@ class StoredScores:
         evaluation = evaluated(candidate, scores, failures, self._needed, self._constraints)
         is_scored = all(points.statuses[name][number] != MISSING for name in self._needed)
         is_refused = any(
-            constraint.name in COSTS and str(constraint) in evaluation.violations for constraint in self._constraints
+            constraint.name in COSTS and (str(constraint) in evaluation.violations or constraint.name in failures)
+            for constraint in self._constraints
         )
         return evaluation if is_scored or is_refused else None
 
@@ -121,9 +122,6 @@ def policy_trace(
     name = identity.get("searcher")
     if not name or name not in searchers or not is_offered_by(searchers.get(name), ShowsProbabilities):
         return None
-    closed_forms = {"num_params": space.num_params, "macs": space.macs}
-    if any(closed_forms.get(constraint.name, True) is None for constraint in constraints):
-        return PolicyTrace(note="Not shown: the searcher kept to a bound on a cost that only a built network tells.")
     try:
         searcher: Any = searchers.get(name)(
             space,

@@ -319,7 +319,10 @@ def _rows(run: Run) -> pa.Table:
     architecture = Architecture(chosen["architecture"]) if chosen else None
     if chosen is None or architecture is None or architecture.key in run.evaluations["architecture_key"].to_pylist():
         return run.evaluations
-    values = {**chosen.get("scores", {}), **{name: float(chosen[name]) for name in COSTS if name in chosen}}
+    values = {
+        **chosen.get("scores", {}),
+        **{name: float(chosen[name]) for name in COSTS if chosen.get(name) is not None},
+    }
     rows = [
         {
             "candidate": -1,

@@ -13,10 +13,23 @@ from time import monotonic
 from raynas.errors import PoolError
 from raynas.scoring.admission import WorkerAdmission
 from raynas.scoring.backlog import Backlog
-from raynas.scoring.door import Answer, Broken, Door, Event, Lost, Progress, Ready, Unanswered, Unfit, Unprepared
+from raynas.scoring.door import (
+    Answer,
+    Broken,
+    Door,
+    Event,
+    Lost,
+    Outgrown,
+    Progress,
+    Ready,
+    Unanswered,
+    Unfit,
+    Unprepared,
+)
 from raynas.scoring.pool import WORKER_WORK, Job, Result, WorkerTime
 from raynas.scoring.states import Chunk, ItemState, PoolWorker, WorkerState
 from raynas.space.results import Outcome, Status
+from raynas.wording import gibibytes
 
 _IN_FLIGHT = 2  # chunks per worker: one computes while the next one travels
 _MAX_LOST_ALONE = 3
@@ -31,7 +44,8 @@ class Dispatcher:
     """A pool of workers that may be lost at any time, fed chunks that adapt to the time an item takes.
 
     All retries are decided here. A worker that is lost is restarted; its first chunk is bisected until the guilty item
-    runs alone, and an item that was alone with three lost workers is `crashed`. An item over the time limit, by its
+    runs alone, and an item that was alone with three lost workers is `crashed`; one that was alone with a worker that
+    ended itself for lack of memory is `out_of_memory`. An item over the time limit, by its
     worker's clock, has its worker killed; it runs once more alone and is then `timeout`. A lost node blames nobody.
 
     Args:
@@ -188,7 +202,7 @@ class Dispatcher:
             case Progress():
                 self._on_progress(worker, event)
             case Lost():
-                self._on_lost(worker)
+                self._on_lost(worker, event)
             case Unprepared():
                 self._on_unprepared(worker, event)
             case Broken():
@@ -259,12 +273,13 @@ class Dispatcher:
         worker.node, worker.pid = event.node, event.pid
         worker.become(WorkerState.BUSY if worker.chunks else WorkerState.IDLE)
 
-    def _on_lost(self, worker: PoolWorker) -> None:
+    def _on_lost(self, worker: PoolWorker, event: Lost) -> None:
         """The worker's process is gone, with everything it was given; it may come back elsewhere if its node is gone.
 
         Whether the node is gone may be known only later: blame waits until the worker is back or the node is dead.
         """
         worker.asked_since = None
+        worker.outgrown = event.outgrown
         if worker.chunks:
             guilty, *innocent = worker.chunks.values()
             worker.time.book("waiting", guilty.sent)
@@ -287,6 +302,7 @@ class Dispatcher:
         chunk, worker.lost = worker.lost, None
         running, worker.running = worker.running, None
         killed_for, worker.killed_for = worker.killed_for, None
+        outgrown, worker.outgrown = worker.outgrown, None
         if chunk is None:
             return
         worker.become(WorkerState.RESTARTING)
@@ -303,16 +319,19 @@ class Dispatcher:
             self._log(f"node {worker.node[:8]} is lost; the candidates of its workers are scored elsewhere")
             self._backlog.give_back(chunk)
         else:
-            self._log(f"worker process {worker.pid} is lost; its candidates are scored again")
-            self._blame_lost(chunk)
+            why = f": it took {_of_limit(outgrown)}" if outgrown else ""
+            self._log(f"worker process {worker.pid} is lost{why}; its candidates are scored again")
+            self._blame_lost(chunk, outgrown)
 
-    def _blame_lost(self, chunk: Chunk) -> None:
+    def _blame_lost(self, chunk: Chunk, outgrown: Outgrown | None) -> None:
         if len(chunk.items) > 1:
             self._backlog.suspect_halves(chunk)
             return
         (item,) = chunk.items
         item.lost_alone += chunk.is_suspect
-        if item.lost_alone == _MAX_LOST_ALONE:
+        if outgrown and chunk.is_suspect:
+            self._fail(chunk, Status.OUT_OF_MEMORY, f"the worker process took {_of_limit(outgrown)} with this alone")
+        elif item.lost_alone == _MAX_LOST_ALONE:
             text = f"the worker process was lost {_MAX_LOST_ALONE} times with this alone"
             self._fail(chunk, Status.CRASHED, text)
         else:
@@ -389,3 +408,7 @@ class Dispatcher:
             return
         self._waiting_said = now
         self._log(self._door.why_waiting(f"{missing} of {len(self.workers)} workers"))
+
+
+def _of_limit(outgrown: Outgrown) -> str:
+    return f"{gibibytes(outgrown.taken_bytes)} of memory, of which it may have {gibibytes(outgrown.limit_bytes)}"

@@ -37,7 +37,7 @@ class Answer(NamedTuple):
     worker: int
     chunk: int
     seconds: float  # that it took, by the worker's clock
-    outcomes: Sequence[list[Outcome]]  # of each job
+    outcomes: Sequence[Sequence[Outcome | None]]  # of each job
     arrived: float  # when it reached this process, by its own clock
 
 
@@ -56,10 +56,18 @@ class Broken(NamedTuple):
     error: str
 
 
+class Outgrown(NamedTuple):
+    """More memory than a worker may have."""
+
+    taken_bytes: float
+    limit_bytes: float
+
+
 class Lost(NamedTuple):
     """A worker's process is gone, with everything it was given; it is started again, perhaps on another node."""
 
     worker: int
+    outgrown: Outgrown | None = None  # why it has ended itself, if it has said so
 
 
 class Progress(NamedTuple):

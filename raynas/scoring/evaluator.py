@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
@@ -16,14 +16,16 @@ from torch import nn
 
 from raynas.errors import NotApplicableError
 from raynas.models.networks import Networks
+from raynas.models.process_state import ProcessGuard, ordinary_settings, seed_generators
 from raynas.models.teachers import FrozenTeacher, Teacher
-from raynas.proxies.probe import DTYPES, Probe, Proxy
+from raynas.proxies.probe import DTYPES, Proxy
 from raynas.scoring.failures import failure, is_out_of_memory
 from raynas.scoring.task import Output
-from raynas.seeds import input_seed
+from raynas.scoring.timed_probe import TimedProbe
 from raynas.space.architecture import Architecture
+from raynas.space.build import counted
 from raynas.space.growth import Growth
-from raynas.space.results import Outcome, Status
+from raynas.space.results import Constraint, Outcome, Status
 
 _Kind = tuple[str, bool, int, str]
 """What proxies that share a network have in common: dtype, shared draws, width divisor, init scheme."""
@@ -32,6 +34,9 @@ _Kind = tuple[str, bool, int, str]
 @dataclass(frozen=True)
 class EvaluationTask:
     """Scoring untrained networks by proxies: a `raynas.scoring.task.Task` with a group of outputs for each proxy.
+
+    Costs without closed forms are one more group, the last. They are counted first, and where one violates a bound, or
+    is bounded and cannot be counted, nothing else is computed.
 
     Args:
         builder: Makes a model of the space: (architecture, *, img_size, num_classes, ...) -> nn.Module.
@@ -43,6 +48,8 @@ class EvaluationTask:
         images: One batch per repeat, (R, B, 3, img_size, img_size) float32; None if no proxy needs images.
         labels: The classes of these images, (R, B) int64.
         teacher: The network that some proxies compare with; None if there is none.
+        counted: Names of the costs that are counted on the model.
+        constraints: The run's bounds, of which those on the counted costs matter.
         device: "cpu" or "cuda".
         threads: How many threads torch computes one evaluation with.
     """
@@ -55,13 +62,16 @@ class EvaluationTask:
     images: np.ndarray | None = None
     labels: np.ndarray | None = None
     teacher: Teacher | None = None
+    counted: tuple[str, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
     device: str = "cpu"
     threads: int = 1
 
     @property
     def outputs(self) -> tuple[tuple[Output, ...], ...]:
-        """The values of each proxy, in the order of the proxies."""
-        return tuple(tuple(Output(name, one.higher_is_better) for name in one.outputs) for one in self.proxies)
+        """The values of each proxy, in the order of the proxies, then the counted costs, if there are any."""
+        groups = [tuple(Output(name, one.higher_is_better) for name in one.outputs) for one in self.proxies]
+        return (*groups, *([tuple(Output(name, False) for name in self.counted)] if self.counted else []))
 
     @property
     def own_code(self) -> tuple[Callable[..., Any], ...]:
@@ -84,107 +94,153 @@ class _ScoreState:
     error: str | None = None
 
 
+@dataclass
+class _Draw:
+    """One draw of weights of one architecture, while proxies score it."""
+
+    architecture: Architecture
+    repeat: int
+    is_watched: bool  # whether probes are looked at between proxies, which share them unless something is changed
+    probes: dict[_Kind, TimedProbe] = field(default_factory=dict)
+
+
 class Evaluator:
     """Scores architectures with all proxies of a task; the same architecture always gets the same scores.
 
-    Repeats are the outer loop, so that one draw of weights and the passes through it serve all proxies.
+    Repeats are the outer loop, so that one draw of weights and the passes through it serve all proxies that come with
+    raynas. Those of the user's own come last. They share the network as long as they leave it as it was, and neither
+    images nor passes: whatever they do to them, and to the process, others compute as if they were alone.
     """
 
     def __init__(self, task: EvaluationTask) -> None:
         self.task = task
+        self._has_own_models = _is_own(task.builder)
+        self._guard = ProcessGuard()
         # One for each divisor, since asking for a network overwrites the weights of the last one.
         self._networks = {
             divisor: Networks(task.builder, task.settings, score_seed=task.score_seed, device=task.device)
             for divisor in {proxy.width_divisor for proxy in task.proxies}
         }
-        if task.device != "cpu":
-            torch.set_float32_matmul_precision("highest")  # an environment may have asked for less
         self._inputs: dict[tuple[int, torch.dtype], tuple[torch.Tensor | None, torch.Tensor | None]] = {}
         self._teachers: dict[torch.dtype, FrozenTeacher] = {}
         self._teacher_features: dict[tuple[int, torch.dtype, tuple[int, ...]], list[torch.Tensor]] = {}
 
-    def __call__(self, architecture: Architecture, wanted: Sequence[int]) -> list[Outcome]:
+    def __call__(self, architecture: Architecture, wanted: Sequence[int]) -> list[Outcome | None]:
         """Score one architecture.
 
         Args:
             architecture: What to score.
-            wanted: Numbers of the proxies, in ascending order.
+            wanted: Numbers of the proxies, in ascending order, and the next number for the counted costs.
 
         Returns:
-            One outcome per output of each wanted proxy, in their order. Failures are outcomes, never exceptions.
+            One outcome per output of each wanted proxy, in their order, then those of the counted costs if they are
+            wanted; None for what a violated bound makes needless. Failures are outcomes, never exceptions.
 
         Raises:
             DeviceLostError: A device error after which this process is of no use.
         """
-        if self.task.device == "cpu":
-            return self._scored(architecture, wanted)
-        # Convolutions would round to 10 bits of mantissa, and take whichever algorithm was fastest this time.
-        with torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
-            return self._scored(architecture, wanted)
+        with ordinary_settings(), self._exact_convolutions():
+            proxies = [self.task.proxies[i] for i in wanted if i < len(self.task.proxies)]
+            costs = self._costs(architecture) if len(self.task.proxies) in wanted else {}
+            refused: list[Outcome | None] = [None for proxy in proxies for _ in proxy.outputs]
+            scores = refused if self._is_refused(costs) else self._scored(architecture, proxies)
+            return [*scores, *costs.values()]
 
-    def _scored(self, architecture: Architecture, wanted: Sequence[int]) -> list[Outcome]:
-        proxies = [self.task.proxies[i] for i in wanted]
+    def _exact_convolutions(self) -> AbstractContextManager[None]:
+        """On GPUs, convolutions would round to 10 bits of mantissa, and take whichever algorithm was fastest."""
+        if self.task.device == "cpu":
+            return nullcontext()
+        return torch.backends.cudnn.flags(deterministic=True, allow_tf32=False)
+
+    def _costs(self, architecture: Architecture) -> dict[str, Outcome]:
+        """The costs that only a built model tells; what fails there need not fail where the model is scored."""
+        img_size, found = self.task.settings["img_size"], {}
+        for name in self.task.counted:
+            started = perf_counter()
+            value, status, error = math.nan, Status.OK, None
+            try:
+                with self._guarded(self._has_own_models):
+                    value = float(counted(partial(self._bare, architecture), name, img_size))
+            except BaseException as failed:
+                status, error = failure(failed)
+            found[name] = Outcome(value if error is None else None, str(status), error, perf_counter() - started)
+        return found
+
+    def _bare(self, architecture: Architecture) -> nn.Module:
+        """The model whose costs are told: that which is trained, without what is left out for scores."""
+        size = {name: self.task.settings[name] for name in ("img_size", "num_classes")}
+        return self.task.builder(architecture, **size)
+
+    def _is_refused(self, costs: Mapping[str, Outcome]) -> bool:
+        bounded = [(bound, costs[bound.name].value) for bound in self.task.constraints if bound.name in costs]
+        return any(value is None or bound.violation({bound.name: value}) > 0 for bound, value in bounded)
+
+    def _scored(self, architecture: Architecture, proxies: Sequence[Proxy]) -> Sequence[Outcome | None]:
         progress = [_ScoreState() for _ in proxies]
+        own_last = sorted(zip(proxies, progress, strict=True), key=lambda pair: _is_own(pair[0].function))
         for repeat in range(max((proxy.repeats for proxy in proxies), default=0)):
-            probes: dict[_Kind, _TimedProbe] = {}
-            for proxy, state in zip(proxies, progress, strict=True):
-                if repeat < proxy.repeats and state.status is None:
-                    self._visit(architecture, repeat, proxy, probes, state)
+            due = [pair for pair in own_last if repeat < pair[0].repeats and pair[1].status is None]
+            draw = _Draw(architecture, repeat, sum(self._has_own_code(proxy) for proxy, _ in due) > 1)
+            for number, (proxy, state) in enumerate(due, 1):
+                self._visit(draw, proxy, state)
+                self._take_away(draw, proxy, [later for later, _ in due[number:]])
         return [outcome for proxy, state in zip(proxies, progress, strict=True) for outcome in _outcomes(proxy, state)]
 
-    def _visit(
-        self,
-        architecture: Architecture,
-        repeat: int,
-        proxy: Proxy,
-        probes: dict[_Kind, _TimedProbe],
-        state: _ScoreState,
-    ) -> None:
+    def _has_own_code(self, proxy: Proxy) -> bool:
+        return self._has_own_models or _is_own(proxy.function)
+
+    @contextmanager
+    def _guarded(self, has_own_code: bool) -> Iterator[None]:
+        """A context for code that may be the user's own, after which the process is as it was.
+
+        Raises:
+            ProcessChangedError: The code has replaced what others compute with.
+        """
+        with self._guard.watching() if has_own_code else nullcontext():
+            yield
+
+    def _visit(self, draw: _Draw, proxy: Proxy, state: _ScoreState) -> None:
         """One repeat of one proxy; on lack of memory the batch is halved down to one sample."""
         started = perf_counter()
-        kind = (proxy.dtype, proxy.shared_draws, proxy.width_divisor, proxy.init)
+        kind, probes, is_own = _kind(proxy), draw.probes, _is_own(proxy.function)
         try:
-            probe = probes.get(kind) or probes.setdefault(kind, self._probe(architecture, repeat, proxy))
+            probe = probes.get(kind) or probes.setdefault(kind, self._probe(draw, proxy))
             build_before = probe.build_seconds
             try:
                 while True:
                     try:
-                        self._seed(repeat)
-                        state.values.append(proxy(probe))
+                        with self._guarded(self._has_own_code(proxy)):
+                            seed_generators(self.task.score_seed, draw.repeat, "input")
+                            values = proxy(probe.lent() if is_own else probe)
+                        state.values.append(values)
                         break
                     except (MemoryError, RuntimeError) as error:
                         halved = probe.max_batch // 2 if probe.max_batch else self._largest_batch(proxy) // 2
                         if not is_out_of_memory(error) or not halved or proxy.couples_images(probe):
                             raise
-                    probe = probes[kind] = self._probe(architecture, repeat, proxy, max_batch=halved)
+                    probe = probes[kind] = self._probe(draw, proxy, max_batch=halved)
                     build_before = 0.0
                     if self.task.device != "cpu":
                         torch.cuda.empty_cache()
             finally:
                 state.build_seconds += probe.build_seconds - build_before
-        except NotApplicableError as error:
-            state.status, state.error = Status.NOT_APPLICABLE, str(error)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # extensions raise what is no Exception
             state.status, state.error = failure(error)
             if state.status is Status.OUT_OF_MEMORY and self.task.device != "cpu":
                 torch.cuda.empty_cache()  # others share the device
         state.seconds += perf_counter() - started
 
-    def _seed(self, repeat: int) -> None:
-        """Make the process-wide generators, which a proxy may use, start from the same seed for all candidates."""
-        seed = input_seed(self.task.score_seed, repeat)
-        torch.default_generator.manual_seed(seed)  # without the visit to every kind of device of torch.manual_seed
-        if self.task.device != "cpu":
-            torch.cuda.manual_seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
-        random.seed(seed)
+    def _take_away(self, draw: _Draw, proxy: Proxy, later: Sequence[Proxy]) -> None:
+        """Keep what a proxy has changed from the next ones, which then have a network and images built for them."""
+        kind = _kind(proxy)
+        if not self._has_own_code(proxy) or kind not in draw.probes:
+            return
+        if not any(_kind(other) == kind for other in later) or not draw.probes[kind].is_unchanged():
+            del draw.probes[kind]
+            self._networks[proxy.width_divisor].forget()
 
-    def _probe(
-        self, architecture: Architecture, repeat: int, proxy: Proxy, max_batch: int | None = None
-    ) -> _TimedProbe:
-        dtype = DTYPES[proxy.dtype]
+    def _probe(self, draw: _Draw, proxy: Proxy, max_batch: int | None = None) -> TimedProbe:
+        architecture, repeat, dtype = draw.architecture, draw.repeat, DTYPES[proxy.dtype]
         if proxy.width_divisor != 1:
             if self.task.growth is None:
                 raise NotApplicableError("needs a space that says which field is the width")
@@ -195,7 +251,7 @@ class Evaluator:
             networks = self._networks[proxy.width_divisor]
             return networks.network(architecture, repeat, dtype, shared_draws=proxy.shared_draws, init=proxy.init)
 
-        return _TimedProbe(
+        probe = TimedProbe(
             architecture,
             network,
             img_size=self.task.settings["img_size"],
@@ -206,6 +262,10 @@ class Evaluator:
             max_batch=max_batch,
             teacher=None if self.task.teacher is None else partial(self._taught, repeat, dtype, max_batch),
         )
+        probe.is_watched = draw.is_watched
+        if self._has_own_models:
+            probe.take_copies()
+        return probe
 
     def _taught(
         self, repeat: int, dtype: torch.dtype, max_batch: int | None, stages: tuple[int, ...]
@@ -243,19 +303,14 @@ class Evaluator:
         return max(images, *counts, 1)
 
 
-class _TimedProbe(Probe):
-    """A probe that knows how long its network took to build."""
+def _kind(proxy: Proxy) -> _Kind:
+    return proxy.dtype, proxy.shared_draws, proxy.width_divisor, proxy.init
 
-    build_seconds = 0.0
 
-    @property
-    def model(self) -> nn.Module:
-        if isinstance(self._model, nn.Module):
-            return self._model
-        started = perf_counter()
-        model = super().model
-        self.build_seconds = perf_counter() - started
-        return model
+def _is_own(function: Callable[..., Any]) -> bool:
+    """Whether a function or class is the user's own, and none that comes with raynas."""
+    module = getattr(function, "__module__", None)
+    return not isinstance(module, str) or module.partition(".")[0] not in ("raynas", "searchspaces")
 
 
 def _outcomes(proxy: Proxy, state: _ScoreState) -> list[Outcome]:

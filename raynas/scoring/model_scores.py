@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from torch import nn
 from raynas.data.batch import load_batch
 from raynas.data.built_in import RandomImages
 from raynas.data.opening import open_labelled
-from raynas.errors import ConfigError
+from raynas.errors import ConfigError, error_line
 from raynas.proxies.probe import Proxy
 from raynas.proxies.registered import proxies as registered
 from raynas.scoring.evaluator import EvaluationTask, Evaluator
@@ -72,7 +74,7 @@ def score_model(
         for repeat in range(repeats)
     ]
     task = EvaluationTask(
-        lambda architecture, **settings: copy.deepcopy(model),
+        partial(_copied, model),
         {"img_size": img_size},
         chosen,
         score_seed=score_seed,
@@ -87,7 +89,12 @@ def score_model(
         outcomes = Evaluator(task)(Architecture({}), range(len(chosen)))
     finally:
         torch.set_num_threads(before)
-    return dict(zip([name for proxy in chosen for name in proxy.outputs], outcomes, strict=True))
+    known = [outcome for outcome in outcomes if outcome is not None]  # all of them, as nothing is bounded
+    return dict(zip([name for proxy in chosen for name in proxy.outputs], known, strict=True))
+
+
+def _copied(model: nn.Module, architecture: Architecture, **settings: Any) -> nn.Module:
+    return copy.deepcopy(model)
 
 
 def _num_classes(model: nn.Module, img_size: int) -> int | None:
@@ -103,6 +110,6 @@ def _num_classes(model: nn.Module, img_size: int) -> int | None:
             output = trial(torch.zeros(1, 3, img_size, img_size, dtype=dtype))
     except Exception as error:  # it is the user's code
         raise ConfigError(
-            f"the model does not take images (1, 3, {img_size}, {img_size}): {type(error).__name__}: {error}"
+            f"the model does not take images (1, 3, {img_size}, {img_size}): {error_line(error)}"
         ) from error
     return output.shape[1] if isinstance(output, torch.Tensor) and output.ndim == 2 else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import NamedTuple, Protocol
 
@@ -29,10 +29,10 @@ class Job(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What became of a job: one outcome per output of the wanted groups, in their order."""
+    """What became of a job: one outcome per output of the wanted groups, in their order, None for what is needless."""
 
     job: Job
-    outcomes: list[Outcome]
+    outcomes: Sequence[Outcome | None]
 
 
 WORKER_WORK = {

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from raynas.scoring.door import Outgrown
 from raynas.scoring.installed import code_versions, device_type, differences
 from raynas.scoring.task import DeviceLostError, TaskEvaluator
 from raynas.space.architecture import Architecture
@@ -20,6 +21,8 @@ from raynas.space.results import Outcome
 from raynas.wording import gibibytes
 
 _MEMORY_WATCH_S = 0.25
+_LAST_WORDS_S = 0.3  # for the word of it to reach the driver, while the process goes on taking memory
+_LAST_WORDS_SHARE = 1.5  # of the limit, at which it waits no longer
 
 
 class Prepared(NamedTuple):
@@ -39,6 +42,8 @@ class Worker:
         self._running: tuple[int, int, float] | None = None  # chunk, item, when it started
         self._evaluator: TaskEvaluator | None = None
         self._threads = 1
+        self._outgrown: Outgrown | None = None
+        self._is_outgrown = threading.Event()
 
     def prepare(
         self, packed: Sequence[Any], versions: Mapping[str, str], memory_limit_bytes: float, gpu_share: float
@@ -80,7 +85,7 @@ class Worker:
 
     def run(
         self, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]
-    ) -> tuple[float, list[list[Outcome]]] | None:
+    ) -> tuple[float, list[Sequence[Outcome | None]]] | None:
         """Evaluate jobs in order.
 
         Args:
@@ -97,7 +102,7 @@ class Worker:
         # The number belongs to the thread that computes, which is not always the same one.
         torch.set_num_threads(self._threads)
         started = monotonic()
-        outcomes = []
+        outcomes: list[Sequence[Outcome | None]] = []
         try:
             for item, (architecture, wanted) in enumerate(jobs):
                 self._running = (chunk, item, monotonic())
@@ -110,15 +115,25 @@ class Worker:
         return monotonic() - started, outcomes
 
     def _watch_memory(self, limit_bytes: float) -> None:
-        """End this process before it takes the memory of the others on its node.
+        """End this process before it takes the memory of the others on its node, and say so before.
 
         Ray's own monitor acts only when the node is full, and may then end a worker that is not to blame.
         """
         process = psutil.Process()
-        while process.memory_info().rss < limit_bytes:
+        while (taken := process.memory_info().rss) < limit_bytes:
             sleep(_MEMORY_WATCH_S)
-        print(f"raynas worker ends itself: over {limit_bytes:g} bytes of memory", file=sys.stderr, flush=True)
+        self._outgrown = Outgrown(taken, limit_bytes)
+        self._is_outgrown.set()
+        deadline = monotonic() + _LAST_WORDS_S
+        while monotonic() < deadline and process.memory_info().rss < _LAST_WORDS_SHARE * limit_bytes:
+            sleep(_LAST_WORDS_S / 30)
+        print(f"raynas worker ends itself: {gibibytes(taken)} of memory", file=sys.stderr, flush=True)
         os._exit(1)
+
+    def outgrown(self) -> Outgrown | None:
+        """What this process has taken, as soon as it is more than it may have; does not return before."""
+        self._is_outgrown.wait()
+        return self._outgrown
 
     def progress(self) -> tuple[int, int, float] | None:
         """Chunk, item and its seconds so far, by this worker's own clock; None between chunks."""

@@ -31,7 +31,7 @@ class TaskEvaluator(Protocol):
     So what it gives for an architecture depends on neither those before it nor the process.
     """
 
-    def __call__(self, architecture: Architecture, wanted: Sequence[int]) -> list[Outcome]:
+    def __call__(self, architecture: Architecture, wanted: Sequence[int]) -> Sequence[Outcome | None]:
         """Evaluate one architecture.
 
         Args:
@@ -39,8 +39,9 @@ class TaskEvaluator(Protocol):
             wanted: Numbers of the task's groups of outputs, in ascending order.
 
         Returns:
-            One outcome per output of each wanted group, in their order. A failure is an outcome with its status and
-            error, never an exception; `raynas.scoring.failures.failure` turns one into these.
+            One outcome per output of each wanted group, in their order; None for what need not be computed, since a
+            bound is violated that the task knows. A failure is an outcome with its status and error, never an
+            exception; `raynas.scoring.failures.failure` turns one into these.
 
         Raises:
             DeviceLostError: A device error after which this process is of no use.

@@ -14,14 +14,14 @@ from raynas.searchers.base import own_settings
 from raynas.searchers.registered import searchers
 from raynas.seeds import seed_from
 from raynas.space.architecture import Architecture
-from raynas.space.cost import COSTS
+from raynas.space.cost import COSTS, counted_costs
 from raynas.space.results import Constraint, Objective
 from raynas.space.search_space import SearchSpace
 
 _ADMISSION_TRIES = 2000
 
 Costs = Callable[[Architecture], Mapping[str, float]]
-"""All costs of an architecture by name."""
+"""The costs of an architecture that are known before scoring, by name."""
 
 
 def check_divisors(space: SearchSpace, chosen: Sequence[Proxy], architectures: Sequence[Architecture] | None) -> None:
@@ -94,14 +94,15 @@ def check_admission(space: SearchSpace, constraints: Sequence[Constraint], costs
 
     Args:
         space: The space that is sampled.
-        constraints: The run's constraints; those on scores are not looked at.
-        costs: Gives all costs of an architecture by name.
+        constraints: The run's constraints; those on scores, and on costs without closed forms, are not looked at.
+        costs: Gives the costs of an architecture that are known before scoring, by name.
         seed: The run's seed, which drives the samples.
 
     Raises:
         ConfigError: None of many samples meets one of the constraints, which is named, or all of them at once.
     """
-    bounds = [constraint for constraint in constraints if constraint.name in COSTS]
+    known = COSTS.keys() - set(counted_costs(space))
+    bounds = [constraint for constraint in constraints if constraint.name in known]
     if not bounds:
         return
     rng = np.random.default_rng(seed_from(seed, "admission"))
@@ -133,7 +134,7 @@ def check_start(
         space: The space that the start comes from.
         start: The architecture that the searcher starts with.
         constraints: The run's constraints; those on scores are not looked at.
-        costs: Gives all costs of an architecture by name.
+        costs: Gives the costs of an architecture that are known before scoring, by name.
         chosen: Proxies that score untrained networks.
 
     Raises:
@@ -142,7 +143,7 @@ def check_start(
     """
     found = costs(start)
     for constraint in constraints:
-        if constraint.name in COSTS and constraint.violation(found):
+        if constraint.name in found and constraint.violation(found):
             raise ConfigError(
                 f"the start {space.text(start)} violates {constraint}: "
                 f"its {constraint.name} is {found[constraint.name]:,.0f}"

@@ -32,7 +32,7 @@ from raynas.searching.scores import (
 )
 from raynas.seeds import seed_from
 from raynas.space.architecture import Architecture
-from raynas.space.cost import COSTS, cost
+from raynas.space.cost import cost
 from raynas.space.registered import spaces
 from raynas.space.results import Constraint, Objective, Platform
 from raynas.space.search_space import SearchSpace
@@ -82,8 +82,9 @@ class Plan:
         return self.config.window
 
     def costs(self, architecture: Architecture) -> dict[str, float]:
-        """All costs by name."""
-        return {name: float(cost(self.space, architecture, name, **self._size)) for name in COSTS}
+        """The costs that are known before scoring, by name: those with closed forms."""
+        closed = [score.name for score in self.scores if score.group is None]
+        return {name: float(cost(self.space, architecture, name, **self._size)) for name in closed}
 
     @property
     def _size(self) -> dict[str, int]:
@@ -158,7 +159,9 @@ def make_plan(config: RunConfig, *, space: SearchSpace | None = None, own_proxie
     num_classes = config.num_classes or dataset.num_classes
     images, labels = batches(chosen, dataset, config, img_size)
     teacher = teacher_of(config, chosen, wanted_objectives, constraints, dataset)
-    scoring = UntrainedScoring(space, img_size, num_classes, chosen, config.score_seed, images, labels, teacher)
+    scoring = UntrainedScoring(
+        space, img_size, num_classes, chosen, config.score_seed, images, labels, teacher, constraints
+    )
     plan = plan_of_task(
         config.resolved(
             img_size=img_size,

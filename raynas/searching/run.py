@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from raynas.cluster.joining import connect
+from raynas.cluster.own_code import own_code_by_value
 from raynas.cluster.resources import default_workers
 from raynas.data.inspection import Inspection
 from raynas.errors import ConfigError, StoreError
@@ -231,7 +232,7 @@ class _Run:
         if architecture is None:
             return
         job = self.cache.missing(architecture)
-        outcomes: list[Outcome] | None = None
+        outcomes: Sequence[Outcome | None] | None = None
         if job is not None:
             self.pool.submit(job)
             while outcomes is None and not self.stop:
@@ -241,7 +242,8 @@ class _Run:
             self.recommended = {**summary, "reason": reason_of(self.searcher)}
 
     def _summary_of(self, evaluation: Evaluation) -> dict[str, Any]:
-        costs = {name: int(evaluation.scores[name]) for name in COSTS}
+        known = evaluation.scores  # a cost that is counted on the model may have failed
+        costs = {name: int(known[name]) if name in known else None for name in COSTS}
         scores = {name: value for name, value in evaluation.scores.items() if name not in costs}
         return {
             "architecture": dict(evaluation.architecture),
@@ -305,6 +307,8 @@ def _serial_pool(plan: Plan, stack: ExitStack, device_type: str | None) -> Seria
 
 def _ray_pool(plan: Plan, stack: ExitStack, log: Callable[[str], None], device_type: str | None) -> tuple[RayPool, int]:
     config = plan.config
+    with own_code_by_value(*plan.task("cpu").own_code):
+        pass  # what cannot travel is said before anything is started
     # A local Ray offers what is asked for; where nothing is, it has room for the one worker that there is at least.
     asked = 1 if config.workers is None else config.workers
     gpus_asked = 0.0 if config.gpus_per_worker is None else asked * config.gpus_per_worker

@@ -11,6 +11,7 @@ from raynas.searchers.growth import growth_of
 from raynas.searching.config import RunConfig
 from raynas.searching.plan import Plan, make_plan
 from raynas.space.architecture import Architecture
+from raynas.space.cost import counted_costs
 from raynas.space.registered import spaces
 from raynas.space.results import Constraint
 from raynas.storage.sources import Source
@@ -49,6 +50,11 @@ def growth_plan(
         searcher["rates"] = list(rates)
     space = source.space if source is not None else spaces.get(values["space"])
     growth = growth_of(space)
+    if counted := counted_costs(space):
+        raise ConfigError(
+            f"space {space.name!r} cannot be grown: growth goes by costs before it scores, and the space has no closed "
+            f"form of {' and '.join(counted)}"
+        )
     if not {"stop", "max_steps"} & searcher.keys():
         if not growth.stop:
             raise ConfigError(

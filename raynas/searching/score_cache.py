@@ -12,7 +12,7 @@ from raynas.scoring.pool import EvaluatorPool, Job, Result
 from raynas.searching.plan import Plan
 from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS
-from raynas.space.results import Candidate, Evaluation, Outcome, Platform, Status, evaluated, violations
+from raynas.space.results import Candidate, Evaluation, Outcome, Platform, Status, evaluated
 from raynas.storage.result_store import REUSABLE, ResultStore, rows_of
 
 UNASKED = -1
@@ -59,12 +59,11 @@ class ScoreCache:
         self._needed += [constraint.name for constraint in plan.constraints]
         if not plan.objectives:
             self._needed = list(self._numbers)  # whoever only scores wants all of it
-        self._bounded_costs = tuple(constraint for constraint in plan.constraints if constraint.name in COSTS)
+        self._bounded_costs = [(self._numbers[bound.name], bound) for bound in plan.constraints if bound.name in COSTS]
         self._entries: dict[str, _Entry] = {}
         self._stored_ids: dict[int, str] = {}
         self._in_memory: set[str] = set()  # architectures with rows that are not on disk
         self._jobs: dict[str, Job] = {}
-        self._platform = Platform()
         self._reused: dict[str, dict[int, Outcome]] = {}
         self.num_reused = 0
         self._load(store.take_loaded())
@@ -72,8 +71,7 @@ class ScoreCache:
 
     def compute_with(self, platform: Platform) -> None:
         """Say what scores are computed with, which is part of their keys."""
-        self._platform = platform
-        self._store.platforms = tuple(Platform() if score.group is None else platform for score in self._plan.scores)
+        self._store.platforms = tuple(Platform() if score.name in COSTS else platform for score in self._plan.scores)
 
     def reuse(self, table: pa.Table) -> int:
         """Take rows of another run from now on, where they are asked for.
@@ -88,7 +86,7 @@ class ScoreCache:
             if score.group is None:
                 continue  # computing a cost is cheaper than looking it up
             same = rows_of(table, score.identity)
-            rows = rows_of(same, self._platform)
+            rows = rows_of(same, self._store.platforms[i])
             num_elsewhere += len(same) - len(rows)
             names = ("architecture_key", "value", "status", "error", "seconds", "build_seconds")
             for key, *outcome in zip(*(rows[name].to_pylist() for name in names), strict=True):
@@ -124,8 +122,9 @@ class ScoreCache:
         for job, outcomes in results:
             key = job.architecture.key
             del self._jobs[key]
-            found = dict(zip(self._numbers_of(job), outcomes, strict=True))
-            self._add(job.architecture, self._entries[key], found)
+            found = zip(self._numbers_of(job), outcomes, strict=True)
+            known = {i: outcome for i, outcome in found if outcome is not None}
+            self._add(job.architecture, self._entries[key], known)
 
     def answer(self, candidate: Candidate) -> Evaluation | None:
         """The candidate's evaluation, on disk by then; None while it is being computed.
@@ -145,14 +144,15 @@ class ScoreCache:
         entry = self._entries.get(architecture.key, _Entry(UNASKED, len(self._numbers)))
         return self._job(architecture, entry)
 
-    def evaluation_aside(self, architecture: Architecture, outcomes: Sequence[Outcome]) -> Evaluation:
+    def evaluation_aside(self, architecture: Architecture, outcomes: Sequence[Outcome | None]) -> Evaluation:
         """The evaluation of an architecture that is not asked, from its missing outcomes; nothing of it is stored."""
         known = self._entries.get(architecture.key, _Entry(UNASKED, len(self._numbers)))
         entry = _Entry(UNASKED, len(self._numbers))
         entry.values = list(known.values)
         job = self._job(architecture, known)
         for i, outcome in zip(self._numbers_of(job) if job else [], outcomes, strict=True):
-            self._note(entry, i, outcome.value, outcome.status, outcome.error)
+            if outcome is not None:
+                self._note(entry, i, outcome.value, outcome.status, outcome.error)
         costs = self._plan.costs(architecture)
         for i in self._costs:
             entry.values[i] = costs[self._plan.scores[i].name]
@@ -186,11 +186,12 @@ class ScoreCache:
         return value if isinstance(value, _Failure) else None
 
     def _is_refused(self, entry: _Entry) -> bool:
-        """A constraint on a cost is violated, so that nothing is to be scored."""
-        if not self._bounded_costs:
-            return False
-        costs = {self._plan.scores[i].name: value for i in self._costs if isinstance(value := entry.values[i], float)}
-        return bool(violations(self._bounded_costs, costs))
+        """A constraint on a cost is violated, or the cost could not be counted, so that nothing is to be scored."""
+        return any(
+            isinstance(value, _Failure) or (value is not None and bound.violation({bound.name: value}) > 0)
+            for i, bound in self._bounded_costs
+            for value in [entry.values[i]]
+        )
 
     def _check_same_candidate(self, candidate: Candidate, entry: _Entry | None) -> None:
         stored = self._stored_ids.pop(candidate.id, candidate.architecture.key)

@@ -23,7 +23,7 @@ from raynas.scoring.evaluator import EvaluationTask
 from raynas.searching.config import RunConfig
 from raynas.seeds import input_seed
 from raynas.space.build import builder
-from raynas.space.cost import COSTS
+from raynas.space.cost import COSTS, counted_costs
 from raynas.space.results import Constraint, Objective, ScoreIdentity, named_direction
 from raynas.space.search_space import SearchSpace
 from raynas.training.teachers import FORMS, read_teacher
@@ -31,13 +31,14 @@ from raynas.training.teachers import FORMS, read_teacher
 
 @dataclass(frozen=True)
 class Score:
-    """A column of results: an output of the task that workers carry out, or a cost.
+    """A column of results: an output of the task that workers carry out, or a cost with a closed form.
 
     Args:
         name: The score's name in objectives, constraints and results.
         identity: All that its values depend on beside the architecture; with an architecture's key, a row's key.
         higher_is_better: The direction in which it is a score.
-        group: Number of the task's group of outputs that it belongs to; None for a cost, which the driver computes.
+        group: Number of the task's group of outputs that it belongs to; None for a cost with a closed form, which the
+            driver computes before.
     """
 
     name: str
@@ -59,6 +60,8 @@ class UntrainedScoring:
         images: A batch for each repeat, (R, B, 3, img_size, img_size); None if no proxy needs images.
         labels: The classes of these images, (R, B).
         teacher: The network that some proxies compare with; None if there is none.
+        constraints: The run's bounds; where one is on a cost that is counted on the model, nothing else is computed
+            for an architecture that violates it.
     """
 
     space: SearchSpace
@@ -69,6 +72,7 @@ class UntrainedScoring:
     images: np.ndarray | None
     labels: np.ndarray | None
     teacher: Teacher | None
+    constraints: tuple[Constraint, ...] = ()
 
     def __call__(self, device: str, threads: int) -> EvaluationTask:
         """The task on a device."""
@@ -81,6 +85,8 @@ class UntrainedScoring:
             images=self.images,
             labels=self.labels,
             teacher=self.teacher,
+            counted=counted_costs(self.space),
+            constraints=self.constraints,
             device=device,
             threads=threads,
         )
@@ -118,13 +124,30 @@ class UntrainedScoring:
                     input_hash=hashed,
                 )
                 scores.append(Score(output, identity, proxy.higher_is_better, number))
-        return (*scores, *cost_scores(self.space, self.img_size, self.num_classes))
+        return (*scores, *cost_scores(self.space, self.img_size, self.num_classes, counted_in=len(self.proxies)))
 
 
-def cost_scores(space: SearchSpace, img_size: int, num_classes: int) -> tuple[Score, ...]:
-    """The costs as scores, which follow those of a task in every run."""
+def cost_scores(
+    space: SearchSpace, img_size: int, num_classes: int, *, counted_in: int | None = None
+) -> tuple[Score, ...]:
+    """The costs as scores, which follow those of a task in every run.
+
+    Args:
+        space: The space whose architectures cost.
+        img_size: Side of the images in pixels.
+        num_classes: Outputs of the head.
+        counted_in: Number of the task's group of outputs that has the costs without closed forms, in the order of
+            `COSTS`; None: the task counts none.
+
+    Raises:
+        ConfigError: The space has a cost without a closed form, and the task does not count it.
+    """
+    counted = counted_costs(space)
+    if counted and counted_in is None:
+        raise ConfigError(f"space {space.name!r} has no closed form of {' and '.join(counted)}, which this task needs")
     common = _of_every_score(space, img_size, num_classes)
-    return tuple(Score(name, ScoreIdentity(**common, proxy=name), False, None) for name in COSTS)
+    groups = {name: counted_in if name in counted else None for name in COSTS}
+    return tuple(Score(name, ScoreIdentity(**common, proxy=name), False, groups[name]) for name in COSTS)
 
 
 def _of_every_score(space: SearchSpace, img_size: int, num_classes: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from raynas.errors import RaynasError, SpaceError, error_line
 from raynas.space.architecture import Architecture
 from raynas.space.registered import models
 from raynas.space.search_space import SearchSpace
@@ -31,10 +32,15 @@ def build(
         settings: Settings of the model family's own, such as drop_path_rate.
 
     Raises:
-        SpaceError: The architecture cannot be built.
+        SpaceError: The architecture cannot be built: it is outside the grammar, or its builder fails.
     """
     space.validate(architecture)
-    return builder(space)(architecture, img_size=img_size, num_classes=num_classes, **settings)
+    try:
+        return builder(space)(architecture, img_size=img_size, num_classes=num_classes, **settings)
+    except RaynasError:
+        raise
+    except (Exception, SystemExit) as error:  # the builder is the user's code
+        raise SpaceError(f"{space.text(architecture)} of {space.name} cannot be built: {error_line(error)}") from error
 
 
 def counted(make: Callable[[], nn.Module], name: str, img_size: int, in_chans: int = 3) -> int:

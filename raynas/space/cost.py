@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
+from raynas.errors import RaynasError, SpaceError, error_line
 from raynas.space.architecture import Architecture
 from raynas.space.search_space import SearchSpace
 
@@ -11,7 +13,17 @@ COSTS = {
     "num_params": "Number of parameters, as trained.",
     "macs": "Multiply-adds of one forward pass of one image.",
 }
-"""Costs by name, with what they are; they are known before scoring, and lower is better."""
+"""Costs by name, with what they are; lower is better. With closed forms they are known before scoring."""
+
+
+def closed_form(space: SearchSpace, name: str) -> Callable[[Architecture, int, int], int] | None:
+    """The function (architecture, img_size, num_classes) -> cost of a space, by the cost's name; None without one."""
+    return space.num_params if name == "num_params" else space.macs
+
+
+def counted_costs(space: SearchSpace) -> tuple[str, ...]:
+    """Names of the costs without a closed form, which only a built model tells."""
+    return tuple(name for name in COSTS if closed_form(space, name) is None)
 
 
 def cost(space: SearchSpace, architecture: Architecture, name: str, *, img_size: int, num_classes: int) -> int:
@@ -26,10 +38,18 @@ def cost(space: SearchSpace, architecture: Architecture, name: str, *, img_size:
         name: "num_params" or "macs".
         img_size: Side of the images in pixels.
         num_classes: Number of classes, which is the number of the head's outputs.
+
+    Raises:
+        SpaceError: There is no closed form, and the model cannot be built, or has no pass that can be counted.
     """
-    closed_form = space.num_params if name == "num_params" else space.macs
-    if closed_form is not None:
-        return closed_form(architecture, img_size, num_classes)
+    closed = closed_form(space, name)
+    if closed is not None:
+        return closed(architecture, img_size, num_classes)
     from raynas.space.build import build, counted  # torch is needed only without a closed form
 
-    return counted(partial(build, space, architecture, img_size=img_size, num_classes=num_classes), name, img_size)
+    try:
+        return counted(partial(build, space, architecture, img_size=img_size, num_classes=num_classes), name, img_size)
+    except RaynasError:
+        raise
+    except (Exception, SystemExit) as error:  # the model is the user's code
+        raise SpaceError(f"{name} of {space.text(architecture)} cannot be counted: {error_line(error)}") from error

@@ -42,7 +42,8 @@ class Evaluation:
         architecture: The candidate's architecture.
         status: ok if all objectives and constraints have values, else the status of the first that has none.
         scores: Raw values by name, costs included; names without a value are absent. A candidate that violates a
-            constraint on costs is told without having been scored: it is ok, not feasible, and has costs only.
+            constraint on costs is told without having been scored: it is ok, not feasible, and has costs only. One
+            whose constrained cost cannot be counted is not ok, and has no scores either.
         violations: How far the score of each violated constraint, by the constraint's text, lies beyond the bound: a
             positive number.
         seconds: Time that a worker spent on the scores.

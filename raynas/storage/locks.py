@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -43,7 +44,18 @@ def locked(path: Path) -> Lock:
     try:
         return files_of(path).lock(path, f"process {os.getpid()} on {socket.gethostname()}")
     except BlockingIOError as error:
-        raise StoreError(f"run folder {path.parent} is in use by {error}") from None
+        raise StoreError(f"run folder {path.parent} is being written by {error}") from None
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a folder that another process writes.
+
+    Raises:
+        StoreError: Another process holds it; the message names it.
+    """
+    if exists(folder / _LOCK):
+        with suppress(OSError):  # whoever may not write it is told so in other words
+            locked(folder / _LOCK).close()
 
 
 def is_in_use(folder: Path) -> bool:

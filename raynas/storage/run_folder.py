@@ -13,11 +13,10 @@ from typing import Any
 
 import yaml
 
-from raynas.errors import ConfigError, RaynasError, StoreError
+from raynas.errors import ConfigError, RaynasError, StoreError, error_line
 from raynas.storage.files import exists, files_below, is_folder
 from raynas.storage.text_files import read_json, read_yaml
 from raynas.texts import parse_yaml
-from raynas.wording import one_line
 
 # libyaml's, where PyYAML was built with it: in Python alone, a list of 100,000 architectures takes half a minute.
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -137,7 +136,7 @@ def reading(folder: Path) -> Iterator[None]:
     except RaynasError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
-        told = one_line(f"{type(error).__name__}: {error}", 200)
+        told = error_line(error)
         raise StoreError(f"{folder} is damaged, or was changed: it holds what no run writes ({told})") from error
 
 

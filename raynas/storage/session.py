@@ -13,10 +13,10 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from raynas.errors import StoreError
+from raynas.errors import StoreError, error_line
 from raynas.interruption import Interrupted, StopSignals
 from raynas.storage.files import write_json, write_text
-from raynas.storage.locks import held
+from raynas.storage.locks import check_free, held
 from raynas.storage.run_folder import holds_run, seconds_of_earlier_sessions
 
 
@@ -46,6 +46,7 @@ class Session:
     """
 
     def __init__(self, folder: Path, check: Callable[[], None]) -> None:
+        check_free(folder)
         check()
         self.folder = folder
         self.check = check
@@ -64,7 +65,7 @@ class Session:
     ) -> None:
         self.stack.__exit__(kind, error, trace)
         if kind is KeyboardInterrupt:
-            raise Interrupted(signal.SIGINT, self.folder) from None
+            raise Interrupted(self.stop[0] if self.stop else signal.SIGINT, self.folder) from None
 
     @property
     def stop(self) -> list[int]:
@@ -125,7 +126,7 @@ class Session:
         except BaseException as failure:
             is_interrupted = isinstance(failure, KeyboardInterrupt)
             with suppress(StoreError):  # on a full disk, the error that is on its way says more
-                error = None if is_interrupted else f"{type(failure).__name__}: {failure}"
+                error = None if is_interrupted else error_line(failure)
                 write_summary("interrupted" if is_interrupted else "failed", error)
             raise
         if self.stop and end.status == "interrupted":

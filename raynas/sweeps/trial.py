@@ -14,6 +14,7 @@ from typing import Any
 
 from ray import tune
 
+from raynas.errors import error_line
 from raynas.interruption import Interrupted
 from raynas.searchers.base import SearcherClass
 from raynas.searchers.registered import searchers
@@ -99,7 +100,7 @@ def run_search(job: SearchJob, name: str) -> dict[str, Any]:
         return {"status": "interrupted"}
     except Exception as error:  # whatever it is, the other searches go on
         write_text(job.error_file(name), traceback.format_exc())
-        return {"status": "failed", "error": f"{type(error).__name__}: {error}", "done": True}
+        return {"status": "failed", "error": error_line(error), "done": True}
     finally:
         listener.close()
     return {"status": "completed", "done": True}

@@ -19,7 +19,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from raynas.cluster.resources import placed_groups, why_waiting
-from raynas.errors import ConfigError, DataError, PoolError, RaynasError, StoreError, TrainingError
+from raynas.errors import ConfigError, DataError, PoolError, RaynasError, StoreError, TrainingError, error_line
 from raynas.storage.files import exists, remove, write_json, write_mark, write_text
 from raynas.storage.run_folder import holds_run
 from raynas.storage.text_files import read_json, read_text
@@ -94,7 +94,7 @@ def train_on_ray(
     from ray.train.torch import TorchTrainer
 
     from raynas.cluster.own_code import own_code_by_value
-    from raynas.training.worker_failures import WorkerFailures, told_error, told_failures
+    from raynas.training.worker_failures import WorkerFailures, told_failures
 
     folder = folder.absolute()
     _clear(folder)
@@ -173,7 +173,7 @@ def train_on_ray(
         for cause in causes:
             if isinstance(cause, RaynasError):  # on a full disk it could not be told earlier
                 raise cause
-        raise PoolError(f"the training's workers failed: {'; '.join(sorted(set(map(told_error, causes))))}")
+        raise PoolError(f"the training's workers failed: {'; '.join(sorted(set(map(error_line, causes))))}")
     if outcome is None and not is_asked:
         raise PoolError("the training's workers have ended without having trained")
     return bool(outcome and outcome["is_done"])

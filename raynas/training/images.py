@@ -20,7 +20,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD, ImageDataset
-from raynas.errors import ConfigError, DataError
+from raynas.errors import ConfigError, DataError, error_line
 from raynas.models.process_state import seed_generators
 from raynas.seeds import seed_from
 from raynas.training.batch import Batch
@@ -58,7 +58,7 @@ def train_transform(img_size: int, augmentation: dict[str, Any]) -> Transform:
     except (AssertionError, KeyError, ValueError, IndexError) as error:
         raise ConfigError(
             f"auto_augment {augmentation['auto_augment']!r} is not what timm reads, such as rand-m9-mstd0.5-inc1 "
-            f"({type(error).__name__}: {error})"
+            f"({error_line(error)})"
         ) from None
     return transform
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ray.train import UserCallback
 
+from raynas.errors import error_line
 from raynas.storage.files import exists, version_of, write_json
 from raynas.storage.text_files import read_json
 
@@ -43,7 +44,7 @@ class WorkerFailures(UserCallback):  # type: ignore[misc]
         if reached != self._from:
             self._from = reached
             self._counts.clear()
-        told = {rank: told_error(error) for rank, error in sorted(worker_exceptions.items())}
+        told = {rank: error_line(error) for rank, error in sorted(worker_exceptions.items())}
         self._give_up(told.values(), worker_exceptions.values())
         # After the outcome, so that who reads a line knows whether it was the last.
         self._lines.append("; ".join(f"worker {rank}: {text}" for rank, text in told.items()))
@@ -57,11 +58,6 @@ class WorkerFailures(UserCallback):  # type: ignore[misc]
             if self._counts[text] == _TRIES:
                 error = f"a worker failed {_TRIES} times at the same place: {text}"
                 write_json(self._outcome, {"token": self._token, "error": error, "kind": "TrainingError"})
-
-
-def told_error(error: BaseException) -> str:
-    """The kind and the text of an error, on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
 
 
 def told_failures(folder: Path) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raynas import Architecture
-from raynas.scoring.door import Answer, Broken, Event, Lost, Progress, Ready, Unanswered, Unfit, Unprepared
+from raynas.scoring.door import Answer, Broken, Event, Lost, Outgrown, Progress, Ready, Unanswered, Unfit, Unprepared
 from raynas.space.results import Outcome
 
 START_S, NOTICED_S, NODE_NOTICED_S, WAY_S = 3.0, 1.5, 10.0, 0.001
@@ -32,8 +32,8 @@ class SimulatedWorkers:
     """A `raynas.scoring.door.Door` to simulated processes.
 
     Args:
-        cost: Of an architecture: the seconds that it takes, or what it does: "kill", "hang", "deaf", "break", or an
-            Outcome, which takes no time.
+        cost: Of an architecture: the seconds that it takes, or what it does: "kill", "hog", "hang", "deaf", "break", or
+            an Outcome, which takes no time.
     """
 
     def __init__(self, cost: Callable[[Any], float | str | Outcome]) -> None:
@@ -95,8 +95,8 @@ class SimulatedWorkers:
             time += seconds
             outcome = cost if isinstance(cost, Outcome) else Outcome(float(architecture["a"]), "ok")
             outcomes.append([outcome] * len(wanted))
-            if cost == "kill":
-                self._at(time + NOTICED_S, Lost(worker))
+            if cost in ("kill", "hog"):
+                self._at(time + NOTICED_S, Lost(worker, Outgrown(3e9, 2e9) if cost == "hog" else None))
                 time = math.inf
             if time == math.inf:
                 break

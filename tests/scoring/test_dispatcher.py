@@ -132,6 +132,17 @@ def test_a_lost_worker_s_chunk_is_bisected_until_the_guilty_item_was_lost_three_
     assert "lost 3 times with this alone" in (result.outcomes[0].error or "")
 
 
+def test_what_outgrows_its_worker_alone_is_out_of_memory_with_the_bytes_and_its_neighbours_are_not() -> None:
+    pool = Pool(lambda a: "hog" if a["a"] == 30 else 0.01)
+    pool.submit(*range(64))
+    assert pool.finish(64) == {a: "out_of_memory" if a == 30 else "ok" for a in range(64)}
+    first, *_, last = sendings(pool, 30)
+    assert len(first) > 2
+    assert last == [30] and sendings(pool, 30).count([30]) == 1  # once alone is enough
+    (result,) = [result for result in pool.results if result.job.architecture["a"] == 30]
+    assert "2.79 GiB of memory, of which it may have 1.86 GiB" in (result.outcomes[0].error or "")
+
+
 def test_an_item_that_is_lost_twice_alone_is_innocent() -> None:
     pool = Pool(lambda a: 2.0, workers=1)
     pool.submit(1)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import raynas.proxies  # noqa: F401  (registers them)
 from raynas import Architecture
 from raynas.errors import NotApplicableError
 from raynas.proxies.probe import Probe, Proxy
+from raynas.proxies.registered import proxies
 from raynas.scoring.evaluator import EvaluationTask, Evaluator
 from raynas.scoring.failures import is_device_lost, is_out_of_memory
 from raynas.scoring.task import DeviceLostError
@@ -147,7 +149,40 @@ def test_a_missing_output_is_a_failure() -> None:
     assert "down" in second.error
 
 
-def test_one_visit_builds_one_network_for_all_proxies_and_runs_a_shared_pass_once() -> None:
+class Counted(nn.Module):
+    """A network that counts its passes."""
+
+    passes: ClassVar[list[int]] = []
+
+    def __init__(self, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, width, 2), nn.Flatten(), nn.Linear(width, num_classes))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.passes.append(len(images))
+        return self.body(images)
+
+
+def test_one_visit_builds_one_network_for_all_proxies_and_those_of_raynas_run_a_shared_pass_once() -> None:
+    built: list[int] = []
+
+    def build(architecture: Architecture, **settings: Any) -> nn.Module:
+        built.append(1)
+        return Counted(int(architecture["width"]), settings["num_classes"])
+
+    def own(probe: Probe) -> float:
+        return float(probe.model(probe.images).std())
+
+    Counted.passes.clear()
+    evaluate(proxies.get("snip"), builder=build)
+    alone = len(Counted.passes)
+    built.clear(), Counted.passes.clear()
+    outcomes = evaluate(*map(proxies.get, ("snip", "grad_norm", "fisher")), Proxy("own", own), builder=build)
+    assert [outcome.status for outcome in outcomes] == ["ok"] * 4
+    assert (len(built), len(Counted.passes)) == (1, alone + 1)
+
+
+def test_proxies_of_one_s_own_share_the_network_and_no_passes() -> None:
     built: list[int] = []
     passes: list[int] = []
 
@@ -159,9 +194,12 @@ def test_one_visit_builds_one_network_for_all_proxies_and_runs_a_shared_pass_onc
         passes.append(1)
         return float(probe.model.weight.sum())
 
-    outcomes = evaluate(*[Proxy(f"p{i}", lambda probe: probe.once(shared)) for i in range(4)], builder=build)
+    def twice(probe: Probe) -> float:
+        return probe.once(shared) + probe.once(shared)
+
+    outcomes = evaluate(*[Proxy(f"p{i}", twice) for i in range(4)], builder=build)
     assert len({outcome.value for outcome in outcomes}) == 1
-    assert (len(built), len(passes)) == (1, 1)
+    assert (len(built), len(passes)) == (1, 4)
 
 
 def test_proxies_of_another_dtype_or_with_shared_draws_get_their_own_network() -> None:

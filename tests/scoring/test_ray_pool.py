@@ -185,7 +185,7 @@ def test_harmful_architectures_carry_their_status_and_no_others(tmp_path: Path) 
         "hang": "timeout",
         "deaf": "timeout",
         "kill": "crashed",
-        "hog": "crashed",
+        "hog": "out_of_memory",
         "device": "crashed",
     }
     wanted = {Architecture(a).key: expected[a["harm"]] for a in architectures}

@@ -13,7 +13,7 @@ import pytest
 
 from raynas.errors import StoreError, TrainingError
 from raynas.interruption import Interrupted
-from raynas.storage.locks import is_in_use
+from raynas.storage.locks import held, is_in_use
 from raynas.storage.session import End, Session, as_interrupted
 
 
@@ -80,17 +80,37 @@ def test_a_signal_is_received_by_the_work_and_ends_as_interrupted(tmp_path: Path
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_second_signal_interrupts_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_interrupts_at_once(tmp_path: Path, signum: signal.Signals) -> None:
     def work(session: Session) -> End:
         for _ in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signum)
             sleep(0.05)
         raise AssertionError("the second one was not heard")
 
     with pytest.raises(Interrupted) as ended:
         carried_out(tmp_path, work)
-    assert ended.value.signum == signal.SIGINT
+    assert ended.value.signum == signum
     assert (summary(tmp_path)["status"], summary(tmp_path)["error"]) == ("interrupted", None)
+
+
+def test_who_writes_a_folder_is_said_before_what_is_in_it(tmp_path: Path) -> None:
+    def refuse() -> None:
+        raise StoreError("it holds a run already")
+
+    with held(tmp_path), pytest.raises(StoreError, match=rf"is being written by process {os.getpid()} on \S+$"):
+        Session(tmp_path, refuse)
+    with pytest.raises(StoreError, match="holds a run already"):
+        Session(tmp_path, refuse)
+
+
+def test_an_error_of_any_text_becomes_a_line_of_the_summary(tmp_path: Path) -> None:
+    def work(session: Session) -> End:
+        raise ValueError("two\nlines of caf\udce9 \x1b[31m")
+
+    with pytest.raises(ValueError, match="two"):
+        carried_out(tmp_path, work)
+    assert summary(tmp_path)["error"] == "ValueError: two lines of caf\\udce9 \\x1b[31m"
 
 
 def test_work_that_others_stop_is_interrupted_and_raises_nothing(tmp_path: Path) -> None:

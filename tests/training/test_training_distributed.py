@@ -202,7 +202,7 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     class Second(StepCounter):
         def on_epoch(self, row: dict[str, object]) -> None:
             if not refused:
-                with pytest.raises(StoreError, match="is in use by process") as error:
+                with pytest.raises(StoreError, match="is being written by process") as error:
                     execute_training(plan(), tmp_path, resume=True)
                 refused.append(str(error.value))
 
