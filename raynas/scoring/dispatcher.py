@@ -13,23 +13,10 @@ from time import monotonic
 from raynas.errors import PoolError
 from raynas.scoring.admission import WorkerAdmission
 from raynas.scoring.backlog import Backlog
-from raynas.scoring.door import (
-    Answer,
-    Broken,
-    Door,
-    Event,
-    Lost,
-    Outgrown,
-    Progress,
-    Ready,
-    Unanswered,
-    Unfit,
-    Unprepared,
-)
+from raynas.scoring.door import Answer, Broken, Door, Event, Lost, Outgrown, Progress, Ready, Unfit, Unprepared
 from raynas.scoring.pool import WORKER_WORK, Job, Result, WorkerTime
 from raynas.scoring.states import Chunk, ItemState, PoolWorker, WorkerState
 from raynas.space.results import Outcome, Status
-from raynas.wording import gibibytes
 
 _IN_FLIGHT = 2  # chunks per worker: one computes while the next one travels
 _MAX_LOST_ALONE = 3
@@ -45,8 +32,8 @@ class Dispatcher:
 
     All retries are decided here. A worker that is lost is restarted; its first chunk is bisected until the guilty item
     runs alone, and an item that was alone with three lost workers is `crashed`; one that was alone with a worker that
-    ended itself for lack of memory is `out_of_memory`. An item over the time limit, by its
-    worker's clock, has its worker killed; it runs once more alone and is then `timeout`. A lost node blames nobody.
+    ended itself for lack of memory is `out_of_memory`. An item over the time limit, by its worker's clock, has its
+    worker killed; it runs once more alone and is then `timeout`. A lost node blames nobody.
 
     Args:
         door: The door to the processes that evaluate.
@@ -207,7 +194,7 @@ class Dispatcher:
                 self._on_unprepared(worker, event)
             case Broken():
                 self._on_broken(worker, event)
-            case Unanswered():
+            case _:  # unanswered
                 worker.asked_since = None  # it is asked again
         return []
 
@@ -319,7 +306,7 @@ class Dispatcher:
             self._log(f"node {worker.node[:8]} is lost; the candidates of its workers are scored elsewhere")
             self._backlog.give_back(chunk)
         else:
-            why = f": it took {_of_limit(outgrown)}" if outgrown else ""
+            why = f": it took {outgrown.in_words}" if outgrown else ""
             self._log(f"worker process {worker.pid} is lost{why}; its candidates are scored again")
             self._blame_lost(chunk, outgrown)
 
@@ -330,7 +317,7 @@ class Dispatcher:
         (item,) = chunk.items
         item.lost_alone += chunk.is_suspect
         if outgrown and chunk.is_suspect:
-            self._fail(chunk, Status.OUT_OF_MEMORY, f"the worker process took {_of_limit(outgrown)} with this alone")
+            self._fail(chunk, Status.OUT_OF_MEMORY, f"the worker process took {outgrown.in_words} with this alone")
         elif item.lost_alone == _MAX_LOST_ALONE:
             text = f"the worker process was lost {_MAX_LOST_ALONE} times with this alone"
             self._fail(chunk, Status.CRASHED, text)
@@ -408,7 +395,3 @@ class Dispatcher:
             return
         self._waiting_said = now
         self._log(self._door.why_waiting(f"{missing} of {len(self.workers)} workers"))
-
-
-def _of_limit(outgrown: Outgrown) -> str:
-    return f"{gibibytes(outgrown.taken_bytes)} of memory, of which it may have {gibibytes(outgrown.limit_bytes)}"

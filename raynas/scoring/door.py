@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome
+from raynas.wording import gibibytes
 
 
 class Ready(NamedTuple):
@@ -61,6 +62,11 @@ class Outgrown(NamedTuple):
 
     taken_bytes: float
     limit_bytes: float
+
+    @property
+    def in_words(self) -> str:
+        """How much it took, and how much it may have."""
+        return f"{gibibytes(self.taken_bytes)} of memory, of which it may have {gibibytes(self.limit_bytes)}"
 
 
 class Lost(NamedTuple):
