@@ -58,7 +58,7 @@ class ChosenImages:
         """The fewest and the most images of a class, by `train` and `val`; empty without labels."""
         if not self.data.num_classes:
             return {}
-        parts = {"train": self.labels, "val": self.val_labels}
+        parts = {"train": self.labels, "val": self.val_labels[self.val_labels >= 0]}  # which may have none
         counts = {part: np.bincount(labels, minlength=self.data.num_classes) for part, labels in parts.items()}
         return {part: {"fewest": int(found.min()), "most": int(found.max())} for part, found in counts.items()}
 

@@ -63,6 +63,15 @@ def test_where_nothing_is_limited_all_images_stand_in_their_order(tmp_path: Path
     assert chosen.rows.tolist() == chosen.val_rows.tolist() == list(range(100))
 
 
+def test_images_to_evaluate_on_may_lack_labels(tmp_path: Path) -> None:
+    """An objective may look at none."""
+    pq.write_table(pa.table({"image": [png(row, (8, 8)) for row in range(4)]}), tmp_path / "val.parquet")
+    val_data = f"parquet:{tmp_path / 'val.parquet'}"
+    chosen = choose_images(config(table(tmp_path / "t.parquet", SORTED), val_data=val_data, max_val_images=3))
+    assert (chosen.val_labels.tolist(), len(set(chosen.val_rows))) == ([-1] * 3, 3)
+    assert chosen.class_counts()["val"] == {"fewest": 0, "most": 0}
+
+
 def test_a_choice_follows_from_seed_labels_and_number_alone() -> None:
     labels = np.array(SORTED)
     first, again, other = (spread_over_classes(labels, 30, seed, leaves_one=False) for seed in (1, 1, 2))
