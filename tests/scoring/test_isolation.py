@@ -26,6 +26,7 @@ from raynas.models.process_state import ProcessChangedError, ProcessGuard
 from raynas.proxies.probe import Probe, Proxy
 from raynas.proxies.registered import proxies
 from raynas.scoring.evaluator import EvaluationTask, Evaluator
+from raynas.scoring.pool import Job, SerialPool
 from raynas.space.build import builder
 from raynas.space.registered import spaces
 from raynas.space.results import Outcome
@@ -140,7 +141,7 @@ def _change_weights(probe: Probe) -> None:
 
 
 def _change_weights_by_numpy(probe: Probe) -> None:
-    next(probe.model.parameters()).detach().numpy()[:] = 1
+    next(probe.model.parameters()).detach().numpy()[...] = 1
 
 
 def _replace_weights(probe: Probe) -> None:
@@ -364,7 +365,14 @@ def test_scores_do_not_depend_on_settings_of_the_process_and_leave_them(alone: d
     torch.backends.mkldnn.enabled = False
     try:
         with torch.no_grad(), torch.autocast("cpu"):
-            assert values(scores([GOOD, *SHIPPED]), *alone) == alone
+            pool = SerialPool(task(GOOD, *SHIPPED))
+            pool.submit(Job(FIRST, (0, 1, 2, 3), 4))
+            (result,) = pool.poll(0.0)
+            pool.close()
+            found = dict(zip(alone, result.outcomes, strict=True))
+            assert {name: outcome and outcome.value for name, outcome in found.items()} == {
+                name: first for name, (first, _) in alone.items()
+            }
             assert not torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")
         assert (torch.get_default_dtype(), torch.get_float32_matmul_precision()) == (torch.float64, "medium")
         assert not torch.backends.mkldnn.enabled
