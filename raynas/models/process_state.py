@@ -261,8 +261,8 @@ _KEPT: tuple[_Setting, ...] = (
 
 _WATCHED = {
     "builtins": builtins, "math": math, "random": random, "numpy": np, "numpy.linalg": np.linalg,
-    "numpy.random": np.random, "torch": torch, "torch.functional": torch.functional, "torch.linalg": torch.linalg,
-    "torch.autograd": torch.autograd, "torch.func": torch.func,
+    "numpy.random": np.random, "torch": torch, "torch.nn": torch.nn, "torch.functional": torch.functional,
+    "torch.linalg": torch.linalg, "torch.autograd": torch.autograd, "torch.func": torch.func,
 }  # fmt: skip
 _WATCHED_PACKAGES = ("torch.nn.functional", "torch.nn.init", "torch.nn.modules.", "raynas.models.", "raynas.proxies.")
 _UNIMPORTANT = {

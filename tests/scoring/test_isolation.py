@@ -28,6 +28,7 @@ from raynas.proxies.registered import proxies
 from raynas.scoring.evaluator import EvaluationTask, Evaluator
 from raynas.scoring.pool import Job, SerialPool
 from raynas.space.build import builder
+from raynas.space.cost import cost
 from raynas.space.registered import spaces
 from raynas.space.results import Outcome
 from raynas.training.teachers import read_teacher
@@ -380,6 +381,24 @@ def test_scores_do_not_depend_on_settings_of_the_process_and_leave_them(alone: d
         torch.set_default_dtype(torch.float32)
         torch.set_float32_matmul_precision("highest")
         torch.backends.mkldnn.enabled = True
+
+
+def test_scores_of_raynas_change_nothing_that_is_watched() -> None:
+    space = spaces.get("vit")
+    made = builder(space)
+
+    def build(architecture: Architecture, **settings: Any) -> nn.Module:
+        return made(architecture, **settings)
+
+    chosen = [proxies.get(name) for name in proxies]
+    drawn = [space.sample(np.random.default_rng(seed)) for seed in range(50)]
+    architecture = min(drawn, key=lambda one: cost(space, one, "num_params", img_size=32, num_classes=5))
+    images = np.random.default_rng(0).standard_normal((8, 4, 3, 32, 32)).astype(np.float32)
+    labels = np.zeros((8, 4), np.int64)
+    size = {"img_size": 32, "num_classes": 5}
+    evaluator = Evaluator(EvaluationTask(build, size, tuple(chosen), growth=space.growth, images=images, labels=labels))
+    for outcome in evaluator(architecture, range(len(chosen))):
+        assert outcome is not None and "has changed" not in (outcome.error or "")
 
 
 def test_the_guard_says_what_code_raised_and_not_what_it_changed() -> None:
