@@ -108,7 +108,7 @@ class Training:
 
         Its tokens have the size that they had in training last.
         """
-        from raynas.space.build import builder
+        from raynas.space.build import builder, built
         from raynas.training.checkpoints import (
             CHECKPOINTS,
             check_weights,
@@ -122,7 +122,7 @@ class Training:
         path = checkpoint_folder(self.folder) / CHECKPOINTS[checkpoint]
         state = read_checkpoint(path)
         found = space or spaces.get(self.description["model"]["space"])
-        model = builder(found)(self.architecture, **self.description["model"]["settings"])
+        model = built(builder(found), self.architecture, **self.description["model"]["settings"])
         weights = trained_weights(state)
         check_weights(model, weights, str(path))
         model.load_state_dict(weights)
