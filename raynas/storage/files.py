@@ -83,6 +83,10 @@ class Files(Protocol):
         """Make a folder with those that it is in, unless it is there."""
         ...
 
+    def holder(self, path: Path) -> str | None:
+        """Who has locked a file; None if nobody has, or there is none."""
+        ...
+
     def lock(self, path: Path, holder: str) -> Lock:
         """Lock a file, which is made if it is missing.
 
@@ -165,20 +169,37 @@ class LocalFiles:
         """Make a folder with those that it is in, unless it is there."""
         path.mkdir(parents=True, exist_ok=True)
 
+    def holder(self, path: Path) -> str | None:
+        """Who has locked a file; None if nobody has, or there is none."""
+        try:
+            with path.open("r+") as file:
+                _lock(file)
+        except FileNotFoundError:
+            return None
+        except BlockingIOError as error:
+            return str(error)
+        return None
+
     def lock(self, path: Path, holder: str) -> Lock:
         """Lock a file, which is made if it is missing."""
         file = path.open("a+")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
         except BlockingIOError:
-            file.seek(0)
-            other = file.read().strip() or "another process"
             file.close()
-            raise BlockingIOError(other) from None
+            raise
         file.truncate(0)
         file.write(holder)
         file.flush()
         return file
+
+
+def _lock(file: IO[str]) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        raise BlockingIOError(file.read().strip() or "another process") from None
 
 
 def _publish(temporary: Path, path: Path, *, once: bool) -> None:
