@@ -204,10 +204,16 @@ def ordinary_settings() -> Iterator[None]:
                     _put(setting, value)
 
 
-def _put_environment(value: dict[str, str]) -> None:
-    for name in os.environ.keys() - value.keys():
+def _environment() -> dict[bytes, bytes]:
+    data: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]  # decoded, it takes thirty times as long
+    return dict(data)
+
+
+def _put_environment(value: dict[bytes, bytes]) -> None:
+    before = {os.fsdecode(name): os.fsdecode(text) for name, text in value.items()}
+    for name in os.environ.keys() - before.keys():
         del os.environ[name]
-    os.environ.update(value)
+    os.environ.update(before)
 
 
 def _put_filters(value: list[Any]) -> None:
@@ -242,7 +248,7 @@ _KEPT: tuple[_Setting, ...] = (
     _Setting("number of threads", torch.get_num_threads, torch.set_num_threads),
     _Setting("hooks of all modules", lambda: [dict(hooks) for _, hooks in _HOOKS], _put_hooks),
     _Setting("working directory", os.getcwd, os.chdir),
-    _Setting("environment variables", lambda: dict(os.environ), _put_environment),
+    _Setting("environment variables", _environment, _put_environment),
     _Setting("filters of warnings", lambda: list(warnings.filters), _put_filters),
     _Setting("NumPy's handling of errors", np.geterr, lambda value: np.seterr(**value)),
     _Setting("sys.path", lambda: list(sys.path), _put_path),
@@ -255,10 +261,10 @@ _KEPT: tuple[_Setting, ...] = (
 
 _WATCHED = {
     "builtins": builtins, "math": math, "random": random, "numpy": np, "numpy.linalg": np.linalg,
-    "numpy.random": np.random, "torch": torch, "torch.functional": torch.functional, "torch.linalg": torch.linalg,
-    "torch.autograd": torch.autograd, "torch.func": torch.func,
+    "numpy.random": np.random, "torch": torch, "torch.nn": torch.nn, "torch.functional": torch.functional,
+    "torch.linalg": torch.linalg, "torch.autograd": torch.autograd, "torch.func": torch.func,
 }  # fmt: skip
-_WATCHED_PACKAGES = ("torch.nn.", "timm.layers.", "raynas.", "searchspaces.")
+_WATCHED_PACKAGES = ("torch.nn.functional", "torch.nn.init", "torch.nn.modules.", "raynas.models.", "raynas.proxies.")
 _UNIMPORTANT = {
     "__doc__",
     "__annotations__",
@@ -276,8 +282,8 @@ class ProcessGuard:
 
     Settings are put back without a word: those of torch, the number of threads, hooks of all modules, working
     directory, environment, filters of warnings, NumPy's handling of errors, sys.path, streams. Functions, classes and
-    constants of Python's built-ins, `math`, `random`, NumPy, torch, its modules and those of timm and raynas are put
-    back too, and the code that has replaced them is refused, since it computed with something else than others do.
+    constants of Python's built-ins, `math`, `random`, NumPy, torch with its modules, and what raynas scores with are
+    put back too, and the code that has replaced them is refused, since it computed with something else than others do.
 
     Not seen are code that is exchanged within a function, tables and attributes of objects, and what threads do later.
     """
@@ -320,7 +326,9 @@ class ProcessGuard:
         for name, module in list(sys.modules.items()):
             if name in self._namespaces or not isinstance(module, ModuleType):
                 continue
-            if _WATCHED.get(name) is module or name.startswith(_WATCHED_PACKAGES):
+            if _WATCHED.get(name) is module:
+                self._watch(name, module)
+            elif name.startswith(_WATCHED_PACKAGES) and name != __name__:
                 self._watch(name, module)
                 for own in list(vars(module).values()):
                     if isinstance(own, type) and own.__module__ == name:

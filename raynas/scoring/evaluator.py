@@ -16,7 +16,7 @@ from torch import nn
 
 from raynas.errors import NotApplicableError
 from raynas.models.networks import Networks
-from raynas.models.process_state import ProcessGuard, ordinary_settings, seed_generators
+from raynas.models.process_state import ProcessGuard, seed_generators
 from raynas.models.teachers import FrozenTeacher, Teacher
 from raynas.proxies.probe import DTYPES, Proxy
 from raynas.scoring.failures import failure, is_out_of_memory
@@ -139,7 +139,7 @@ class Evaluator:
         Raises:
             DeviceLostError: A device error after which this process is of no use.
         """
-        with ordinary_settings(), self._exact_convolutions():
+        with self._exact_convolutions():
             proxies = [self.task.proxies[i] for i in wanted if i < len(self.task.proxies)]
             costs = self._costs(architecture) if len(self.task.proxies) in wanted else {}
             refused: list[Outcome | None] = [None for proxy in proxies for _ in proxy.outputs]

@@ -15,6 +15,7 @@ from raynas.data.batch import load_batch
 from raynas.data.built_in import RandomImages
 from raynas.data.opening import open_labelled
 from raynas.errors import ConfigError, error_line
+from raynas.models.process_state import ordinary_settings
 from raynas.proxies.probe import Proxy
 from raynas.proxies.registered import proxies as registered
 from raynas.scoring.evaluator import EvaluationTask, Evaluator
@@ -86,7 +87,8 @@ def score_model(
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        outcomes = Evaluator(task)(Architecture({}), range(len(chosen)))
+        with ordinary_settings():
+            outcomes = Evaluator(task)(Architecture({}), range(len(chosen)))
     finally:
         torch.set_num_threads(before)
     known = [outcome for outcome in outcomes if outcome is not None]  # all of them, as nothing is bounded

@@ -131,10 +131,13 @@ class SerialPool:
     def __init__(self, task: Task, *, device_type: str | None = None) -> None:
         import torch
 
+        from raynas.models.process_state import ordinary_settings  # torch is behind it
+
         here = installed.device_type(task.device)
         if device_type not in (None, here, MIXED_DEVICES):
             raise PoolError(f"this process computes on {here}, and the run on {device_type}")
         self._device_type = device_type or here
+        self._ordinary_settings = ordinary_settings
         self._queue: deque[Job] = deque()
         self._threads_before = torch.get_num_threads()
         self._generators_before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
@@ -153,7 +156,8 @@ class SerialPool:
         job = self._queue.popleft()
         self._time.book("waiting", monotonic())
         try:
-            return [Result(job, self._evaluator(job.architecture, job.wanted))]
+            with self._ordinary_settings():
+                return [Result(job, self._evaluator(job.architecture, job.wanted))]
         except DeviceLostError as error:
             raise PoolError(f"this process cannot compute any more ({error}); resume in a new one") from error
         finally:

@@ -99,14 +99,17 @@ class Worker:
             return None
         import torch
 
+        from raynas.models.process_state import ordinary_settings  # torch is behind it
+
         # The number belongs to the thread that computes, which is not always the same one.
         torch.set_num_threads(self._threads)
         started = monotonic()
         outcomes: list[Sequence[Outcome | None]] = []
         try:
-            for item, (architecture, wanted) in enumerate(jobs):
-                self._running = (chunk, item, monotonic())
-                outcomes.append(self._evaluator(architecture, wanted))
+            with ordinary_settings():
+                for item, (architecture, wanted) in enumerate(jobs):
+                    self._running = (chunk, item, monotonic())
+                    outcomes.append(self._evaluator(architecture, wanted))
         except DeviceLostError as error:
             print(f"raynas worker ends itself: {error}", file=sys.stderr, flush=True)
             os._exit(1)

@@ -28,6 +28,8 @@ class Output(NamedTuple):
 class TaskEvaluator(Protocol):
     """Carries a task out in one process; it may keep what its evaluations share, and no other state.
 
+    Pools call it within the settings of torch that a fresh process has, and with the task's number of threads.
+
     So what it gives for an architecture depends on neither those before it nor the process.
     """
 

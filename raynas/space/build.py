@@ -35,12 +35,26 @@ def build(
         SpaceError: The architecture cannot be built: it is outside the grammar, or its builder fails.
     """
     space.validate(architecture)
+    return built(builder(space), architecture, img_size=img_size, num_classes=num_classes, **settings)
+
+
+def built(make: Callable[..., nn.Module], architecture: Architecture, **settings: Any) -> nn.Module:
+    """What a builder makes of an architecture.
+
+    Args:
+        make: The builder of a space.
+        architecture: What is built; it is not checked.
+        settings: Keywords of the builder, img_size and num_classes among them.
+
+    Raises:
+        SpaceError: The builder fails; the message is one line.
+    """
     try:
-        return builder(space)(architecture, img_size=img_size, num_classes=num_classes, **settings)
+        return make(architecture, **settings)
     except RaynasError:
         raise
-    except (Exception, SystemExit) as error:  # the builder is the user's code
-        raise SpaceError(f"{space.text(architecture)} of {space.name} cannot be built: {error_line(error)}") from error
+    except (Exception, SystemExit) as error:  # it is the user's code
+        raise SpaceError(f"{architecture.to_json()} cannot be built: {error_line(error)}") from error
 
 
 def counted(make: Callable[[], nn.Module], name: str, img_size: int, in_chans: int = 3) -> int:

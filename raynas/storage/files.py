@@ -85,6 +85,10 @@ class Files(Protocol):
         """Make a folder with those that it is in, unless it is there."""
         ...
 
+    def holder(self, path: Path) -> str | None:
+        """Who has locked a file; None if nobody has, or there is none."""
+        ...
+
     def lock(self, path: Path, holder: str) -> Lock:
         """Lock a file, which is made if it is missing.
 
@@ -169,15 +173,25 @@ class LocalFiles:
         """Make a folder with those that it is in, unless it is there."""
         path.mkdir(parents=True, exist_ok=True)
 
+    def holder(self, path: Path) -> str | None:
+        """Who has locked a file; None if nobody has, or there is none."""
+        try:
+            with os.fdopen(_opened(path, os.O_RDWR | os.O_NOFOLLOW), "r+", errors="replace") as file:
+                _lock(file)
+        except FileNotFoundError:
+            return None
+        except BlockingIOError as error:
+            return str(error)
+        return None
+
     def lock(self, path: Path, holder: str) -> Lock:
         """Lock a file, which is made if it is missing."""
         file = os.fdopen(_opened(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW), "r+", errors="replace")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
         except BlockingIOError:
-            other = file.read(200).strip() or "another process"
             file.close()
-            raise BlockingIOError(other) from None
+            raise
         file.truncate(0)
         file.write(holder)
         file.flush()
@@ -194,6 +208,14 @@ def _opened(path: Path, flags: int) -> int:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
     return descriptor
+
+
+def _lock(file: IO[str]) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        raise BlockingIOError(file.read(200).strip() or "another process") from None
 
 
 def _publish(temporary: Path, path: Path, *, once: bool) -> None:

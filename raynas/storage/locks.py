@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
 from raynas.errors import StoreError
-from raynas.storage.files import Lock, check_inside, exists, files_of, make_folder
+from raynas.storage.files import Lock, check_inside, files_of, make_folder
 
 _LOCK = ".lock"
 _PREDECESSOR_S = 60.0
@@ -48,25 +47,26 @@ def locked(path: Path) -> Lock:
 
 
 def check_free(folder: Path) -> None:
-    """Refuse a folder that another process writes.
+    """Refuse a folder that another process writes; nothing in it is touched.
 
     Raises:
         StoreError: Another process holds it; the message names it.
     """
-    if exists(folder / _LOCK):
-        with suppress(OSError):  # whoever may not write it is told so in other words
-            locked(folder / _LOCK).close()
+    if (holder := _holder(folder)) is not None:
+        raise StoreError(f"run folder {folder} is being written by {holder}")
 
 
 def is_in_use(folder: Path) -> bool:
     """Whether a process holds a run folder."""
-    if not exists(folder / _LOCK):
-        return False
+    return _holder(folder) is not None
+
+
+def _holder(folder: Path) -> str | None:
+    path = folder / _LOCK
     try:
-        locked(folder / _LOCK).close()
-    except StoreError:
-        return True
-    return False
+        return files_of(path).holder(path)
+    except OSError:  # whoever may not look at it is told so in other words
+        return None
 
 
 def wait_for_predecessor(folder: Path) -> None:

@@ -111,7 +111,7 @@ class Training:
 
         Its tokens have the size that they had in training last.
         """
-        from raynas.space.build import builder
+        from raynas.space.build import builder, built
         from raynas.training.checkpoints import (
             CHECKPOINTS,
             check_weights,
@@ -127,7 +127,7 @@ class Training:
         with named_code(), reading(self.folder):
             found = space or spaces.get(self.description["model"]["space"])  # the folder has named it
             found.validate(self.architecture)
-            model = builder(found)(self.architecture, **self.description["model"]["settings"])
+            model = built(builder(found), self.architecture, **self.description["model"]["settings"])
         weights = trained_weights(state)
         check_weights(model, weights, str(path))
         model.load_state_dict(weights)

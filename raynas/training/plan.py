@@ -18,7 +18,7 @@ from raynas.data.inspection import Inspection
 from raynas.data.options import DataOptions
 from raynas.errors import ConfigError, StoreError
 from raynas.space.architecture import Architecture
-from raynas.space.build import builder
+from raynas.space.build import builder, built
 from raynas.space.cost import cost
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
@@ -287,7 +287,7 @@ def make_training_plan(
     if config.accumulation > 1:
         # Not on the meta device, on which some of timm's models cannot be built.
         with torch.random.fork_rng(devices=[]):
-            model = builder(space)(architecture, **model_settings)
+            model = built(builder(space), architecture, **model_settings)
             check_passes(objective.make(model), config.accumulation)
     return plan
 
@@ -339,7 +339,7 @@ def _phases(
     if config.retokenize is None:
         return ((0, None, None, macs),), macs
     with torch.device("meta"):
-        model: Any = builder(space)(architecture, **_model_settings(space, config))
+        model: Any = built(builder(space), architecture, **_model_settings(space, config))
     kernel = retokenizable(model, f"models of the space {space.name!r}").patch_kernel()
     if isinstance(config.retokenize, str):
         schedule = parse_schedule(config.retokenize, config.epochs)
@@ -364,7 +364,7 @@ def _has_stochastic_depth(space: SearchSpace) -> bool:
 
 def _on_meta(plan: TrainingPlan) -> nn.Module:
     with torch.device("meta"):
-        return builder(plan.space)(plan.architecture, **plan.settings)
+        return built(builder(plan.space), plan.architecture, **plan.settings)
 
 
 def _file_hash(path: Path) -> str:

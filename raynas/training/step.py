@@ -17,6 +17,7 @@ from raynas.errors import ConfigError
 from raynas.models.batch_norm import layers_with_batch_statistics, share_statistics
 from raynas.models.process_state import seed_generators
 from raynas.models.step_draws import StepContext, share_draws
+from raynas.space.build import built
 from raynas.space.tokens import retokenizable
 from raynas.training.batch import Batch
 from raynas.training.checkpoints import CheckpointState, check_weights
@@ -259,7 +260,7 @@ def _learning(objective: Objective) -> dict[str, nn.Module]:
 
 def _built(task: TrainingTask) -> nn.Module:
     seed_generators(task.seed, "weights")
-    model = task.builder(task.architecture, **task.settings)
+    model = built(task.builder, task.architecture, **task.settings)
     if task.weights is not None:
         load_starting_weights(model, task.weights, task.weights_policy)
     return model

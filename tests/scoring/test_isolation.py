@@ -26,7 +26,9 @@ from raynas.models.process_state import ProcessChangedError, ProcessGuard
 from raynas.proxies.probe import Probe, Proxy
 from raynas.proxies.registered import proxies
 from raynas.scoring.evaluator import EvaluationTask, Evaluator
+from raynas.scoring.pool import Job, SerialPool
 from raynas.space.build import builder
+from raynas.space.cost import cost
 from raynas.space.registered import spaces
 from raynas.space.results import Outcome
 from raynas.training.teachers import read_teacher
@@ -140,7 +142,7 @@ def _change_weights(probe: Probe) -> None:
 
 
 def _change_weights_by_numpy(probe: Probe) -> None:
-    next(probe.model.parameters()).detach().numpy()[:] = 1
+    next(probe.model.parameters()).detach().numpy()[...] = 1
 
 
 def _replace_weights(probe: Probe) -> None:
@@ -364,7 +366,14 @@ def test_scores_do_not_depend_on_settings_of_the_process_and_leave_them(alone: d
     torch.backends.mkldnn.enabled = False
     try:
         with torch.no_grad(), torch.autocast("cpu"):
-            assert values(scores([GOOD, *SHIPPED]), *alone) == alone
+            pool = SerialPool(task(GOOD, *SHIPPED))
+            pool.submit(Job(FIRST, (0, 1, 2, 3), 4))
+            (result,) = pool.poll(0.0)
+            pool.close()
+            found = dict(zip(alone, result.outcomes, strict=True))
+            assert {name: outcome and outcome.value for name, outcome in found.items()} == {
+                name: first for name, (first, _) in alone.items()
+            }
             assert not torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")
         assert (torch.get_default_dtype(), torch.get_float32_matmul_precision()) == (torch.float64, "medium")
         assert not torch.backends.mkldnn.enabled
@@ -372,6 +381,24 @@ def test_scores_do_not_depend_on_settings_of_the_process_and_leave_them(alone: d
         torch.set_default_dtype(torch.float32)
         torch.set_float32_matmul_precision("highest")
         torch.backends.mkldnn.enabled = True
+
+
+def test_scores_of_raynas_change_nothing_that_is_watched() -> None:
+    space = spaces.get("vit")
+    made = builder(space)
+
+    def build(architecture: Architecture, **settings: Any) -> nn.Module:
+        return made(architecture, **settings)
+
+    chosen = [proxies.get(name) for name in proxies]
+    drawn = [space.sample(np.random.default_rng(seed)) for seed in range(50)]
+    architecture = min(drawn, key=lambda one: cost(space, one, "num_params", img_size=32, num_classes=5))
+    images = np.random.default_rng(0).standard_normal((8, 4, 3, 32, 32)).astype(np.float32)
+    labels = np.zeros((8, 4), np.int64)
+    size = {"img_size": 32, "num_classes": 5}
+    evaluator = Evaluator(EvaluationTask(build, size, tuple(chosen), growth=space.growth, images=images, labels=labels))
+    for outcome in evaluator(architecture, range(len(chosen))):
+        assert outcome is not None and "has changed" not in (outcome.error or "")
 
 
 def test_the_guard_says_what_code_raised_and_not_what_it_changed() -> None:

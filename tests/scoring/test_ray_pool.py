@@ -161,7 +161,9 @@ def test_a_killed_actor_costs_no_result(
 
 
 @pytest.mark.slow
-def test_harmful_architectures_carry_their_status_and_no_others(tmp_path: Path) -> None:
+def test_harmful_architectures_carry_their_status_and_no_others(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     space = toy_space(a=Choice(*range(100)), b=Choice(1, 2), harm=Choice("none", *HARMS))
     harmful = {7: "kill", 18: "raise", 29: "hang", 40: "nan", 51: "hog", 62: "exit", 73: "deaf", 77: "device"}
     architectures = [{"a": a, "b": 1, "harm": harmful.get(a, "none")} for a in range(80)]
@@ -197,6 +199,8 @@ def test_harmful_architectures_carry_their_status_and_no_others(tmp_path: Path) 
             assert (row["error"] is None) == (row["status"] == "ok")
     assert run.summary["failed"] == len(harmful)
     assert any("lost" in line for line in lines.lines)
+    out, err = capfd.readouterr()
+    assert "worker died" not in out + err  # Ray's paragraphs on it: the lines above say it
 
 
 class Unpicklable(Exception):

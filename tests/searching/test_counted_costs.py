@@ -16,7 +16,7 @@ from toy_runs import Recorder, content
 
 import raynas
 from raynas import Architecture, Choice, SearchSpace
-from raynas.errors import ConfigError, SpaceError
+from raynas.errors import ConfigError, RaynasError, SpaceError
 from raynas.proxies.probe import Probe, Proxy
 from raynas.report.page import write_report
 from raynas.searching.scaling import growth_plan
@@ -198,6 +198,21 @@ def test_who_builds_such_a_model_is_told_in_a_line(harm: str) -> None:
         cost(space(harm), architecture, "macs", **SIZE)
     with pytest.raises(SpaceError, match=r"macs of .* cannot be counted: ValueError: no pass for these images"):
         cost(space("forward"), Architecture({"width": 2, "harm": "forward"}), "macs", **SIZE)
+
+
+def test_a_training_of_such_a_model_is_refused_in_a_line(tmp_path: Path) -> None:
+    own, architecture = space("raise", num_params=num_params, macs=macs), {"width": 2, "harm": "raise"}
+    with pytest.raises(RaynasError, match="cannot be built: ValueError: width 2 is not possible here") as error:
+        raynas.train(
+            own,
+            architecture=json.dumps(architecture),
+            data="digits",
+            img_size=8,
+            epochs=1,
+            max_images=64,
+            out=tmp_path / "run",
+        )
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.slow

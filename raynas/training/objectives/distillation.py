@@ -27,7 +27,7 @@ from raynas.errors import ConfigError
 from raynas.models.feature_maps import feature_widths, resized_to_larger, with_feature_maps
 from raynas.models.roles import roles_of
 from raynas.models.teachers import FrozenTeacher, Pair, Teacher, evenly_spaced_pairs, parse_pairs
-from raynas.space.build import builder
+from raynas.space.build import builder, built
 from raynas.training.batch import Batch
 from raynas.training.best_epoch import BestEpoch
 from raynas.training.config import DISTILLATION
@@ -181,7 +181,7 @@ def _guidance(setup: Setup, teacher: Teacher) -> tuple[Guidance, ...]:
     """The pairs of feature maps to compare."""
     config, space = setup.config, setup.space
     with torch.device("meta"):
-        student = builder(space)(setup.architecture, **setup.model_settings)
+        student = built(builder(space), setup.architecture, **setup.model_settings)
         try:
             blocks = feature_widths(student, config.img_size)
         except ValueError as error:
