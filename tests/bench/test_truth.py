@@ -123,7 +123,7 @@ def test_a_missing_table_and_one_that_is_no_text_are_refused(tmp_path: Path) -> 
     with pytest.raises(DataError, match=r"cannot read .*none\.csv"):
         read_truth(tmp_path / "none.csv", bench_space())
     (tmp_path / "t.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="t.csv: it is no text in UTF-8"):
+    with pytest.raises(DataError, match=r"t\.csv: it is no text in UTF-8"):
         read_truth(tmp_path / "t.csv", bench_space())
 
 
