@@ -11,12 +11,13 @@ import io
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,15 @@ def bomb() -> bytes:
     return "\n".join(lines).encode()
 
 
-NO_MAPPING = st.one_of(
+UNREADABLE = st.one_of(
     st.binary(min_size=1, max_size=40).map(lambda some: b"\xff" + some),
     st.sampled_from(["utf-16", "utf-32"]).map(lambda name: "budget: 5".encode(name)),
     st.just("# caf\xe9\nspace: as-vit".encode("latin-1")),
     st.integers(0, 8).map(lambda at: b"budget: 5"[:at] + b"\0" + b"budget: 5"[at:]),
+)
+"""Contents of files that are no text."""
+
+UNPARSED = st.one_of(
     st.integers(100, 100_000).map(lambda depth: nested(depth, "[", "]")),
     st.integers(100, 20_000).map(lambda depth: nested(depth, '{"a":', "}")),
     st.integers(100, 5_000).map(lambda depth: b"- " * depth + b"1"),
@@ -68,9 +73,15 @@ NO_MAPPING = st.one_of(
     st.just(b"space: !!python/object/apply:os.system [id]"),
     st.just(b"space: as-vit\nspace: vit"),
     st.just(b"--- {}\n--- {}\n"),
+    st.sampled_from([b"[", b"{", b"a: b: c", b"'", b"%", b"@", b"a: *b"]),
+)
+"""Texts that are no YAML as settings have it, and no JSON."""
+
+NO_MAPPING = st.one_of(
+    UNREADABLE,
+    UNPARSED,
     st.just(b""),
-    st.sampled_from([b"[", b"{", b"a: b: c", b"\t- x", b"'", b"%", b"@", b"a: *b"]),
-    SCALARS.filter(lambda value: value not in ("", {})).map(lambda value: yaml.safe_dump(value).encode()),
+    SCALARS.map(lambda value: yaml.safe_dump(value).encode()),
     st.lists(SCALARS, max_size=3).map(lambda value: yaml.safe_dump(value).encode()),
 )
 """Contents of files that are no mapping in YAML, and no JSON object."""
@@ -101,10 +112,9 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Paths to all places of a value."""
     if path:
         yield path
-    for key, inner in (
-        value.items() if isinstance(value, Mapping) else enumerate(value if isinstance(value, list) else ())
-    ):
-        yield from places(inner, (*path, key))
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places(inner, (*path, key))
 
 
 def with_value(value: Any, path: tuple[Any, ...], new: Any) -> Any:
@@ -124,11 +134,14 @@ def ended(*arguments: str) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # damaged parts are named by warnings
+        signal.setitimer(signal.ITIMER_REAL, 30)  # what is not refused may compute for long
         try:
             main(list(arguments))
             status = 0
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 0
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
     return status, out.getvalue(), err.getvalue()
 
 
@@ -152,6 +165,17 @@ def check_refused(folder: Path, *arguments: str) -> str:
     assert content(folder) == before
     assert took < MOST_S, f"{took:.1f} s"
     return err
+
+
+def _too_late(*_: object) -> None:
+    raise AssertionError("the command was not refused")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def limited() -> Iterator[None]:
+    before = signal.signal(signal.SIGALRM, _too_late)
+    yield
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -215,13 +239,12 @@ def test_settings_of_trainings_that_no_field_takes(tmp_path: Path, fields: dict[
 
 
 @several
-@given(value=st.one_of(NO_MAPPING.map(lambda some: some.decode("latin-1")), HUGE).filter(lambda t: "\0" not in t))
+@given(value=UNPARSED.map(bytes.decode) | HUGE)
 def test_values_of_set(tmp_path: Path, value: str) -> None:
     folder = fresh(tmp_path)
     for command in (["search", "as-vit", "--set", f"length_distortion.repeats={value}"],
                     ["train", "as-vit-small", "--set", f"mixup={value}"]):  # fmt: skip
-        if value.strip() or command[0] == "search":
-            check_refused(folder, *command, "--out", str(folder / "run"))
+        check_refused(folder, *command, "--out", str(folder / "run"))
 
 
 # -- architectures and tables ------------------------------------------------------------------------------------------
@@ -250,9 +273,7 @@ def test_architectures_that_are_none(tmp_path: Path, text: bytes, command: str) 
         check_refused(folder, command, str(file), *out)
 
 
-CELLS = st.one_of(
-    HUGE, st.text(max_size=5), st.sampled_from(["", "nan", "1e400", "true", "[1]", '"', "a b", "é", "\x1b[2J"])
-)
+CELLS = st.one_of(HUGE, st.text(max_size=5), st.sampled_from(["", "nan", "true", "[1]", '"', "a b", "é", "\x1b[2J"]))
 
 
 @several
@@ -321,17 +342,8 @@ def test_files_that_are_no_regular_ones(kind: str, reader: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    "name",
-    [
-        "run.yaml",
-        "summary.json",
-        "evaluations",
-        "evaluations/part-00000000-00000000.parquet",
-        ".lock",
-        "metrics.parquet",
-    ],
-)
+@pytest.mark.parametrize("name", ["run.yaml", "summary.json", "evaluations", ".lock", "metrics.parquet",
+                                  "evaluations/part-00000000-00000000.parquet"])  # fmt: skip
 def test_folders_that_hold_no_regular_files(kind: str, name: str, tmp_path: Path) -> None:
     """Pages and sources are made without, or refused; what is resumed takes no part for one that is none."""
     for original in (SEARCH, TRAINING):
