@@ -44,10 +44,13 @@ def killed_at(moments: Iterable[float], code: str, count: Callable[[], float], *
     """
     for moment in moments:
         process = started(code)
-        deadline = time.monotonic() + _LIMIT_S
-        while count() < moment and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.005)
-        time.sleep(random.Random(moment).random() * spread_s)
-        assert process.poll() is None, f"ended with {process.poll()} before moment {moment}: {count()}"
-        os.killpg(process.pid, signal.SIGKILL)
+        try:
+            deadline = time.monotonic() + _LIMIT_S
+            while count() < moment and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.005)
+            time.sleep(random.Random(moment).random() * spread_s)
+            assert process.poll() is None, f"ended with {process.poll()} before moment {moment}: {count()}"
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL

@@ -153,7 +153,7 @@ def _search_rows(config: Mapping[str, Any], identity: Mapping[str, Any]) -> Rows
     if settings := settings_text(searcher_settings(searcher, identity.get("searcher_settings") or {})):
         rows.append(("its settings", settings))
     window = identity.get("window")
-    rows.append(("window", f"{window} candidates in flight" if window != 1 else "one candidate at a time"))
+    rows.append(("window", f"up to {window} candidates at a time" if window != 1 else "one candidate at a time"))
     if is_growth(identity):  # ends by itself, and draws nothing
         return [*rows, ("seeds", f"scores {identity.get('score_seed')}")]
     return [

@@ -296,12 +296,12 @@ def _facts(
     return [
         [best.title, _value(best, rows[-1]) if rows else None],
         [
-            f"{100 * _LEVEL:g} % interval",
-            _interval(best.value(rows[-1]), images) if rows and best.is_accuracy else None,
-        ],
-        [
             f"best {best.title}",
             None if best_row is None or is_best else f"{_value(best, best_row)}, epoch {best_row['epoch'] + 1}",
+        ],
+        [
+            f"{best.title}, {100 * _LEVEL:g} % interval",
+            _interval(best.value(rows[-1]), images) if rows and best.is_accuracy else None,
         ],
         ["training MACs saved" if len(rows) == epochs else "MACs saved so far", percent(saved, 1) if saved else None],
         ["parameters", compact(model["num_params"])],

@@ -1,4 +1,7 @@
-"""The page of a benchmark: its data against the tables in the folder, and what a browser draws of it."""
+"""The page of a benchmark: its data against the tables in the folder, and what a browser draws of it.
+
+One file, since nearly all look at the page of one benchmark.
+"""
 
 from __future__ import annotations
 

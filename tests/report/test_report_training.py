@@ -1,4 +1,7 @@
-"""The page of a training: its data against numbers worked out by hand, and what a browser draws of it."""
+"""The page of a training: its data against numbers worked out by hand, and what a browser draws of it.
+
+One file, since most look at the page of one training.
+"""
 
 from __future__ import annotations
 
@@ -136,14 +139,14 @@ def test_accuracies_have_wilsons_intervals_over_the_images_evaluated_on(trained)
     p, n, z = data["curves"]["ema_val_top1"][-1], 100, 1.959963984540054
     roots = sorted(np.roots([n + z * z, -2 * n * p - z * z, n * p * p]).real)
     assert (found["low"][-1], found["high"][-1]) == pytest.approx(tuple(roots), abs=1e-6)
-    assert dict(data["facts"])["95 % interval"] == f"{100 * roots[0]:.1f} % to {100 * roots[1]:.1f} %"
+    assert dict(data["facts"])["top-1, 95 % interval"] == f"{100 * roots[0]:.1f} % to {100 * roots[1]:.1f} %"
 
 
 def test_without_a_number_of_images_nothing_is_said_of_uncertainty(tmp_path):
     folder = write_training(tmp_path / "run", epoch_rows(3, macs=MACS), epochs=3, summary={"images": None})
     data = embedded(write_report(folder).read_text())
     assert data["uncertainty"] is None
-    assert dict(data["facts"])["95 % interval"] is None
+    assert dict(data["facts"])["top-1, 95 % interval"] is None
 
 
 @pytest.mark.parametrize("values", [[0.1, 0.5, 0.4], [0.5, 0.5], [0.3], [None, 0.2, 0.1], [None]])
@@ -427,3 +430,13 @@ def test_every_axis_has_ticks_to_read_it_by(opened, tmp_path, losses, width):
             labels = plot.locator(f".tick.{axis}").all_text_contents()
             assert len(set(labels)) == len(labels) >= 2
     check_layout(page)
+
+
+def test_a_value_that_is_no_number_any_more_is_not_told_as_the_last(opened, tmp_path):
+    rows = epoch_rows(6, macs=MACS)
+    for row in rows[4:]:
+        row |= {"train_loss": float("nan"), "val_loss": float("nan")}
+    page = opened(write_report(write_training(tmp_path / "run", rows, epochs=9)))
+    caption = page.locator("#curves-plots figcaption", has_text="loss").inner_text()
+    assert caption.count("until epoch 4") == 2
+    assert "until" not in page.locator("#curves-plots figcaption", has_text="top-1").inner_text()

@@ -63,9 +63,10 @@ function readings(spec, lines, place) {
   const named = lines.filter(({ isThin }) => !isThin);
   const format = spec.format || ((value) => number(value));
   const entries = named.map((line) => {
-    const last = line.values.reduce((found, value) => (value === null ? found : value), null);
-    const value = place === null ? last : valueAt(line, place);
-    const text = `${named.length > 1 ? `${line.name}: ` : ""}${value === null ? "–" : format(value)}`;
+    const last = line.values.reduce((found, value, i) => (value === null ? found : i), -1);
+    const value = place !== null ? valueAt(line, place) : last < 0 ? null : line.values[last];
+    const until = place === null && last >= 0 && last < line.at.length - 1 ? ` until ${spec.unit} ${whole(line.at[last])}` : "";
+    const text = `${named.length > 1 ? `${line.name}: ` : ""}${value === null ? "–" : format(value)}${until}`;
     return named.length > 1 ? lineEntry(`line ${styleOf(line)}`, text) : el("span", { text });
   });
   return place === null ? entries : [el("span", { text: `${spec.unit} ${whole(place)}:` }), ...entries];

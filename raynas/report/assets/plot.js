@@ -51,12 +51,12 @@ function axisOf(values, pixels, options = {}) {
   if (low > high) [low, high] = [0, 1];
   const count = Math.max(2, Math.floor(pixels / (options.spacing || 60)));
   if (low > 0 && high / low >= 50 && !options.isLinear) return logAxis(low, high, count, options);
+  if (options.low !== undefined) low = options.low;
   if (low === high) {
     const margin = Math.abs(low) * 0.05 || 1;
-    [low, high] = [low - margin, high + margin];
+    [low, high] = [options.low ?? low - margin, high + margin];
   }
   const step = options.isCount && !options.factor ? Math.max(niceStep(high - low, count), high > 1e4 ? 0 : 1) : niceStep(high - low, count);
-  if (options.low !== undefined) low = options.low;
   const padding = options.isTight ? 0 : (high - low) * 0.04;
   const [start, end] = [options.low !== undefined || options.isTight ? low : low - padding, high + padding];
   const unit = unitOf(Math.max(Math.abs(low), Math.abs(high)), options.isCount);

@@ -8,6 +8,10 @@ function valueOf(value, digits = 4) {
   return isCost ? compact(value) : number(value, digits);
 }
 
+function levelLabel({ label }) {
+  return label === "named" ? "asked for" : label;
+}
+
 function showTraces() {
   const note = byId("traces-note");
   if (!data.curves.length) {
@@ -18,7 +22,7 @@ function showTraces() {
     { name: searcher, style: k, at, values: median, low, high, isStep: true, isHeld: true },
     ...searches.map((one) => ({ name: one.name, style: k, at: one.at, values: one.values, isStep: true, isHeld: true, isThin: true })),
   ]);
-  const levels = data.levels.map(({ value, label }) => ({ value, label: label.length > 40 ? "level" : `level, ${label}` }));
+  const levels = data.levels.map((level) => ({ value: level.value, label: levelLabel(level).length > 40 ? "level" : `level, ${levelLabel(level)}` }));
   byId("traces-plot").append(
     lineFigure({ title: titleOf(measure.name), yHint: measure.maximize ? "↑ better" : "↓ better", x: "calls", unit: "call", lines, levels, last: budget, height: 0.42, format: (value) => valueOf(value), isCount: isCost, isLinear: measure.name === "hypervolume" }),
   );
@@ -47,7 +51,7 @@ function showLevels() {
   byId("levels-note").textContent = "A dot for each seed at the call that first gave a value as good as the level, a bar at their median, and a cross for a seed that never did.";
   data.levels.forEach((level, i) => {
     const plot = el("div", { class: "plot" });
-    const caption = el("figcaption", {}, el("strong", { text: `${titleOf(measure.name)} ${valueOf(level.value)}` }), " ", el("span", { class: "muted", text: level.label }));
+    const caption = el("figcaption", {}, el("strong", { text: `${titleOf(measure.name)} ${valueOf(level.value)}` }), " ", el("span", { class: "muted", text: levelLabel(level) }));
     byId("levels-plots").append(el("figure", {}, caption, plot));
     drawn(plot, (width) => drawLevel(plot, width, level, i));
   });
