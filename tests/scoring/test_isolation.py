@@ -401,6 +401,18 @@ def test_scores_of_raynas_change_nothing_that_is_watched() -> None:
         assert outcome is not None and "has changed" not in (outcome.error or "")
 
 
+def test_what_torch_changes_itself_when_its_compiler_is_loaded_is_nobody_s_fault() -> None:
+    code = (
+        "import torch\n"
+        "from raynas.models.process_state import ProcessGuard\n"
+        "guard, before = ProcessGuard(), torch.manual_seed\n"
+        "with guard.watching():\n"
+        "    import torch._dynamo\n"
+        "assert torch.manual_seed is not before\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_the_guard_says_what_code_raised_and_not_what_it_changed() -> None:
     guard, before = ProcessGuard(), F.relu
     with pytest.raises(ZeroDivisionError), guard.watching():
