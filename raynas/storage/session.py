@@ -64,7 +64,7 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stack.__exit__(kind, error, trace)
-        if kind is KeyboardInterrupt:
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
             raise Interrupted(self.stop[0] if self.stop else signal.SIGINT, self.folder) from None
 
     @property
