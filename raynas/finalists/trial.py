@@ -13,7 +13,7 @@ from typing import Any
 
 from ray import tune
 
-from raynas.errors import TrainingError
+from raynas.errors import TrainingError, error_line
 from raynas.finalists.folder import STOP_FILE
 from raynas.storage.files import exists
 from raynas.storage.locks import wait_for_predecessor
@@ -78,7 +78,7 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
             sleep(_LOOK_S)  # Tune asks again at once
             return {"status": "interrupted"}
         if isinstance(row, BaseException):
-            self._failure = f"{type(row).__name__}: {' '.join(str(row).split())}"
+            self._failure = error_line(row)
             return {"status": "failed", "error": self._failure}
         done = row["epoch"] + 1
         is_there = done >= self._until

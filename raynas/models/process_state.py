@@ -265,6 +265,7 @@ _WATCHED = {
     "torch.linalg": torch.linalg, "torch.autograd": torch.autograd, "torch.func": torch.func,
 }  # fmt: skip
 _WATCHED_PACKAGES = ("torch.nn.functional", "torch.nn.init", "torch.nn.modules.", "raynas.models.", "raynas.proxies.")
+_MARKING_FILE = torch._disable_dynamo.__code__.co_filename  # type: ignore[attr-defined]
 _UNIMPORTANT = {
     "__doc__",
     "__annotations__",
@@ -353,6 +354,8 @@ class ProcessGuard:
             is_class = isinstance(namespace, type)
             for name in [name for name, value in before.items() if now.get(name, _UNREADABLE) is not value]:
                 old, new = before[name], now.get(name, _UNREADABLE)
+                if _is_marked_by_torch(new, old):
+                    continue
                 if name not in _UNIMPORTANT and (_is_code(old) or _is_code(new) or not name.startswith("_")):
                     changed.append(f"{path}.{name}")
                     _undo(changed, partial(setattr, namespace, name, old))
@@ -370,6 +373,12 @@ def _is_equal(now: Any, before: dict[str, Any]) -> bool:
         return bool(now == before)  # compares by identity first, as long as nothing is replaced
     except Exception:
         return False
+
+
+def _is_marked_by_torch(new: Any, old: Any) -> bool:
+    """Whether it is the old function behind a mark for torch's compiler, put there when the compiler is loaded."""
+    code = getattr(new, "__code__", None)
+    return code is not None and code.co_filename == _MARKING_FILE and getattr(new, "__wrapped__", None) is old
 
 
 def _is_code(value: Any) -> bool:

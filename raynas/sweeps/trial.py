@@ -99,7 +99,8 @@ def run_search(job: SearchJob, name: str) -> dict[str, Any]:
     except (Interrupted, KeyboardInterrupt):
         return {"status": "interrupted"}
     except Exception as error:  # whatever it is, the other searches go on
-        write_text(job.error_file(name), traceback.format_exc())
+        told = traceback.format_exc().encode(errors="backslashreplace")  # which may hold what is no text of a file
+        write_text(job.error_file(name), told.decode())
         return {"status": "failed", "error": error_line(error), "done": True}
     finally:
         listener.close()
