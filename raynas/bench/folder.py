@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
 from raynas.bench.combination import Combination
@@ -28,7 +27,7 @@ from raynas.bench.truth import Truth, load_truth, stratum, write_truth
 from raynas.errors import StoreError
 from raynas.space.results import Objective
 from raynas.storage.files import exists, names_in, read_bytes, write_atomically, write_text
-from raynas.storage.parquet import read_parquet
+from raynas.storage.parquet import read_parquet, write_parquet
 from raynas.storage.points import Points
 from raynas.storage.text_files import read_yaml
 
@@ -161,7 +160,7 @@ class Bench:
             made: pa.Table = getattr(self, table)
             try:
                 with write_atomically(path) as file:
-                    pq.write_table(made.replace_schema_metadata({_STATE: self.state}), file, compression="zstd")
+                    write_parquet(file, made.replace_schema_metadata({_STATE: self.state}))
             except OSError as error:
                 raise StoreError(f"cannot write {path}: {error}") from error
 

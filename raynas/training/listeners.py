@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from raynas.errors import ConfigError
 from raynas.storage.files import write_atomically
+from raynas.storage.parquet import write_parquet
 from raynas.training.folder import metrics_schema
 from raynas.training.task import Row, TrainingProgress, WorkerListener
 
@@ -37,7 +37,7 @@ def write_metrics(folder: Path, rows: Sequence[Row]) -> None:
     """
     with write_atomically(folder / "metrics.parquet") as file:
         schema = metrics_schema(name for row in rows for name in row)
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), file)
+        write_parquet(file, pa.Table.from_pylist(list(rows), schema=schema))
 
 
 class MetricsListener(WorkerListener):
