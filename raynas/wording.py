@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +20,13 @@ def one_line(text: object, most: int = 2000) -> str:
     line = " ".join(str(text).split())
     line = line if len(line) <= most else f"{line[:most]}..."
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)
+
+
+def reason_of(error: OSError) -> str:
+    """Why a file could not be read or written, in words."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full ({os.strerror(error.errno)})"
+    return error.strerror or str(error)
 
 
 def size_in_words(size: int) -> str:

@@ -30,6 +30,7 @@ from raynas.storage.files import exists, names_in, read_bytes, write_atomically,
 from raynas.storage.parquet import read_parquet, write_parquet
 from raynas.storage.points import Points
 from raynas.storage.text_files import read_yaml
+from raynas.wording import reason_of
 
 if TYPE_CHECKING:
     from raynas.storage.runs import Run
@@ -162,7 +163,7 @@ class Bench:
                 with write_atomically(path) as file:
                     write_parquet(file, made.replace_schema_metadata({_STATE: self.state}))
             except OSError as error:
-                raise StoreError(f"cannot write {path}: {error}") from error
+                raise StoreError(f"cannot write {path}: {reason_of(error)}") from error
 
 
 def parsed_labels(settings: BenchSettings) -> list[Objective]:

@@ -22,6 +22,7 @@ from raynas.space.search_space import Choice, SearchSpace
 from raynas.storage.files import write_atomically
 from raynas.storage.parquet import read_parquet, write_parquet
 from raynas.storage.tables import cell_value, read_table
+from raynas.wording import reason_of
 
 MIN_ROWS = 4
 """The least number of architectures; fewer say nothing of an order."""
@@ -179,7 +180,7 @@ def write_truth(path: Path, truth: Truth) -> None:
         with write_atomically(path) as file:
             write_parquet(file, table.replace_schema_metadata({"total": str(truth.total)}))
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error}") from error
+        raise StoreError(f"cannot write {path}: {reason_of(error)}") from error
 
 
 def load_truth(path: Path) -> Truth:

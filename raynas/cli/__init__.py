@@ -53,7 +53,7 @@ app.add_typer(bench.app, name="bench")
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run a command; errors of the user's are one line on standard error."""
-    from raynas.wording import one_line
+    from raynas.wording import one_line, reason_of
 
     try:
         return app(arguments, standalone_mode=True)
@@ -61,6 +61,10 @@ def main(arguments: list[str] | None = None) -> Any:
         typer.echo(f"raynas: {one_line(error)}", err=True)
         signum = getattr(error, "signum", None)
         sys.exit(128 + signum if signum else 1)
-    except (OSError, MemoryError) as error:
-        typer.echo(f"raynas: {one_line(error) or 'there is not enough memory'}", err=True)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"raynas: {one_line(where + reason_of(error))}", err=True)
+        sys.exit(1)
+    except MemoryError as error:
+        typer.echo(f"raynas: there is not enough memory: {one_line(error)}", err=True)
         sys.exit(1)

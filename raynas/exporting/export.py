@@ -10,6 +10,7 @@ import tempfile
 import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -33,12 +34,15 @@ from raynas.space.build import build
 from raynas.space.cost import cost
 from raynas.space.search_space import SearchSpace
 from raynas.space.tokens import Phase, phase_macs
+from raynas.storage.files import names_in, remove_folder
+from raynas.storage.locks import held, is_in_use
 from raynas.storage.run_folder import reading
 from raynas.storage.runs import default_folder
 from raynas.storage.sources import Source, read_source
 from raynas.training.best_epoch import top1_of
 from raynas.training.folder import Training, load_training
 from raynas.version import __version__
+from raynas.wording import one_line, reason_of
 
 TOLERANCE = 1e-5
 OPSET = 20
@@ -117,7 +121,12 @@ def export(
     code = offers_code.plain_code()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as made:
+        _clear_killed(folder)
+        with (
+            tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-export-") as made,
+            ExitStack() as stack,
+        ):
+            stack.callback(held(Path(made)).close)  # so that others see that it is being written
             written = Path(made) / "export"
             written.mkdir()
             _write(written, read, found, code, onnx=config.onnx)
@@ -126,8 +135,16 @@ def export(
                 folder.rmdir()
             shutil.move(written, folder)
     except (OSError, SafetensorError) as error:
-        raise StoreError(f"cannot write {folder}: {getattr(error, 'strerror', None) or error}") from error
+        reason = reason_of(error) if isinstance(error, OSError) else one_line(error, 200)
+        raise StoreError(f"cannot write {folder}: {reason}") from error
     return folder
+
+
+def _clear_killed(folder: Path) -> None:
+    """Remove what exports to a folder have left that were killed."""
+    for name in names_in(folder.parent):
+        if name.startswith(f".{folder.name}-export-") and not is_in_use(folder.parent / name):
+            remove_folder(folder.parent / name)
 
 
 # -- what is exported --------------------------------------------------------------------------------------------------

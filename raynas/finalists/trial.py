@@ -58,6 +58,7 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         self._is_over = threading.Event()
         self._thread: threading.Thread | None = None
         self._failure: str | None = None
+        self._relay = _Relay(self._rows)
 
     def step(self) -> dict[str, Any]:
         """The next epoch.
@@ -86,6 +87,7 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
             "epochs_done": done,
             "top1": counted_top1(row),
             "done": is_last,
+            "lines": [self._relay.lines.pop(0) for _ in list(self._relay.lines)],
         }
 
     def cleanup(self) -> None:
@@ -110,9 +112,7 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
     def _train(self) -> None:
         try:
             wait_for_predecessor(self._folder)
-            execute_training(
-                self._plan, self._folder, resume=True, listener=_Relay(self._rows), is_stopped=self._is_stopped
-            )
+            execute_training(self._plan, self._folder, resume=True, listener=self._relay, is_stopped=self._is_stopped)
         except BaseException as error:  # whatever it is, the other trainings go on
             self._rows.put(error)
 
@@ -120,6 +120,7 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
 class _Relay(TrainingListener):
     def __init__(self, rows: Queue[Row | BaseException | None]) -> None:
         self._rows = rows
+        self.lines: list[str] = []
 
     def on_start(self, folder: Path, plan: TrainingPlan, history: list[Row]) -> None:
         for row in history:
@@ -127,3 +128,6 @@ class _Relay(TrainingListener):
 
     def on_epoch(self, row: Row) -> None:
         self._rows.put(row)
+
+    def on_log(self, line: str) -> None:
+        self.lines.append(line)

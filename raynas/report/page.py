@@ -17,8 +17,9 @@ from typing import Any
 from raynas.errors import StoreError
 from raynas.report.kinds import ReportedKind, layout_of
 from raynas.report.search import report_data
-from raynas.storage.files import check_inside, write_text
+from raynas.storage.files import write_text
 from raynas.storage.kinds import run_kinds
+from raynas.storage.locks import check_inside
 from raynas.storage.run_folder import kind_of, read_description, reading
 
 __all__ = ["page", "report_data", "write_report"]

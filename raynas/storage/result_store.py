@@ -24,7 +24,7 @@ from raynas.storage.files import exists, is_folder, make_folder, move, names_in,
 from raynas.storage.locks import held
 from raynas.storage.parquet import about, parquet_file, write_parquet
 from raynas.storage.row_rules import check_rows, repeated_rows
-from raynas.wording import one_line
+from raynas.wording import one_line, reason_of
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(
@@ -161,7 +161,7 @@ class ResultStore:
             with write_atomically(path, once=True) as file:
                 write_parquet(file, table, {_PLACE: _place(first, last)})
         except OSError as error:
-            raise StoreError(f"cannot write results to {self._parts_folder}: {error}") from error
+            raise StoreError(f"cannot write results to {self._parts_folder}: {reason_of(error)}") from error
         self._parts.append(StoredPart(first, last, path, table.num_rows))
 
     def _merge_small_parts(self) -> None:

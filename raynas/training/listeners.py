@@ -10,11 +10,12 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from raynas.errors import ConfigError
+from raynas.errors import ConfigError, StoreError
 from raynas.storage.files import write_atomically
 from raynas.storage.parquet import write_parquet
 from raynas.training.folder import metrics_schema
 from raynas.training.task import Row, TrainingProgress, WorkerListener
+from raynas.wording import reason_of
 
 
 class Logger(Protocol):
@@ -35,9 +36,12 @@ def write_metrics(folder: Path, rows: Sequence[Row]) -> None:
     Raises:
         StoreError: It cannot be written.
     """
-    with write_atomically(folder / "metrics.parquet") as file:
-        schema = metrics_schema(name for row in rows for name in row)
-        write_parquet(file, pa.Table.from_pylist(list(rows), schema=schema))
+    table = pa.Table.from_pylist(list(rows), schema=metrics_schema(name for row in rows for name in row))
+    try:
+        with write_atomically(folder / "metrics.parquet") as file:
+            write_parquet(file, table)
+    except OSError as error:
+        raise StoreError(f"cannot write {folder / 'metrics.parquet'}: {reason_of(error)}") from error
 
 
 class MetricsListener(WorkerListener):
