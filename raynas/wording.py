@@ -18,8 +18,15 @@ def one_line(text: object, most: int = 2000) -> str:
         most: The number of characters that are left of it.
     """
     line = " ".join(str(text).split())
-    line = line if len(line) <= most else f"{line[:most]}..."
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)
+    return printable(line if len(line) <= most else f"{line[:most]}...")
+
+
+def printable(text: str) -> str:
+    """A text in which all that would steer a terminal, or that cannot be encoded, is escaped; line breaks are kept."""
+    if text.isprintable():
+        return text
+    known = {c: c.encode("unicode_escape", "surrogatepass").decode() for c in set(text) if not c.isprintable()}
+    return text.translate(str.maketrans({**known, "\n": "\n"}))
 
 
 def reason_of(error: OSError) -> str:

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-import pytest
+import errno
 
-from raynas.wording import compact, duration, gibibytes, percent, plural, rounded, setting_text
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raynas.wording import (
+    compact,
+    duration,
+    gibibytes,
+    one_line,
+    percent,
+    plural,
+    printable,
+    reason_of,
+    rounded,
+    setting_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -39,3 +54,23 @@ def test_shares_counts_and_settings() -> None:
     assert percent(0.875) == "87.50 %"
     assert [plural(count, "image", "images") for count in (0, 1, 1200)] == ["0 images", "1 image", "1,200 images"]
     assert setting_text([[0, 16], True, 0.05, None]) == "[0 16] yes 0.05 none"
+
+
+@given(text=st.text())
+def test_one_line_of_any_text_steers_no_terminal(text: str) -> None:
+    line = one_line(text, 50)
+    assert line.isprintable()
+    assert line.encode()
+    if text.isprintable() and len(text) <= 50 and text == " ".join(text.split()):
+        assert line == text
+
+
+def test_what_steers_a_terminal_is_escaped() -> None:
+    assert one_line("a\x1b[2J\x07b\r\n c\u202e\ud800") == "a\\x1b[2J\\x07b c\\u202e\\ud800"
+    assert printable("a\nb\x9b") == "a\nb\\x9b"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_called_one(number: int) -> None:
+    assert reason_of(OSError(number, "x")).startswith("the disk is full (")
+    assert reason_of(OSError(errno.EACCES, "Permission denied")) == "Permission denied"

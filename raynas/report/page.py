@@ -9,7 +9,9 @@ from __future__ import annotations
 import html
 import json
 import re
+from base64 import b64encode
 from collections.abc import Mapping
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,7 @@ def page(data: Mapping[str, Any]) -> str:
         return "\n".join((source / name).read_text(encoding="utf-8") for name in names)
 
     layout = layout_of(data.get("layout", "search"))
+    script = f'\n"use strict";\n(() => {{\n{read(*layout.scripts)}\n}})();\n'
     sections = {match[1]: match[0] for match in _SECTION.finditer(read(*layout.markup))}
     parts = {
         "title": html.escape(str(data["title"])),
@@ -79,6 +82,8 @@ def page(data: Mapping[str, Any]) -> str:
         "first": layout.sections[0],
         # In a script element, only "<" can begin something else than data.
         "data": json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
-        "scripts": read(*layout.scripts),
+        "script": script,
+        # Whatever stands in the data, the page runs this script alone.
+        "hash": f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}",
     }
     return _PLACEHOLDER.sub(lambda match: parts[match[1]], read("template.html"))

@@ -46,7 +46,7 @@ def test_a_training_goes_on_from_the_last_sound_checkpoint_and_says_so(
     whole: Path, tmp_path: Path, damage: str
 ) -> None:
     folder, heard = tmp_path / "run", StepCounter()
-    with pytest.raises(StopIteration):
+    with pytest.raises(Killed):
         execute_training(plan(**SMALL), folder, listener=_Stops(after=2))
     last = checkpoint_folder(folder) / LAST
     content = last.read_bytes()
@@ -66,6 +66,10 @@ def test_a_training_goes_on_from_the_last_sound_checkpoint_and_says_so(
     assert (checkpoint_folder(folder) / "damaged.pt").exists() == (damage != "missing")
 
 
+class Killed(Exception):
+    """Ends a training as a killed process would."""
+
+
 class _Stops(StepCounter):
     """Raises after some epochs, as a killed process would end."""
 
@@ -76,7 +80,7 @@ class _Stops(StepCounter):
     def on_epoch(self, row: dict[str, object]) -> None:
         self.left -= 1
         if not self.left:
-            raise StopIteration
+            raise Killed
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -96,7 +100,7 @@ def test_a_checkpoint_cut_off_anywhere_is_recovered_from(tmp_path: Path, share: 
 
 def test_what_killed_sessions_left_goes_with_the_next_one(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    with pytest.raises(StopIteration):
+    with pytest.raises(Killed):
         execute_training(plan(**SMALL), folder, listener=_Stops(after=1))
     left = [".progress.json", ".stop", ".outcome.json", ".alive", ".failures.json", ".token", ".summary.json.tmp",
             ".run.yaml.tmp", "checkpoints/.last.pt.tmp", ".ray_train/session-1/.validate_storage_marker"]  # fmt: skip
@@ -127,4 +131,4 @@ def test_a_full_disk_is_called_so_wherever_it_is_met(small_disk: Path) -> None:
     state = {"model": {"w": torch.zeros(1 << 18)}, "epoch": 1, "history": [], "step": 0}
     with pytest.raises(StoreError, match="the disk is full"):
         write_checkpoint(small_disk / "last.pt", state)
-    assert not [path for path in small_disk.rglob("*.tmp")]
+    assert not list(small_disk.rglob("*.tmp"))
