@@ -25,8 +25,8 @@ def printable(text: str) -> str:
     """A text in which all that would steer a terminal, or that cannot be encoded, is escaped; line breaks are kept."""
     if text.isprintable():
         return text
-    known = {c: c.encode("unicode_escape", "surrogatepass").decode() for c in set(text) if not c.isprintable()}
-    return text.translate(str.maketrans({**known, "\n": "\n"}))
+    steering = {c for c in text if not c.isprintable() and c != "\n"}
+    return text.translate({ord(c): c.encode("unicode_escape", "surrogatepass").decode() for c in steering})
 
 
 def reason_of(error: OSError) -> str:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from raynas.errors import StoreError
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome, ScoreIdentity, Status
-from raynas.storage.files import names_in, remove, write_atomically
+from raynas.storage.files import exists, is_folder, make_folder, move, names_in, remove, write_atomically
 from raynas.storage.locks import held
 from raynas.storage.parquet import about, parquet_file, write_parquet
 from raynas.storage.row_rules import check_rows, repeated_rows
@@ -204,8 +204,63 @@ class ResultStore:
         for part, _ in sound:
             if part not in kept:
                 remove(part.path)
-        found = _without_repeated(found, _warn)
+        found = _without_repeated([(part, table) for part, table in sound if part in kept], self._take_away)
+        self._note_gaps([part for part, _ in found])
+        return [part for part, _ in found], [table for _, table in found]
 
+    def _take_away(self, part: StoredPart, reason: str) -> None:
+        self.set_aside.append(f"{part.path.name}: {reason}")
+        self._set_aside(part.path)
+
+    def _note_gaps(self, parts: Sequence[StoredPart]) -> None:
+        """Name the parts that are neither there nor were set aside."""
+        aside = self.folder / "set_aside"
+        known = [(part.first, part.last) for part in parts]
+        matches = map(_PART.match, names_in(aside) if is_folder(aside) else ())
+        known += [(int(match[1]), int(match[2])) for match in matches if match]
+        expected = 0
+        for first, last in sorted(known):
+            if first > expected:
+                self.missing.append(f"part-{_place(expected, first - 1)}")
+            expected = max(expected, last + 1)
+
+    def vanished(self) -> list[str]:
+        """Names of parts that this store has read or written, and that are not there any more."""
+        there = set(names_in(self._parts_folder))
+        return [part.path.name for part in self._parts if part.path.name not in there]
+
+    def _set_aside(self, path: Path) -> None:
+        aside = self.folder / "set_aside"
+        make_folder(aside)
+        name, number = path.name, 1
+        while exists(aside / name):  # numbers of parts are used again
+            name, number = f"{path.name}.{number}", number + 1
+        move(path, aside / name)
+
+    def _is_own(self, table: pa.Table) -> bool:
+        """Whether all rows have one of the run's identities."""
+        return len(table) == sum(len(rows_of(table, identity)) for identity in self.identities)
+
+
+def read_evaluations(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """All rows of a run folder, which may be one that is being written.
+
+    Damaged files are skipped with a warning; only the run's own driver sets them aside.
+
+    Raises:
+        StoreError: The folder holds no run.
+    """
+    parts_folder = Path(folder) / "evaluations"
+    if not is_folder(parts_folder):
+        raise StoreError(f"{folder} holds no run: it has no evaluations/ folder")
+    sound = None
+    while sound is None:
+        sound = _read_all(parts_folder, columns)
+    kept = _uncovered([part for part, _ in sound])
+    schema = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
+    found = [(part, table) for part, table in sound if part in kept]
+    if columns is None:
+        found = _without_repeated(found, _warn)
     tables = [table for _, table in found]
     return pa.concat_tables([schema.empty_table(), *tables]).unify_dictionaries()
 
