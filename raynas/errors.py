@@ -1,5 +1,10 @@
 """The errors raynas raises on purpose, and any error as a line of text; every other error of ours is a defect."""
 
+from __future__ import annotations
+
+import errno
+import os
+
 _LONGEST_LINE = 500  # characters of an error that are told where it is one of many
 LONGEST_MESSAGE = 2000
 """Characters of an error that a command ends with, which may list what is known."""
@@ -59,14 +64,16 @@ def on_one_line(text: str, most: int = _LONGEST_LINE) -> str:
         text: The text.
         most: How many characters the line has at most.
     """
-    line = printable(text[: 20 * most])
+    line = printable(" ".join(text[: 20 * most].split()))
     return line if len(line) <= most else f"{line[: most - 4]} ..."
 
 
 def printable(text: str) -> str:
-    """A text as one line, of any length, without characters that cannot be printed."""
-    words = " ".join(str.split(text))
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in words)
+    """A text in which all that would steer a terminal, or that cannot be encoded, is escaped; line breaks are kept."""
+    if text.isprintable():
+        return text
+    steering = {char for char in text if not char.isprintable() and char != "\n"}
+    return text.translate({ord(char): char.encode("unicode_escape", "surrogatepass").decode() for char in steering})
 
 
 def error_line(error: BaseException) -> str:
@@ -81,6 +88,13 @@ def error_line(error: BaseException) -> str:
 def error_words(error: BaseException) -> str:
     """The text of an error as one line, without its class."""
     return on_one_line(text_of(error))
+
+
+def os_error_words(error: OSError) -> str:
+    """Why a file could not be read or written, as one line."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full ({os.strerror(error.errno)})"
+    return on_one_line(error.strerror) if error.strerror else error_words(error)
 
 
 def text_of(error: BaseException) -> str:

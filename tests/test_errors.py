@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raynas.errors import error_line, error_words, on_one_line, printable
+from raynas.errors import error_line, error_words, on_one_line, os_error_words, printable
 
 
 @given(st.text(st.characters(), max_size=3000))
@@ -61,3 +63,14 @@ class Odd(Exception):
 def test_an_error_is_told_by_its_class_and_its_text(error: BaseException, line: str) -> None:
     assert error_line(error).startswith(line)
     assert error_words(error) in error_line(error)
+
+
+def test_what_steers_a_terminal_is_escaped_and_line_breaks_may_be_kept() -> None:
+    assert on_one_line("a\x1b[2J\x07b\r\n c\u202e\ud800") == "a\\x1b[2J\\x07b c\\u202e\\ud800"
+    assert printable("a\nb\x9b") == "a\nb\\x9b"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_called_one(number: int) -> None:
+    assert os_error_words(OSError(number, "x")).startswith("the disk is full (")
+    assert os_error_words(OSError(errno.EACCES, "Permission denied")) == "Permission denied"

@@ -54,6 +54,7 @@ MAY_WRITE = {
     "raynas/exporting/export.py": "an export is a folder of its own, made beside its place and moved there whole",
     "raynas/api/data.py": "a picture in memory, for a page",
     "raynas/cluster/tune.py": "Tune keeps its own state, which is no file of a run",
+    "raynas/storage/parquet.py": "a table, into a file that the door has opened",
 }
 """Files beside raynas/storage/files.py that write, remove or lock files, and why they may."""
 

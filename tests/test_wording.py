@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from raynas.wording import compact, duration, gibibytes, percent, plural, rounded, setting_text
+from raynas.wording import (
+    compact,
+    duration,
+    gibibytes,
+    percent,
+    plural,
+    rounded,
+    setting_text,
+)
 
 
 @pytest.mark.parametrize(

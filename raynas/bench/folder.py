@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
 from raynas.bench.combination import Combination
@@ -25,10 +24,10 @@ from raynas.bench.config import BenchSettings
 from raynas.bench.correlations import StatisticsSettings, statistics
 from raynas.bench.predictors import Predictor, predictors
 from raynas.bench.truth import Truth, load_truth, stratum, write_truth
-from raynas.errors import StoreError
+from raynas.errors import StoreError, os_error_words
 from raynas.space.results import Objective
 from raynas.storage.files import exists, names_in, read_bytes, write_atomically, write_text
-from raynas.storage.parquet import read_parquet
+from raynas.storage.parquet import read_parquet, write_parquet
 from raynas.storage.points import Points
 from raynas.storage.text_files import read_yaml
 
@@ -161,9 +160,9 @@ class Bench:
             made: pa.Table = getattr(self, table)
             try:
                 with write_atomically(path) as file:
-                    pq.write_table(made.replace_schema_metadata({_STATE: self.state}), file, compression="zstd")
+                    write_parquet(file, made.replace_schema_metadata({_STATE: self.state}))
             except OSError as error:
-                raise StoreError(f"cannot write {path}: {error}") from error
+                raise StoreError(f"cannot write {path}: {os_error_words(error)}") from error
 
 
 def parsed_labels(settings: BenchSettings) -> list[Objective]:

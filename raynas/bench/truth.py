@@ -14,14 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from raynas.errors import ConfigError, DataError, SpaceError, StoreError, UnknownNameError
+from raynas.errors import ConfigError, DataError, SpaceError, StoreError, UnknownNameError, os_error_words
 from raynas.seeds import seed_from
 from raynas.space.architecture import Architecture
 from raynas.space.search_space import Choice, SearchSpace
 from raynas.storage.files import write_atomically
-from raynas.storage.parquet import read_parquet
+from raynas.storage.parquet import read_parquet, write_parquet
 from raynas.storage.tables import cell_value, read_table
 
 MIN_ROWS = 4
@@ -178,9 +177,9 @@ def write_truth(path: Path, truth: Truth) -> None:
     )
     try:
         with write_atomically(path) as file:
-            pq.write_table(table.replace_schema_metadata({"total": str(truth.total)}), file, compression="zstd")
+            write_parquet(file, table.replace_schema_metadata({"total": str(truth.total)}))
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error}") from error
+        raise StoreError(f"cannot write {path}: {os_error_words(error)}") from error
 
 
 def load_truth(path: Path) -> Truth:

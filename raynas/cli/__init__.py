@@ -12,7 +12,7 @@ import typer
 
 from raynas.cli import bench, data, distill, export, reading, scale, score, search, train
 from raynas.cli.options import add_command
-from raynas.errors import LONGEST_MESSAGE, RaynasError, error_words, on_one_line, text_of
+from raynas.errors import LONGEST_MESSAGE, RaynasError, error_words, on_one_line, os_error_words, text_of
 
 app = typer.Typer(
     name="raynas",
@@ -60,6 +60,10 @@ def main(arguments: list[str] | None = None) -> Any:
         typer.echo(f"raynas: {on_one_line(text_of(error), LONGEST_MESSAGE)}", err=True)
         signum = getattr(error, "signum", None)
         sys.exit(128 + signum if signum else 1)
-    except (OSError, MemoryError) as error:
-        typer.echo(f"raynas: {error_words(error) or 'there is not enough memory'}", err=True)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"raynas: {on_one_line(where + os_error_words(error), LONGEST_MESSAGE)}", err=True)
+        sys.exit(1)
+    except MemoryError as error:
+        typer.echo(f"raynas: there is not enough memory: {error_words(error)}", err=True)
         sys.exit(1)

@@ -9,13 +9,23 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from raynas.errors import printable
+
 _FILE_WIDTH = 400
+
+
+class PlainConsole(Console):
+    """A console that texts cannot steer: what is printed may come from a folder of anybody's, or an error of theirs."""
+
+    def print(self, *objects: Any, **settings: Any) -> None:
+        """Print as usual, with control characters of texts escaped."""
+        super().print(*(printable(one) if isinstance(one, str) else one for one in objects), **settings)
 
 
 def wide_console(*, stderr: bool = False) -> Console:
     """A console that breaks no line where the output goes to a file or another program."""
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=_FILE_WIDTH)
+    console = PlainConsole(stderr=stderr)
+    return console if console.is_terminal else PlainConsole(stderr=stderr, width=_FILE_WIDTH)
 
 
 def say(line: str, *, stderr: bool = True) -> None:
@@ -28,9 +38,9 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, stderr: bool = False) -> No
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in rows[0] if rows else ():
         # What one copies or searches for stays in one piece.
-        table.add_column(name, overflow="fold", no_wrap=name in ("name", "architecture"))
+        table.add_column(escape(printable(name)), overflow="fold", no_wrap=name in ("name", "architecture"))
     for row in rows:
-        table.add_row(*(escape(shown_in_table(value)) for value in row.values()))
+        table.add_row(*(escape(printable(shown_in_table(value))) for value in row.values()))
     wide_console(stderr=stderr).print(table)
 
 

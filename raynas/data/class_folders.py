@@ -18,11 +18,6 @@ HIDDEN = "hidden, or left behind by a system"
 BESIDE_CLASSES = "beside the class folders, so of no class"
 
 
-def printable(name: str) -> str:
-    """A name as one can print it in a line and store it: with escapes, where it has bytes of no text, or line feeds."""
-    return name if name.isprintable() else name.encode("unicode_escape").decode()
-
-
 def is_hidden(name: str) -> bool:
     """Whether a file or folder by its own name is none of the user's images."""
     return name.startswith(".") or name.lower() in _SYSTEM

@@ -130,10 +130,10 @@ def decoded(file: io.BytesIO | Path, where: str, pixel_range: PixelRange | None 
     except DataError:
         raise
     except Exception as error:  # Pillow's decoders raise what they like on broken files
-        raise DataError(f"{where} cannot be read: {reason_of(error)}") from error
+        raise DataError(f"{where} cannot be read: {why_unreadable(error)}") from error
 
 
-def reason_of(error: Exception) -> str:
+def why_unreadable(error: Exception) -> str:
     """Why a file cannot be read, in words."""
     from PIL import UnidentifiedImageError
 

@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from raynas.data.class_folders import HIDDEN, classes_of, gathered, is_hidden, printable, why_passed_over
+from raynas.data.class_folders import HIDDEN, classes_of, gathered, is_hidden, why_passed_over
 from raynas.data.encoded import EncodedImages
 from raynas.data.options import DataOptions
 from raynas.data.parts import Part, Parts
-from raynas.errors import DataError
+from raynas.errors import DataError, printable
 
 
 def open_folder(spec: str, where: str, options: DataOptions, left_out: Sequence[str]) -> EncodedImages:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from raynas.data.dataset import ImageDataset, PassedOver
-from raynas.data.decoding import Header, UndeclaredDepth, header_of, opened_image, range_hint, reason_of
+from raynas.data.decoding import Header, UndeclaredDepth, header_of, opened_image, range_hint, why_unreadable
 from raynas.data.encoded import EncodedImages, Reader
 from raynas.errors import DataError
 from raynas.stats.thinning import spread
@@ -286,7 +286,7 @@ def _header(reader: Reader) -> tuple[Header, bool] | str:
     except DataError as error:
         return str(error)
     except Exception as error:  # Pillow's decoders raise what they like on broken files
-        return reason_of(error)
+        return why_unreadable(error)
 
 
 def _contrast(read: Callable[[], Image.Image]) -> int | DataError:

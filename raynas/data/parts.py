@@ -17,9 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from raynas.data.class_folders import printable
 from raynas.data.encoded import Reader
-from raynas.errors import DataError, error_words
+from raynas.errors import DataError, error_words, printable
 
 _LOCAL_HEADER = 30  # bytes of a zip member's own header, before its name
 _LARGEST = 1 << 30  # bytes of one encoded image

@@ -10,6 +10,7 @@ import tempfile
 import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +23,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
-from raynas.errors import ConfigError, RaynasError, StoreError
+from raynas.errors import ConfigError, RaynasError, StoreError, error_words, os_error_words
 from raynas.exporting.config import ExportConfig
 from raynas.exporting.text import TIMM_MODEL, model_text, readme_text
 from raynas.hooks import offered
@@ -33,6 +34,8 @@ from raynas.space.build import build
 from raynas.space.cost import cost
 from raynas.space.search_space import SearchSpace
 from raynas.space.tokens import Phase, phase_macs
+from raynas.storage.files import names_in, remove_folder
+from raynas.storage.locks import held, is_in_use
 from raynas.storage.run_folder import reading
 from raynas.storage.runs import default_folder
 from raynas.storage.sources import Source, read_source
@@ -117,7 +120,12 @@ def export(
     code = offers_code.plain_code()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as made:
+        _clear_killed(folder)
+        with (
+            tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-export-") as made,
+            ExitStack() as stack,
+        ):
+            stack.callback(held(Path(made)).close)  # so that others see that it is being written
             written = Path(made) / "export"
             written.mkdir()
             _write(written, read, found, code, onnx=config.onnx)
@@ -126,8 +134,16 @@ def export(
                 folder.rmdir()
             shutil.move(written, folder)
     except (OSError, SafetensorError) as error:
-        raise StoreError(f"cannot write {folder}: {getattr(error, 'strerror', None) or error}") from error
+        reason = os_error_words(error) if isinstance(error, OSError) else error_words(error)
+        raise StoreError(f"cannot write {folder}: {reason}") from error
     return folder
+
+
+def _clear_killed(folder: Path) -> None:
+    """Remove what exports to a folder have left that were killed."""
+    for name in names_in(folder.parent):
+        if name.startswith(f".{folder.name}-export-") and not is_in_use(folder.parent / name):
+            remove_folder(folder.parent / name)
 
 
 # -- what is exported --------------------------------------------------------------------------------------------------

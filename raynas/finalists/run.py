@@ -260,6 +260,8 @@ class _FinalistsTraining:
     def on_result(self, name: str, result: Mapping[str, Any]) -> None:
         """See `raynas.cluster.tune.TuneListener`."""
         status = str(result["status"])
+        for line in result.get("lines", ()):
+            self.listener.on_log(f"{name}: {line}")
         is_judged = "epochs_done" in result and self.plan.config.halving == "asynchronous"
         if is_judged and len(own := self._judged.setdefault(name, [])) < result["epochs_done"]:
             own.append(float(result["top1"]))

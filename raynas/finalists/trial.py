@@ -61,6 +61,7 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         self._is_over = threading.Event()
         self._thread: threading.Thread | None = None
         self._failure: str | None = None
+        self._relay = _Relay(self._rows, self._until)
 
     def step(self) -> dict[str, Any]:
         """The next epoch.
@@ -89,6 +90,7 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
             "epochs_done": done,
             "top1": counted_top1(row),
             "done": is_there,
+            "lines": [self._relay.lines.pop(0) for _ in list(self._relay.lines)],
         }
 
     def cleanup(self) -> None:
@@ -113,13 +115,12 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
     def _train(self) -> None:
         try:
             wait_for_predecessor(self._folder)
-            relay = _Relay(self._rows, self._until)
             execute_training(
                 self._plan,
                 self._folder,
                 resume=True,
-                listener=relay,
-                is_stopped=lambda: relay.is_there or self._is_stopped(),
+                listener=self._relay,
+                is_stopped=lambda: self._relay.is_there or self._is_stopped(),
             )
         except BaseException as error:  # whatever it is, the other trainings go on
             self._rows.put(error)
@@ -132,6 +133,7 @@ class _Relay(TrainingListener):
         self._rows = rows
         self._until = until
         self.is_there = False
+        self.lines: list[str] = []
 
     def on_start(self, folder: Path, plan: TrainingPlan, history: list[Row]) -> None:
         for row in history:
@@ -140,3 +142,6 @@ class _Relay(TrainingListener):
     def on_epoch(self, row: Row) -> None:
         self.is_there |= row["epoch"] + 1 >= self._until
         self._rows.put(row)
+
+    def on_log(self, line: str) -> None:
+        self.lines.append(line)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import html
 import json
 import re
+from base64 import b64encode
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ from raynas.errors import StoreError
 from raynas.report.asset_files import asset, filled
 from raynas.report.kinds import ReportedKind, layout_of
 from raynas.report.search import report_data
-from raynas.storage.files import check_inside, write_text
+from raynas.storage.files import write_text
 from raynas.storage.kinds import run_kinds
+from raynas.storage.locks import check_inside
 from raynas.storage.run_folder import kind_of, read_description, reading
 
 __all__ = ["page", "report_data", "write_report"]
@@ -64,6 +67,7 @@ def page(data: Mapping[str, Any]) -> str:
             its layout as `layout` unless it is that of a search; may hold any text, none of which becomes markup.
     """
     layout = layout_of(data.get("layout", "search"))
+    script = f'\n"use strict";\n(() => {{\n{asset(*layout.scripts)}\n}})();\n'
     sections = {match[1]: match[0] for match in _SECTION.finditer(asset(*layout.markup))}
     parts = {
         "title": html.escape(str(data["title"])),
@@ -72,6 +76,8 @@ def page(data: Mapping[str, Any]) -> str:
         "first": layout.sections[0],
         # In a script element, only "<" can begin something else than data.
         "data": json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
-        "scripts": asset(*layout.scripts),
+        "script": script,
+        # Whatever stands in the data, the page runs this script alone.
+        "hash": f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}",
     }
     return filled("template.html", parts)

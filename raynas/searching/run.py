@@ -111,6 +111,8 @@ def execute(
         session.stack.callback(store.close)
         for name in store.set_aside:
             listener.on_log(f"set aside {name}; what it held is scored again")
+        for name in store.missing:
+            listener.on_log(f"{name} is missing; what it held is scored again")
         cache = ScoreCache(plan, store)
         if cache.num_stored > plan.config.budget:
             raise StoreError(
@@ -163,6 +165,11 @@ class _Run:
         if status != "interrupted":
             self._evaluate_recommendation()
         self.cache.flush()
+        if vanished := self.cache.vanished():
+            raise StoreError(
+                f"{', '.join(vanished)} in {self.session.folder} vanished while the run went on: what was in there is "
+                "scored again when it is resumed"
+            )
         if status == "interrupted":
             self.listener.on_log(f"{signal.Signals(self.stop[0]).name}: what is done is stored")
         return End(status)

@@ -167,6 +167,10 @@ class ScoreCache:
         self._store.flush()
         self._in_memory.clear()
 
+    def vanished(self) -> list[str]:
+        """Names of files of results that are not there any more."""
+        return self._store.vanished()
+
     def _job(self, architecture: Architecture, entry: _Entry) -> Job | None:
         wanted = tuple(
             number for number, outputs in enumerate(self._outputs) if any(entry.values[i] is None for i in outputs)

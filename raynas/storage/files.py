@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from raynas.errors import StoreError
+from raynas.errors import StoreError, os_error_words
 
 
 class Lock(AbstractContextManager["Lock"], Protocol):
@@ -102,6 +104,19 @@ class Files(Protocol):
         ...
 
 
+class _Written(io.BufferedWriter):
+    """A file that remembers why it could not be written: not all libraries pass that on."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.failure = error
+            raise
+
+
 class LocalFiles:
     """Files of this machine: synced and renamed, and locked by `flock`, which ends with the process."""
 
@@ -138,9 +153,12 @@ class LocalFiles:
         """A file to write into, under the name .NAME.tmp until the block has ended."""
         temporary = path.with_name(f".{path.name}.tmp")
         temporary.unlink(missing_ok=True)  # of a writer that was killed
-        with os.fdopen(_opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+        with _Written(io.FileIO(_opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w")) as file:
             try:
-                yield file
+                try:
+                    yield file
+                except Exception as error:
+                    raise file.failure or error from None
                 file.flush()
                 if is_durable:
                     os.fsync(file.fileno())
@@ -279,18 +297,6 @@ def opened(path: Path) -> AbstractContextManager[IO[bytes]]:
     return files_of(path).open(path)
 
 
-def read_bounded(file: IO[bytes], most: int) -> bytes:
-    """The rest of an open file.
-
-    Raises:
-        OSError: There are more bytes than that; or it cannot be read.
-    """
-    content = file.read(most + 1)
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"it has more than {most >> 20} MiB")
-    return content
-
-
 def version_of(path: Path) -> str | None:
     """A text that is another one once a file is replaced; None if there is no such file.
 
@@ -318,17 +324,6 @@ def files_below(folder: Path) -> list[Path]:
         path = folder / name
         found += files_below(path) if is_folder(path) and not path.is_symlink() else [path]
     return found
-
-
-def check_inside(folder: Path) -> None:
-    """Refuse a folder from which a link leads out, as what is written there would be written elsewhere.
-
-    Raises:
-        StoreError: There is such a link; the message names it.
-    """
-    for path in files_below(folder):
-        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-            raise StoreError(f"{folder} holds a link that leads out of it, {path.relative_to(folder)}: remove it")
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
@@ -362,7 +357,7 @@ def write_text(path: Path, text: str, *, is_durable: bool = True) -> None:
         with write_atomically(path, is_durable=is_durable) as file:
             file.write(text.encode())
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error}") from error
+        raise StoreError(f"cannot write {path}: {os_error_words(error)}") from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -408,6 +403,13 @@ def remove(path: Path) -> None:
         OSError: It cannot be removed.
     """
     files_of(path).remove(path)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all that is in it, if it is there; of a link, nothing but the link."""
+    with suppress(OSError):  # a folder, or nothing
+        path.unlink()
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def make_folder(path: Path) -> None:

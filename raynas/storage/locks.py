@@ -1,4 +1,4 @@
-"""One process at a time in the folder of a run."""
+"""One process at a time in the folder of a run, which writes nowhere else and clears away what others have left."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import socket
 from pathlib import Path
 from time import monotonic, sleep
 
-from raynas.errors import StoreError
-from raynas.storage.files import Lock, check_inside, files_of, make_folder
+from raynas.errors import StoreError, os_error_words
+from raynas.storage.files import Lock, exists, files_below, files_of, is_folder, make_folder, names_in, remove
 
 _LOCK = ".lock"
 _PREDECESSOR_S = 60.0
@@ -29,9 +29,11 @@ def held(folder: Path, *inner: Path) -> Lock:
     try:
         for path in (folder, *inner):
             make_folder(path)
-        return locked(folder / _LOCK)
+        lock = locked(folder / _LOCK)
+        remove_temporary(folder)
     except OSError as error:
-        raise StoreError(f"run folder {folder} cannot be written: {error}") from error
+        raise StoreError(f"run folder {folder} cannot be written: {os_error_words(error)}") from error
+    return lock
 
 
 def locked(path: Path) -> Lock:
@@ -74,3 +76,28 @@ def wait_for_predecessor(folder: Path) -> None:
     deadline = monotonic() + _PREDECESSOR_S
     while is_in_use(folder) and monotonic() < deadline:
         sleep(_POLL_S)
+
+
+def check_inside(folder: Path) -> None:
+    """Refuse a folder from which a link leads out, as what is written there would be written elsewhere.
+
+    Raises:
+        StoreError: There is such a link; the message names it.
+    """
+    for path in files_below(folder):
+        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+            raise StoreError(f"{folder} holds a link that leads out of it, {path.relative_to(folder)}: remove it")
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove what killed writers have left in a run folder that is held; runs in it have writers of their own.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    for name in names_in(folder):
+        path = folder / name
+        if is_folder(path) and not path.is_symlink() and not exists(path / "run.yaml"):
+            remove_temporary(path)
+        elif name.startswith(".") and name.endswith(".tmp"):
+            remove(path)

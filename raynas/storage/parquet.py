@@ -1,15 +1,60 @@
-"""Reading Parquet files of runs."""
+"""Parquet files of runs, which carry a checksum of their contents; those of before have none, and are read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raynas.storage.files import read_bytes
+
+_CHECKSUM = b"checksum"
+
+
+def write_parquet(file: IO[bytes], table: pa.Table, about: Mapping[str, str] | None = None) -> None:
+    """Write a table into an open file.
+
+    Args:
+        file: The file, as `raynas.storage.files.write_atomically` opens it.
+        table: The table; of its schema's metadata, nothing is kept but what a reader of the schema sees.
+        about: What else the file's metadata is to say.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    summing = _Summing(file)
+    with pq.ParquetWriter(summing, table.schema, compression="zstd") as writer:
+        writer.write_table(table)
+        # All columns are in the file by now; what follows is the footer, which has the checksum.
+        writer.add_key_value_metadata({**(about or {}), _CHECKSUM.decode(): summing.digest.hexdigest()})
+
+
+class _Summing:
+    """A file to write into that adds up what passes."""
+
+    closed = False
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.digest = blake2b(digest_size=16)
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        """The file is closed by who has opened it."""
 
 
 @contextmanager
@@ -20,8 +65,23 @@ def parquet_file(path: Path) -> Iterator[pq.ParquetFile]:
         OSError: It is missing or cannot be read.
         pa.ArrowException: It is damaged.
     """
-    with pq.ParquetFile(pa.BufferReader(_in_arrows_memory(read_bytes(path)))) as file:
+    content = read_bytes(path)
+    with pq.ParquetFile(pa.BufferReader(_in_arrows_memory(content))) as file:
+        _check_sum(content, about(file))
+        del content  # it is copied
         yield file
+
+
+def about(file: pq.ParquetFile) -> dict[bytes, bytes]:
+    """What a file's metadata says, beside its schema."""
+    return dict(file.metadata.metadata or {})
+
+
+def _check_sum(content: bytes, said: Mapping[bytes, bytes]) -> None:
+    # The last eight bytes are the length of the footer, in four, and a name.
+    columns = memoryview(content)[: len(content) - 8 - int.from_bytes(content[-8:-4], "little")]
+    if said.get(_CHECKSUM) not in (None, blake2b(columns, digest_size=16).hexdigest().encode()):
+        raise pa.ArrowInvalid("its contents are not those that were written: their checksum is another one")
 
 
 def read_parquet(path: Path, schema_of: Callable[[Iterable[str]], pa.Schema] | None = None) -> pa.Table:

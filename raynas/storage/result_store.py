@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from raynas.errors import StoreError
+from raynas.errors import StoreError, on_one_line, os_error_words
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome, Platform, ScoreIdentity, Status
 from raynas.storage.files import exists, is_folder, make_folder, move, names_in, remove, write_atomically
 from raynas.storage.locks import held
-from raynas.storage.parquet import parquet_file
+from raynas.storage.parquet import about, parquet_file, write_parquet
+from raynas.storage.row_rules import check_rows, repeated_rows
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(
@@ -62,6 +62,9 @@ REUSABLE = (Status.OK, Status.NON_FINITE, Status.NOT_APPLICABLE)
 """Statuses that say something of the architecture, and nothing of the machine it was scored on."""
 _PART = re.compile(r"part-(\d{8})-(\d{8})\.parquet")
 _TEMPORARY = re.compile(rf"\.{_PART.pattern}\.tmp")
+_PLACE = "place"
+"""What a part's metadata calls the numbers of the flushes whose rows it holds, which its name has, too."""
+
 _MERGED_PARTS = 32
 _FULL_PART_ROWS = 65_536
 
@@ -101,6 +104,7 @@ class ResultStore:
         self.platforms = (Platform(),) * len(self.identities)
         """What each score is computed with, which may be known only after the folder is held."""
         self.set_aside: list[str] = []
+        self.missing: list[str] = []
         self._parts_folder = folder / "evaluations"
         self._lock = held(folder, self._parts_folder)
         try:
@@ -165,12 +169,12 @@ class ResultStore:
         return pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
 
     def _write(self, table: pa.Table, first: int, last: int) -> None:
-        path = self._parts_folder / f"part-{first:08d}-{last:08d}.parquet"
+        path = self._parts_folder / f"part-{_place(first, last)}.parquet"
         try:
             with write_atomically(path, once=True) as file:
-                pq.write_table(table, file, compression="zstd")
+                write_parquet(file, table, {_PLACE: _place(first, last)})
         except OSError as error:
-            raise StoreError(f"cannot write results to {self._parts_folder}: {error}") from error
+            raise StoreError(f"cannot write results to {self._parts_folder}: {os_error_words(error)}") from error
         self._parts.append(StoredPart(first, last, path, table.num_rows))
 
     def _merge_small_parts(self) -> None:
@@ -215,7 +219,30 @@ class ResultStore:
         for part, _ in sound:
             if part not in kept:
                 remove(part.path)
-        return kept, [table for part, table in sound if part in kept]
+        found = _without_repeated([(part, table) for part, table in sound if part in kept], self._take_away)
+        self._note_gaps([part for part, _ in found])
+        return [part for part, _ in found], [table for _, table in found]
+
+    def _take_away(self, part: StoredPart, reason: str) -> None:
+        self.set_aside.append(f"{part.path.name}: {reason}")
+        self._set_aside(part.path)
+
+    def _note_gaps(self, parts: Sequence[StoredPart]) -> None:
+        """Name the parts that are neither there nor were set aside."""
+        aside = self.folder / "set_aside"
+        known = [(part.first, part.last) for part in parts]
+        matches = map(_PART.match, names_in(aside) if is_folder(aside) else ())
+        known += [(int(match[1]), int(match[2])) for match in matches if match]
+        expected = 0
+        for first, last in sorted(known):
+            if first > expected:
+                self.missing.append(f"part-{_place(expected, first - 1)}")
+            expected = max(expected, last + 1)
+
+    def vanished(self) -> list[str]:
+        """Names of parts that this store has read or written, and that are not there any more."""
+        there = set(names_in(self._parts_folder))
+        return [part.path.name for part in self._parts if part.path.name not in there]
 
     def _set_aside(self, path: Path) -> None:
         aside = self.folder / "set_aside"
@@ -252,7 +279,10 @@ def read_evaluations(folder: Path, columns: Sequence[str] | None = None) -> pa.T
         sound = _read_all(parts_folder, columns)
     kept = _uncovered([part for part, _ in sound])
     schema = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
-    tables = [table for part, table in sound if part in kept]
+    found = [(part, table) for part, table in sound if part in kept]
+    if columns is None:
+        found = _without_repeated(found, _warn)
+    tables = [table for _, table in found]
     return pa.concat_tables([schema.empty_table(), *tables]).unify_dictionaries()
 
 
@@ -268,7 +298,7 @@ def _read_all(parts_folder: Path, columns: Sequence[str] | None) -> list[tuple[S
         except FileNotFoundError:
             return None
         except (StoreError, pa.ArrowException, OSError) as error:
-            warnings.warn(f"skipped {path}: {error}", stacklevel=3)
+            warnings.warn(on_one_line(f"skipped {path}: {error}"), stacklevel=3)
     return sound
 
 
@@ -285,16 +315,45 @@ def _read_part(path: Path, columns: Sequence[str] | None = None) -> tuple[Stored
     match = _PART.fullmatch(path.name)
     if match is None:
         raise StoreError("not a part of this store")
+    first, last = int(match[1]), int(match[2])
     with parquet_file(path) as file:
         if not any(file.schema_arrow.equals(schema) for schema in (SCHEMA, _SCHEMA_OF_BEFORE)):
             raise StoreError("its columns are not those of a result store")
+        if (place := about(file).get(_PLACE.encode(), _place(first, last).encode())) != _place(first, last).encode():
+            raise StoreError(f"it was written as the part {on_one_line(place.decode(errors='replace'), 40)}")
         wanted = SCHEMA.names if columns is None else list(columns)
         table = file.read(columns=[name for name in wanted if name in file.schema_arrow.names])
+        table = table.replace_schema_metadata(None)
         for field in map(SCHEMA.field, wanted):
             if field.name not in table.column_names:  # a part of before
                 table = table.append_column(field, pa.nulls(len(table), field.type))
         table = table.select(wanted)
-        return StoredPart(int(match[1]), int(match[2]), path, file.metadata.num_rows), table
+        check_rows(table)
+        return StoredPart(first, last, path, file.metadata.num_rows), table
+
+
+def _without_repeated(
+    parts: Sequence[tuple[StoredPart, pa.Table]], refuse: Callable[[StoredPart, str], None]
+) -> list[tuple[StoredPart, pa.Table]]:
+    """The parts without those that have a row again which an earlier one has."""
+    tables = [table for _, table in parts]
+    if not tables or not repeated_rows(pa.concat_tables(tables)):
+        return list(parts)
+    kept: list[tuple[StoredPart, pa.Table]] = []
+    for part, table in parts:
+        if repeated_rows(pa.concat_tables([*(one for _, one in kept), table])):
+            refuse(part, "it has rows that are there already")
+        else:
+            kept.append((part, table))
+    return kept
+
+
+def _warn(part: StoredPart, reason: str) -> None:
+    warnings.warn(on_one_line(f"skipped {part.path}: {reason}"), stacklevel=4)
+
+
+def _place(first: int, last: int) -> str:
+    return f"{first:08d}-{last:08d}"
 
 
 def _uncovered(parts: Sequence[StoredPart]) -> list[StoredPart]:

@@ -7,11 +7,12 @@ file is, it is refused as a ValueError with a text of one line, or, where there 
 from __future__ import annotations
 
 import csv
+import errno
 import io
 from pathlib import Path
 from typing import Any
 
-from raynas.storage.files import opened, read_bounded
+from raynas.storage.files import opened
 from raynas.texts import parse_json, parse_yaml
 
 MAX_BYTES = 256 << 20
@@ -26,7 +27,9 @@ def read_text(path: Path) -> str:
         ValueError: It is no text in UTF-8.
     """
     with opened(path) as file:
-        content = read_bounded(file, MAX_BYTES)
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise OSError(errno.EFBIG, f"it has more than {MAX_BYTES >> 20} MiB", str(path))
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

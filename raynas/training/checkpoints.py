@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from raynas.errors import StoreError
-from raynas.storage.files import exists, make_folder, opened, write_atomically
+from raynas.errors import StoreError, error_words, os_error_words
+from raynas.storage.files import exists, make_folder, move, opened, remove, write_atomically
 
 LAST, BEST = "last.pt", "best.pt"
+PREVIOUS, DAMAGED = "previous.pt", "damaged.pt"
+"""The checkpoint before the last one; and a last one that could not be read, and was put aside for it."""
 CHECKPOINTS = {"last": LAST, "best": BEST}
 
 CheckpointState = dict[str, Any]
@@ -26,7 +29,7 @@ def checkpoint_folder(folder: Path) -> Path:
 
 
 def write_checkpoint(path: Path, state: CheckpointState) -> None:
-    """Replace a checkpoint as a whole.
+    """Replace a checkpoint as a whole; the last one before is kept, in case this one is damaged.
 
     Raises:
         StoreError: The disk is full or read-only.
@@ -35,8 +38,62 @@ def write_checkpoint(path: Path, state: CheckpointState) -> None:
         make_folder(path.parent)
         with write_atomically(path) as file:
             torch.save(state, file)
-    except (OSError, RuntimeError) as error:  # torch's writer has its own for a full disk
-        raise StoreError(f"cannot write {path}: {error}") from error
+            file.flush()
+            if path.name == LAST and exists(path):
+                _moved(path, path.with_name(PREVIOUS))
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {os_error_words(error)}") from error
+    except RuntimeError as error:  # torch's own
+        raise StoreError(f"cannot write {path}: {error_words(error)}") from error
+
+
+def recover_last(folder: Path) -> str | None:
+    """Put the checkpoint before the last one in its place, where that is damaged or missing.
+
+    Args:
+        folder: The folder of a training, which this process holds.
+
+    Returns:
+        What was done, in a line for people; None if the last one is sound, or there is no other.
+    """
+    last, previous = (checkpoint_folder(folder) / name for name in (LAST, PREVIOUS))
+    if not exists(previous):
+        return None
+    try:
+        read_checkpoint(last)
+        return None
+    except StoreError as error:
+        reason = str(error)
+    try:
+        state = read_checkpoint(previous)
+    except StoreError:
+        return None  # the training says what is wrong with the last one
+    if exists(last):
+        _moved(last, last.with_name(DAMAGED))
+    _moved(previous, last)
+    return f"{reason}; the training goes on from the checkpoint before, in epoch {state['epoch']}"
+
+
+def _moved(path: Path, to: Path) -> None:
+    remove(to)
+    move(path, to)
+
+
+def read_last(folder: Path) -> CheckpointState:
+    """The last checkpoint of a training folder; the one before, with a warning, where that is damaged.
+
+    Raises:
+        StoreError: There is none that can be read.
+    """
+    last, previous = (checkpoint_folder(folder) / name for name in (LAST, PREVIOUS))
+    try:
+        return read_checkpoint(last)
+    except StoreError as error:
+        if not exists(previous):
+            raise
+        state = read_checkpoint(previous)
+        warnings.warn(f"{error}; the checkpoint before is taken", stacklevel=2)
+        return state
 
 
 def read_checkpoint(path: Path) -> CheckpointState:
@@ -83,7 +140,8 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         from safetensors.torch import load_file
 
         try:
-            loaded: dict[str, torch.Tensor] = load_file(path)
+            with opened(path):  # which refuses what is no regular file
+                loaded: dict[str, torch.Tensor] = load_file(path)
         except (OSError, SafetensorError) as error:
             raise StoreError(f"cannot read weights {path}: {error}") from error
         return loaded

@@ -20,11 +20,12 @@ from typing import Any
 
 from raynas.cluster.resources import placed_groups, why_waiting
 from raynas.errors import ConfigError, DataError, PoolError, RaynasError, StoreError, TrainingError, error_line
-from raynas.storage.files import exists, remove, write_json, write_mark, write_text
+from raynas.storage.files import exists, remove, remove_folder, write_json, write_mark, write_text
 from raynas.storage.run_folder import holds_run
 from raynas.storage.text_files import read_json, read_text
 from raynas.texts import parse_json
 from raynas.training.checkpoints import LAST, checkpoint_folder, reached_in
+from raynas.training.folder import CONTROL_FILES, RAY_TRAIN
 from raynas.training.listeners import MetricsListener
 from raynas.training.loop import train
 from raynas.training.task import TrainingProgress, TrainingTask, WorkerListener, WorkerRank
@@ -34,9 +35,8 @@ _MAX_FAILURES = 8
 _ALIVE_EVERY_S = 2.0
 _SILENCE_S = 10.0  # after which there are no workers
 _SAID_EVERY_S = 60.0
-_PROGRESS, _STOP, _OUTCOME, _TOKEN, _ALIVE = ".progress.json", ".stop", ".outcome.json", ".token", ".alive"
+_PROGRESS, _STOP, _OUTCOME, _ALIVE, _, _TOKEN = CONTROL_FILES
 _ERRORS: dict[str, type[RaynasError]] = {error.__name__: error for error in (StoreError, DataError, ConfigError)}
-_FILES = (_PROGRESS, _STOP, _OUTCOME, _ALIVE, ".failures.json", _TOKEN)
 
 
 class _FolderListener(MetricsListener):
@@ -120,7 +120,7 @@ def train_on_ray(
         run_config=RunConfig(
             # A name of its own each time: what to go on with is in the checkpoints folder, not in Ray Train's.
             name=f"session-{token[:8]}",
-            storage_path=str(folder / ".ray_train"),
+            storage_path=str(folder / RAY_TRAIN),
             failure_config=FailureConfig(max_failures=_MAX_FAILURES),
             callbacks=[WorkerFailures(folder, checkpoint_folder(folder) / LAST, folder / _OUTCOME, token)],
         ),
@@ -268,8 +268,9 @@ def _is_wanted(folder: Path, token: str) -> bool:
 
 
 def _clear(folder: Path) -> None:
-    for name in _FILES:
+    for name in CONTROL_FILES:
         remove(folder / name)
+    remove_folder(folder / RAY_TRAIN)
 
 
 def _pass_on(path: Path, told: str, on_progress: Callable[[TrainingProgress], None]) -> str:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 KIND = "training"
 
+CONTROL_FILES = (".progress.json", ".stop", ".outcome.json", ".alive", ".failures.json", ".token")
+RAY_TRAIN = ".ray_train"
+"""Files and the folder by which a driver and its workers speak while they train."""
+
 METRICS = pa.schema(
     [
         ("epoch", pa.int32()),
@@ -117,13 +121,14 @@ class Training:
             check_weights,
             checkpoint_folder,
             read_checkpoint,
+            read_last,
             trained_weights,
         )
 
         if checkpoint not in CHECKPOINTS:
             raise ConfigError(f"checkpoint is {checkpoint!r}; it is one of {', '.join(CHECKPOINTS)}")
         path = checkpoint_folder(self.folder) / CHECKPOINTS[checkpoint]
-        state = read_checkpoint(path)
+        state = read_last(self.folder) if checkpoint == "last" else read_checkpoint(path)
         with named_code(), reading(self.folder):
             found = space or spaces.get(self.description["model"]["space"])  # the folder has named it
             found.validate(self.architecture)

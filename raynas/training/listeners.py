@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from raynas.errors import ConfigError
+from raynas.errors import ConfigError, StoreError, os_error_words
 from raynas.storage.files import write_atomically
+from raynas.storage.parquet import write_parquet
 from raynas.training.folder import metrics_schema
 from raynas.training.task import Row, TrainingProgress, WorkerListener
 
@@ -35,9 +35,12 @@ def write_metrics(folder: Path, rows: Sequence[Row]) -> None:
     Raises:
         StoreError: It cannot be written.
     """
-    with write_atomically(folder / "metrics.parquet") as file:
-        schema = metrics_schema(name for row in rows for name in row)
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), file)
+    table = pa.Table.from_pylist(list(rows), schema=metrics_schema(name for row in rows for name in row))
+    try:
+        with write_atomically(folder / "metrics.parquet") as file:
+            write_parquet(file, table)
+    except OSError as error:
+        raise StoreError(f"cannot write {folder / 'metrics.parquet'}: {os_error_words(error)}") from error
 
 
 class MetricsListener(WorkerListener):

@@ -17,12 +17,12 @@ from raynas.cluster.joining import connect
 from raynas.cluster.resources import alive_nodes, cpus_per_worker, default_workers
 from raynas.errors import ConfigError
 from raynas.models.process_state import kept_process_state
-from raynas.storage.files import exists
+from raynas.storage.files import exists, remove, remove_folder
 from raynas.storage.run_folder import check_folder, run_description
 from raynas.storage.session import End, Session
 from raynas.training.best_epoch import top1_of
-from raynas.training.checkpoints import LAST, checkpoint_folder, reached_in
-from raynas.training.folder import KIND
+from raynas.training.checkpoints import LAST, checkpoint_folder, reached_in, recover_last
+from raynas.training.folder import CONTROL_FILES, KIND, RAY_TRAIN
 from raynas.training.identity import completed
 from raynas.training.listeners import MetricsListener, check_loggers, write_metrics
 from raynas.training.loop import train
@@ -97,11 +97,20 @@ class _TrainingRun:
 
     def carry_out(self, is_stopped: Callable[[], bool]) -> dict[str, Any]:
         """Train, keeping summary.json up to date, also when it ends badly."""
+        self._tidy()
         self.history, self._step = reached_in(self.folder)
         if self.history:  # a kill after the checkpoint may have cost the last row
             write_metrics(self.folder, self.history)
         self.listener.on_start(self.folder, self.plan, self.history)
         return self.session.carry_out(lambda: self._work(is_stopped), self._write_summary)
+
+    def _tidy(self) -> None:
+        """Clear away what a session that was killed has left, and go back to a sound checkpoint."""
+        for name in CONTROL_FILES:
+            remove(self.folder / name)
+        remove_folder(self.folder / RAY_TRAIN)
+        if told := recover_last(self.folder):
+            self.listener.on_log(told)
 
     def _work(self, is_stopped: Callable[[], bool]) -> End:
         is_over = bool(self.history) and self.history[-1]["epoch"] == self.plan.config.epochs - 1

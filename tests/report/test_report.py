@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -248,6 +250,10 @@ def test_page_refers_to_nothing_outside(searched):
     parser = _Tags()
     parser.feed(text)
     assert "default-src 'none'" in text
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{allowed}'" in text
+    assert "script-src 'unsafe" not in text
     for tag, attributes in parser.found:
         assert tag not in ("iframe", "object", "embed", "base")
         assert attributes.get("src") is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import yaml
 from report_folders import embedded, sampled_rows, write_folder
 from report_pages import check_layout, sections
 
@@ -283,3 +284,22 @@ def test_one_value_is_drawn_on_an_axis_around_it(opened, tmp_path):
     for plot in ("#progress-plots", "#scatter-plot"):
         ticks = [float(one.get_attribute("data-value")) for one in page.locator(f"{plot} .tick.y").all()]
         assert max(ticks) - min(ticks) > 0.01 * max(ticks)
+
+
+def test_texts_of_anybody_run_nothing(opened, tmp_path):
+    """Of all texts that a folder holds; the fixture fails on any request, error or message of the page."""
+    marks = "window.ran = true"
+    hostile = f"</script><script>{marks}</script><img src=x onerror='{marks}'><svg onload='{marks}'>javascript:{marks}"
+    rows = sampled_rows(12, errors={k: ("failed", f"{hostile} {k}") for k in (1, 4)})
+    summary = {"status": "failed", "error": hostile, "driver_seconds": {hostile: 1.0}}
+    folder = write_folder(tmp_path, rows, identity={"space": hostile, "searcher": hostile}, summary=summary)
+    content = yaml.safe_load((folder / "run.yaml").read_text())
+    content["machine"], content["versions"] = {hostile: hostile}, {hostile: hostile}
+    content["config"] |= {"space": hostile, "data": hostile}
+    (folder / "run.yaml").write_text(yaml.safe_dump(content))
+    page = opened(write_report(folder))
+    page.wait_for_selector("#title")
+    assert page.evaluate("window.ran === undefined")
+    assert page.evaluate("document.scripts.length") == 2
+    assert page.locator("img").count() == 0
+    assert hostile in page.locator("#title").inner_text()

@@ -1,0 +1,47 @@
+"""What is printed of texts that come from anybody."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from toy_runs import search
+from toy_scores import toy_space
+
+from raynas import Choice
+from raynas.cli import main
+from raynas.console.runs import show_failures
+from raynas.console.terminal import PlainConsole, print_rows, say
+from raynas.proxies.probe import Proxy
+
+STEERS = "\x1b[2J\x1b]0;title\x07\x9b31m\u202e"
+
+
+def test_no_line_and_no_table_steers_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    say(f"a {STEERS} line")
+    print_rows([{f"name {STEERS}": f"value {STEERS}", "list": [STEERS]}])
+    PlainConsole(file=(file := io.StringIO()), force_terminal=True, color_system=None).print(STEERS, markup=False)
+    captured = capsys.readouterr()
+    for text in (captured.out, captured.err, file.getvalue()):
+        assert text
+        assert all(line.isprintable() for line in text.splitlines()), repr(text)
+
+
+def test_errors_of_own_code_do_not_either(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def fails(probe: object) -> float:
+        raise ValueError(f"{STEERS}\nsecond line")
+
+    run = search(tmp_path, space=toy_space(a=Choice(1, 2), b=Choice(1, 2), harm=Choice("none")), budget=2,
+                 proxies=[Proxy("toy", fails)], searcher="random")  # fmt: skip
+    show_failures(run.evaluations)
+    assert "ValueError" in (told := capsys.readouterr().err)
+    assert all(line.isprintable() for line in told.splitlines())
+
+
+def test_errors_of_commands_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["score", "as-vit", "-a", f"{STEERS}\n\ud800", "--out", "nowhere"])
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert told[:-1].isprintable()
