@@ -1,7 +1,7 @@
 """The one door to the files of runs: read, list, write whole or not at all, append, move, remove, lock.
 
 Whoever reads or keeps something in the folder of a run does it by the functions here. They find the store that a path
-is in, which says in `Files` what each of them promises; `LocalFiles` is the file system of this machine. Only regular
+is in, of which `raynas.storage.stores.Files` says what each of them promises; `LocalFiles` is the file system of this machine. Only regular
 files are opened, as others would be waited on for ever, and nothing is written through a link.
 """
 
@@ -17,104 +17,10 @@ import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from raynas.errors import StoreError, os_error_words
-
-
-class Lock(AbstractContextManager["Lock"], Protocol):
-    """Keeps other processes out until it is closed, or until this process has ended, however it ends."""
-
-    def close(self) -> None:
-        """Let others in."""
-        ...
-
-
-class Files(Protocol):
-    """A store for the files of runs. Failures are an OSError; a file or folder that is not there, FileNotFoundError.
-
-    Of each file there is one writer at a time; readers may come at any moment, and see it whole or not at all.
-    """
-
-    def exists(self, path: Path) -> bool:
-        """Whether a file or folder is there."""
-        ...
-
-    def is_folder(self, path: Path) -> bool:
-        """Whether a folder is there."""
-        ...
-
-    def read(self, path: Path) -> bytes:
-        """The content of a file."""
-        ...
-
-    def open(self, path: Path) -> AbstractContextManager[IO[bytes]]:
-        """A file to read from, at any place of it."""
-        ...
-
-    def version(self, path: Path) -> str | None:
-        """A text that is another one once a file is replaced; None if there is no such file."""
-        ...
-
-    def names(self, folder: Path) -> list[str]:
-        """What is directly in a folder, sorted by name."""
-        ...
-
-    def write(self, path: Path, *, once: bool, is_durable: bool) -> AbstractContextManager[IO[bytes]]:
-        """A file to write into, which appears under its name when the block ends well, and leaves no trace otherwise.
-
-        Args:
-            path: The file, in a folder that is there.
-            once: Whether to raise FileExistsError if there is such a file already, also if another process makes it
-                meanwhile; otherwise it is replaced.
-            is_durable: Whether the file is there after a loss of power, once the block has ended.
-        """
-        ...
-
-    def append(self, path: Path, content: bytes) -> None:
-        """Put content at the end of a file, which is made if it is missing."""
-        ...
-
-    def move(self, path: Path, to: Path) -> None:
-        """Give a file another name, under which there is none."""
-        ...
-
-    def remove(self, path: Path) -> None:
-        """Remove a file, if it is there."""
-        ...
-
-    def make_folder(self, path: Path) -> None:
-        """Make a folder with those that it is in, unless it is there."""
-        ...
-
-    def holder(self, path: Path) -> str | None:
-        """Who has locked a file; None if nobody has, or there is none."""
-        ...
-
-    def lock(self, path: Path, holder: str) -> Lock:
-        """Lock a file, which is made if it is missing.
-
-        Args:
-            path: The file, whose content is the holder.
-            holder: What is told to others who want the lock meanwhile.
-
-        Raises:
-            BlockingIOError: Another one holds it; its text is that holder.
-        """
-        ...
-
-
-class _Written(io.BufferedWriter):
-    """A file that remembers why it could not be written: not all libraries pass that on."""
-
-    failure: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        try:
-            return super().write(data)
-        except OSError as error:
-            self.failure = error
-            raise
+from raynas.storage.stores import Files, Lock
 
 
 class LocalFiles:

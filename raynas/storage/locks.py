@@ -8,7 +8,8 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from raynas.errors import StoreError, os_error_words
-from raynas.storage.files import Lock, exists, files_below, files_of, is_folder, make_folder, names_in, remove
+from raynas.storage.files import exists, files_below, files_of, is_folder, make_folder, names_in, remove
+from raynas.storage.stores import Lock
 
 _LOCK = ".lock"
 _PREDECESSOR_S = 60.0

@@ -322,8 +322,11 @@ def _read_part(path: Path, columns: Sequence[str] | None = None) -> tuple[Stored
         if (place := about(file).get(_PLACE.encode(), _place(first, last).encode())) != _place(first, last).encode():
             raise StoreError(f"it was written as the part {on_one_line(place.decode(errors='replace'), 40)}")
         wanted = SCHEMA.names if columns is None else list(columns)
-        table = file.read(columns=[name for name in wanted if name in file.schema_arrow.names])
-        table = table.replace_schema_metadata(None)
+        there = None if columns is None else [name for name in wanted if name in file.schema_arrow.names]
+        try:
+            table = file.read(columns=there).replace_schema_metadata(None)
+        except UnicodeDecodeError:
+            raise StoreError("its metadata are damaged") from None
         for field in map(SCHEMA.field, wanted):
             if field.name not in table.column_names:  # a part of before
                 table = table.append_column(field, pa.nulls(len(table), field.type))

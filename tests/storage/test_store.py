@@ -223,7 +223,7 @@ def test_a_folder_has_one_writer(tmp_path: Path) -> None:
     holder = context.Process(target=_hold, args=(str(tmp_path), theirs))
     holder.start()
     pid = ours.recv()
-    with pytest.raises(StoreError, match=f"in use by process {pid}"):
+    with pytest.raises(StoreError, match=f"is being written by process {pid} on"):
         ResultStore(tmp_path, IDENTITIES)
     assert len(read_evaluations(tmp_path)) == 0  # reading needs no lock
     os.kill(pid, signal.SIGKILL)
