@@ -1,8 +1,8 @@
 """The one door to the files of runs: read, list, write whole or not at all, append, move, remove, lock.
 
 Whoever reads or keeps something in the folder of a run does it by the functions here. They find the store that a path
-is in, of which `raynas.storage.stores.Files` says what each of them promises; `LocalFiles` is the file system of this machine. Only regular
-files are opened, as others would be waited on for ever, and nothing is written through a link.
+is in, of which `raynas.storage.stores.Files` says what each of them promises; `LocalFiles` is the file system of this
+machine. Only regular files are opened, as others would be waited on for ever, and nothing is written through a link.
 """
 
 from __future__ import annotations
@@ -21,6 +21,19 @@ from typing import IO, Any
 
 from raynas.errors import StoreError, os_error_words
 from raynas.storage.stores import Files, Lock
+
+
+class _Written(io.BufferedWriter):
+    """A file that remembers why it could not be written: not all libraries pass that on."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.failure = error
+            raise
 
 
 class LocalFiles:

@@ -87,16 +87,3 @@ class Files(Protocol):
             BlockingIOError: Another one holds it; its text is that holder.
         """
         ...
-
-
-class _Written(io.BufferedWriter):
-    """A file that remembers why it could not be written: not all libraries pass that on."""
-
-    failure: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        try:
-            return super().write(data)
-        except OSError as error:
-            self.failure = error
-            raise
