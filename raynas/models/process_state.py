@@ -291,6 +291,9 @@ class ProcessGuard:
 
     def __init__(self) -> None:
         self._namespaces: dict[str, tuple[Any, dict[str, Any]]] = {}
+        # The same once more, what is and what was: two lists that are compared without a step of Python's for each.
+        self._now: list[Any] = []
+        self._before: list[dict[str, Any]] = []
         self._num_modules = 0
 
     @contextmanager
@@ -339,6 +342,8 @@ class ProcessGuard:
 
     def _watch(self, name: str, namespace: Any) -> None:
         self._namespaces[name] = namespace, dict(vars(namespace))
+        self._now.append(vars(namespace))
+        self._before.append(self._namespaces[name][1])
 
     def _restored(self) -> list[str]:
         """Put back what was replaced; returns its names."""
@@ -347,6 +352,8 @@ class ProcessGuard:
         replaced = [name for name in of_python if now.get(name) is not of_python[name] and name not in _UNIMPORTANT]
         now.update({name: of_python[name] for name in replaced})  # up to here without calling any of them
         changed = [f"builtins.{name}" for name in replaced]
+        if _is_equal(self._now, self._before):
+            return changed
         for path, (namespace, before) in self._namespaces.items():
             now = vars(namespace)
             if _is_equal(now, before):
@@ -365,10 +372,11 @@ class ProcessGuard:
                     changed.append(f"{path}.{name}")
                     _undo(changed, partial(delattr, namespace, name))
             self._namespaces[path] = namespace, dict(vars(namespace))
+        self._before = [before for _, before in self._namespaces.values()]
         return changed
 
 
-def _is_equal(now: Any, before: dict[str, Any]) -> bool:
+def _is_equal(now: Any, before: Any) -> bool:
     try:
         return bool(now == before)  # compares by identity first, as long as nothing is replaced
     except Exception:
