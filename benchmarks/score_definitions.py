@@ -95,7 +95,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one family, to see that the script works")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{len(proxies)} proxies, float64, {IMG_SIZE} pixels; {hardware()}")
+    print(f"{len(list(proxies))} proxies, float64, {IMG_SIZE} pixels; {hardware()}")
     total = 0
     for family in arguments.family or list(FAMILIES)[: 1 if arguments.quick else None]:
         torch.manual_seed(0)
