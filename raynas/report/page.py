@@ -1,7 +1,8 @@
 """One self-contained page from a run folder: what was done, what came of it, what failed, and where the time went.
 
-The page holds its data as JSON and draws itself; it loads nothing and works from a file. What it says follows from the
-run folder alone, so writing it twice gives the same bytes. Neither torch nor Ray is imported here.
+The page holds its data as JSON and draws itself; it loads nothing and works from a file. What it says of a run
+that has ended follows from the run folder alone, so writing it twice gives the same bytes; of one that goes on, it says
+when it was written. Neither torch nor Ray is imported here.
 """
 
 from __future__ import annotations
