@@ -81,7 +81,7 @@ class Config(BaseModel):
             field = cls.model_fields.get(name)
             if isinstance(value, bool) and field is not None and not _takes(field.annotation, bool):
                 raise ValueError(f"{name} is no truth value")
-            if isinstance(value, int) and abs(value) > _LARGEST:
+            if _is_beyond(value):
                 raise ValueError(f"{name} is beyond 64 bits")
         return values
 
@@ -127,6 +127,13 @@ class Config(BaseModel):
 
 _LARGEST = 2**63 - 1
 _SHOWN = 200  # characters of a value, in messages
+
+
+def _is_beyond(value: Any) -> bool:
+    """Whether a value is or holds a whole number that no machine computes with."""
+    if isinstance(value, Mapping | list | tuple):
+        return any(map(_is_beyond, value.values() if isinstance(value, Mapping) else value))
+    return isinstance(value, int) and abs(value) > _LARGEST
 
 
 def _takes(annotation: Any, kind: type) -> bool:

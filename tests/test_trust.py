@@ -36,8 +36,14 @@ REFUSED = "holds code that a folder names, and you have not"
 @pytest.fixture(autouse=True)
 def imported_anew() -> Iterator[None]:
     """Files of one test are not imported before the next one."""
+    before = set(sys.modules)
     yield
-    for name in [name for name in sys.modules if name.startswith("raynas_file_")]:
+    forget(before)
+
+
+def forget(before: set[str]) -> None:
+    """Forget files of users that were imported since, as a later process would not know of them."""
+    for name in [name for name in sys.modules if name.startswith("raynas_file_") and name not in before]:
         del sys.modules[name]
 
 
@@ -146,6 +152,7 @@ def test_a_page_of_a_folder_that_names_code_is_made_without_it(
 def test_what_the_user_names_needs_no_flag_also_where_a_folder_names_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    before = set(sys.modules)
     monkeypatch.chdir(tmp_path)
     file = Path("mine.py")
     examples = Path(__file__).resolve().parents[1] / "examples"
@@ -153,8 +160,7 @@ def test_what_the_user_names_needs_no_flag_also_where_a_folder_names_it(
     mark = tmp_path / "mine.mark"
     small = ["--objective", "num_params:min", "--searcher", "random", "--workers", "0", "--out", "run"]
     assert ended(capsys, "search", "mine.py:convnets", "--budget", "2", *small)[0] == 0
-    for name in [name for name in sys.modules if name.startswith("raynas_file_")]:
-        del sys.modules[name]  # a later process
+    forget(before)
     mark.unlink()
     status, said = ended(capsys, "search", "--resume", "--out", "run", "--budget", "3")
     assert (status, REFUSED in said, mark.exists()) == (1, True, False)

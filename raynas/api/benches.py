@@ -15,6 +15,7 @@ from raynas.registry import runs_named_code
 from raynas.space.search_space import SearchSpace
 from raynas.storage.runs import default_folder
 from raynas.storage.session import as_interrupted
+from raynas.storage.tables import read_table
 
 if TYPE_CHECKING:
     from raynas.bench.folder import Bench
@@ -61,13 +62,17 @@ def bench_proxies(
     if resume and out is None:
         raise ConfigError("--resume needs --out with the folder of the run to continue")
 
+    over = {} if config is None else read_settings(Path(config))
+    BenchConfig.check_values(over)
+    if table := truth or over.get("truth"):
+        read_table(Path(table))  # what cannot be read is refused before torch is imported
+
     from raynas.bench.run import execute_bench, make_bench_plan, stored_bench  # torch is behind it
     from raynas.console.runs import ConsoleListener
 
     names, own_proxies = named_proxies(proxies)
     # The description of a scoring run does not hold what is asked of its scores.
     base = stored_bench(Path(out)) if resume and out is not None else {}
-    over = {} if config is None else read_settings(Path(config))
     check_address(base.get("address"), {**fields, **over})
     base |= over
     given = {"space": space_name(space), "truth": None if truth is None else str(truth), "proxies": names or None}

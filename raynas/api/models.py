@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raynas.api.arguments import source_text
+from raynas.registry import runs_named_code
 from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
@@ -31,6 +33,7 @@ def build(space: str | SearchSpace, architecture: Architecture | Mapping[str, An
     return build_model(found, found.read(architecture), **settings)
 
 
+@runs_named_code
 def export(source: str | Path | Mapping[str, Any], out: str | Path | None = None, **settings: Any) -> Path:
     """Write a folder from which a model runs without raynas.
 
@@ -47,6 +50,12 @@ def export(source: str | Path | Mapping[str, Any], out: str | Path | None = None
     Raises:
         RaynasError: As `raynas.exporting.export.export`.
     """
+    from raynas.storage.sources import read_source
+
+    said = {name: value for name, value in settings.items() if value is not None}
+    # What cannot be read is refused before torch is imported.
+    read_source(source_text(source), space=said.get("space"), pick=said.get("pick", ()))
+
     from raynas.exporting.export import export as write
 
-    return write(source, out, **{name: value for name, value in settings.items() if value is not None})
+    return write(source, out, **said)

@@ -188,10 +188,12 @@ def scale(
     if source is None and not ("space" in values and "start" in values["settings"].get("searcher", {})):
         raise ConfigError("scale takes a SOURCE: a run folder, an architecture's JSON or text, or a file with one")
 
-    from raynas.searching.scaling import check_pick, growth_plan  # torch is behind it
     from raynas.storage.sources import read_source
 
     found = None if source is None else read_source(source_text(source), space=space or values.get("space"))
+
+    from raynas.searching.scaling import check_pick, growth_plan  # torch is behind it
+
     plan = growth_plan(values, found, stop=stop, rates=rates or None, own_proxies=own_proxies)
     check_pick(plan, bounds)
     first = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, TypeAlias
@@ -16,7 +17,7 @@ Scalar: TypeAlias = int | float | str | bool
 FieldValue: TypeAlias = Scalar | tuple[Scalar, ...]
 
 
-_LARGEST = 1e300
+_LARGEST = 2**53  # beyond which not all programs read JSON's whole numbers as they are
 
 
 def frozen_value(name: str, value: Any) -> FieldValue:
@@ -36,8 +37,8 @@ def _scalar(name: str, value: Any) -> Scalar:
     if isinstance(value, np.integer | np.floating):
         value = value.item()
     if isinstance(value, float) and value.is_integer():
-        return int(value)  # 4.0 and 4 are one architecture and have one key
-    if isinstance(value, int | float) and abs(value) <= _LARGEST:  # NaN is not
+        value = int(value)  # 4.0 and 4 are one architecture and have one key
+    if (isinstance(value, int) and abs(value) <= _LARGEST) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise SpaceError(f"field {name!r}: {value!r:.200} is neither a finite number, a string nor a list of those")
 
