@@ -12,12 +12,20 @@ from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome
 
 
+class Outgrown(NamedTuple):
+    """More memory than a worker may have."""
+
+    taken_bytes: float
+    limit_bytes: float
+
+
 class Ready(NamedTuple):
     """A worker's process has prepared itself and waits for work."""
 
     worker: int
     node: str
     pid: int
+    outgrown: Outgrown | None = None  # why the one before it has ended itself, if it has left word
 
 
 class Answer(NamedTuple):
@@ -45,18 +53,10 @@ class Broken(NamedTuple):
     error: str
 
 
-class Outgrown(NamedTuple):
-    """More memory than a worker may have."""
-
-    taken_bytes: float
-    limit_bytes: float
-
-
 class Lost(NamedTuple):
     """A worker's process is gone, with everything it was given; it is started again, perhaps on another node."""
 
     worker: int
-    outgrown: Outgrown | None = None  # why it has ended itself, if it has said so
 
 
 class Progress(NamedTuple):

@@ -42,6 +42,7 @@ class SimulatedWorkers:
         self.processes: dict[int, Process] = {}
         self.sent: list[tuple[int, list[Any]]] = []  # worker and architectures of each chunk
         self.beside: list[int] = []  # how many chunks each of them was sent behind
+        self.outgrown: dict[int, Outgrown] = {}  # the word that a process has left for the next one
         self.kills: list[tuple[float, int]] = []
         self.starts: list[tuple[float, int]] = []
         self.is_slow_to_return: set[int] = set()
@@ -65,7 +66,8 @@ class SimulatedWorkers:
         self.processes[worker] = Process(node)
         self.starts.append((self.now, worker))
         seconds = 60.0 if worker in self.is_slow_to_return else START_S
-        self._at(self.now + seconds, Ready(worker, node, 100 + len(self.starts)))
+        word = self.outgrown.pop(worker, None)
+        self._at(self.now + seconds, Ready(worker, node, 100 + len(self.starts), word))
 
     def send(self, worker: int, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]) -> None:
         process = self.processes[worker]
@@ -88,7 +90,9 @@ class SimulatedWorkers:
             outcome = cost if isinstance(cost, Outcome) else Outcome(float(architecture["a"]), "ok")
             outcomes.append([outcome] * len(wanted))
             if cost in ("kill", "hog"):
-                self._at(time + NOTICED_S, Lost(worker, Outgrown(3e9, 2e9) if cost == "hog" else None))
+                self._at(time + NOTICED_S, Lost(worker))
+                if cost == "hog":
+                    self.outgrown[worker] = Outgrown(3e9, 2e9)
                 time = math.inf
             if time == math.inf:
                 break
