@@ -189,7 +189,7 @@ class Dispatcher:
             case Progress():
                 self._on_progress(worker, event)
             case Lost():
-                self._on_lost(worker, event)
+                self._on_lost(worker)
             case Unprepared():
                 self._on_unprepared(worker, event)
             case Broken():
@@ -249,7 +249,7 @@ class Dispatcher:
         """A process has started; it is ended if its values would not be those of the others."""
         if worker.is_ready:
             return
-        self._settle(worker)
+        self._settle(worker, event.outgrown if isinstance(event, Ready) else None)
         if reason := self._admission.reason_against(event):
             self.leave(worker.id)
             if not self.workers:
@@ -260,13 +260,12 @@ class Dispatcher:
         worker.node, worker.pid = event.node, event.pid
         worker.become(WorkerState.BUSY if worker.chunks else WorkerState.IDLE)
 
-    def _on_lost(self, worker: PoolWorker, event: Lost) -> None:
+    def _on_lost(self, worker: PoolWorker) -> None:
         """The worker's process is gone, with everything it was given; it may come back elsewhere if its node is gone.
 
         Whether the node is gone may be known only later: blame waits until the worker is back or the node is dead.
         """
         worker.asked_since = None
-        worker.outgrown = event.outgrown
         if worker.chunks:
             guilty, *innocent = worker.chunks.values()
             worker.time.book("waiting", guilty.sent)
@@ -284,12 +283,11 @@ class Dispatcher:
             worker.become(WorkerState.RESTARTING)
         self._start(worker)
 
-    def _settle(self, worker: PoolWorker) -> None:
-        """Decide who is to blame for the loss of a worker."""
+    def _settle(self, worker: PoolWorker, outgrown: Outgrown | None = None) -> None:
+        """Decide who is to blame for the loss of a worker, which may have left word of its memory."""
         chunk, worker.lost = worker.lost, None
         running, worker.running = worker.running, None
         killed_for, worker.killed_for = worker.killed_for, None
-        outgrown, worker.outgrown = worker.outgrown, None
         if chunk is None:
             return
         worker.become(WorkerState.RESTARTING)

@@ -13,6 +13,18 @@ from raynas.space.results import Outcome
 from raynas.wording import gibibytes
 
 
+class Outgrown(NamedTuple):
+    """More memory than a worker may have."""
+
+    taken_bytes: float
+    limit_bytes: float
+
+    @property
+    def in_words(self) -> str:
+        """How much it took, and how much it may have."""
+        return f"{gibibytes(self.taken_bytes)} of memory, of which it may have {gibibytes(self.limit_bytes)}"
+
+
 class Ready(NamedTuple):
     """A worker's process has prepared itself and waits for work."""
 
@@ -21,6 +33,7 @@ class Ready(NamedTuple):
     host: str  # the node's name for people
     pid: int
     device_type: str
+    outgrown: Outgrown | None = None  # why the one before it has ended itself, if it has left word
 
 
 class Unfit(NamedTuple):
@@ -57,23 +70,10 @@ class Broken(NamedTuple):
     error: str
 
 
-class Outgrown(NamedTuple):
-    """More memory than a worker may have."""
-
-    taken_bytes: float
-    limit_bytes: float
-
-    @property
-    def in_words(self) -> str:
-        """How much it took, and how much it may have."""
-        return f"{gibibytes(self.taken_bytes)} of memory, of which it may have {gibibytes(self.limit_bytes)}"
-
-
 class Lost(NamedTuple):
     """A worker's process is gone, with everything it was given; it is started again, perhaps on another node."""
 
     worker: int
-    outgrown: Outgrown | None = None  # why it has ended itself, if it has said so
 
 
 class Progress(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 from raynas.cluster.own_code import installed_packages, own_code_by_value
 from raynas.cluster.resources import why_waiting
 from raynas.errors import PoolError, error_line
-from raynas.scoring.door import Answer, Broken, Event, Lost, Outgrown, Progress, Ready, Unanswered, Unfit, Unprepared
+from raynas.scoring.door import Answer, Broken, Event, Lost, Progress, Ready, Unanswered, Unfit, Unprepared
 from raynas.scoring.installed import code_versions
 from raynas.scoring.ray_worker import Worker
 from raynas.scoring.task import Task
@@ -74,8 +74,8 @@ class RayDoor:
         self._ray = ray
         self._memory_limit_bytes = memory_limit_bytes
         self._share = {"CPU": float(task.threads), "GPU": gpus_per_worker}
-        # Threads of their own answer for progress and lack of memory while another one computes.
-        self._made = ray.remote(concurrency_groups={"progress": 1, "memory": 1})(Worker).options(
+        # A thread of its own answers for progress while another one computes.
+        self._made = ray.remote(concurrency_groups={"progress": 1})(Worker).options(
             num_cpus=task.threads,
             num_gpus=gpus_per_worker or None,
             runtime_env={"env_vars": _MALLOC},
@@ -90,7 +90,6 @@ class RayDoor:
         self._versions = code_versions(installed_packages(*task.own_code))
         self._actors: dict[int, Any] = {}
         self._num_joined = 0
-        self._outgrown: dict[int, Any] = {}  # by worker, the reference to what it says before it ends itself
         self._calls: dict[Any, _Call] = {}  # by the reference to what comes back, in the order of calling
 
     def join(self) -> int:
@@ -134,11 +133,6 @@ class RayDoor:
             if call is None:
                 continue
             event = self._event(reference, call)
-            if isinstance(event, Ready):
-                asked = self._actors[event.worker].outgrown.options(concurrency_group="memory")
-                self._outgrown[event.worker] = asked.remote()
-            elif isinstance(event, Lost):
-                event = Lost(event.worker, self._said_outgrown(event.worker))
             events.append(event)
             if isinstance(event, Lost):
                 self._forget_calls(event.worker)
@@ -151,7 +145,6 @@ class RayDoor:
     def leave(self, worker: int) -> None:
         """End an actor for good."""
         self._forget_calls(worker)
-        self._outgrown.pop(worker, None)
         self._ray.kill(self._actors.pop(worker))
 
     def is_alive(self, node: str) -> bool:
@@ -165,17 +158,6 @@ class RayDoor:
     def _forget_calls(self, worker: int) -> None:
         for reference in [reference for reference, call in self._calls.items() if call.worker == worker]:
             del self._calls[reference]
-
-    def _said_outgrown(self, worker: int) -> Outgrown | None:
-        """Whether a lost process has said that it took too much memory, in the life that it has lost."""
-        asked = self._outgrown.pop(worker, None)
-        if asked is None or not self._ray.wait([asked], timeout=0)[0]:
-            return None
-        try:
-            found: Outgrown | None = self._ray.get(asked)
-        except self._ray.exceptions.RayError:
-            return None
-        return found
 
     def _event(self, reference: Any, call: _Call) -> Event:
         if isinstance(call, Sending):
@@ -192,7 +174,7 @@ class RayDoor:
             found = self._ray.get(reference)
             if found.unfit:
                 return Unfit(call.worker, found.node, found.host, found.unfit)
-            return Ready(call.worker, found.node, found.host, found.pid, found.device_type)
+            return Ready(call.worker, found.node, found.host, found.pid, found.device_type, found.outgrown)
         except self._ray.exceptions.ActorUnavailableError:
             return Lost(call.worker)
         except (self._ray.exceptions.ActorDiedError, self._ray.exceptions.RayTaskError) as error:

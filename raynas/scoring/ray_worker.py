@@ -6,8 +6,10 @@ import gc
 import os
 import platform
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, NamedTuple
 
@@ -18,11 +20,11 @@ from raynas.scoring.installed import code_versions, device_type, differences
 from raynas.scoring.task import DeviceLostError, TaskEvaluator
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome
+from raynas.storage.files import append_text, exists, remove
+from raynas.storage.text_files import read_text
 from raynas.wording import gibibytes
 
 _MEMORY_WATCH_S = 0.25
-_LAST_WORDS_S = 0.3  # for the word of it to reach the driver, while the process goes on taking memory
-_LAST_WORDS_SHARE = 1.5  # of the limit, at which it waits no longer
 
 
 class Prepared(NamedTuple):
@@ -33,6 +35,7 @@ class Prepared(NamedTuple):
     pid: int
     device_type: str = ""
     unfit: str = ""  # why it is of no use, and has prepared nothing
+    outgrown: Outgrown | None = None  # why the process before it has ended itself, if it has left word
 
 
 class Worker:
@@ -42,8 +45,6 @@ class Worker:
         self._running: tuple[int, int, float] | None = None  # chunk, item, when it started
         self._evaluator: TaskEvaluator | None = None
         self._threads = 1
-        self._outgrown: Outgrown | None = None
-        self._is_outgrown = threading.Event()
 
     def prepare(
         self, packed: Sequence[Any], versions: Mapping[str, str], memory_limit_bytes: float, gpu_share: float
@@ -80,8 +81,10 @@ class Worker:
         # What has been imported stays: without going through it again and again, building is a third faster.
         gc.collect()
         gc.freeze()
-        threading.Thread(target=self._watch_memory, args=(memory_limit_bytes,), daemon=True).start()
-        return found._replace(device_type=device_type(task.device))
+        note = Path(tempfile.gettempdir()) / f"raynas-outgrown-{ray.get_runtime_context().get_actor_id()}"
+        outgrown = _taken_note(note)
+        threading.Thread(target=self._watch_memory, args=(memory_limit_bytes, note), daemon=True).start()
+        return found._replace(device_type=device_type(task.device), outgrown=outgrown)
 
     def run(
         self, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]
@@ -117,28 +120,32 @@ class Worker:
             self._running = None
         return monotonic() - started, outcomes
 
-    def _watch_memory(self, limit_bytes: float) -> None:
-        """End this process before it takes the memory of the others on its node, and say so before.
+    def _watch_memory(self, limit_bytes: float, note: Path) -> None:
+        """End this process before it takes the memory of the others on its node, and leave word for the next one.
+
+        An answer to the driver would not leave this process in time: each step of it waits for the code that takes
+        memory, which may hold the interpreter for long.
 
         Ray's own monitor acts only when the node is full, and may then end a worker that is not to blame.
         """
         process = psutil.Process()
         while (taken := process.memory_info().rss) < limit_bytes:
             sleep(_MEMORY_WATCH_S)
-        self._outgrown = Outgrown(taken, limit_bytes)
-        self._is_outgrown.set()
-        deadline = monotonic() + _LAST_WORDS_S
-        while monotonic() < deadline and process.memory_info().rss < _LAST_WORDS_SHARE * limit_bytes:
-            sleep(_LAST_WORDS_S / 30)
-        print(f"raynas worker ends itself: {gibibytes(taken)} of memory", file=sys.stderr, flush=True)
-        os._exit(1)
-
-    def outgrown(self) -> Outgrown | None:
-        """What this process has taken, as soon as it is more than it may have; does not return before."""
-        self._is_outgrown.wait()
-        return self._outgrown
+        try:
+            append_text(note, f"{taken} {limit_bytes:.0f}")
+        finally:
+            os._exit(1)
 
     def progress(self) -> tuple[int, int, float] | None:
         """Chunk, item and its seconds so far, by this worker's own clock; None between chunks."""
         running = self._running
         return running and (running[0], running[1], monotonic() - running[2])
+
+
+def _taken_note(note: Path) -> Outgrown | None:
+    """What the process before has left, which is not read again."""
+    if not exists(note):
+        return None
+    taken, limit = map(float, read_text(note).split())
+    remove(note)
+    return Outgrown(taken, limit)

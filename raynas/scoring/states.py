@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from raynas.scoring.door import Outgrown
 from raynas.scoring.pool import Job, WorkerTime
 
 
@@ -102,7 +101,6 @@ class PoolWorker:
     running: tuple[int, int] | None = None  # chunk and item, when it last said where it is
     killed_for: int | None = None  # the chunk that ran too long
     lost: Chunk | None = None  # what it computed when it was lost, while nobody is blamed yet
-    outgrown: Outgrown | None = None  # what it said of its memory before it was lost
 
     @property
     def is_ready(self) -> bool:

@@ -45,6 +45,7 @@ class SimulatedWorkers:
         self.processes: dict[int, Process] = {}
         self.sent: list[tuple[int, list[Any]]] = []  # worker and architectures of each chunk
         self.beside: list[int] = []  # how many chunks each of them was sent behind
+        self.outgrown: dict[int, Outgrown] = {}  # the word that a process has left for the next one
         self.kills: list[tuple[float, int]] = []
         self.starts: list[tuple[float, int]] = []
         self.is_slow_to_return: set[int] = set()
@@ -71,9 +72,8 @@ class SimulatedWorkers:
         if node in self.unfit_nodes:
             self._at(self.now + seconds, Unfit(worker, node, f"host-{node}", "raynas is 1 there and 2 here"))
             return
-        self._at(
-            self.now + seconds, Ready(worker, node, f"host-{node}", 100 + len(self.starts), self.device_types[node])
-        )
+        pid, word = 100 + len(self.starts), self.outgrown.pop(worker, None)
+        self._at(self.now + seconds, Ready(worker, node, f"host-{node}", pid, self.device_types[node], word))
 
     def send(self, worker: int, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]) -> None:
         process = self.processes[worker]
@@ -96,7 +96,9 @@ class SimulatedWorkers:
             outcome = cost if isinstance(cost, Outcome) else Outcome(float(architecture["a"]), "ok")
             outcomes.append([outcome] * len(wanted))
             if cost in ("kill", "hog"):
-                self._at(time + NOTICED_S, Lost(worker, Outgrown(3e9, 2e9) if cost == "hog" else None))
+                self._at(time + NOTICED_S, Lost(worker))
+                if cost == "hog":
+                    self.outgrown[worker] = Outgrown(3e9, 2e9)
                 time = math.inf
             if time == math.inf:
                 break
