@@ -87,7 +87,7 @@ def _convnext() -> Case:
 
 
 def _efficientnet() -> Case:
-    model = timm.create_model("test_efficientnet", num_classes=5)
+    model = timm.create_model("test_efficientnet", channel_multiplier=0.1, num_classes=5)
     blocks = [f"blocks.{i}" for i in range(5)]
     return _case(model, 5, attention=[], mlp=[], head="classifier", final_norm="", blocks=blocks, prefix_tokens=None)
 
