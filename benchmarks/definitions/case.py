@@ -31,6 +31,8 @@ class Case:
         prefix_tokens: Class tokens of a block's output; None: its output is a feature map (B, C, h, w).
         images, labels: (B, 3, S, S) and (B,).
         teacher: The last feature map of a teacher on the images, (B, C, h, w).
+        pools_all_tokens: Whether the family's features are the mean over all tokens of the last block, and not what the
+            head is given.
     """
 
     model: nn.Module
@@ -43,6 +45,7 @@ class Case:
     images: Tensor
     labels: Tensor
     teacher: Tensor
+    pools_all_tokens: bool = False
 
     def in_eval(self) -> nn.Module:
         """A copy whose parameters have gradients and whose activations change nothing in place."""

@@ -56,7 +56,8 @@ def _pit() -> Case:
     fields = {"base_dim": 4, "mlp_ratio": 2.0, "depth": (1, 2, 1), "num_heads": (2, 2, 4)}
     model = PiT(Architecture(fields), img_size=IMG_SIZE, num_classes=5)
     blocks = [f"transformers.{stage}.blocks.{i}" for stage, n in enumerate(fields["depth"]) for i in range(n)]
-    return _case(model, 5, **_of_blocks(blocks), head="head", final_norm="norm", prefix_tokens=1)
+    parts = _of_blocks(blocks)
+    return _case(model, 5, **parts, head="head", final_norm="norm", prefix_tokens=1, pools_all_tokens=True)
 
 
 def _vit() -> Case:
@@ -68,7 +69,7 @@ def _vit() -> Case:
 
 
 def _resnet() -> Case:
-    model = timm.create_model("resnet10t", num_classes=5)
+    model = timm.create_model("resnet10t", channels=(8, 12, 16, 24), num_classes=5)
     blocks = ["act1", "layer1", "layer2", "layer3", "layer4"]
     return _case(model, 5, attention=[], mlp=[], head="fc", final_norm="", blocks=blocks, prefix_tokens=None)
 
@@ -86,7 +87,7 @@ def _convnext() -> Case:
 
 
 def _efficientnet() -> Case:
-    model = timm.create_model("test_efficientnet", num_classes=5)
+    model = timm.create_model("test_efficientnet", channel_multiplier=0.1, num_classes=5)
     blocks = [f"blocks.{i}" for i in range(5)]
     return _case(model, 5, attention=[], mlp=[], head="classifier", final_norm="", blocks=blocks, prefix_tokens=None)
 

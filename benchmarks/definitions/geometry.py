@@ -97,12 +97,15 @@ def tvt(case: Case) -> Values:
 
 
 def _features(case: Case, model: nn.Module) -> Callable[[Tensor], Tensor]:
-    """What the head is given, with the final norm left out."""
+    """What the head is given, with the final norm left out, or the mean over all tokens of the last block."""
     found: list[Tensor] = []
     if case.final_norm:
         parent, _, name = case.final_norm.rpartition(".")
         setattr(model.get_submodule(parent), name, nn.Identity())
-    model.get_submodule(case.head).register_forward_pre_hook(lambda m, args: found.append(args[0].flatten(1)))
+    if case.pools_all_tokens:
+        model.get_submodule(case.blocks[-1]).register_forward_hook(lambda m, args, out: found.append(out.mean(1)))
+    else:
+        model.get_submodule(case.head).register_forward_pre_hook(lambda m, args: found.append(args[0].flatten(1)))
 
     def features(images: Tensor) -> Tensor:
         found.clear()

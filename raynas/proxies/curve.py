@@ -36,6 +36,8 @@ _DEPARTURES = (
     "The value is a mean over distinct angles; the authors' code adds up points of which the first and the last are "
     "one: `repo_compat` does so, too.",
     "The radius is 1, as in the code; the paper's text has the square root of the number of inputs.",
+    "Features are what the family pools before its final norm: of As-ViT the mean over tokens, as in the code, of the "
+    "spaces vit and pit that over all tokens, class tokens among them, of other models of timm what the head is given.",
     "Each repeat draws all weights, where the code keeps the patch convolution of the first.",
     "BatchNorm normalises by its running averages, so that points do not enter each other's features; the code leaves "
     "the network in training mode.",
@@ -64,7 +66,7 @@ def check_settings(*, points: int, radius: float, reduction: str, **_: Any) -> N
     repeats=5,
     check=check_settings,
     paper=PAPER,
-    departures=(*_DEPARTURES,),
+    departures=_DEPARTURES,
 )
 def length_distortion(
     probe: Probe,
