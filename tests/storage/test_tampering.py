@@ -210,7 +210,9 @@ def test_nothing_is_written_through_a_link_that_leads_out(tmp_path: Path, name: 
     path.symlink_to(target)
     before = {one: one.read_bytes() for one in outside.rglob("*")}
     for write in (lambda: search(folder, budget=5, searcher="random", resume=True), lambda: write_report(folder)):
-        with pytest.raises(StoreError, match=rf"holds a link that leads out of it, {re.escape(name)}|is not the description"):
+        with pytest.raises(
+            StoreError, match=rf"holds a link that leads out of it, {re.escape(name)}|is not the description"
+        ):
             write()
     assert {one: one.read_bytes() for one in outside.rglob("*")} == before
 
