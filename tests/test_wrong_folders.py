@@ -101,6 +101,7 @@ def test_run_folders_whose_files_are_none(tmp_path: Path, text: bytes, case: tup
     check_refused(example, *[part.format(folder) for part in command])
 
 
+@pytest.mark.slow
 @settings(several, max_examples=250)
 @given(data=st.data(), case=st.sampled_from([case for case in READ if case[2][0] != "train" or "--resume" in case[2]]))
 def test_run_folders_with_any_value_at_any_place(

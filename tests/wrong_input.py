@@ -181,7 +181,7 @@ def prepared(folder: Path) -> Iterator[None]:
 
 
 several = settings(
-    max_examples=60, derandomize=True, database=None,
+    max_examples=40, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 
