@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,16 @@ from wrong_input import (
     ended,
     fresh,
     places,
+    prepared,
     several,
     with_value,
 )
 
-pytest_plugins = ["wrong_input"]
-pytestmark = pytest.mark.usefixtures("limited", "imports_are_done")
+
+@pytest.fixture(scope="module", autouse=True)
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    yield from prepared(tmp_path_factory.mktemp("imports"))
+
 
 FOLDERS = Path(__file__).parent / "folders"
 SEARCH, TRAINING = FOLDERS / "search_39bb60e", FOLDERS / "training_39bb60e"
@@ -96,6 +101,7 @@ def test_run_folders_whose_files_are_none(tmp_path: Path, text: bytes, case: tup
     check_refused(example, *[part.format(folder) for part in command])
 
 
+@pytest.mark.slow
 @settings(several, max_examples=250)
 @given(data=st.data(), case=st.sampled_from([case for case in READ if case[2][0] != "train" or "--resume" in case[2]]))
 def test_run_folders_with_any_value_at_any_place(

@@ -7,7 +7,7 @@ refused, follows from how it was made.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,16 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from wrong_input import HUGE, KINDS, NO_MAPPING, UNPARSED, VALUES, check_refused, fresh, several, wrong_fields
+from wrong_input import HUGE, KINDS, NO_MAPPING, UNPARSED, VALUES, check_refused, fresh, prepared, several, wrong_fields
 
 from raynas.searching.config import RunConfig
 from raynas.training.config import TrainConfig
 
-pytest_plugins = ["wrong_input"]
-pytestmark = pytest.mark.usefixtures("limited", "imports_are_done")
+
+@pytest.fixture(scope="module", autouse=True)
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    yield from prepared(tmp_path_factory.mktemp("imports"))
+
 
 # -- files of settings -------------------------------------------------------------------------------------------------
 

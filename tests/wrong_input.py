@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -161,25 +160,28 @@ def _too_late(*_: object) -> None:
     raise AssertionError("the command was not refused")
 
 
-@pytest.fixture(scope="module")
-def limited() -> Iterator[None]:
+def prepared(folder: Path) -> Iterator[None]:
+    """A fixture: imports what the first command imports, so that it is not counted, and ends what is not refused."""
     before = signal.signal(signal.SIGALRM, _too_late)
+    for command in (["search", "as-vitt"], ["train", "as-vitt"], ["export", "as-vitt"], ["scale", "as-vitt"],
+                    ["bench", "proxies", "--space", "vit", "--truth", "none", "--label", "a"],
+                    ["train", "--finalists", str(folder)], ["distill", "as-vitt", "--teacher", "none"],
+                    ["score", "as-vit", "-a", "none"], ["export", "--untrained", "as-vit-tinyy"]):  # fmt: skip
+        assert ended(*command, "--out", str(folder / "run"))[0] == 1
+    import raynas.bench.run
+    import raynas.exporting.export
+    import raynas.finalists.run
+    import raynas.searching.scaling
+    import raynas.sweeps.run
+    import raynas.training.run
+
+    assert raynas
     yield
     signal.signal(signal.SIGALRM, before)
 
 
-@pytest.fixture(scope="module")
-def imports_are_done(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Torch and what else the first command imports, so that it is not counted."""
-    folder = tmp_path_factory.mktemp("imports")
-    for command in (["search", "as-vitt"], ["train", "as-vitt"], ["export", "as-vitt"], ["scale", "as-vitt"],
-                    ["bench", "proxies", "--space", "vit", "--truth", "none", "--label", "a"],
-                    ["train", "--finalists", str(folder)], ["distill", "as-vitt", "--teacher", "none"]):  # fmt: skip
-        assert ended(*command, "--out", str(folder / "run"))[0] == 1
-
-
 several = settings(
-    max_examples=60, derandomize=True, database=None,
+    max_examples=40, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 

@@ -84,6 +84,7 @@ def base_values(
         values = made.of_stored(values)
     if config is not None:
         values |= (over := read_settings(Path(config)))
+        made.check_names(over)
         made.check_values(over)
         given = {**over, **{name: value for name, value in given.items() if value is not None}}
     check_address(values.get("address"), given)

@@ -183,4 +183,5 @@ def _differences(stored: Any, now: Any, name: str = "") -> list[str]:
             for key in names
             for line in _differences(stored.get(key), now.get(key), f"{name}.{key}" if name else key)
         ]
-    return [] if stored == now else [f"{name} was {stored!r} and is now {now!r}"]
+    is_same = stored == now and isinstance(stored, bool) == isinstance(now, bool)  # Python has True == 1
+    return [] if is_same else [f"{name} was {stored!r} and is now {now!r}"]

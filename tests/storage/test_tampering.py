@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import warnings
 from collections.abc import Callable
@@ -17,10 +18,14 @@ from toy_runs import Recorder, content, search
 
 import raynas
 from raynas.errors import StoreError
+from raynas.report.page import write_report
 from raynas.searching.run import SearchListener
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome, ScoreIdentity
+from raynas.storage.files import append_text, write_text
+from raynas.storage.locks import locked
 from raynas.storage.result_store import SCHEMA, ResultStore, read_evaluations
+from raynas.storage.run_folder import check_folder
 
 IDENTITIES = [ScoreIdentity("toy", 32, 10, 1, "first"), ScoreIdentity("toy", 32, 10, 1, "second")]
 
@@ -182,3 +187,46 @@ def test_a_part_that_vanishes_while_a_run_goes_on_is_noticed_and_scored_again(tm
     assert resumed.summary["status"] == "completed"
     whole = search(tmp_path / "whole", budget=30, searcher="random")
     assert content(resumed) == content(whole)
+
+
+def test_a_truth_value_is_no_number_in_an_identity(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("kind: search\nconfig: {}\nidentity: {window: true}\n")
+    with pytest.raises(StoreError, match="window was True and is now 1"):
+        check_folder(tmp_path, {"window": 1}, resume=True)
+
+
+@pytest.mark.parametrize("name", ["evaluations", "report.html", "set_aside", ".lock", "run.yaml", ".summary.json.tmp"])
+def test_nothing_is_written_through_a_link_that_leads_out(tmp_path: Path, name: str) -> None:
+    folder, outside = tmp_path / "run", tmp_path / "outside"
+    search(folder, budget=3, searcher="random")
+    outside.mkdir()
+    (outside / "kept").write_text("kept")
+    target = outside if name in ("evaluations", "set_aside") else outside / "kept"
+    path = folder / name
+    if path.is_dir():
+        shutil.copytree(path, outside, dirs_exist_ok=True)
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+    before = {one: one.read_bytes() for one in outside.rglob("*")}
+    for write in (lambda: search(folder, budget=5, searcher="random", resume=True), lambda: write_report(folder)):
+        with pytest.raises(
+            StoreError, match=rf"holds a link that leads out of it, {re.escape(name)}|is not the description"
+        ):
+            write()
+    assert {one: one.read_bytes() for one in outside.rglob("*")} == before
+
+
+def test_a_door_never_writes_through_a_link(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.write_text("kept")
+    for name in (".new.tmp", "log", ".lock", "new"):
+        (tmp_path / name).symlink_to(kept)
+    write_text(tmp_path / "new", "written")
+    with pytest.raises(OSError, match="Too many levels"):
+        append_text(tmp_path / "log", "more")
+    with pytest.raises(OSError, match="Too many levels"):
+        locked(tmp_path / ".lock")
+    assert kept.read_text() == "kept"
+    assert (tmp_path / "new").read_text() == "written"
+    assert not (tmp_path / "new").is_symlink()
