@@ -17,6 +17,7 @@ import pytest
 import ray
 from random_moments import killed_at, random_moments
 from report_folders import epoch_rows, write_training
+from toy_finalists import TRAINING, best_of_search
 from toy_scores import SLOPE, TOY, toy_space
 from toy_trainings import SMALL, largest_difference, trained, weights
 
@@ -38,34 +39,11 @@ from raynas.training.plan import make_training_plan
 from raynas.training.run import TrainingListener
 
 TOYS = Path(__file__).parents[1] / "toy_objectives.py"
-TRAINING = {
-    "data": "digits",
-    "max_images": 220,
-    "batch_size": 32,
-    "augment": "light",
-    "lr": 1e-3,
-    "threads": 1,
-    "loader_processes": 0,
-    "loggers": [],
-    "epochs": 4,
-}
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("finalists") / "search"
-    raynas.search(
-        "as-vit",
-        objectives=["macs:min", "length_distortion"],
-        img_size=32,
-        searcher="random",
-        budget=12,
-        workers=0,
-        constraints=["num_params<=2.2e6"],
-        settings={"length_distortion": {"repeats": 1, "points": 2}},
-        out=folder,
-    )
-    return folder
+    return best_of_search(tmp_path_factory.mktemp("finalists") / "search")
 
 
 def config(source: Path, **settings: Any) -> FinalistsConfig:
