@@ -324,6 +324,9 @@ def test_what_tune_left_in_a_sweep_is_removed_unread_and_the_sweep_goes_on(tmp_p
     assert not mark.exists()
     assert not (folder / "tune").exists()
     (folder / "tune").symlink_to(outside)
+    with pytest.raises(RaynasError, match="holds a link that leads out of it, tune"):
+        sweep(folder, resume=True, budget=30, **settings)
+    (folder / "tune").unlink()
     assert sweep(folder, resume=True, budget=30, **settings).summary["status"] == "completed"
     assert [path.name for path in outside.iterdir()] == ["kept"]
     alone = search(tmp_path / "alone", space=small_space(), searcher="random", budget=30, window=4)
