@@ -48,11 +48,13 @@ class Case:
     pools_all_tokens: bool = False
 
     def in_eval(self) -> nn.Module:
-        """A copy whose parameters have gradients and whose activations change nothing in place."""
+        """A copy with gradients, even second ones, whose activations change nothing in place."""
         model = copy.deepcopy(self.model).eval().requires_grad_(True)
         for module in model.modules():
             if getattr(module, "inplace", False):
                 module.inplace = False
+            if hasattr(module, "fused_attn"):
+                module.fused_attn = False  # which has no second derivatives
         return model
 
     def by_batch(self) -> nn.Module:

@@ -5,6 +5,7 @@ from torch import nn
 
 from raynas.models.families.as_vit import AsViT
 from raynas.proxies.probe import Probe
+from raynas.proxies.registered import proxies
 from raynas.space.architecture import Architecture
 from searchspaces.as_vit import as_vit
 
@@ -22,6 +23,26 @@ def as_vit_probe(architecture=TINY, *, img_size=32, dtype=torch.float64, seed=0,
             if "norm" not in name:
                 parameter.normal_(0, parameter[0].numel() ** -0.5)
     return Probe(architecture, model.eval().requires_grad_(False), img_size=img_size, **probe_arguments)
+
+
+class Features(nn.Module):
+    """Any function of the images as a network."""
+
+    def __init__(self, function, dtype=torch.float64):
+        super().__init__()
+        self.function = function
+        self.weight = nn.Parameter(torch.zeros(1, dtype=dtype), requires_grad=False)
+
+    def pooled_features(self, images):
+        return self.function(images.flatten(1))
+
+
+def probe_of(function, img_size=4, **arguments):
+    return Probe(NONE, Features(function), img_size=img_size, **arguments)
+
+
+def score(name, probe, **settings):
+    return proxies.get(name).configured(**settings)(probe)[name]
 
 
 def fingerprint(model: nn.Module):
