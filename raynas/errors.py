@@ -69,10 +69,10 @@ def on_one_line(text: str, most: int = _LONGEST_LINE) -> str:
 
 
 def printable(text: str) -> str:
-    """A text in which all that would steer a terminal, or that cannot be encoded, is escaped; line breaks are kept."""
+    """A text in which all is escaped that would steer a terminal, break a line, or cannot be encoded."""
     if text.isprintable():
         return text
-    steering = {char for char in text if not char.isprintable() and char != "\n"}
+    steering = {char for char in text if not char.isprintable()}
     return text.translate({ord(char): char.encode("unicode_escape", "surrogatepass").decode() for char in steering})
 
 

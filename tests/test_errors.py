@@ -65,9 +65,9 @@ def test_an_error_is_told_by_its_class_and_its_text(error: BaseException, line: 
     assert error_words(error) in error_line(error)
 
 
-def test_what_steers_a_terminal_is_escaped_and_line_breaks_may_be_kept() -> None:
+def test_what_steers_a_terminal_is_escaped() -> None:
     assert on_one_line("a\x1b[2J\x07b\r\n c\u202e\ud800") == "a\\x1b[2J\\x07b c\\u202e\\ud800"
-    assert printable("a\nb\x9b") == "a\nb\\x9b"
+    assert printable("a\nb\x9b") == "a\\nb\\x9b"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

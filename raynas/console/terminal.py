@@ -19,7 +19,11 @@ class PlainConsole(Console):
 
     def print(self, *objects: Any, **settings: Any) -> None:
         """Print as usual, with control characters of texts escaped."""
-        super().print(*(printable(one) if isinstance(one, str) else one for one in objects), **settings)
+        super().print(*(_harmless(one) if isinstance(one, str) else one for one in objects), **settings)
+
+
+def _harmless(text: str) -> str:
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def wide_console(*, stderr: bool = False) -> Console:

@@ -28,7 +28,7 @@ from raynas.errors import ConfigError, StoreError, TrainingError
 from raynas.seeds import seed_from
 from raynas.space.architecture import Architecture
 from raynas.space.search_space import Choice, SearchSpace
-from raynas.training.checkpoints import BEST, LAST, checkpoint_folder, read_checkpoint, write_checkpoint
+from raynas.training.checkpoints import BEST, LAST, PREVIOUS, checkpoint_folder, read_checkpoint, write_checkpoint
 from raynas.training.folder import load_training
 from raynas.training.run import execute_training
 
@@ -327,7 +327,7 @@ def test_a_kill_between_the_files_of_an_epoch_costs_nothing(tmp_path: Path, monk
                 execute_training(plan(), cut, resume=True)
     assert largest_difference(trained(cut), expected) == 0
     names = [path.name for path in sorted(checkpoint_folder(cut).glob("*.pt"))]
-    assert names == [path.name for path in sorted(checkpoint_folder(whole).glob("*.pt"))] == [BEST, LAST]
+    assert names == [path.name for path in sorted(checkpoint_folder(whole).glob("*.pt"))] == [BEST, LAST, PREVIOUS]
     tables = [load_training(folder).metrics.select(["epoch", "val_loss", "val_top1"]) for folder in (cut, whole)]
     assert tables[0].equals(tables[1])
     best = [read_checkpoint(checkpoint_folder(folder) / BEST)["epoch"] for folder in (cut, whole)]
