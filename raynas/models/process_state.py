@@ -13,7 +13,7 @@ import os
 import random
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
@@ -291,9 +291,9 @@ class ProcessGuard:
 
     def __init__(self) -> None:
         self._namespaces: dict[str, tuple[Any, dict[str, Any]]] = {}
-        # The same once more, what is and what was: two lists that are compared without a step of Python's for each.
-        self._now: list[Any] = []
-        self._before: list[dict[str, Any]] = []
+        # The same once more, what is and what was: lists that are compared without a step of Python's for each name.
+        self._now: list[Mapping[str, Any]] = []
+        self._before: list[list[Any]] = []
         self._num_modules = 0
 
     @contextmanager
@@ -343,7 +343,7 @@ class ProcessGuard:
     def _watch(self, name: str, namespace: Any) -> None:
         self._namespaces[name] = namespace, dict(vars(namespace))
         self._now.append(vars(namespace))
-        self._before.append(self._namespaces[name][1])
+        self._before.append(list(vars(namespace).values()))
 
     def _restored(self) -> list[str]:
         """Put back what was replaced; returns its names."""
@@ -352,7 +352,7 @@ class ProcessGuard:
         replaced = [name for name in of_python if now.get(name) is not of_python[name] and name not in _UNIMPORTANT]
         now.update({name: of_python[name] for name in replaced})  # up to here without calling any of them
         changed = [f"builtins.{name}" for name in replaced]
-        if _is_equal(self._now, self._before):
+        if _is_equal([list(names.values()) for names in self._now], self._before):
             return changed
         for path, (namespace, before) in self._namespaces.items():
             now = vars(namespace)
@@ -372,7 +372,7 @@ class ProcessGuard:
                     changed.append(f"{path}.{name}")
                     _undo(changed, partial(delattr, namespace, name))
             self._namespaces[path] = namespace, dict(vars(namespace))
-        self._before = [before for _, before in self._namespaces.values()]
+        self._before = [list(names.values()) for names in self._now]
         return changed
 
 
