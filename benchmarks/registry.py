@@ -2,7 +2,7 @@
 
 A script runs by itself, `python benchmarks/NAME.py`, and prints what it finds; its docstring begins with the question.
 Here stands what makes it one of many: which lines are figures. So a script of another commit, which knows nothing of
-this file, is compared with the present one by what both print.
+this file, is compared with the present one by what both print. All of them stand in one file, since they are one list.
 """
 
 from __future__ import annotations

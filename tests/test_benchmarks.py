@@ -47,8 +47,9 @@ def test_a_benchmark_runs_and_says_its_figures(benchmark: Benchmark, tmp_path: P
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "family", ["pit", "vit", "resnet", "convnext", "efficientnet"]
-)  # the first one's is the small setting
+    "family",  # the first one's is the small setting
+    ["pit", "vit", *(pytest.param(name, marks=pytest.mark.long) for name in ("resnet", "convnext", "efficientnet"))],
+)
 def test_scores_are_those_that_their_definitions_say(family: str, tmp_path: Path) -> None:
     check_figures(get("score_definitions"), run_small(get("score_definitions"), tmp_path, "--family", family))
 

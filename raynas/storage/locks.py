@@ -86,8 +86,15 @@ def check_inside(folder: Path) -> None:
         StoreError: There is such a link; the message names it.
     """
     for path in files_below(folder):
-        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+        if path.is_symlink() and not _leads_into(path, folder):
             raise StoreError(f"{folder} holds a link that leads out of it, {path.relative_to(folder)}: remove it")
+
+
+def _leads_into(link: Path, folder: Path) -> bool:
+    try:
+        return link.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # it leads to itself
+        return False
 
 
 def remove_temporary(folder: Path) -> None:

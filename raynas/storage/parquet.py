@@ -66,10 +66,13 @@ def parquet_file(path: Path) -> Iterator[pq.ParquetFile]:
         pa.ArrowException: It is damaged.
     """
     content = read_bytes(path)
-    with pq.ParquetFile(pa.BufferReader(_in_arrows_memory(content))) as file:
-        _check_sum(content, about(file))
-        del content  # it is copied
-        yield file
+    try:
+        with pq.ParquetFile(pa.BufferReader(_in_arrows_memory(content))) as file:
+            _check_sum(content, about(file))
+            del content  # it is copied
+            yield file
+    except UnicodeDecodeError as error:  # of names of columns, which Arrow does not look at before
+        raise pa.ArrowInvalid(f"its metadata are damaged: {error}") from None
 
 
 def about(file: pq.ParquetFile) -> dict[bytes, bytes]:

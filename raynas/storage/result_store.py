@@ -296,7 +296,9 @@ def _read_all(parts_folder: Path, columns: Sequence[str] | None) -> list[tuple[S
         try:
             sound.append(_read_part(path, columns))
         except FileNotFoundError:
-            return None
+            if name not in names_in(parts_folder):
+                return None
+            warnings.warn(on_one_line(f"skipped {path}: it is a link to nothing"), stacklevel=3)
         except (StoreError, pa.ArrowException, OSError) as error:
             warnings.warn(on_one_line(f"skipped {path}: {error}"), stacklevel=3)
     return sound
@@ -323,10 +325,7 @@ def _read_part(path: Path, columns: Sequence[str] | None = None) -> tuple[Stored
             raise StoreError(f"it was written as the part {on_one_line(place.decode(errors='replace'), 40)}")
         wanted = SCHEMA.names if columns is None else list(columns)
         there = None if columns is None else [name for name in wanted if name in file.schema_arrow.names]
-        try:
-            table = file.read(columns=there).replace_schema_metadata(None)
-        except UnicodeDecodeError:
-            raise StoreError("its metadata are damaged") from None
+        table = file.read(columns=there).replace_schema_metadata(None)
         for field in map(SCHEMA.field, wanted):
             if field.name not in table.column_names:  # a part of before
                 table = table.append_column(field, pa.nulls(len(table), field.type))
