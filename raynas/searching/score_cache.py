@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raynas.errors import StoreError
 from raynas.scoring.pool import EvaluatorPool, Job, Result
@@ -81,17 +82,17 @@ class ScoreCache:
         Returns:
             How many scores are not taken because they were computed with another platform.
         """
+        reusable = table.filter(pc.is_in(table["status"].cast(pa.string()), pa.array([str(one) for one in REUSABLE])))
         num_elsewhere = 0
         for i, score in enumerate(self._plan.scores):
             if score.group is None:
                 continue  # computing a cost is cheaper than looking it up
-            same = rows_of(table, score.identity)
+            same = rows_of(reusable, score.identity)
             rows = rows_of(same, self._store.platforms[i])
             num_elsewhere += len(same) - len(rows)
             names = ("architecture_key", "value", "status", "error", "seconds", "build_seconds")
             for key, *outcome in zip(*(rows[name].to_pylist() for name in names), strict=True):
-                if outcome[1] in REUSABLE:
-                    self._reused.setdefault(key, {})[i] = Outcome(*outcome)
+                self._reused.setdefault(key, {})[i] = Outcome(*outcome)
         return num_elsewhere
 
     def request(self, candidate: Candidate, pool: EvaluatorPool) -> None:
@@ -122,9 +123,11 @@ class ScoreCache:
         for job, outcomes in results:
             key = job.architecture.key
             del self._jobs[key]
+            entry = self._entries[key]
             found = zip(self._numbers_of(job), outcomes, strict=True)
-            known = {i: outcome for i, outcome in found if outcome is not None}
-            self._add(job.architecture, self._entries[key], known)
+            # A group is computed as a whole, also where some of it was taken from another run.
+            new = {i: outcome for i, outcome in found if outcome is not None and entry.values[i] is None}
+            self._add(job.architecture, entry, new)
 
     def answer(self, candidate: Candidate) -> Evaluation | None:
         """The candidate's evaluation, on disk by then; None while it is being computed.

@@ -102,6 +102,19 @@ class LocalFiles:
         """Give a file another name."""
         path.rename(to)
 
+    def copy(self, path: Path, to: Path) -> None:
+        """Keep what a file holds under another name too: files are replaced, never written over."""
+        temporary = to.with_name(f".{to.name}.tmp")
+        temporary.unlink(missing_ok=True)  # of a writer that was killed
+        try:
+            try:
+                os.link(path, temporary, follow_symlinks=False)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(path, temporary)
+            temporary.replace(to)
+        finally:
+            temporary.unlink(missing_ok=True)
+
     def remove(self, path: Path) -> None:
         """Remove a file, if it is there."""
         path.unlink(missing_ok=True)
@@ -313,6 +326,15 @@ def move(path: Path, to: Path) -> None:
         OSError: It cannot be moved.
     """
     files_of(path).move(path, to)
+
+
+def copy(path: Path, to: Path) -> None:
+    """Keep what a file holds under another name too, in place of what is there; whole or not at all.
+
+    Raises:
+        OSError: It cannot be read, or not be written there.
+    """
+    files_of(path).copy(path, to)
 
 
 def remove(path: Path) -> None:

@@ -16,13 +16,13 @@ from raynas.storage.files import read_bytes
 _CHECKSUM = b"checksum"
 
 
-def write_parquet(file: IO[bytes], table: pa.Table, about: Mapping[str, str] | None = None) -> None:
+def write_parquet(file: IO[bytes], table: pa.Table, metadata: Mapping[str, str] | None = None) -> None:
     """Write a table into an open file.
 
     Args:
         file: The file, as `raynas.storage.files.write_atomically` opens it.
-        table: The table; of its schema's metadata, nothing is kept but what a reader of the schema sees.
-        about: What else the file's metadata is to say.
+        table: The table, with its schema's metadata.
+        metadata: What the file is to say of itself beside it.
 
     Raises:
         OSError: It cannot be written.
@@ -31,7 +31,7 @@ def write_parquet(file: IO[bytes], table: pa.Table, about: Mapping[str, str] | N
     with pq.ParquetWriter(summing, table.schema, compression="zstd") as writer:
         writer.write_table(table)
         # All columns are in the file by now; what follows is the footer, which has the checksum.
-        writer.add_key_value_metadata({**(about or {}), _CHECKSUM.decode(): summing.digest.hexdigest()})
+        writer.add_key_value_metadata({**(metadata or {}), _CHECKSUM.decode(): summing.digest.hexdigest()})
 
 
 class _Summing:
@@ -68,16 +68,21 @@ def parquet_file(path: Path) -> Iterator[pq.ParquetFile]:
     content = read_bytes(path)
     try:
         with pq.ParquetFile(pa.BufferReader(_in_arrows_memory(content))) as file:
-            _check_sum(content, about(file))
+            _check_sum(content, metadata_of(file))
             del content  # it is copied
             yield file
     except UnicodeDecodeError as error:  # of names of columns, which Arrow does not look at before
         raise pa.ArrowInvalid(f"its metadata are damaged: {error}") from None
 
 
-def about(file: pq.ParquetFile) -> dict[bytes, bytes]:
-    """What a file's metadata says, beside its schema."""
+def metadata_of(file: pq.ParquetFile) -> dict[bytes, bytes]:
+    """What a file says of itself, beside its schema."""
     return dict(file.metadata.metadata or {})
+
+
+def is_sealed(file: pq.ParquetFile) -> bool:
+    """Whether a file has a checksum of its contents, which was looked at as it was opened."""
+    return _CHECKSUM in metadata_of(file)
 
 
 def _check_sum(content: bytes, said: Mapping[bytes, bytes]) -> None:

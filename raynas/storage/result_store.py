@@ -20,10 +20,10 @@ import pyarrow.compute as pc
 from raynas.errors import StoreError, on_one_line, os_error_words
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome, Platform, ScoreIdentity, Status
-from raynas.storage.files import exists, is_folder, make_folder, move, names_in, remove, write_atomically
+from raynas.storage.files import exists, is_folder, make_folder, move, names_in, remove, write_atomically, write_mark
 from raynas.storage.locks import held
-from raynas.storage.parquet import about, parquet_file, write_parquet
-from raynas.storage.row_rules import check_rows, repeated_rows
+from raynas.storage.parquet import is_sealed, metadata_of, parquet_file, write_parquet
+from raynas.storage.row_rules import check_rows, has_repeated_rows
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(
@@ -228,7 +228,7 @@ class ResultStore:
         self._set_aside(part.path)
 
     def _note_gaps(self, parts: Sequence[StoredPart]) -> None:
-        """Name the parts that are neither there nor were set aside."""
+        """Name the parts that are neither there nor were set aside, and leave a mark there, so that it is said once."""
         aside = self.folder / "set_aside"
         known = [(part.first, part.last) for part in parts]
         matches = map(_PART.match, names_in(aside) if is_folder(aside) else ())
@@ -236,7 +236,10 @@ class ResultStore:
         expected = 0
         for first, last in sorted(known):
             if first > expected:
-                self.missing.append(f"part-{_place(expected, first - 1)}")
+                name = f"part-{_place(expected, first - 1)}"
+                self.missing.append(name)
+                make_folder(aside)
+                write_mark(aside / f"{name}.parquet.missing")
             expected = max(expected, last + 1)
 
     def vanished(self) -> list[str]:
@@ -321,7 +324,9 @@ def _read_part(path: Path, columns: Sequence[str] | None = None) -> tuple[Stored
     with parquet_file(path) as file:
         if not any(file.schema_arrow.equals(schema) for schema in (SCHEMA, _SCHEMA_OF_BEFORE)):
             raise StoreError("its columns are not those of a result store")
-        if (place := about(file).get(_PLACE.encode(), _place(first, last).encode())) != _place(first, last).encode():
+        if (place := metadata_of(file).get(_PLACE.encode(), _place(first, last).encode())) != _place(
+            first, last
+        ).encode():
             raise StoreError(f"it was written as the part {on_one_line(place.decode(errors='replace'), 40)}")
         wanted = SCHEMA.names if columns is None else list(columns)
         there = None if columns is None else [name for name in wanted if name in file.schema_arrow.names]
@@ -330,7 +335,7 @@ def _read_part(path: Path, columns: Sequence[str] | None = None) -> tuple[Stored
             if field.name not in table.column_names:  # a part of before
                 table = table.append_column(field, pa.nulls(len(table), field.type))
         table = table.select(wanted)
-        check_rows(table)
+        check_rows(table, are_as_written=is_sealed(file))
         return StoredPart(first, last, path, file.metadata.num_rows), table
 
 
@@ -339,11 +344,11 @@ def _without_repeated(
 ) -> list[tuple[StoredPart, pa.Table]]:
     """The parts without those that have a row again which an earlier one has."""
     tables = [table for _, table in parts]
-    if not tables or not repeated_rows(pa.concat_tables(tables)):
+    if not tables or not has_repeated_rows(pa.concat_tables(tables)):
         return list(parts)
     kept: list[tuple[StoredPart, pa.Table]] = []
     for part, table in parts:
-        if repeated_rows(pa.concat_tables([*(one for _, one in kept), table])):
+        if has_repeated_rows(pa.concat_tables([*(one for _, one in kept), table])):
             refuse(part, "it has rows that are there already")
         else:
             kept.append((part, table))

@@ -15,34 +15,44 @@ _KEY = ("architecture_key", "space", "img_size", "num_classes", "model_version",
         "repeats", "init", "dtype", "score_seed", "input_hash")  # fmt: skip
 
 
-def check_rows(table: pa.Table) -> None:
+_MAY_BE_NULL = ("value", "error", "device_type", "threads", "libraries")
+
+
+def check_rows(table: pa.Table, *, are_as_written: bool = False) -> None:
     """Refuse rows that no run writes.
 
     Args:
         table: Rows with the columns of `raynas.storage.result_store.SCHEMA`, or with some of them.
+        are_as_written: Whether a checksum says that the rows are those of who has written them. Keys are then not
+            computed anew: they are a checksum as well, and whoever forges one forges the other.
 
     Raises:
-        StoreError: A status is none; a row is ok without a finite value, or has one without being ok; or an
-            architecture is not the one of its key. The message names the first such row, from 0.
+        StoreError: A row lacks what all have; a status is none; a row is ok without a finite value, or has one without
+            being ok; or an architecture is not the one of its key. The message names the first such row, from 0.
     """
     names = set(table.column_names)
     if "status" in names:
         _check_statuses(table)
     if {"status", "value"} <= names:
         _check_values(table)
-    if {"architecture_key", "architecture"} <= names:
+    if {"architecture_key", "architecture"} <= names and not are_as_written:
         _check_keys(table)
+    for name in table.column_names:
+        if name not in _MAY_BE_NULL and table[name].null_count:
+            row = pc.index(pc.is_null(table[name]), True).as_py()
+            raise StoreError(f"its row {row} has no {name}")
 
 
-def repeated_rows(table: pa.Table) -> int:
-    """How many rows have the key of another one."""
+def has_repeated_rows(table: pa.Table) -> bool:
+    """Whether a row has the key of another one."""
     # Of two parts of the key alone, no two rows of a run are the same; only where some are, all parts are looked at.
-    return _num_repeated(table, ("architecture_key", "proxy")) and _num_repeated(table, _KEY)
+    return _is_repeated(table, ("architecture_key", "proxy")) and _is_repeated(table, _KEY)
 
 
-def _num_repeated(table: pa.Table, names: Sequence[str]) -> int:
+def _is_repeated(table: pa.Table, names: Sequence[str]) -> bool:
+    """Whether two rows are equal in all of some columns."""
     keys = table.select(list(names)).unify_dictionaries()  # Arrow groups by no others
-    return len(table) - len(keys.group_by(list(names), use_threads=False).aggregate([]))
+    return len(keys.group_by(list(names), use_threads=False).aggregate([])) < len(table)
 
 
 def _check_statuses(table: pa.Table) -> None:

@@ -64,6 +64,10 @@ class Files(Protocol):
         """Give a file another name, under which there is none."""
         ...
 
+    def copy(self, path: Path, to: Path) -> None:
+        """Keep what a file holds under another name too, in place of what is there; whole or not at all."""
+        ...
+
     def remove(self, path: Path) -> None:
         """Remove a file, if it is there."""
         ...

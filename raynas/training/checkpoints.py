@@ -10,13 +10,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from raynas.errors import StoreError, error_words, os_error_words
-from raynas.storage.files import exists, make_folder, move, opened, remove, write_atomically
+from raynas.errors import StoreError, error_words, on_one_line, os_error_words
+from raynas.storage.files import copy, exists, make_folder, move, opened, remove, write_atomically
 
 LAST, BEST = "last.pt", "best.pt"
 PREVIOUS, DAMAGED = "previous.pt", "damaged.pt"
 """The checkpoint before the last one; and a last one that could not be read, and was put aside for it."""
 CHECKPOINTS = {"last": LAST, "best": BEST}
+
+_KINDS = {
+    "model": dict, "ema": dict | None, "parts": dict, "optimizer": dict, "scaler": dict | None,
+    "epoch": int, "step": int, "history": list, "sums": dict,
+}  # fmt: skip
 
 CheckpointState = dict[str, Any]
 """What a checkpoint holds: model, ema, optimizer, scaler (state dicts or None), parts (state dicts by name, of what the
@@ -40,7 +45,7 @@ def write_checkpoint(path: Path, state: CheckpointState) -> None:
             torch.save(state, file)
             file.flush()
             if path.name == LAST and exists(path):
-                _moved(path, path.with_name(PREVIOUS))
+                copy(path, path.with_name(PREVIOUS))  # a worker that starts again meanwhile must find the last one
     except OSError as error:
         raise StoreError(f"cannot write {path}: {os_error_words(error)}") from error
     except RuntimeError as error:  # torch's own
@@ -108,10 +113,28 @@ def read_checkpoint(path: Path) -> CheckpointState:
     except FileNotFoundError:
         raise StoreError(f"there is no checkpoint {path}") from None
     except Exception as error:  # zip, pickle and torch have their own for damaged files
-        raise StoreError(f"{path} is damaged or no checkpoint: {' '.join(str(error).split())[:200]}") from error
-    if not isinstance(state, dict) or "model" not in state:
-        raise StoreError(f"{path} is no checkpoint of a training")
+        raise StoreError(f"{path} is damaged or no checkpoint: {error_words(error)}") from error
+    if odd := _odd_part(state):
+        raise StoreError(f"{path} is no checkpoint of a training: {odd}")
     return state
+
+
+def _odd_part(state: Any) -> str | None:
+    """What of a file's content is not as a training writes it, in words; None if all is."""
+    if not isinstance(state, dict):
+        return "it has no parts by name"
+    for name in ("model", "epoch", "step", "history"):
+        if name not in state:
+            return f"it has no {name!r}"
+    for name, value in state.items():
+        if not isinstance(value, _KINDS.get(name, object)):  # type: ignore[arg-type]  # a union is a kind, too
+            return f"its {name!r} is {on_one_line(repr(value), 40)}"
+    weights = [*state["model"].values(), *(state.get("ema") or {}).values()]
+    if not all(isinstance(weight, torch.Tensor) for weight in weights):
+        return "not all of its weights are tensors"
+    if not all(isinstance(row, dict) for row in state["history"]):
+        return "not all of its epochs have columns"
+    return None
 
 
 def reached_in(folder: Path) -> tuple[list[dict[str, Any]], int]:
@@ -149,7 +172,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         with opened(path) as file:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # as in read_checkpoint
-        raise StoreError(f"cannot read weights {path}: {' '.join(str(error).split())[:200]}") from error
+        raise StoreError(f"cannot read weights {path}: {error_words(error)}") from error
     if isinstance(content, dict) and "model" in content:
         content = trained_weights(content)
     elif isinstance(content, dict) and isinstance(content.get("state_dict"), dict):

@@ -131,6 +131,16 @@ def test_a_model_costs_its_own_architecture_whatever_it_does(tmp_path: Path) -> 
     write_report(run.folder)
 
 
+def test_a_row_is_stored_once_where_one_cost_is_taken_from_another_run_and_the_other_is_counted(tmp_path: Path) -> None:
+    architectures = [{"width": width, "harm": harm} for width in (2, 3) for harm in ("none", "forward", "raise")]
+    own, chosen = space(*IN_PROCESS), {"proxies": [WEIGHTS], "workers": 0}
+    first = raynas.score(own, architectures, out=tmp_path / "first", **chosen)
+    assert {rows(first, name)["forward"]["status"] for name in ("num_params", "macs")} == {"ok", "failed"}
+    second = raynas.score(own, architectures, reuse=[tmp_path / "first"], out=tmp_path / "second", **chosen)
+    assert [{**row, "reused": False} for row in content(second)] == content(first)
+    assert len({(row["architecture_key"], row["proxy"]) for row in content(second)}) == len(content(second)) == 18
+
+
 def test_what_violates_a_bound_on_a_counted_cost_is_not_scored_and_answered_so_again(tmp_path: Path) -> None:
     own, log = space(), tmp_path / "log"
     settings: dict[str, Any] = {"constraints": ["num_params<=2500"], "searcher": "random", "budget": 16}

@@ -87,6 +87,17 @@ def test_no_changed_bit_gives_another_value(tmp_path_factory: pytest.TempPathFac
     assert all(before[row["architecture_key"]] == row for row in rows)
 
 
+ALWAYS = [
+    "candidate", "space", "img_size", "num_classes", "model_version", "proxy", "proxy_version", "settings", "repeats",
+    "init", "dtype", "score_seed", "input_hash", "seconds", "build_seconds", "reused",
+]  # fmt: skip
+"""What each row has."""
+
+
+def _without(name: str) -> Callable[[list[dict[str, Any]]], object]:
+    return lambda rows: rows[1].update({name: None})
+
+
 CHANGES: dict[str, tuple[Callable[[list[dict[str, Any]]], object], str]] = {
     "ok without a value": (lambda rows: rows[0].update(value=None), "row 0 has the status ok and the value None"),
     "ok with NaN": (lambda rows: rows[0].update(value=float("nan")), "row 0 has the status ok and the value nan"),
@@ -102,6 +113,7 @@ CHANGES: dict[str, tuple[Callable[[list[dict[str, Any]]], object], str]] = {
     "no architecture": (lambda rows: rows[0].update(architecture=None), "not the one of its key"),
     "a row twice": (lambda rows: rows.append(dict(rows[0])), "rows that are there already"),
     "another proxy": (lambda rows: rows[0].update(proxy="third"), "scores of another run"),
+    **{f"no {name}": (_without(name), f"row 1 has no {name}") for name in ALWAYS},
 }
 
 
@@ -151,6 +163,9 @@ def test_a_part_that_is_gone_is_named(tmp_path: Path) -> None:
     paths[0].unlink()
     paths[2].unlink()
     assert taken(tmp_path) == ([1, 3], [], ["part-00000000-00000000", "part-00000002-00000002"])
+    assert taken(tmp_path) == ([1, 3], [], [])  # it is said once
+    paths[1].unlink()
+    assert taken(tmp_path) == ([3], [], ["part-00000001-00000001"])
 
 
 class Removes(SearchListener):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from raynas.training.checkpoints import (
     LAST,
     PREVIOUS,
     checkpoint_folder,
+    reached_in,
     read_checkpoint,
     recover_last,
     write_checkpoint,
@@ -96,6 +98,58 @@ def test_a_checkpoint_cut_off_anywhere_is_recovered_from(tmp_path: Path, share: 
     assert "in epoch 1" in (recover_last(tmp_path) or "")
     assert read_checkpoint(last)["epoch"] == 1
     assert recover_last(tmp_path) is None
+
+
+def test_the_last_checkpoint_is_there_at_every_moment_for_workers_that_start_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = checkpoint_folder(tmp_path) / LAST
+    seen: list[int] = []
+
+    def observed(call: Callable[..., object]) -> Callable[..., object]:
+        def observing(*args: object, **settings: object) -> object:
+            reached = reached_in(tmp_path)[1]
+            result = call(*args, **settings)
+            seen.extend((reached, reached_in(tmp_path)[1]))
+            return result
+
+        return observing
+
+    def written(step: int) -> None:
+        write_checkpoint(
+            last, {"model": {"w": torch.full((50,), float(step))}, "epoch": 0, "history": [], "step": step}
+        )
+
+    written(1)
+    for name in ("fsync", "link", "rename", "replace", "unlink"):
+        monkeypatch.setattr(os, name, observed(getattr(os, name)))
+    for step in (2, 3):
+        written(step)
+    assert sorted(seen) == seen
+    assert set(seen) == {1, 2, 3}
+    assert read_checkpoint(last.with_name(PREVIOUS))["step"] == 2
+
+
+@pytest.mark.parametrize("name", ["model", "ema", "parts", "optimizer", "scaler", "epoch", "step", "history", "sums"])
+@pytest.mark.parametrize("odd", ["text", [1]])
+def test_what_no_training_writes_is_no_checkpoint(whole: Path, tmp_path: Path, name: str, odd: object) -> None:
+    shutil.copytree(whole, tmp_path / "run")
+    last = checkpoint_folder(tmp_path / "run") / LAST
+    state = read_checkpoint(last)
+    for path in (last, last.with_name(PREVIOUS)):
+        torch.save({**state, name: odd}, path)
+    for read in (
+        raynas.load_training(tmp_path / "run").model,
+        lambda: execute_training(plan(**SMALL), tmp_path / "run", resume=True),
+    ):
+        with pytest.raises(StoreError, match="no checkpoint of a training") as error:
+            read()
+        assert "\n" not in str(error.value)
+    del state[name]
+    torch.save(state, last)
+    if name in ("model", "epoch", "step", "history"):
+        with pytest.raises(StoreError, match=f"it has no '{name}'"):
+            read_checkpoint(last)
 
 
 def test_what_killed_sessions_left_goes_with_the_next_one(tmp_path: Path) -> None:
