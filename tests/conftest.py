@@ -21,7 +21,15 @@ LONG_ROOMS = ("cluster", "training", "finalists", "scoring", "searching", "expor
 """Rooms whose files take long for their number of tests, as they start Ray and processes."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put files that take long first, so that none is left for the end, when other processes have nothing to do."""
+    """Mark tests of pages as slow, and put files that take long first.
+
+    The hundred tests in a browser take a second or two each. Files that take long come first so that none is left for
+    the end, when other processes have nothing to do.
+    """
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
     rank = {room: number for number, room in enumerate(LONG_ROOMS)}
     items.sort(key=lambda item: rank.get(item.path.parent.name, len(rank)))

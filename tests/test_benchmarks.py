@@ -161,7 +161,7 @@ def test_a_benchmark_runs_side_by_side_with_another_commit(tmp_path: Path, capsy
     assert "/tree" not in worktrees.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_needs_a_gpu_has_figures_shrinks_to_its_time_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     benchmark = get("gpu")
     check_figures(benchmark, run_small(benchmark, tmp_path, "--out", "found"))

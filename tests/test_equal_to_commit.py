@@ -165,7 +165,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_code_equals_itself(repository: Path) -> None:
     done = run(repository, "HEAD", "--quick")
     assert done.returncode == 0, done.stdout + done.stderr

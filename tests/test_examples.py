@@ -102,6 +102,7 @@ def test_a_proxy_of_a_file_goes_by_the_name_that_it_is_registered_under(tmp_path
         proxies.get(f"{file}:nothing")
 
 
+@pytest.mark.slow
 def test_an_own_objective_is_trained_by(tmp_path: Path) -> None:
     out, objective = tmp_path / "run", EXAMPLES / "own_objective.py"
     small = ["--img-size", "32", "--max-images", "100", "--batch-size", "32", "--epochs", "2", "--augment", "none"]

@@ -167,6 +167,7 @@ def test_bad_input_is_one_line_on_standard_error_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_signal_during_start_up_ends_with_its_code(tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = subprocess.Popen(

@@ -77,6 +77,7 @@ def search_on(address: str, token: str, tmp_path: Path) -> subprocess.CompletedP
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_running_cluster_is_joined_by_its_address_and_token(tmp_path: Path, head: str) -> None:
     done = search_on(head, TOKEN, tmp_path)
     assert done.returncode == 0, done.stderr

@@ -188,7 +188,7 @@ def is_alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_search_that_fails_and_one_whose_process_is_killed_leave_the_others_alone(tmp_path: Path) -> None:
     folder, log = tmp_path / "sweep", tmp_path / "log"
     settings = {"searchers": ["falters", "reinforce"], "workers": 0}

@@ -427,7 +427,7 @@ def epochs_done(folder: Path) -> int:
         return 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_interrupted_finalists_write_checkpoints_and_go_on(searched: Path, tmp_path: Path, joined: None) -> None:
     folder, made = tmp_path / "run", config(searched, training={**TRAINING, "epochs": 16})
     listener = Interrupts()
@@ -519,9 +519,10 @@ def test_trainings_that_wait_for_room_say_so(
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "moments",
-    [pytest.param((3, 9), marks=pytest.mark.slow), pytest.param(random_moments(4, most=20), marks=pytest.mark.long)],
+    [(3, 9), random_moments(4, most=20)],
 )
 def test_finalists_go_on_after_their_driver_was_killed(
     searched: Path, tmp_path: Path, joined: None, moments: tuple[int, ...]

@@ -83,6 +83,7 @@ def by_hand(x: torch.Tensor, layer: Any) -> torch.Tensor:
     return torch.stack(channels, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "bound"), [("float64", 1e-9), ("float32", 1e-4)])
 def test_two_workers_normalise_and_differentiate_as_one(tmp_path: Path, dtype: str, bound: float) -> None:
     on_two_workers("test_batch_norm", "work", tmp_path, dtype=dtype)
@@ -120,6 +121,7 @@ def work_by_hand(rank: int, folder: Path) -> None:
     torch.save({"x": x.grad, "statistics": (count, mean, variance), "total": total}, folder / f"{rank}.pt")
 
 
+@pytest.mark.slow
 def test_the_exchange_equals_statistics_written_out_and_their_differences(tmp_path: Path) -> None:
     on_two_workers("test_batch_norm", "work_by_hand", tmp_path)
     found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]

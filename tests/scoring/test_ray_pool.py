@@ -262,6 +262,7 @@ def test_a_device_that_is_not_there_is_no_fault_of_the_candidates(tmp_path: Path
     assert len(raynas.load_run(tmp_path / "run").evaluations.filter(pc.field("proxy") == "toy")) == 0
 
 
+@pytest.mark.slow
 def test_too_little_memory_for_a_worker_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(PoolError, match=r"its limit of 0\.10 GiB leaves too little"):
         toy_search(tmp_path / "run", worker_memory_gib=0.1)
@@ -296,6 +297,7 @@ def scored_by(pool: RayPool, architectures: list[Architecture]) -> dict[str, flo
     return {part: seconds - before[part] for part, seconds in pool.worker_seconds().items()}
 
 
+@pytest.mark.slow
 def test_a_slow_way_to_a_worker_is_transfer_and_a_queue_on_it_is_not() -> None:
     class Slow(Architecture):
         """Takes a while to unpack, as a large one would."""
@@ -317,6 +319,7 @@ def test_a_slow_way_to_a_worker_is_transfer_and_a_queue_on_it_is_not() -> None:
     assert max(at_once["waiting"], slowly["waiting"]) < 1.0
 
 
+@pytest.mark.slow
 def test_an_answer_that_the_driver_does_not_look_at_is_waiting_and_not_transfer() -> None:
     with pool_of(1, NOTHING) as pool:
         architecture = Architecture({"a": 1})
@@ -352,6 +355,7 @@ def test_a_late_answer_to_an_earlier_sending_is_not_taken_for_that_of_the_next()
     assert first.arrived <= second.arrived
 
 
+@pytest.mark.slow
 def test_the_parts_of_the_workers_time_add_up_though_one_is_lost(tmp_path: Path) -> None:
     """To workers times seconds, from when they were asked for, which is a little before the run's own clock starts."""
     proxy = Proxy("ends", ends_its_first_worker, settings={"marker": str(tmp_path / "marker")})
@@ -388,6 +392,7 @@ def test_workers_keep_memory_that_was_freed(tmp_path: Path) -> None:
     assert min(row["value"] for row in run.evaluations.to_pylist() if row["proxy"] == "pages") < 0.1 * pages
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_start_says_why_it_waits(tmp_path: Path) -> None:
     lines = Lines()
 

@@ -142,6 +142,7 @@ def test_any_seed_is_taken(name: str, seed: int) -> None:
     assert made(name, home(name), seed).ask(2) == made(name, home(name), seed).ask(2)
 
 
+@pytest.mark.slow
 @every_searcher
 def test_candidates_do_not_depend_on_hash_randomisation(name: str) -> None:
     code = (

@@ -42,6 +42,7 @@ def test_it_is_registered() -> None:
     assert NSGA2.advised_budget == 10_000
 
 
+@pytest.mark.slow
 def test_the_front_of_two_objectives_is_covered_better_than_by_random_search() -> None:
     whole = hypervolume(*all_gains_and_costs().T)
     for seed in range(5):

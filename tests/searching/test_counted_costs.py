@@ -226,7 +226,7 @@ def test_a_training_of_such_a_model_is_refused_in_a_line(tmp_path: Path) -> None
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_model_that_ends_hangs_or_grows_costs_its_own_architecture_on_workers(tmp_path: Path) -> None:
     architectures = [{"width": width, "harm": "none"} for width in range(1, 9)]
     architectures[3:3] = [{"width": 2, "harm": harm} for harm in (*DEADLY, "interrupt", "raise")]

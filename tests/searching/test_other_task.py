@@ -193,6 +193,7 @@ def test_both_pools_carry_it_out(stored: Path, model: LogisticRegression, worker
             assert [o.value for o in outcomes[:2]] == pytest.approx(expected(model, job.architecture), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_a_search_by_it_gives_the_same_on_workers_and_goes_on_where_it_stopped(
     tmp_path: Path, stored: Path, model: LogisticRegression
 ) -> None:

@@ -70,6 +70,7 @@ def test_a_row_says_what_computed_it_and_a_cost_does_not(made: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @needs_vector_instructions
 def test_scores_of_another_kind_of_processor_are_neither_gone_on_with_nor_taken(made: Path, tmp_path: Path) -> None:
     refused = command(made, "--resume", "--budget", "6")

@@ -185,6 +185,7 @@ def test_a_killed_growth_resumes_without_its_source_to_the_same_family(
     assert (out / "report.html").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_an_interrupted_growth_prints_the_command_that_resumes_it(
     grown: raynas.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -94,6 +94,7 @@ def test_a_training_with_a_copy_in_two_parts_ends_with_the_same_weights(tmp_path
     assert tables[0].equals(tables[1])
 
 
+@pytest.mark.slow
 def test_two_workers_carry_on_all_parts_as_one(tmp_path: Path) -> None:
     """By plain gradients: Adam makes whole steps of the rounding of a bias whose effect the BatchNorm takes away."""
     settings = {**VIEWS, "epochs": 1, "optimizer": "sgd", "lr": 0.05}
@@ -109,7 +110,7 @@ def test_two_workers_carry_on_all_parts_as_one(tmp_path: Path) -> None:
         assert two["history"][0][name] == pytest.approx(row[name], rel=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_train_a_network_with_batch_norms_as_one(tmp_path: Path) -> None:
     """In float64, so that nothing but the exchange could differ; five steps, 1e-11 apart when this was written."""
     recipe = {"optimizer": "sgd", "lr": 0.05, "augment": "light", "ema_decay": 0.8, "clip_grad": 1.0, "max_images": 200}
@@ -136,6 +137,7 @@ def test_what_looks_at_all_images_of_a_step_refuses_several_passes() -> None:
         plan(space="resnet", architecture="resnet8", accumulation=2)
 
 
+@pytest.mark.slow
 def test_parameters_without_a_gradient_in_a_step_stay_on_two_workers_as_on_one(tmp_path: Path) -> None:
     settings = {"objective": f"{TOYS}:alternating", "epochs": 1, "max_images": 120, "weight_decay": 0.5}
     trained(tmp_path / "one", **settings)

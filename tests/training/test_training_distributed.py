@@ -56,7 +56,7 @@ def test_two_workers_equal_one_with_the_same_global_batch(tmp_path: Path) -> Non
     assert load_training(tmp_path / "two").summary["workers"] == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_distil_as_one(tmp_path: Path) -> None:
     settings = {**VARIED, "epochs": 1, "teacher": "random:resnet8", "logit_weight": 0.3}
     trained(tmp_path / "one", **settings)
@@ -230,6 +230,7 @@ def test_an_interrupted_driver_leaves_no_workers(tmp_path: Path) -> None:
     assert ray.is_initialized()  # this process's own is another one
 
 
+@pytest.mark.slow
 def test_a_training_that_waits_says_why_and_can_be_ended(tmp_path: Path) -> None:
     """Comes last, since Ray Train goes on looking for GPUs until this module's Ray ends."""
     listener = StepCounter()

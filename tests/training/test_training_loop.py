@@ -134,7 +134,11 @@ def killed_after(folder: Path, is_time: Callable[[], bool], signum: int, **setti
 
 
 @pytest.mark.parametrize(
-    ("epochs", "moments"), [(6, (1, 3)), pytest.param(24, random_moments(8, most=22), marks=pytest.mark.long)]
+    ("epochs", "moments"),
+    [
+        pytest.param(6, (1, 3), marks=pytest.mark.slow),
+        pytest.param(24, random_moments(8, most=22), marks=pytest.mark.long),
+    ],
 )
 def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path, epochs: int, moments: tuple[int, ...]) -> None:
     settings = {**VARIED, "epochs": epochs, "checkpoint_every_s": 0.05}
@@ -283,6 +287,7 @@ def test_progress_tells_the_time_left(tmp_path: Path) -> None:
     assert all(0 <= one.left_s < 20 * took for one in listener.progress)
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_for_any_reason_ends_with_its_processes(tmp_path: Path) -> None:
     """Python waits at its exit for processes that prepare images, which ignore a signal as long as they are needed."""
     code = (
@@ -340,6 +345,7 @@ def test_weights_that_are_not_finite_replace_no_checkpoint(tmp_path: Path) -> No
     assert not (checkpoint_folder(tmp_path) / LAST).exists()
 
 
+@pytest.mark.slow
 def test_a_signal_to_all_processes_stores_what_is_done(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     settings = {"epochs": 200, "loader_processes": 1}
