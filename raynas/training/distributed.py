@@ -25,7 +25,7 @@ from raynas.storage.run_folder import holds_run
 from raynas.storage.text_files import read_json, read_text
 from raynas.texts import parse_json
 from raynas.training.checkpoints import LAST, checkpoint_folder, reached_in
-from raynas.training.folder import CONTROL_FILES, RAY_TRAIN
+from raynas.training.folder import ALIVE, CONTROL_FILES, OUTCOME, PROGRESS, RAY_TRAIN, STOP, TOKEN
 from raynas.training.listeners import MetricsListener
 from raynas.training.loop import train
 from raynas.training.task import TrainingProgress, TrainingTask, WorkerListener, WorkerRank
@@ -35,7 +35,6 @@ _MAX_FAILURES = 8
 _ALIVE_EVERY_S = 2.0
 _SILENCE_S = 10.0  # after which there are no workers
 _SAID_EVERY_S = 60.0
-_PROGRESS, _STOP, _OUTCOME, _ALIVE, _, _TOKEN = CONTROL_FILES
 _ERRORS: dict[str, type[RaynasError]] = {error.__name__: error for error in (StoreError, DataError, ConfigError)}
 
 
@@ -48,10 +47,10 @@ class _FolderListener(MetricsListener):
         super().on_progress(progress)
         values = asdict(progress)
         finite = {n: None if isinstance(v, float) and not math.isfinite(v) else v for n, v in values.items()}
-        write_json(self.folder / _PROGRESS, finite)
+        write_json(self.folder / PROGRESS, finite)
 
     def is_stopped(self) -> bool:
-        return exists(self.folder / _STOP) or not _is_wanted(self.folder, self.token)
+        return exists(self.folder / STOP) or not _is_wanted(self.folder, self.token)
 
 
 def train_on_ray(
@@ -99,7 +98,7 @@ def train_on_ray(
     folder = folder.absolute()
     _clear(folder)
     token = uuid.uuid4().hex
-    write_text(folder / _TOKEN, token)
+    write_text(folder / TOKEN, token)
     with own_code_by_value(task.builder, getattr(task.objective, "func", task.objective)):
         packed = ray.put(cloudpickle.dumps(task))
     resources = {"CPU": cpus_per_worker, **({"GPU": gpus_per_worker} if gpus_per_worker else {})}
@@ -122,7 +121,7 @@ def train_on_ray(
             name=f"session-{token[:8]}",
             storage_path=str(folder / RAY_TRAIN),
             failure_config=FailureConfig(max_failures=_MAX_FAILURES),
-            callbacks=[WorkerFailures(folder, checkpoint_folder(folder) / LAST, folder / _OUTCOME, token)],
+            callbacks=[WorkerFailures(folder, checkpoint_folder(folder) / LAST, folder / OUTCOME, token)],
         ),
     )
     groups_before = placed_groups()
@@ -138,13 +137,13 @@ def train_on_ray(
     thread.start()
     told, told_lines = "", 0
     is_asked = False
-    life = _SignOfLife(folder / _ALIVE)
+    life = _SignOfLife(folder / ALIVE)
     said = -math.inf
     outcome: dict[str, Any] | None = None
     while thread.is_alive():
         if is_stopped() and not is_asked:
             is_asked = True
-            write_mark(folder / _STOP)
+            write_mark(folder / STOP)
             if life.is_there():
                 log("the workers finish their step and write a checkpoint")
         lines = told_failures(folder)[told_lines:]
@@ -161,9 +160,9 @@ def train_on_ray(
                 which = f"{min_workers} worker{'s' * (min_workers != 1)}"
                 is_placed = placed_groups() - groups_before
                 log(f"waiting for the processes of {which}" if is_placed else why_waiting(which, resources))
-        told = _pass_on(folder / _PROGRESS, told, on_progress)
+        told = _pass_on(folder / PROGRESS, told, on_progress)
         sleep(_POLL_S)
-    _pass_on(folder / _PROGRESS, told, on_progress)
+    _pass_on(folder / PROGRESS, told, on_progress)
     outcome = _outcome(folder, token)
     _clear(folder)
     if outcome is not None and "error" in outcome:
@@ -194,7 +193,7 @@ def _work(config: dict[str, Any]) -> None:
         raise RuntimeError(f"a worker does not see the folder {folder}: it must be on storage that all nodes share")
     if not _is_wanted(folder, config["token"]) or _outcome(folder, config["token"]) is not None:
         return  # the driver has given up, or a worker met an error that another try would meet again
-    with _living(folder / _ALIVE) if rank == 0 else nullcontext():
+    with _living(folder / ALIVE) if rank == 0 else nullcontext():
         try:
             task: TrainingTask = cloudpickle.loads(ray.get(config["task"][0]))
             device = get_device()
@@ -210,11 +209,11 @@ def _work(config: dict[str, Any]) -> None:
             listener.token = config["token"]
             with closing(listener):
                 is_done = train(task, folder, worker, listener)
-            write_json(folder / _OUTCOME, {"token": listener.token, "is_done": is_done})
+            write_json(folder / OUTCOME, {"token": listener.token, "is_done": is_done})
         except RaynasError as error:
             with suppress(StoreError):  # on a full disk; the error itself says so, if later
                 told = {"error": str(error), "kind": type(error).__name__}
-                write_json(folder / _OUTCOME, {"token": config["token"], **told})
+                write_json(folder / OUTCOME, {"token": config["token"], **told})
             raise  # so that the others, which wait for this one, are ended
 
 
@@ -262,7 +261,7 @@ class _SignOfLife:
 
 def _is_wanted(folder: Path, token: str) -> bool:
     try:
-        return read_text(folder / _TOKEN) == token
+        return read_text(folder / TOKEN) == token
     except OSError:
         return False
 
@@ -289,7 +288,7 @@ def _pass_on(path: Path, told: str, on_progress: Callable[[TrainingProgress], No
 def _outcome(folder: Path, token: str) -> dict[str, Any] | None:
     """What the workers of this session came to."""
     try:
-        content: dict[str, Any] = read_json(folder / _OUTCOME)
+        content: dict[str, Any] = read_json(folder / OUTCOME)
     except (OSError, ValueError):
         return None
     return content if content.get("token") == token else None

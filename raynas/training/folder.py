@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 KIND = "training"
 
-CONTROL_FILES = (".progress.json", ".stop", ".outcome.json", ".alive", ".failures.json", ".token")
+PROGRESS, STOP, OUTCOME = ".progress.json", ".stop", ".outcome.json"
+ALIVE, FAILURES, TOKEN = ".alive", ".failures.json", ".token"
+CONTROL_FILES = (PROGRESS, STOP, OUTCOME, ALIVE, FAILURES, TOKEN)
 RAY_TRAIN = ".ray_train"
 """Files and the folder by which a driver and its workers speak while they train."""
 

@@ -11,8 +11,8 @@ from ray.train import UserCallback
 from raynas.errors import error_line
 from raynas.storage.files import exists, version_of, write_json
 from raynas.storage.text_files import read_json
+from raynas.training.folder import FAILURES
 
-FAILURES = ".failures.json"
 _TRIES = 3
 
 
