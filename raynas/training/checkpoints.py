@@ -109,7 +109,7 @@ def read_checkpoint(path: Path) -> CheckpointState:
     """
     try:
         with opened(path) as file:
-            state = torch.load(file, map_location="cpu", weights_only=True)
+            state: CheckpointState = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise StoreError(f"there is no checkpoint {path}") from None
     except Exception as error:  # zip, pickle and torch have their own for damaged files
