@@ -1,14 +1,16 @@
-"""Parts of pages that follow from the code, made when the documentation is built: a Markdown extension.
+"""Parts of pages that follow from the code, which this module writes into them:
 
-A line of its own in a page is replaced by what the program itself says:
+    python -m docs.generated [--check]
 
-    {{ commands }}              every command with its options, defaults and examples, from the Typer application
-    {{ list KIND }}             what `raynas list KIND` lists
-    {{ settings MODULE:NAME }}  the fields that a configuration declares, with types and defaults
-    {{ file PATH }}             a Python file of the repository
+A part stands between two comments, of which the first says what it is:
 
-A name that does not exist fails the build. `zensical.toml` names this module; it is found because the build is started
-as `python -m zensical` in the root of the repository.
+    <!-- {{ commands }} -->              every command with its options, defaults and examples, from Typer
+    <!-- {{ list KIND }} -->             what `raynas list KIND` lists
+    <!-- {{ settings MODULE:NAME }} -->  the fields that a configuration declares, with types and defaults
+    <!-- {{ file PATH }} -->             a Python file of the repository
+    <!-- end -->
+
+So pages can be read as they lie in the repository. `--check` writes nothing, and fails if a page would change.
 """
 
 from __future__ import annotations
@@ -16,21 +18,20 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer.main
-from markdown import Markdown
-from markdown.extensions import Extension
-from markdown.preprocessors import Preprocessor
 from pydantic_core import PydanticUndefined
 from typer.testing import CliRunner
 
 from raynas.cli import app
 
 _SEVERAL = re.compile(r"<list\[(.+)\]>")  # that an option may be repeated is said in its help
-_LINE = re.compile(r"\{\{ (\w+)(?: (\S+))? \}\}")
+_PART = re.compile(r"^(<!-- \{\{ (\w+)(?: (\S+))? \}\} -->\n).*?^(<!-- end -->)$", re.MULTILINE | re.DOTALL)
+_PAGES = Path(__file__).parent
 
 
 def commands() -> Iterator[tuple[str, Any]]:
@@ -46,15 +47,10 @@ def commands() -> Iterator[tuple[str, Any]]:
     return below("raynas", typer.main.get_command(app))
 
 
-def anchor(command: str) -> str:
-    """The id of a command's section."""
-    return command.replace(" ", "-")
-
-
 def _commands() -> Iterator[str]:
     for name, command in commands():
         context = typer.Context(command, info_name=name)
-        yield f"## {name} {{ #{anchor(name)} }}"
+        yield f"## {name}"
         yield (command.help or "").strip()
         yield "```text\n" + command.get_usage(context).removeprefix("Usage: ") + "\n```"
         records = [record for one in command.params if (record := one.get_help_record(context))]
@@ -135,30 +131,33 @@ _PARTS: Mapping[str, Callable[..., Iterator[str]]] = {
 }
 
 
-class _Generated(Preprocessor):
-    """Replaces the lines."""
+def with_parts(page: str) -> str:
+    """The text of a page, in which each part is what the code says of it.
 
-    def run(self, lines: list[str]) -> list[str]:
-        found: list[str] = []
-        for line in lines:
-            match = _LINE.fullmatch(line.rstrip())
-            if match is None:
-                found.append(line)
-                continue
-            name, argument = match.groups()
-            text = "\n\n".join(_PARTS[name](*([argument] if argument else [])))
-            found += ["", *text.splitlines(), ""]
-        return found
+    Raises:
+        KeyError, ValueError, OSError: A part is of nothing that there is.
+    """
+
+    def part(match: re.Match[str]) -> str:
+        start, name, argument, end = match.groups()
+        return start + "\n" + "\n\n".join(_PARTS[name](*([argument] if argument else []))) + "\n\n" + end
+
+    return _PART.sub(part, page)
 
 
-class GeneratedExtension(Extension):
-    """The extension, for Python-Markdown."""
+def main(arguments: Sequence[str]) -> int:
+    """Write all pages anew, or say which of them would change."""
+    stale = []
+    for page in sorted(_PAGES.rglob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        if (new := with_parts(text)) != text:
+            stale.append(str(page.relative_to(_PAGES.parent)))
+            if "--check" not in arguments:
+                page.write_text(new, encoding="utf-8")
+    if stale:
+        print("\n".join(stale))
+    return int(bool(stale) and "--check" in arguments)
 
-    def extendMarkdown(self, md: Markdown) -> None:
-        """Come before everything that reads code blocks and headings."""
-        md.preprocessors.register(_Generated(md), "raynas-generated", 100)
 
-
-def makeExtension(**settings: Any) -> GeneratedExtension:
-    """What Markdown calls to have the extension."""
-    return GeneratedExtension(**settings)
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
