@@ -35,7 +35,7 @@ from raynas.space.cost import cost
 from raynas.space.search_space import SearchSpace
 from raynas.space.tokens import Phase, phase_macs
 from raynas.storage.files import names_in, remove_folder
-from raynas.storage.locks import held, is_in_use
+from raynas.storage.locks import held, is_free
 from raynas.storage.run_folder import reading
 from raynas.storage.runs import default_folder
 from raynas.storage.sources import Source, read_source
@@ -142,7 +142,7 @@ def export(
 def _clear_killed(folder: Path) -> None:
     """Remove what exports to a folder have left that were killed."""
     for name in names_in(folder.parent):
-        if name.startswith(f".{folder.name}-export-") and not is_in_use(folder.parent / name):
+        if name.startswith(f".{folder.name}-export-") and is_free(folder.parent / name):
             remove_folder(folder.parent / name)
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from raynas.storage.locks import is_in_use
+from raynas.storage.locks import is_free, is_in_use
 
 KILLED = "killed"
 """Status of a run that its summary calls running, though no process holds its folder."""
@@ -18,6 +18,8 @@ _ENDED_WELL = ("completed", "exhausted")
 def status_now(folder: Path, status: str) -> str:
     """The status of a run as it is now: one that says it is running may have been killed, which the lock tells.
 
+    Where the lock cannot be looked at, the summary is believed.
+
     Args:
         folder: The folder of the run.
         status: What its summary.json says, or "unknown" where there is none, as before a run's workers have started.
@@ -26,7 +28,7 @@ def status_now(folder: Path, status: str) -> str:
         return status
     if is_in_use(folder):
         return "running"
-    return KILLED if status == "running" else status
+    return KILLED if status == "running" and is_free(folder) else status
 
 
 def status_of_part(folder: Path, part: str, status: str) -> str:
