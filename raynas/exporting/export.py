@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
-from raynas.errors import ConfigError, RaynasError, StoreError, error_words, os_error_words
+from raynas.errors import ConfigError, RaynasError, StoreError, error_words
 from raynas.exporting.config import ExportConfig
 from raynas.exporting.text import TIMM_MODEL, model_text, readme_text
 from raynas.hooks import offered
@@ -134,8 +134,7 @@ def export(
                 folder.rmdir()
             shutil.move(written, folder)
     except (OSError, SafetensorError) as error:
-        reason = os_error_words(error) if isinstance(error, OSError) else error_words(error)
-        raise StoreError(f"cannot write {folder}: {reason}") from error
+        raise StoreError(f"cannot write {folder}: {error_words(error)}") from error
     return folder
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import IO, Any
 
-from raynas.errors import StoreError, os_error_words
+from raynas.errors import StoreError, error_words
 from raynas.storage.stores import Files, Lock
 
 _LOOKS_S = 5.0
@@ -297,7 +297,7 @@ def write_text(path: Path, text: str, *, is_durable: bool = True) -> None:
         with write_atomically(path, is_durable=is_durable) as file:
             file.write(text.encode())
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {os_error_words(error)}") from error
+        raise StoreError(f"cannot write {path}: {error_words(error)}") from error
 
 
 def write_json(path: Path, value: Any) -> None:
