@@ -31,16 +31,18 @@ def status_now(folder: Path, status: str) -> str:
     return KILLED if status == "running" and is_free(folder) else status
 
 
-def status_of_part(folder: Path, part: str, status: str) -> str:
-    """The status now of a run that is part of another; as it was told, where it stands beyond the other's folder.
+def part_now(folder: Path, told: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told of a run that is part of another, with its status now; as it was told beyond the other's folder.
+
+    The other's summary is behind of it where their driver was killed.
 
     Args:
         folder: The folder of the sweep or the finalists.
-        part: The folder of one search or one training in it, relative to that.
-        status: What is told of it.
+        told: What is told of one search or one training, with its `folder`, relative to that, and its `status`.
     """
-    path = folder / part
-    return status_now(path, status) if path.resolve().is_relative_to(folder.resolve()) else status
+    path, status = folder / str(told.get("folder")), str(told.get("status"))
+    is_inside = path.resolve().is_relative_to(folder.resolve())
+    return {**told, "status": status_now(path, status) if is_inside else status}
 
 
 def run_status(folder: Path, summary: Mapping[str, Any], resume: str | None) -> dict[str, Any]:
