@@ -74,7 +74,7 @@ def is_in_use(folder: Path) -> bool:
 
 
 def is_free(folder: Path) -> bool:
-    """Whether it is seen that no process holds a run folder; where that cannot be seen, it is neither free nor in use."""
+    """Whether a run folder is seen to be held by no process; where that cannot be seen, it is not in use either."""
     try:
         return _holder(folder) is None
     except OSError:

@@ -144,7 +144,7 @@ def test_a_look_that_never_ends_is_not_waited_for(tmp_path: Path, monkeypatch: p
     held(tmp_path).close()
     with (tmp_path / ".lock").open() as look:
         fcntl.flock(look, fcntl.LOCK_SH)
-        with pytest.raises(StoreError, match="is being written by another process$"):
+        with pytest.raises(StoreError, match=r"is being written by another process$"):
             held(tmp_path)
 
 
