@@ -86,15 +86,16 @@ def error_line(error: BaseException) -> str:
 
 
 def error_words(error: BaseException) -> str:
-    """The text of an error as one line, without its class."""
+    """The text of an error as one line, without its class; of an OSError, the reason alone, without number and file."""
+    if isinstance(error, OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"the disk is full ({os.strerror(error.errno)})"
+        if error.strerror and isinstance(error.strerror, str):
+            return on_one_line(error.strerror)
     return on_one_line(text_of(error))
 
 
-def os_error_words(error: OSError) -> str:
-    """Why a file could not be read or written, as one line."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full ({os.strerror(error.errno)})"
-    return on_one_line(error.strerror) if error.strerror else error_words(error)
+os_error_words = error_words
 
 
 def text_of(error: BaseException) -> str:

@@ -169,6 +169,9 @@ class Registry(Generic[T]):
 
         def add(member: T) -> T:
             self._add(name, member)
+            if _being_imported:
+                self._registered_in[normalised(name)] = _being_imported[-1].name
+                _being_imported[-1].registered.append((self, name, _running_module()))
             return member
 
         return add
@@ -212,8 +215,10 @@ class Registry(Generic[T]):
         if normalised(name) in self._members:
             raise RaynasError(f"two {self.plural} are named {name!r}")
         self._members[normalised(name)] = (name, member)
-        if _being_imported:
-            self._registered_in[normalised(name)] = _being_imported[-1]
+
+    def _drop(self, name: str) -> None:
+        del self._members[normalised(name)]
+        del self._registered_in[normalised(name)]
 
     def _in_file(self, name: str) -> T:
         file, _, own = name.rpartition(":")
@@ -246,8 +251,35 @@ class Registry(Generic[T]):
         return UnknownNameError(f"unknown {self.kind} {name!r}.{hint} Known {self.plural}: {', '.join(self.names())}")
 
 
-_being_imported: list[str] = []
-"""Modules of the user's files whose code is running; the last one is the innermost."""
+class _Import:
+    """The import of a file of the user's.
+
+    Args:
+        name: The name of its module.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.registered: list[tuple[Registry[Any], str, str]] = []
+        """Registry, name and module of each member that was registered meanwhile."""
+
+    def undo(self) -> None:
+        """Drop what modules have registered that are gone, so that they can be imported again."""
+        for registry, name, module in self.registered:
+            if module not in sys.modules:
+                registry._drop(name)
+
+
+_being_imported: list[_Import] = []
+"""Imports of the user's files whose code is running; the last one is the innermost."""
+
+
+def _running_module() -> str:
+    """The name of the innermost module whose body is running."""
+    frame = sys._getframe()
+    while frame.f_code.co_name != "<module>" and frame.f_back is not None:
+        frame = frame.f_back
+    return str(frame.f_globals["__name__"])
 
 
 def _imported(file: Path) -> ModuleType:
@@ -262,12 +294,13 @@ def _imported(file: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    _being_imported.append(name)
+    _being_imported.append(_Import(name))
     token = _named.set(None)  # what it asks for, it names itself
     try:
         spec.loader.exec_module(module)
     except BaseException as error:  # it is the user's code, which may call sys.exit
         del sys.modules[name]
+        _being_imported[-1].undo()
         if is_interrupt(error):
             raise
         raise ConfigError(f"cannot import {file}: {error_line(error)}") from error

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import errno
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raynas.errors import error_line, error_words, on_one_line, os_error_words, printable
+from raynas.errors import error_line, error_words, on_one_line, printable
 
 
 @given(st.text(st.characters(), max_size=3000))
@@ -72,5 +75,80 @@ def test_what_steers_a_terminal_is_escaped() -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_called_one(number: int) -> None:
-    assert os_error_words(OSError(number, "x")).startswith("the disk is full (")
-    assert os_error_words(OSError(errno.EACCES, "Permission denied")) == "Permission denied"
+    assert error_words(OSError(number, "x")).startswith("the disk is full (")
+    assert error_words(OSError(errno.EACCES, "Permission denied")) == "Permission denied"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "/a/file"), "No such file or directory"),
+        (OSError(errno.EIO, "two\nlines", "a", None, "b"), "two lines"),
+        (OSError("it is damaged there"), "it is damaged there"),
+        (TimeoutError("timed out"), "timed out"),
+        (OSError(errno.EIO, 5), "[Errno 5] 5"),
+        (OSError(), ""),
+        (ValueError("two\nlines"), "two lines"),
+    ],
+)
+def test_of_a_file_that_cannot_be_read_the_reason_is_told(error: Exception, words: str) -> None:
+    assert error_words(error) == words
+
+
+ROOT = Path(__file__).parents[1]
+
+TELL_THEMSELVES = {
+    "raynas/errors.py": "they are put into words here",
+    "raynas/data/encoded.py": "to be mended",
+    "raynas/data/folder.py": "to be mended",
+    "raynas/data/parts.py": "to be mended",
+    "raynas/storage/result_store.py": "to be mended",
+    "raynas/training/checkpoints.py": "to be mended",
+    "raynas/training/folder.py": "to be mended",
+    "raynas/training/plan.py": "to be mended",
+}
+"""Files that put an OSError into words without `error_words`, and why they may."""
+
+
+def own_words(text: str) -> list[int]:
+    """Lines at which a file of Python puts an OSError into words by itself."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        shown = ast.unparse(node)
+        if isinstance(node, ast.Attribute) and node.attr == "strerror" and shown != "os.strerror":
+            found.append(node.lineno)
+        if isinstance(node, ast.Call) and re.match(r"getattr\(\w+, 'strerror'", shown):
+            found.append(node.lineno)
+        if isinstance(node, ast.ExceptHandler) and node.name and node.type and "OSError" in ast.unparse(node.type):
+            texts = (f"{{{node.name}}}", f"str({node.name})", f"text_of({node.name})")
+            found += [
+                part.lineno
+                for part in ast.walk(node)
+                if isinstance(part, ast.FormattedValue | ast.Call) and ast.unparse(part).strip("f'\"") in texts
+            ]
+    return sorted(set(found))
+
+
+def test_why_a_file_cannot_be_read_is_told_by_one_function() -> None:
+    files = [*ROOT.glob("raynas/**/*.py"), *ROOT.glob("searchspaces/*.py")]
+    found = {str(file.relative_to(ROOT)): own_words(file.read_text()) for file in files}
+    telling = {name: lines for name, lines in found.items() if lines}
+    assert telling.keys() == TELL_THEMSELVES.keys(), f"these do it by themselves, at lines {telling}"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "f'{path}: {error.strerror}'",
+        "error.strerror or error",
+        "getattr(error, 'strerror', None) or error",
+        "f'{path}: {error}'",
+        "f'{error}'",
+        "str(error)",
+        "' '.join(str(error).split())[:200]",
+    ],
+)
+@pytest.mark.parametrize("caught", ["OSError", "(OSError, ValueError)", "(pa.ArrowException, OSError)"])
+def test_who_puts_it_into_words_of_its_own_is_found(words: str, caught: str) -> None:
+    assert own_words(f"try:\n    read(path)\nexcept {caught} as error:\n    raise StoreError({words})")
+    assert not own_words(f"try:\n    read(path)\nexcept {caught} as error:\n    raise StoreError(error_words(error))")

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import itertools
+import sys
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
 from raynas import registry
-from raynas.errors import RaynasError, UnknownNameError
+from raynas.errors import ConfigError, RaynasError, UnknownNameError
 from raynas.registry import Registry
 
 
@@ -43,3 +47,97 @@ def test_members_of_other_packages_come_in_through_entry_points(monkeypatch: pyt
     function = made.get("file")
     assert callable(function)
     assert function("a/b") == "b"
+
+
+# -- files of the user's ----------------------------------------------------------------------------------------------
+
+KINDS: dict[str, Registry[object]] = {}
+"""The registries that the files of a test register in."""
+
+
+class Tool:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of modules, which can import each other and two registries."""
+    KINDS.update({kind: Registry(kind, f"{kind}s") for kind in ("tool", "screw")})
+    monkeypatch.setitem(sys.modules, "tests_registries", sys.modules[__name__])
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def registers(kind: str, name: str) -> str:
+    return f"import tests_registries as t\nt.KINDS[{kind!r}].register({name!r})(t.Tool({name!r}))\n"
+
+
+FAILS = {
+    "it raises": "raise ValueError('x')\n",
+    "it exits": "import sys\nsys.exit(2)\n",
+    "it is interrupted": "raise KeyboardInterrupt\n",
+    "a module is missing": "import no_such_module\n",
+    "a name is taken": registers("tool", "mine"),
+}
+
+
+@pytest.mark.parametrize("failure", FAILS.values(), ids=FAILS)
+@pytest.mark.parametrize("again", [False, True])
+def test_a_file_that_failed_is_imported_again_once_it_is_mended(folder: Path, failure: str, again: bool) -> None:
+    file = folder / "own.py"
+    file.write_text(registers("tool", "mine") + registers("screw", "mine") + failure)
+    for _ in range(1 + again):
+        with pytest.raises((ConfigError, KeyboardInterrupt)):
+            KINDS["tool"].get(f"{file}:mine")
+        assert [kind.names() for kind in KINDS.values()] == [[], []]
+    file.write_text("# mended\n" + registers("tool", "mine") + registers("screw", "mine"))
+    assert KINDS["tool"].get(f"{file}:mine") is KINDS["tool"].get("mine")
+    assert KINDS["screw"].get(f"{file}:mine") is KINDS["screw"].get("mine")
+
+
+@pytest.mark.parametrize("fails", [*filter(any, itertools.product([False, True], repeat=3))])
+def test_what_a_failed_file_has_imported_keeps_its_names_unless_it_failed_too(
+    folder: Path, fails: tuple[bool, bool, bool]
+) -> None:
+    """Python imports a module once if it has not failed, and it registers its names once."""
+    for name, failing in zip(("deep", "helper", "own"), fails, strict=True):
+        inner = {"deep": "", "helper": "import deep\n", "own": "import helper\n"}[name]
+        text = inner + registers("tool", name)
+        (folder / f"{name}.py").write_text(text + ("raise ValueError\n" if failing else "") + "# as it was\n")
+    file = folder / "own.py"
+    with pytest.raises(ConfigError):
+        KINDS["tool"].get(f"{file}:own")
+    assert KINDS["tool"].names() == ["deep", "helper"][: fails.index(True)]
+    for path in folder.glob("*.py"):
+        path.write_text(path.read_text().replace("raise ValueError\n", ""))
+    assert KINDS["tool"].get(f"{file}:own") is KINDS["tool"].get("own")
+    assert KINDS["tool"].names() == ["deep", "helper", "own"]
+
+
+def test_a_file_that_loads_members_of_the_package_and_fails_leaves_them_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "builtin_tools.py").write_text(registers("screw", "built-in"))
+    entry = EntryPoint("from-elsewhere", "os.path:basename", "raynas.screws")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry] if group == "raynas.screws" else [])
+    KINDS["screw"] = Registry("screw", "screws", package="builtin_tools")
+    file = folder / "own.py"
+    file.write_text("import tests_registries as t\nt.KINDS['screw'].names()\nraise ValueError\n")
+    with pytest.raises(ConfigError):
+        KINDS["tool"].get(f"{file}:own")
+    assert KINDS["screw"].names() == ["built-in", "from-elsewhere"]
+
+
+def test_a_file_within_a_file_that_failed_keeps_its_names(folder: Path) -> None:
+    inner, outer = folder / "inner.py", folder / "outer.py"
+    inner.write_text(registers("tool", "inner"))
+    call = f"import tests_registries as t\nt.KINDS['tool'].get({f'{inner}:inner'!r})\n"
+    outer.write_text(registers("tool", "outer") + call + "raise ValueError\n")
+    with pytest.raises(ConfigError):
+        KINDS["tool"].get(f"{outer}:outer")
+    assert KINDS["tool"].names() == ["inner"]
+    assert KINDS["tool"].get(f"{inner}:inner") is KINDS["tool"].get("inner")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from raynas.config import Config
-from raynas.errors import ConfigError, StoreError
+from raynas.errors import ConfigError, StoreError, error_words
 from raynas.registry import is_trusted, name_code
 from raynas.storage.run_folder import holds_run, read_description
 from raynas.storage.text_files import read_yaml
@@ -34,10 +34,8 @@ def read_settings(path: Path) -> dict[str, Any]:
     """
     try:
         values = read_yaml(path)
-    except OSError as error:
-        raise ConfigError(f"cannot read configuration {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"cannot read configuration {path}: {error}") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read configuration {path}: {error_words(error)}") from None
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise ConfigError(f"configuration {path} must be a mapping of names to values")
     name_code(values)

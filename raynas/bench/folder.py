@@ -24,7 +24,7 @@ from raynas.bench.config import BenchSettings
 from raynas.bench.correlations import StatisticsSettings, statistics
 from raynas.bench.predictors import Predictor, predictors
 from raynas.bench.truth import Truth, load_truth, stratum, write_truth
-from raynas.errors import StoreError, os_error_words
+from raynas.errors import StoreError, error_words
 from raynas.space.results import Objective
 from raynas.storage.files import exists, names_in, read_bytes, write_atomically, write_text
 from raynas.storage.parquet import read_parquet, write_parquet
@@ -162,7 +162,7 @@ class Bench:
                 with write_atomically(path) as file:
                     write_parquet(file, made.replace_schema_metadata({_STATE: self.state}))
             except OSError as error:
-                raise StoreError(f"cannot write {path}: {os_error_words(error)}") from error
+                raise StoreError(f"cannot write {path}: {error_words(error)}") from error
 
 
 def parsed_labels(settings: BenchSettings) -> list[Objective]:
@@ -216,7 +216,7 @@ def read_settings(folder: Path) -> tuple[BenchSettings, dict[str, Any]]:
         content = read_yaml(path)
         return BenchSettings.make(content["settings"]), dict(content["about"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"cannot read {path}: {error}") from None
+        raise StoreError(f"cannot read {path}: {error_words(error)}") from None
 
 
 def _current(path: Path, state: str) -> pa.Table | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from raynas.errors import ConfigError, DataError, SpaceError, StoreError, UnknownNameError, os_error_words
+from raynas.errors import ConfigError, DataError, SpaceError, StoreError, UnknownNameError, error_words
 from raynas.seeds import seed_from
 from raynas.space.architecture import Architecture
 from raynas.space.search_space import Choice, SearchSpace
@@ -179,7 +179,7 @@ def write_truth(path: Path, truth: Truth) -> None:
         with write_atomically(path) as file:
             write_parquet(file, table.replace_schema_metadata({"total": str(truth.total)}))
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {os_error_words(error)}") from error
+        raise StoreError(f"cannot write {path}: {error_words(error)}") from error
 
 
 def load_truth(path: Path) -> Truth:
@@ -201,7 +201,7 @@ def load_truth(path: Path) -> Truth:
             int((table.schema.metadata or {})[b"total"]),
         )
     except (OSError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
-        raise StoreError(f"cannot read {path}: {error}") from None
+        raise StoreError(f"cannot read {path}: {error_words(error)}") from None
 
 
 def strata(architectures: Sequence[Architecture], field: str, space: SearchSpace) -> list[str]:

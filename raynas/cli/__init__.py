@@ -12,7 +12,7 @@ import typer
 
 from raynas.cli import bench, data, distill, export, reading, scale, score, search, train
 from raynas.cli.options import add_command
-from raynas.errors import LONGEST_MESSAGE, RaynasError, error_words, on_one_line, os_error_words, text_of
+from raynas.errors import LONGEST_MESSAGE, RaynasError, error_words, on_one_line, text_of
 
 app = typer.Typer(
     name="raynas",
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> Any:
         sys.exit(128 + signum if signum else 1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        typer.echo(f"raynas: {on_one_line(where + os_error_words(error), LONGEST_MESSAGE)}", err=True)
+        typer.echo(f"raynas: {on_one_line(where + error_words(error), LONGEST_MESSAGE)}", err=True)
         sys.exit(1)
     except MemoryError as error:
         typer.echo(f"raynas: there is not enough memory: {error_words(error)}", err=True)

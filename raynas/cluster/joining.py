@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from raynas.errors import PoolError, on_one_line
+from raynas.errors import PoolError, error_words, on_one_line
 
 _REACHABLE_S = 10.0
 
@@ -102,4 +102,4 @@ def _check_reachable(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=_REACHABLE_S).close()
     except OSError as error:
-        raise PoolError(f"cannot join the Ray cluster at {address!r}: {error}") from error
+        raise PoolError(f"cannot join the Ray cluster at {address!r}: {error_words(error)}") from error

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from raynas.console.images import training_images_block
 from raynas.console.terminal import print_rows, wide_console
+from raynas.data.inspection import Inspection
 from raynas.finalists.run import FinalistsListener
 from raynas.space.cost import COSTS
 from raynas.wording import duration
@@ -20,6 +22,11 @@ class FinalistsConsole(FinalistsListener):
         self._console = wide_console(stderr=True)
         self._told: tuple[Any, ...] = ()
         self._started, self._first = 0.0, -1
+
+    def on_images(self, inspections: Mapping[str, Inspection], class_counts: Mapping[str, Mapping[str, int]]) -> None:
+        """Say what is in the data sets."""
+        for line in training_images_block(inspections, class_counts):
+            self.on_log(line)
 
     def on_start(self, folder: Path, trials: int, epochs: int) -> None:
         """Say what is trained, and where the results go."""

@@ -10,7 +10,9 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from raynas.console.images import images_block
 from raynas.console.terminal import print_rows, say, wide_console
+from raynas.data.inspection import Inspection
 from raynas.sweeps.config import FINISHED
 from raynas.sweeps.run import SweepListener
 from raynas.wording import duration
@@ -45,6 +47,11 @@ class SweepConsole(SweepListener):
 
     def __exit__(self, *details: Any) -> None:
         self._shown.__exit__(*details)
+
+    def on_images(self, inspection: Inspection) -> None:
+        """Say what is in the data set."""
+        for line in images_block(inspection, "images"):
+            self.on_log(line)
 
     def on_start(self, folder: Path, searches: int, budget: int) -> None:
         """Say where the results go."""

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
-from raynas.errors import ConfigError, RaynasError, StoreError, error_words, os_error_words
+from raynas.errors import ConfigError, RaynasError, StoreError, error_words
 from raynas.exporting.config import ExportConfig
 from raynas.exporting.text import TIMM_MODEL, model_text, readme_text
 from raynas.hooks import offered
@@ -35,7 +35,7 @@ from raynas.space.cost import cost
 from raynas.space.search_space import SearchSpace
 from raynas.space.tokens import Phase, phase_macs
 from raynas.storage.files import names_in, remove_folder
-from raynas.storage.locks import held, is_in_use
+from raynas.storage.locks import held, is_free
 from raynas.storage.run_folder import reading
 from raynas.storage.runs import default_folder
 from raynas.storage.sources import Source, read_source
@@ -134,15 +134,14 @@ def export(
                 folder.rmdir()
             shutil.move(written, folder)
     except (OSError, SafetensorError) as error:
-        reason = os_error_words(error) if isinstance(error, OSError) else error_words(error)
-        raise StoreError(f"cannot write {folder}: {reason}") from error
+        raise StoreError(f"cannot write {folder}: {error_words(error)}") from error
     return folder
 
 
 def _clear_killed(folder: Path) -> None:
     """Remove what exports to a folder have left that were killed."""
     for name in names_in(folder.parent):
-        if name.startswith(f".{folder.name}-export-") and not is_in_use(folder.parent / name):
+        if name.startswith(f".{folder.name}-export-") and is_free(folder.parent / name):
             remove_folder(folder.parent / name)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from raynas.cluster.joining import connect
 from raynas.cluster.resources import why_waiting
+from raynas.data.inspection import Inspection
 from raynas.errors import ConfigError, PoolError, StoreError
 from raynas.finalists.choice import Finalist
 from raynas.finalists.config import FinalistsConfig
@@ -38,6 +39,9 @@ _GRACE_S = 90.0  # for trainings to write their checkpoints
 
 class FinalistsListener:
     """Receives the trainings' progress in the driver; the base class ignores it."""
+
+    def on_images(self, inspections: Mapping[str, Inspection], class_counts: Mapping[str, Mapping[str, int]]) -> None:
+        """What was found in the data sets that all take, as in `TrainingPlan`; not called where there are no files."""
 
     def on_start(self, folder: Path, trials: int, epochs: int) -> None:
         """The trainings start, or resume."""
@@ -71,11 +75,14 @@ def execute_finalists(
         Interrupted: SIGINT or SIGTERM; what was done is stored.
     """
     listener = listener or FinalistsListener()
-    training = next(iter(plan.plans.values())).config
+    first = next(iter(plan.plans.values()))
+    training = first.config
     check_loggers(training.loggers)
     with Session(
         folder, partial(check_folder, folder, plan.identity(), resume=resume, kind=KIND, complete=_completed)
     ) as session:
+        if first.inspections:
+            listener.on_images(first.inspections, first.class_counts)
         share: dict[str, float] = {}
         if plan.plans.keys() - _ended_before(folder):
             session.stack.callback(connect(plan.config.training.get("address"), min_cpus=training.threads or 1))

@@ -12,7 +12,7 @@ from raynas.errors import RaynasError, StoreError
 from raynas.interruption import resuming_line
 from raynas.report.embedding import finite, short_number
 from raynas.report.model_points import has_report, model_points
-from raynas.report.status import KILLED, run_status, status_of_part
+from raynas.report.status import KILLED, part_now, run_status
 from raynas.report.text import Rows, machine_rows
 from raynas.stats.kendall import kendall_taus
 from raynas.stats.thinning import spread
@@ -49,7 +49,7 @@ def finalists_report_data(folder: Path, write_report: Callable[[Path], Path]) ->
         A value for `json.dumps`, in which a trial is a position in `points`.
     """
     description, summary = read_description(folder), read_summary(folder)
-    trials = [_as_it_stands(folder, trial) for trial in sorted(summary.get("trials") or [], key=_order)]
+    trials = [part_now(folder, trial) for trial in sorted(summary.get("trials") or [], key=_order)]
     folders = [folder / str(trial.get("folder")) for trial in trials]
     trainings = [_training(path) for path in folders]
     histories = [[] if training is None else training.metrics.to_pylist() for training in trainings]
@@ -187,11 +187,6 @@ def _order(trial: Mapping[str, Any]) -> tuple[float, float]:
     """A key that sorts trials by accuracy, those without one last, in the order of the search."""
     top1 = trial.get("top1")
     return (np.inf if top1 is None else -top1, trial.get("rank") or 0)
-
-
-def _as_it_stands(folder: Path, trial: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A trial with its status now, which the finalists' summary is behind of where their driver was killed."""
-    return {**trial, "status": status_of_part(folder, str(trial.get("folder")), str(trial.get("status")))}
 
 
 def _standing(trial: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from raynas.storage.locks import is_in_use
+from raynas.storage.locks import is_free, is_in_use
 
 KILLED = "killed"
 """Status of a run that its summary calls running, though no process holds its folder."""
@@ -18,6 +18,8 @@ _ENDED_WELL = ("completed", "exhausted")
 def status_now(folder: Path, status: str) -> str:
     """The status of a run as it is now: one that says it is running may have been killed, which the lock tells.
 
+    Where the lock cannot be looked at, the summary is believed.
+
     Args:
         folder: The folder of the run.
         status: What its summary.json says, or "unknown" where there is none, as before a run's workers have started.
@@ -26,19 +28,21 @@ def status_now(folder: Path, status: str) -> str:
         return status
     if is_in_use(folder):
         return "running"
-    return KILLED if status == "running" else status
+    return KILLED if status == "running" and is_free(folder) else status
 
 
-def status_of_part(folder: Path, part: str, status: str) -> str:
-    """The status now of a run that is part of another; as it was told, where it stands beyond the other's folder.
+def part_now(folder: Path, told: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told of a run that is part of another, with its status now; as it was told beyond the other's folder.
+
+    The other's summary is behind of it where their driver was killed.
 
     Args:
         folder: The folder of the sweep or the finalists.
-        part: The folder of one search or one training in it, relative to that.
-        status: What is told of it.
+        told: What is told of one search or one training, with its `folder`, relative to that, and its `status`.
     """
-    path = folder / part
-    return status_now(path, status) if path.resolve().is_relative_to(folder.resolve()) else status
+    path, status = folder / str(told.get("folder")), str(told.get("status"))
+    is_inside = path.resolve().is_relative_to(folder.resolve())
+    return {**told, "status": status_now(path, status) if is_inside else status}
 
 
 def run_status(folder: Path, summary: Mapping[str, Any], resume: str | None) -> dict[str, Any]:

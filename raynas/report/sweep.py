@@ -10,7 +10,7 @@ from raynas.interruption import resuming_line
 from raynas.report.embedding import finite, registered_space
 from raynas.report.model_points import has_report, model_points
 from raynas.report.policy import searcher_settings
-from raynas.report.status import KILLED, run_status, status_of_part
+from raynas.report.status import KILLED, part_now, run_status
 from raynas.report.text import Rows, description_groups
 from raynas.space.results import Objective
 from raynas.storage.run_folder import read_description
@@ -40,9 +40,7 @@ def sweep_report_data(folder: Path, write_report: Callable[[Path], Path]) -> dic
     config, identity = description["config"], description["identity"]
     space = registered_space(str(found["space"]))
     is_same = space is not None and space.fingerprint == identity.get("space_fields")
-    found["searches"] = [
-        {**one, "status": status_of_part(folder, str(one["folder"]), str(one["status"]))} for one in found["searches"]
-    ]
+    found["searches"] = [part_now(folder, one) for one in found["searches"]]
     data: dict[str, Any] = finite(
         {
             "layout": "sweep",

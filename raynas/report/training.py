@@ -117,7 +117,7 @@ def uncertainty(best: BestEpoch, metrics: pa.Table, summary: Mapping[str, Any]) 
         `column` of the curves, `n` images, the `level` of Wilson's intervals, and their bounds `low` and `high` as
         fractions; None where an accuracy is not what counts, or the number of images is not known.
     """
-    images = int((summary.get("images") or {}).get("val") or 0)
+    images = _images_evaluated_on(summary)
     if not best.is_accuracy or not images or not metrics.num_rows:
         return None
     kept = spread(np.arange(metrics.num_rows), _MAX_EPOCHS)
@@ -263,6 +263,11 @@ def _subline(
     return " · ".join([*parts, *taught, f"batches of {config['batch_size']}", f"seed {config['seed']}"])
 
 
+def _images_evaluated_on(summary: Mapping[str, Any]) -> int:
+    """How many there are; 0 where that is not known."""
+    return int((summary.get("images") or {}).get("val") or 0)
+
+
 def _interval(top1: float, images: int) -> str | None:
     """What an accuracy on so many images may be on others, for people; None where their number is not known."""
     if not images or top1 != top1:
@@ -290,7 +295,7 @@ def _facts(
     epochs: int,
 ) -> list[list[str | None]]:
     best_row = best.best_of(rows)
-    images = int((summary.get("images") or {}).get("val") or 0)
+    images = _images_evaluated_on(summary)
     is_best = best_row is not None and best_row["epoch"] == rows[-1]["epoch"]
     saved = summary.get("saved")
     return [

@@ -17,10 +17,14 @@ import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from time import monotonic, sleep
 from typing import IO, Any
 
-from raynas.errors import StoreError, os_error_words
+from raynas.errors import StoreError, error_words
 from raynas.storage.stores import Files, Lock
+
+_LOOKS_S = 5.0
+_POLL_S = 0.01
 
 
 class _Written(io.BufferedWriter):
@@ -126,9 +130,9 @@ class LocalFiles:
     def holder(self, path: Path) -> str | None:
         """Who has locked a file; None if nobody has, or there is none."""
         try:
-            with os.fdopen(_opened(path, os.O_RDWR | os.O_NOFOLLOW), "r+", errors="replace") as file:
-                _lock(file)
-        except FileNotFoundError:
+            with os.fdopen(_opened(path, os.O_RDONLY | os.O_NOFOLLOW), errors="replace") as file:
+                _look(file)
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except BlockingIOError as error:
             return str(error)
@@ -139,12 +143,12 @@ class LocalFiles:
         file = os.fdopen(_opened(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW), "r+", errors="replace")
         try:
             _lock(file)
-        except BlockingIOError:
+            file.truncate(0)
+            file.write(holder)
+            file.flush()
+        except BaseException:  # whose traceback may keep the lock alive, as in a notebook
             file.close()
             raise
-        file.truncate(0)
-        file.write(holder)
-        file.flush()
         return file
 
 
@@ -160,12 +164,29 @@ def _opened(path: Path, flags: int) -> int:
     return descriptor
 
 
-def _lock(file: IO[str]) -> None:
+def _look(file: IO[str]) -> None:
+    """Raise BlockingIOError if a file is locked: by a shared lock, which anyone who may read can have for a moment."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
         raise BlockingIOError(file.read(200).strip() or "another process") from None
+    fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _lock(file: IO[str]) -> None:
+    """Lock a file; who only looks at it keeps nobody out, as their lock is shared and gone at once."""
+    deadline = monotonic() + _LOOKS_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _look(file)
+            if monotonic() > deadline:
+                raise BlockingIOError("another process") from None
+            sleep(_POLL_S)
+        else:
+            return
 
 
 def _publish(temporary: Path, path: Path, *, once: bool) -> None:
@@ -289,7 +310,7 @@ def write_text(path: Path, text: str, *, is_durable: bool = True) -> None:
         with write_atomically(path, is_durable=is_durable) as file:
             file.write(text.encode())
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {os_error_words(error)}") from error
+        raise StoreError(f"cannot write {path}: {error_words(error)}") from error
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
-from raynas.errors import StoreError, os_error_words
+from raynas.errors import StoreError, error_words
 from raynas.storage.files import exists, files_below, files_of, is_folder, make_folder, names_in, remove
 from raynas.storage.stores import Lock
 
@@ -31,9 +32,13 @@ def held(folder: Path, *inner: Path) -> Lock:
         for path in (folder, *inner):
             make_folder(path)
         lock = locked(folder / _LOCK)
-        remove_temporary(folder)
+        try:
+            remove_temporary(folder)
+        except BaseException:  # whose traceback may keep the lock alive, as in a notebook
+            lock.close()
+            raise
     except OSError as error:
-        raise StoreError(f"run folder {folder} cannot be written: {os_error_words(error)}") from error
+        raise StoreError(f"run folder {folder} cannot be written: {error_words(error)}") from error
     return lock
 
 
@@ -55,21 +60,30 @@ def check_free(folder: Path) -> None:
     Raises:
         StoreError: Another process holds it; the message names it.
     """
-    if (holder := _holder(folder)) is not None:
-        raise StoreError(f"run folder {folder} is being written by {holder}")
+    with suppress(OSError):  # whoever may not look at the lock is told so in other words
+        if (holder := _holder(folder)) is not None:
+            raise StoreError(f"run folder {folder} is being written by {holder}")
 
 
 def is_in_use(folder: Path) -> bool:
-    """Whether a process holds a run folder."""
-    return _holder(folder) is not None
+    """Whether a process is seen to hold a run folder."""
+    try:
+        return _holder(folder) is not None
+    except OSError:
+        return False
+
+
+def is_free(folder: Path) -> bool:
+    """Whether a run folder is seen to be held by no process; where that cannot be seen, it is not in use either."""
+    try:
+        return _holder(folder) is None
+    except OSError:
+        return False
 
 
 def _holder(folder: Path) -> str | None:
     path = folder / _LOCK
-    try:
-        return files_of(path).holder(path)
-    except OSError:  # whoever may not look at it is told so in other words
-        return None
+    return files_of(path).holder(path)
 
 
 def wait_for_predecessor(folder: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from raynas.errors import ConfigError, RaynasError, StoreError, error_line
+from raynas.errors import ConfigError, RaynasError, StoreError, error_line, error_words
 from raynas.storage.files import exists, files_below, is_folder
 from raynas.storage.text_files import read_json, read_yaml
 from raynas.texts import parse_yaml
@@ -108,7 +108,7 @@ def read_description(folder: Path, *, kind: str | None = None) -> dict[str, Any]
     try:
         content = read_yaml(path)
     except OSError as error:
-        raise StoreError(f"{folder} holds no run: cannot read {path.name} ({error.strerror})") from None
+        raise StoreError(f"{folder} holds no run: cannot read {path.name} ({error_words(error)})") from None
     except ValueError as error:
         raise StoreError(f"{path} is damaged: {error}") from None
     if not isinstance(content, dict) or not {"config", "identity"} <= content.keys():
@@ -152,7 +152,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise StoreError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise StoreError(f"cannot read {path}: {error_words(error)}") from None
     if not isinstance(summary, dict):
         raise StoreError(f"{path} is not the summary of a run")
     return summary

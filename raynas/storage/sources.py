@@ -8,7 +8,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from raynas.errors import ConfigError, SpaceError, StoreError
+from raynas.errors import ConfigError, SpaceError, StoreError, error_words
 from raynas.registry import named_code
 from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
@@ -111,8 +111,7 @@ def _content(path: Path) -> str:
     try:
         text = read_text(path).strip()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise SpaceError(f"cannot read an architecture from {path}: {reason}") from None
+        raise SpaceError(f"cannot read an architecture from {path}: {error_words(error)}") from None
     if not text:
         raise SpaceError(f"{path} is empty; a file holds one architecture")
     return text

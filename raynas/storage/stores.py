@@ -77,7 +77,10 @@ class Files(Protocol):
         ...
 
     def holder(self, path: Path) -> str | None:
-        """Who has locked a file; None if nobody has, or there is none."""
+        """Who has locked a file; None if nobody has, or there is none.
+
+        Looking needs no more than reading, and refuses nobody the lock. Where it cannot be seen, that is an OSError.
+        """
         ...
 
     def lock(self, path: Path, holder: str) -> Lock:

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from raynas.errors import DataError
+from raynas.errors import DataError, error_words
 from raynas.storage.text_files import read_csv, read_text
 
 
@@ -28,7 +28,7 @@ def read_architectures(path: Path) -> list[str]:
         try:
             lines = read_text(path).splitlines()
         except (OSError, ValueError) as error:
-            raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+            raise DataError(f"cannot read {path}: {error_words(error)}") from None
         rows = [line.strip() for line in lines if line.strip()]
     if not rows:
         raise DataError(f"{path} holds no architecture")
@@ -44,7 +44,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     try:
         return read_csv(path)
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
+        raise DataError(f"cannot read {path}: {error_words(error)}") from None
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from raynas.cluster.joining import connect
 from raynas.cluster.resources import default_workers, memory_share, placed_groups, why_waiting
+from raynas.data.inspection import Inspection
 from raynas.errors import PoolError, StoreError
 from raynas.searchers.registered import searchers
 from raynas.storage.files import is_folder, names_in, opened, read_bytes, remove, write_mark
@@ -34,6 +35,9 @@ _WAITING_SAID_EVERY_S = 30.0
 
 class SweepListener:
     """Receives a sweep's progress; the base class ignores it."""
+
+    def on_images(self, inspection: Inspection) -> None:
+        """What was found in the data set that all searches take; not called where there are no files."""
 
     def on_start(self, folder: Path, searches: int, budget: int) -> None:
         """The sweep starts, or resumes: so many searches of so many calls each."""
@@ -79,7 +83,10 @@ def execute_sweep(
         Interrupted: SIGINT or SIGTERM; what was done is stored.
     """
     listener = listener or SweepListener()
+    inspection = next(iter(plan.plans.values())).inspection
     with Session(folder, partial(check_sweep_folder, folder, plan, resume=resume)) as session:
+        if inspection is not None:
+            listener.on_images(inspection)
         if _unfinished(plan.config, folder):
             _connect(plan.config, session.stack)
             session.collect_signals()

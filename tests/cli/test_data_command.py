@@ -17,7 +17,7 @@ from toy_trainings import SMALL
 
 import raynas
 from raynas.cli import main
-from raynas.errors import DataError
+from raynas.errors import DataError, PoolError
 from raynas.searching.run import SearchListener
 
 
@@ -142,3 +142,40 @@ def test_a_search_refuses_depths_that_are_not_declared(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"2 of 2 images .* go from 0 to 4095: say .* such as --pixel-range 0,4095"):
         raynas.score("as-vit", [SMALL], proxies=["naswot"], **settings)
     assert not (tmp_path / "run").exists()
+
+
+def heard(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
+    """What a command prints to standard error before it asks for Ray."""
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments])
+    lines = capsys.readouterr().err.splitlines()
+    assert (ended.value.code, lines[-1]) == (1, "raynas: no Ray here")
+    return lines[:-1]
+
+
+@pytest.mark.parametrize("has_files", [True, False])
+def test_sweeps_and_finalists_say_what_is_in_their_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, has_files: bool
+) -> None:
+    def refused(*given: object, **more: object) -> None:
+        raise PoolError("no Ray here")
+
+    spec = folder(tmp_path / "images", SOUND) if has_files else "digits"
+    size = ["--data", spec, "--img-size", "32"]
+    classes = "2 classes: smallest a<i> with 6, largest a<i> with 6; names from the class folders: a<i>, b<i>"
+    monkeypatch.setattr("raynas.sweeps.run.connect", refused)
+    sweep = ["search", "as-vit", "--objective", "naswot", "--repeat", "2", "--budget", "2", "--batch-size", "8"]
+    said = heard(capsys, *sweep, *size, "--searcher", "random", "--out", str(tmp_path / "sweep"))
+    looked = f"images: {spec}, 12 images, of which 8 are used and were looked at, all decoded"
+    assert [line.strip() for line in said] == ([looked, classes, "8 RGB; 10 x 8 pixels"] if has_files else [])
+
+    source = tmp_path / "search"
+    searched = {"searcher": "random", "budget": 4, "workers": 0, "img_size": 32, "out": source}
+    raynas.search("as-vit", objectives=["macs:min"], listener=SearchListener(), **searched)
+    monkeypatch.setattr("raynas.finalists.run.connect", refused)
+    train = ["train", "--finalists", str(source), "--top", "2", "--epochs", "1", "--batch-size", "4", *size]
+    said = heard(capsys, *train, "--val-data", spec, "--out", str(tmp_path / "finalists"))
+    images = [f"images to train on: {spec}, 12 images, all decoded", classes, "12 RGB; 10 x 8 pixels"]
+    others = [line.replace("to train on", "to evaluate on") for line in images]
+    counts = "per class: 6 to 6 to train on, 6 to 6 to evaluate on"
+    assert [line.strip() for line in said] == ([*images, *others, counts] if has_files else [])
