@@ -91,7 +91,7 @@ def test_what_is_no_regular_file_is_no_image_of_a_folder(tmp_path: Path, make: A
     write(tmp_path, {"ant/1.png": png(0), "bee/2.png": png(1)})
     make(tmp_path / "bee" / "0.png")
     dataset = open_dataset(f"folder:{tmp_path}")
-    assert passed_over(dataset) == {"no regular file": ("bee/0.png",)}
+    assert passed_over(dataset).get("no regular file") == ("bee/0.png",)
     assert inspect(dataset).decoded == 2
     listed = open_dataset(f"torchvision:ImageFolder:{tmp_path}")
     assert inspect(listed).unreadable == {"row 1": f"data {listed.source!r}: image of row 1 cannot be read: it is no "
