@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _SCALES = ("", "thousand", "million", "billion", "trillion", "quadrillion", "quintillion")
@@ -62,6 +62,12 @@ def percent(share: float, digits: int = 2) -> str:
 def plural(count: int, one: str, several: str) -> str:
     """A count with its noun, which has one form for one thing and one for any other number of them."""
     return f"{count:,} {one if count == 1 else several}"
+
+
+def first_of(names: Sequence[Any], most: int = 5, between: str = ", ") -> str:
+    """The first of some names, and how many more there are, such as ant, bee, and 12 more."""
+    rest = len(names) - most
+    return between.join([*map(str, names[:most]), *([f"and {rest:,} more"] if rest > 0 else [])])
 
 
 def shown(value: Any) -> str:

@@ -238,7 +238,6 @@ def test_who_reads_or_goes_through_the_door_is_left_alone(line: str) -> None:
 
 
 MAY_READ = {
-    "raynas/data/archives.py": "images, which are the user's",
     "raynas/data/folder.py": "images, which are the user's",
     "raynas/data/parts.py": "images, which are the user's",
     "raynas/data/shards.py": "images, which are the user's",

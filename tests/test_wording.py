@@ -7,6 +7,7 @@ import pytest
 from raynas.wording import (
     compact,
     duration,
+    first_of,
     gibibytes,
     percent,
     plural,
@@ -29,6 +30,14 @@ def test_a_quantity_has_up_to_four_digits(value: float, text: str) -> None:
 )
 def test_a_count_has_three_digits(value: float, text: str) -> None:
     assert compact(value) == text
+
+
+@pytest.mark.parametrize(
+    ("most", "text"), [(2, "ant; bee; and 1,998 more"), (2000, "; ".join(["ant", "bee", *["cow"] * 1998]))]
+)
+def test_the_first_names_are_told_with_the_number_of_the_others(most: int, text: str) -> None:
+    assert first_of(["ant", "bee", *["cow"] * 1998], most, "; ") == text
+    assert first_of([]) == ""
 
 
 @pytest.mark.parametrize(("size", "text"), [(0, "0.00 GiB"), (3 * 2**29, "1.50 GiB"), (2**40, "1024.00 GiB")])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ def inspect_data(data: str, *, decode_all: bool = False, **fields: Any) -> Inspe
     Args:
         data: The images, as `--data` takes them, such as folder:train.
         decode_all: Whether all images are decoded, however many there are.
-        fields: Fields of `raynas.data.options.DataOptions`; None where nothing is said.
+        fields: Fields of `raynas.data.options.DataOptions`.
 
     Returns:
         What was found, also of images that cannot be read; `plain()` has it for JSON.
@@ -33,8 +33,9 @@ def inspect_data(data: str, *, decode_all: bool = False, **fields: Any) -> Inspe
         RaynasError: The data set cannot be opened.
     """
     from raynas.data.inspection import inspect
+    from raynas.data.opening import open_dataset
 
-    return inspect(_opened(data, fields), everything=decode_all)
+    return inspect(open_dataset(data, DataOptions.make(fields)), everything=decode_all)
 
 
 def check_data(inspection: Inspection, **fields: Any) -> None:
@@ -52,7 +53,7 @@ def check_data(inspection: Inspection, **fields: Any) -> None:
     from raynas.data.inspection import check_readable
     from raynas.data.labels import check_each_class_has_images
 
-    options = DataOptions.make(_said(fields))
+    options = DataOptions.make(fields)
     check_readable(inspection, skip=options.skip_unreadable)
     if not options.keep_empty_classes:
         check_each_class_has_images(inspection.data, np.array(inspection.class_sizes), inspection.label_names)
@@ -91,25 +92,16 @@ def contact_sheet(
         RaynasError: The data set cannot be opened, or the page cannot be written.
     """
     from raynas.data.inspection import inspect
+    from raynas.data.opening import open_dataset
     from raynas.report.data_page import write_contact_sheet
     from raynas.training.config import AUGMENTATIONS
 
     if augmentation is not None and augmentation not in AUGMENTATIONS:
         raise ConfigError(f"augmentation is {augmentation!r}; it is one of {', '.join(AUGMENTATIONS)}")
-    dataset = _opened(data, fields)
+    dataset = open_dataset(data, DataOptions.make(fields))
     found = inspect(dataset) if inspection is None else inspection
     rows = _sheet_rows(dataset, found, img_size, augmentation, per_class, classes, seed)
     return write_contact_sheet(Path(out), found, list(rows), img_size=img_size, augmentation=augmentation)
-
-
-def _said(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _opened(data: str, fields: Mapping[str, Any]) -> ImageDataset:
-    from raynas.data.opening import open_dataset
-
-    return open_dataset(data, DataOptions.make(_said(fields)))
 
 
 def _sheet_rows(

@@ -10,6 +10,8 @@ import typer
 
 from raynas.cli.options import Parameters, argument, option, options
 
+_OF_PAGE = ("img_size", "augmentation", "per_class", "seed")  # options of the page
+
 EXAMPLES = """
 Examples:
 
@@ -46,24 +48,20 @@ def data(
     decode_all: bool = False,
     as_json: bool = False,
     out: Path | None = None,
-    img_size: int | None = None,
-    augmentation: str | None = None,
-    per_class: int | None = None,
-    seed: int | None = None,
     **fields: Any,
 ) -> None:
     """Say what is in a data set, and show what a model sees of it; fails where a training would refuse the data."""
     from raynas import api
     from raynas.console.images import images_block
+    from raynas.console.terminal import say
 
+    of_page = {name: fields.pop(name) for name in _OF_PAGE if name in fields}
     found = api.inspect_data(spec, decode_all=decode_all or fields.get("skip_unreadable", False), **fields)
     if as_json:
         typer.echo(json.dumps({**found.plain(), "per_class": found.per_class()}, indent=2))
     else:
         for line in images_block(found, "images", most=len(found.unreadable)):
-            typer.echo(line)
+            say(line, stderr=False)
     if out is not None:
-        shown = {"img_size": img_size, "augmentation": augmentation, "per_class": per_class, "seed": seed}
-        said: dict[str, Any] = {name: value for name, value in shown.items() if value is not None}
-        typer.echo(f"page {api.contact_sheet(spec, out, inspection=found, **said, **fields)}", err=as_json)
+        say(f"page {api.contact_sheet(spec, out, inspection=found, **of_page, **fields)}", stderr=as_json)
     api.check_data(found, **fields)

@@ -67,6 +67,8 @@ def options(
         defaults: Defaults of this command by the names of the fields, where they are not those of the fields.
         help: Descriptions in this command by the names of the fields, where they are not those of the fields.
     """
+    from pydantic import BeforeValidator
+
     from raynas.config import Flags
 
     defaults, help = defaults or {}, help or {}
@@ -76,7 +78,8 @@ def options(
             continue
         field = config.model_fields[name]
         flags = next((one.names for one in field.metadata if isinstance(one, Flags)), ())
-        kind = _kind(field.annotation)
+        reads_text = any(isinstance(one, BeforeValidator) for one in field.metadata)
+        kind = str if reads_text else _kind(field.annotation)
         if kind is bool and not flags:
             flags = (f"--{name.replace('_', '-')}",)  # without one that says no
         text = help.get(name, field.description or "")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from raynas.data.inspection import FAINT, Inspection
-
-_SHOWN = 5
+from raynas.errors import printable
+from raynas.wording import first_of
 
 
 def images_block(inspection: Inspection, title: str, *, most: int = 20) -> list[str]:
@@ -31,7 +31,7 @@ def images_block(inspection: Inspection, title: str, *, most: int = 20) -> list[
         modes = ", ".join(f"{number:,} {mode}" for mode, number in one.modes.items())
         lines.append(f"  {modes}; {_sizes(one)}")
     if one.empty_classes:
-        lines.append(f"  classes without images: {_some(one.empty_classes)}")
+        lines.append(f"  classes without images: {first_of(one.empty_classes)}")
     if one.with_alpha:
         lines.append(f"  {one.with_alpha:,} may be transparent in parts; white is seen there")
     if one.turned:
@@ -39,21 +39,23 @@ def images_block(inspection: Inspection, title: str, *, most: int = 20) -> list[
     if one.with_frames:
         lines.append(f"  {one.with_frames:,} have several frames, of which the first is taken")
     if one.constant:
-        lines.append(f"  all pixels alike in {len(one.constant):,}: {_some(one.constant)}")
+        lines.append(f"  all pixels alike in {len(one.constant):,}: {first_of(one.constant)}")
     if one.faint:
-        lines.append(f"  pixels nearly alike, within {FAINT} of 255 levels, in {len(one.faint):,}: {_some(one.faint)}")
+        lines.append(
+            f"  pixels nearly alike, within {FAINT} of 255 levels, in {len(one.faint):,}: {first_of(one.faint)}"
+        )
     if one.undeclared and one.undeclared_range is not None:
         low, high = one.undeclared_range
         lines.append(
             f"  more than 8 bits, from {low:.6g} to {high:.6g}, with no depth declared, in {len(one.undeclared):,}: "
-            f"{_some(one.undeclared)}; --pixel-range says what is black and white"
+            f"{first_of(one.undeclared)}; --pixel-range says what is black and white"
         )
     unreadable = [f"  cannot be read: {name}: {reason}" for name, reason in one.unreadable.items()]
     lines += unreadable[:most]
     if len(unreadable) > most:
         lines.append(f"  and {len(unreadable) - most:,} more that cannot be read, which `raynas data` lists")
-    lines += [f"  passed over, {passed.reason}: {_some(passed.names)}" for passed in one.passed_over]
-    return lines
+    lines += [f"  passed over, {passed.reason}: {first_of(passed.names)}" for passed in one.passed_over]
+    return [printable(line) for line in lines]  # names of classes and images may hold anything
 
 
 def training_images_block(
@@ -80,7 +82,7 @@ def training_images_block(
 def _names(inspection: Inspection) -> str:
     if not inspection.label_names:
         return "they have no names"
-    return f"names from {inspection.names_from}: {_some(inspection.label_names)}"
+    return f"names from {inspection.names_from}: {first_of(inspection.label_names)}"
 
 
 def _sizes(inspection: Inspection) -> str:
@@ -90,7 +92,3 @@ def _sizes(inspection: Inspection) -> str:
     if inspection.sizes == 1:
         return f"{width} x {height} pixels"
     return f"{inspection.sizes:,} sizes from {width} x {height} to {wide} x {high} pixels"
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f", and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else "")

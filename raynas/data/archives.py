@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from raynas.data.encoded import EncodedImages
 from raynas.data.labels import Classes, numbered, numbered_by_text, without_labels
 from raynas.data.options import DataOptions
 from raynas.data.parts import Part, Parts, members_of, read_part
-from raynas.data.shards import shards_of
-from raynas.errors import DataError, error_words
+from raynas.data.shards import check_regular, names_of, shards_of
+from raynas.errors import DataError, error_words, on_one_line
 
 _LABEL_FIELDS = ("label", "cls")  # of key.json, where none is named
+_WHOLE = re.compile(r"-?\d+")
+_DIGITS = 18  # that fit in 64 bits
 
 
 def open_archive(spec: str, where: str, options: DataOptions, left_out: Sequence[str]) -> EncodedImages:
@@ -27,8 +30,7 @@ def open_archive(spec: str, where: str, options: DataOptions, left_out: Sequence
         DataError: It is missing, no archive, or has no images.
     """
     path = Path(where)
-    if not path.is_file():
-        raise DataError(f"data {spec!r}: there is no file {where!r}")
+    check_regular(spec, path)
     members, passed = members_of(spec, path)
     parts = {}
     for part in members:
@@ -62,7 +64,8 @@ def _around(names: Sequence[str]) -> str:
 def open_webdataset(spec: str, where: str, options: DataOptions, left_out: Sequence[str]) -> EncodedImages:
     """Tar archives in which key.jpg is an image and key.cls, or a field of key.json, its label; keys end at a dot.
 
-    Labels are integers from 0, or texts, whose order then numbers the classes.
+    Labels are integers from 0, which files key.cls have as texts, or other texts or booleans, whose order then numbers
+    the classes.
 
     Raises:
         DataError: There are no such archives, or no images in them; a label is missing, or of another form.
@@ -70,25 +73,26 @@ def open_webdataset(spec: str, where: str, options: DataOptions, left_out: Seque
     images: list[Part] = []
     found: list[Any] = []
     passed: list[tuple[str, str]] = []
-    for path in shards_of(spec, where, ".tar"):
+    paths = shards_of(spec, where, ".tar")
+    for path, shard in zip(paths, names_of(paths), strict=True):
         members, strange = members_of(spec, path)
-        passed += [(f"{path.name}/{name}", reason) for name, reason in strange]
+        passed += [(f"{shard}/{name}", reason) for name, reason in strange]
         samples: dict[str, dict[str, Part]] = {}
         for part in members:
             folder, slash, name = part.name.rpartition("/")
             key, _, end = name.partition(".")
             if is_hidden(name):
-                passed.append((f"{path.name}/{part.name}", why_passed_over(part.name)))
+                passed.append((f"{shard}/{part.name}", why_passed_over(part.name)))
             else:
                 samples.setdefault(f"{folder}{slash}{key}", {})[f".{end.lower()}"] = part
         for key, files in samples.items():
             pictures = [part for end, part in files.items() if not why_passed_over(f"image{end}")]
             if len(pictures) != 1:
                 reason = "a key without an image" if not pictures else "a key with several images"
-                passed.append((f"{path.name}/{key}", reason))
+                passed.append((f"{shard}/{key}", reason))
                 continue
-            images.append(pictures[0]._replace(name=f"{path.name}/{pictures[0].name}"))
-            found.append(_label(spec, f"{path.name}/{key}", files, options.label_column))
+            images.append(pictures[0]._replace(name=f"{shard}/{pictures[0].name}"))
+            found.append(_label(spec, f"{shard}/{key}", files, options.label_column))
     if not images:
         raise DataError(f"data {spec!r}: no images in it; expected archives with key.jpg, and key.cls or key.json")
     classes, lacks_labels = _classes(spec, images, found, options)
@@ -110,8 +114,8 @@ def _label(spec: str, key: str, files: dict[str, Part], field: str | None) -> An
             return read_part(files[".cls"]).decode(errors="replace").strip()
         if ".json" not in files:
             return None
-        content = json.loads(read_part(files[".json"]))
-    except (OSError, ValueError) as error:
+        content = json.loads(read_part(files[".json"]))  # which may have numbers that are not finite in other fields
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"data {spec!r}: the label of {key} cannot be read: {error_words(error)}") from None
     if not isinstance(content, dict):
         return None
@@ -126,12 +130,16 @@ def _classes(spec: str, images: Sequence[Part], found: Sequence[Any], options: D
     if None in found:
         name = images[found.index(None)].name
         raise DataError(f"data {spec!r}: {name} has no label, and others have one")
-    wrong = next((row for row, one in enumerate(found) if not isinstance(one, int | str)), None)
-    if wrong is not None:
-        raise DataError(
-            f"data {spec!r}: the label of {images[wrong].name} is {found[wrong]!r}; expected a text or integer"
-        )
-    texts = [str(label) for label in found]
-    if all(text.isdecimal() for text in texts):
-        return numbered(spec, np.array([int(text) for text in texts], dtype=np.int64)), ""
-    return numbered_by_text(texts, "the labels, sorted"), ""
+    for image, label in zip(images, found, strict=True):
+        if not isinstance(label, int | str):
+            told = "no text" if isinstance(label, dict | list) else repr(label)
+            raise DataError(f"data {spec!r}: the label of {image.name} is {told}; expected a text or an integer")
+    texts = [str(label).lower() if isinstance(label, bool) else str(label) for label in found]
+    if not all(map(_WHOLE.fullmatch, texts)):
+        return numbered_by_text(texts, "the labels, sorted"), ""
+    for image, text in zip(images, texts, strict=True):
+        if text.startswith("-") or len(text.lstrip("0")) > _DIGITS:
+            raise DataError(
+                f"data {spec!r}: the label of {image.name} is {on_one_line(text, 40)}; expected an integer from 0"
+            )
+    return numbered(spec, np.array([int(text[-_DIGITS:]) for text in texts], dtype=np.int64)), ""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from raynas.errors import DataError
+from raynas.errors import DataError, error_words, os_error_words
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -134,12 +134,12 @@ def decoded(file: io.BytesIO | Path, where: str, pixel_range: PixelRange | None 
 
 
 def why_unreadable(error: Exception) -> str:
-    """Why a file cannot be read, in words."""
+    """Why a file cannot be read, as one line."""
     from PIL import UnidentifiedImageError
 
-    # Pillow's text for this names an object in memory.
-    text = "it is in no known format" if isinstance(error, UnidentifiedImageError) else str(error)
-    return text or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):
+        return "it is in no known format"  # Pillow's text for this names an object in memory
+    return (os_error_words(error) if isinstance(error, OSError) else error_words(error)) or type(error).__name__
 
 
 def as_rgb(image: Any, where: str, pixel_range: PixelRange | None = None) -> Image.Image:

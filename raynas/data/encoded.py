@@ -11,8 +11,8 @@ import numpy as np
 from raynas.data.dataset import PassedOver, checked_rows
 from raynas.data.decoding import decoded
 from raynas.data.labels import Classes
-from raynas.data.options import DataOptions, bounds_of
-from raynas.errors import DataError
+from raynas.data.options import DataOptions
+from raynas.errors import DataError, os_error_words
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -70,7 +70,7 @@ class EncodedImages:
     ) -> None:
         self.source = spec
         self._store = store
-        self._range = bounds_of(options)
+        self._range = options.pixel_range
         self.lacks_labels = lacks_labels
         self.passed_over = tuple(passed_over)
         self._rows = np.arange(len(store))  # rows of the store by rows of the data set
@@ -130,7 +130,7 @@ class EncodedImages:
         try:
             content = reader()
         except OSError as error:
-            raise DataError(f"{where} cannot be read: {error.strerror or error}") from error
+            raise DataError(f"{where} cannot be read: {os_error_words(error)}") from error
         if not content:
             raise DataError(f"{where} is empty")
         return decoded(io.BytesIO(content), where, self._range)

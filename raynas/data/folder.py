@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,13 +25,9 @@ def open_folder(spec: str, where: str, options: DataOptions, left_out: Sequence[
     root = Path(where)
     if not root.is_dir():
         raise DataError(f"data {spec!r}: there is no folder {where!r}")
-    folders = [printable(entry.name) for entry in os.scandir(root) if entry.is_dir() and not is_hidden(entry.name)]
     found: dict[str, Path] = {}
     passed: list[tuple[str, str]] = []
-    try:
-        _look_below(root, "", (), found, passed)
-    except OSError as error:
-        raise DataError(f"data {spec!r}: cannot read {error.filename}: {error.strerror}") from None
+    folders = _look_below(root, "", (), found, passed)
     classes, lacks_labels, images, beside = classes_of(spec, list(found), folders, where)
     parts = Parts([Part(found[name], name) for name in images])
     return EncodedImages(
@@ -46,7 +43,7 @@ def open_folder(spec: str, where: str, options: DataOptions, left_out: Sequence[
 
 def _look_below(
     folder: Path, prefix: str, above: tuple[str, ...], found: dict[str, Path], passed: list[tuple[str, str]]
-) -> None:
+) -> list[str]:
     """Sort out what is in a folder and below, through links too, but for those to a folder that they are in.
 
     Args:
@@ -55,21 +52,45 @@ def _look_below(
         above: Real paths of the folders that it is in.
         found: Receives the images by their names.
         passed: Receives what is passed over, with the reason.
+
+    Returns:
+        Names of the folders in it that may have images.
     """
     own = os.path.realpath(folder)
     if own in above:
         passed.append((prefix, "a link to a folder that it is in"))
-        return
+        return []
+    folders = []
     with os.scandir(folder) as entries:
         for entry in entries:
             name = f"{prefix}{printable(entry.name)}"
-            if not entry.is_dir():
-                reason = why_passed_over(name)
-                if reason:
+            is_folder, strange = _followed(entry)
+            if not is_folder:
+                if reason := why_passed_over(name) or strange:
                     passed.append((name, reason))
                 else:
                     found[name] = folder / entry.name
             elif is_hidden(entry.name):
                 passed.append((f"{name}/", HIDDEN))
             else:
+                folders.append(printable(entry.name))
                 _look_below(folder / entry.name, f"{name}/", (*above, own), found, passed)
+    return folders
+
+
+def _followed(entry: os.DirEntry[str]) -> tuple[bool, str]:
+    """Whether an entry is or leads to a folder, and why it is none and no image either; nothing where it may be one.
+
+    A link whose target is gone may have been an image: it is one that cannot be read.
+    """
+    try:
+        if entry.is_dir() or entry.is_file():
+            return entry.is_dir(), ""
+        entry.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False, ""
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False, "a link that leads to itself"
+    return False, "no regular file"  # one would wait for a pipe for ever

@@ -23,6 +23,7 @@ from raynas.data.decoding import Header, UndeclaredDepth, header_of, opened_imag
 from raynas.data.encoded import EncodedImages, Reader
 from raynas.errors import DataError
 from raynas.stats.thinning import spread
+from raynas.wording import first_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -314,17 +315,12 @@ def check_readable(inspection: Inspection, *, skip: bool = False) -> None:
         likely = 65_535 if inspection.full_depth else most
         raise DataError(
             f"data {inspection.data!r}: {len(inspection.undeclared):,} of {inspection.decoded:,} images "
-            f"({_first(inspection.undeclared)}) have more than 8 bits and do not declare which values are black and "
-            f"white; theirs go from {least:.6g} to {most:.6g}{others}: {range_hint(likely)}"
+            f"({first_of(inspection.undeclared, _SHOWN)}) have more than 8 bits and do not declare which values are "
+            f"black and white; theirs go from {least:.6g} to {most:.6g}{others}: {range_hint(likely)}"
         )
     if inspection.unreadable and not skip:
         named = [f"{name}: {reason}" for name, reason in inspection.unreadable.items()]
         raise DataError(
             f"data {inspection.data!r}: {len(named):,} of {inspection.looked_at:,} images cannot be read "
-            f"({_first(named, '; ')}); `raynas data` lists all, --skip-unreadable goes on without them"
+            f"({first_of(named, _SHOWN, '; ')}); `raynas data` lists all, --skip-unreadable goes on without them"
         )
-
-
-def _first(names: Sequence[str], between: str = ", ") -> str:
-    rest = len(names) - _SHOWN
-    return between.join(names[:_SHOWN]) + (f"{between}and {rest:,} more" if rest > 0 else "")

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from raynas.errors import DataError
-
-_SHOWN = 5
+from raynas.wording import first_of
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def matched(spec: str, classes: Classes, other: Classes, other_spec: str) -> Cla
         if strange:
             raise DataError(
                 f"data {spec!r} has the class {strange[0]!r}, which is not among those of {other_spec!r}: "
-                f"{', '.join(other.names[:_SHOWN])}{', ...' if len(other.names) > _SHOWN else ''}"
+                f"{first_of(other.names)}"
             )
         new = np.array([numbers.get(name, -1) for name in classes.names])
         return Classes(new[classes.labels], other.num_classes, other.names, classes.names_from, is_by_text=True)
@@ -154,9 +153,8 @@ def check_each_class_has_images(spec: str, sizes: np.ndarray, names: Sequence[st
     empty = np.flatnonzero(sizes == 0)
     if not len(empty):
         return
-    shown = ", ".join(names[one] if names else str(one) for one in empty[:_SHOWN])
+    shown = first_of([names[one] if names else one for one in empty.tolist()])
     raise DataError(
-        f"data {spec!r}: {len(empty)} of {len(sizes)} classes have no image ({shown}"
-        f"{', ...' if len(empty) > _SHOWN else ''}); --renumber-labels leaves them out, --keep-empty-classes keeps "
-        "outputs for them"
+        f"data {spec!r}: {len(empty)} of {len(sizes)} classes have no image ({shown}); --renumber-labels leaves them "
+        "out, --keep-empty-classes keeps outputs for them"
     )

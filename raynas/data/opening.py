@@ -11,10 +11,10 @@ from raynas.data.dataset import ImageDataset, check_classes, check_labelled
 from raynas.data.encoded import EncodedImages
 from raynas.data.folder import open_folder
 from raynas.data.labels import matched, renumbered
-from raynas.data.options import AS_THEY_ARE, DataOptions, bounds_of
+from raynas.data.options import AS_THEY_ARE, DataOptions
 from raynas.data.parquet import open_parquet
 from raynas.data.torchvision_sets import TorchvisionImages
-from raynas.errors import DataError
+from raynas.errors import DataError, os_error_words, printable
 
 
 class _Kind(NamedTuple):
@@ -59,8 +59,8 @@ def open_dataset(
         like: A data set whose classes the labels are to be numbers of, such as that which is trained on.
 
     Raises:
-        DataError: The kind is unknown, the file or folder is missing, empty or of another form, an option is not for
-            this kind, or classes are not those of the other data set.
+        DataError: The kind is unknown, the file or folder is missing, empty, of another form or cannot be read, an
+            option is not for this kind, or classes are not those of the other data set.
     """
     name, _, where = spec.strip().partition(":")
     if name not in _KINDS:
@@ -71,12 +71,18 @@ def open_dataset(
     for option in ("image_column", "label_column", "renumber_labels", "skipped_images"):
         if getattr(options, option) and option not in kind.takes:
             raise DataError(f"data {spec!r}: {option} does not go with the form {kind.form}")
-    dataset = kind.opener(spec.strip(), where, options, (*options.skipped_images, *left_out))
-    if isinstance(dataset, EncodedImages) and dataset.classes is not None and not dataset.lacks_labels:
+    try:
+        dataset = kind.opener(spec.strip(), where, options, (*options.skipped_images, *left_out))
+    except OSError as error:
+        place = printable(str(error.filename or where))
+        raise DataError(f"data {spec!r}: cannot read {place}: {os_error_words(error)}") from None
+    if isinstance(dataset, EncodedImages | TorchvisionImages) and dataset.classes is not None and dataset.num_classes:
         if like is not None and like.classes is not None:
             dataset.number(matched(dataset.source, dataset.classes, like.classes, like.source))
         elif options.renumber_labels:
             dataset.number(renumbered(dataset.classes))
+    elif options.renumber_labels and dataset.classes is None:
+        raise DataError(f"data {spec!r}: renumber_labels needs labels that are known without reading the images")
     return dataset
 
 
@@ -109,8 +115,10 @@ def open_both(
         val_left_out: Names of images to evaluate on that are left out; those to train on are in the options.
 
     Raises:
-        DataError: As `open_dataset`.
+        DataError: As `open_dataset`; or images are to be left out of those to evaluate on, which are none of their own.
     """
+    if val_data is None and val_left_out:
+        raise DataError("--skip-val-image leaves out images of --val-data; of those of --data, --skip-image does")
     dataset = open_dataset(data, options)
     if val_data is None:
         return dataset, dataset
@@ -119,7 +127,7 @@ def open_both(
 
 
 def _open_torchvision(spec: str, where: str, options: DataOptions, left_out: Sequence[str]) -> ImageDataset:
-    return TorchvisionImages(spec, where, bounds_of(options), left_out)
+    return TorchvisionImages(spec, where, options.pixel_range, left_out)
 
 
 _KINDS: dict[str, _Kind] = {
@@ -143,7 +151,7 @@ _KINDS: dict[str, _Kind] = {
         ("label_column", *_OF_FILES),
     ),
     "torchvision": _Kind(
-        "torchvision:NAME:ROOT", "a set of torchvision that is on disk already", _open_torchvision, ("skipped_images",)
+        "torchvision:NAME:ROOT", "a set of torchvision that is on disk already", _open_torchvision, _OF_FILES
     ),
     "random": _Kind("random", "normally distributed pixels and uniform labels, no files", lambda *_: RandomImages()),
 }

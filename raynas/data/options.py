@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from raynas.config import Config, Flags
+
+
+def _low_and_high(given: Any) -> Any:
+    """The two numbers of a text, as the command line gives them; pydantic refuses those that are not finite."""
+    if not isinstance(given, str):
+        return given
+    try:
+        low, high = map(float, given.split(","))
+    except ValueError:
+        raise ValueError("expected LOW,HIGH, such as 0,4095") from None
+    return low, high
 
 
 class DataOptions(Config):
@@ -20,7 +32,7 @@ class DataOptions(Config):
         description="Column of a Parquet table, or field of key.json in shards of a webdataset, that has the "
         "labels. Default: label.",
     )
-    pixel_range: str | tuple[float, float] | None = Field(
+    pixel_range: Annotated[tuple[float, float] | None, BeforeValidator(_low_and_high)] = Field(
         None,
         description="LOW,HIGH: the values that are black and white in images of more than 8 bits, such as 0,4095 for "
         "12-bit data; values beyond are cut to them. Default: what the file declares, 0,65535 for 16 bits that are "
@@ -41,25 +53,10 @@ class DataOptions(Config):
 
     @field_validator("pixel_range")
     @classmethod
-    def _bounds(cls, given: Any) -> tuple[float, float] | None:
-        if isinstance(given, str):
-            try:
-                low, high = (float(part) for part in given.split(","))
-            except ValueError:
-                raise ValueError("expected LOW,HIGH, such as 0,4095") from None
-            given = (low, high)
-        if given is None:
-            return None
-        low, high = given
-        if not low < high:
-            raise ValueError("LOW must be below HIGH")
-        return low, high
-
-
-def bounds_of(options: DataOptions) -> tuple[float, float] | None:
-    """The values that are black and white in images of more than 8 bits; None where nothing is said."""
-    assert not isinstance(options.pixel_range, str), "the validator has made numbers of it"
-    return options.pixel_range
+    def _ascends(cls, given: tuple[float, float] | None) -> tuple[float, float] | None:
+        if given is not None and not 0 < given[1] - given[0] < math.inf:
+            raise ValueError("LOW must be below HIGH, by a number that is finite")
+        return given
 
 
 AS_THEY_ARE = DataOptions.make({})

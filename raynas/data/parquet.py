@@ -13,7 +13,7 @@ from raynas.data.encoded import EncodedImages, Reader
 from raynas.data.labels import Classes, numbered, numbered_by_text, without_labels
 from raynas.data.options import DataOptions
 from raynas.data.schema_names import class_names
-from raynas.data.shards import shards_of
+from raynas.data.shards import names_of, shards_of
 from raynas.errors import DataError, error_words
 from raynas.wording import gibibytes
 
@@ -31,10 +31,11 @@ def open_parquet(spec: str, where: str, options: DataOptions, left_out: Sequence
     """
     import pyarrow as pa
 
+    paths = shards_of(spec, where, ".parquet")
     try:
-        tables = _Tables(spec, shards_of(spec, where, ".parquet"), options.image_column or "image")
+        tables = _Tables(spec, paths, options.image_column or "image")
         labels, lacks_labels = tables.labels(options.label_column or "label")
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"data {spec!r}: cannot be read as Parquet: {error_words(error)}") from error
     if options.label_column and lacks_labels:
         raise DataError(f"data {spec!r}: {lacks_labels}")
@@ -50,6 +51,7 @@ class _Tables:
 
         self._spec = spec
         self._paths = list(paths)
+        self._names = names_of(paths)
         self._column = column
         self._schemas, sizes, self._groups = [], [], []
         self._bytes_needed = 0
@@ -63,17 +65,17 @@ class _Tables:
         self._group_ends = np.cumsum(np.array(sizes, dtype=np.int64))
         files = np.array([number for number, _ in self._groups], dtype=np.int64)
         self._file_ends = np.array([int(np.sum(sizes, where=files <= n)) for n in range(len(self._paths))])
-        for path, schema in zip(self._paths, self._schemas, strict=True):
-            self._check_images(path, schema)
+        for name, schema in zip(self._names, self._schemas, strict=True):
+            self._check_images(name, schema)
         if not len(self):
             raise DataError(f"data {spec!r}: the table has no rows")
         self._held: Any = None
 
-    def _check_images(self, path: Path, schema: Any) -> None:
+    def _check_images(self, name: str, schema: Any) -> None:
         import pyarrow as pa
 
         columns = f"columns: {', '.join(schema.names) or 'none'}"
-        place = f" in {path.name}" if len(self._paths) > 1 else ""
+        place = f" in {name}" if len(self._paths) > 1 else ""
         if self._column not in schema.names:
             hint = "" if not schema.names else "; --image-column names another"
             raise DataError(f"data {self._spec!r}: no column {self._column!r}{place}; {columns}{hint}")
@@ -95,29 +97,29 @@ class _Tables:
     def __len__(self) -> int:
         return int(self._group_ends[-1]) if len(self._group_ends) else 0
 
-    def _at(self, row: int) -> tuple[Path, int]:
-        """The table that a row is in, and its number there."""
+    def _at(self, row: int) -> tuple[int, int]:
+        """The number of the table that a row is in, and its own number there."""
         number = int(np.searchsorted(self._file_ends, row, side="right"))
-        return self._paths[number], row - (int(self._file_ends[number - 1]) if number else 0)
+        return number, row - (int(self._file_ends[number - 1]) if number else 0)
 
     def name(self, row: int) -> str:
         """See Store."""
-        path, own = self._at(row)
-        return f"{path.name} row {own}" if len(self._paths) > 1 else f"row {own}"
+        number, own = self._at(row)
+        return f"{self._names[number]} row {own}" if len(self._paths) > 1 else f"row {own}"
 
     def place(self, row: int) -> str:
         """See Store."""
-        path, own = self._at(row)
-        return f"row {own} of {path}" if len(self._paths) > 1 else ""
+        number, own = self._at(row)
+        return f"row {own} of {self._paths[number]}" if len(self._paths) > 1 else ""
 
     def labels(self, column: str) -> tuple[Classes | None, str]:
         """The labels of all rows; None, and why there are none, where there is no such column."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        lacking = [path for path, schema in zip(self._paths, self._schemas, strict=True) if column not in schema.names]
+        lacking = [name for name, schema in zip(self._names, self._schemas, strict=True) if column not in schema.names]
         if lacking:
-            place = f" in {lacking[0].name}" if len(self._paths) > 1 else ""
+            place = f" in {lacking[0]}" if len(self._paths) > 1 else ""
             names = ", ".join(self._schemas[0].names)
             return None, f"no column {column!r}{place}; columns: {names}; --label-column names another"
         pieces = []
@@ -128,10 +130,10 @@ class _Tables:
             piece.cast(piece.type.value_type) if pa.types.is_dictionary(piece.type) else piece for piece in pieces
         ]
         kind = values[0].type
-        for path, piece in zip(self._paths, values, strict=True):
+        for name, piece in zip(self._names, values, strict=True):
             both_integers = pa.types.is_integer(kind) and pa.types.is_integer(piece.type)
             if piece.type != kind and not both_integers and not (_is_text(kind) and _is_text(piece.type)):
-                raise DataError(f"data {self._spec!r}: column {column!r} is {piece.type} in {path.name}, not {kind}")
+                raise DataError(f"data {self._spec!r}: column {column!r} is {piece.type} in {name}, not {kind}")
         nulls = np.concatenate([piece.is_null().to_numpy() for piece in values])
         if nulls.any():
             raise DataError(
@@ -148,7 +150,7 @@ class _Tables:
             )
         integers = np.concatenate([piece.to_numpy().astype(np.int64) for piece in values])
         return numbered(
-            self._spec, integers, *class_names(self._spec, self._paths, self._schemas, column, integers)
+            self._spec, integers, *class_names(self._spec, self._names, self._schemas, column, integers)
         ), ""
 
     def readers(self, rows: np.ndarray) -> Iterator[tuple[int, Reader]]:
@@ -193,7 +195,8 @@ class _Tables:
         )
 
     def _reader(self, row: int, encoded: bytes | None, path: str | None) -> Reader:
-        return partial(_content, f"data {self._spec!r}: image of row {row}", encoded, path, self._at(row)[0].parent)
+        folder = self._paths[self._at(row)[0]].parent
+        return partial(_content, f"data {self._spec!r}: image of row {row}", encoded, path, folder)
 
     def hold(self) -> None:
         """Read all encoded images into memory; processes that are forked from this one share it."""

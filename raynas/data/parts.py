@@ -111,6 +111,7 @@ def members_of(spec: str, path: Path) -> tuple[list[Part], list[tuple[str, str]]
 
     Raises:
         DataError: It is no archive, or one without a place for each member.
+        OSError: It cannot be read.
     """
     try:
         if zipfile.is_zipfile(path):
@@ -124,8 +125,6 @@ def members_of(spec: str, path: Path) -> tuple[list[Part], list[tuple[str, str]]
                 "uncompress it to a .tar, which is hardly larger with compressed images in it"
             ) from None
         raise DataError(f"data {spec!r}: {path} cannot be read as a zip or tar archive: {error_words(error)}") from None
-    except OSError as error:
-        raise DataError(f"data {spec!r}: cannot read {path}: {error.strerror or error}") from None
 
 
 def _is_compressed(path: Path) -> bool:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from raynas.data.dataset import ReadableAsIs, checked_rows
 from raynas.data.decoding import PixelRange, as_rgb, opened_image
-from raynas.data.labels import numbered
+from raynas.data.labels import Classes, numbered
 from raynas.errors import DataError, error_words
 
 if TYPE_CHECKING:
@@ -50,9 +51,13 @@ class TorchvisionImages(ReadableAsIs):
         self.num_classes = len(names)
         if (labels := self._known_labels()) is not None:
             classes = numbered(spec, labels, self.label_names, "torchvision" if names else "")
-            self.classes, self.num_classes = classes.of_rows(self._kept), classes.num_classes
+            self.number(classes.of_rows(self._kept))
         if not self.num_classes:
             raise DataError(f"data {spec!r}: torchvision's {name} has no class labels")
+
+    def number(self, classes: Classes) -> None:
+        """See EncodedImages; of a set that lists its labels."""
+        self.classes, self.num_classes, self.label_names = classes, classes.num_classes, classes.names
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -63,30 +68,33 @@ class TorchvisionImages(ReadableAsIs):
 
     def read(self, indices: Sequence[int]) -> tuple[list[Image.Image], np.ndarray]:
         """See ImageDataset."""
-        images, labels = [], []
-        for row in self._kept[checked_rows(self, indices)].tolist():
-            where = f"data {self.source!r}: image of row {row}"
-            try:
-                image, label = self._rows[row]
-                images.append(self._as_rgb(image, where))
-            except DataError:
-                raise
-            except Exception as error:  # whatever the set's loader raises
-                raise DataError(f"{where} cannot be read: {error_words(error)}") from error
-            labels.append(label)
-        return images, self._numbers(np.asarray(labels))
+        rows = checked_rows(self, indices)
+        found = [self._at(row, partial(as_rgb, pixel_range=self._range)) for row in self._kept[rows].tolist()]
+        known = self._numbers([label for _, label in found]) if self.classes is None else self.classes.labels[rows]
+        return [image for image, _ in found], known
 
     def labels(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """See ImageDataset; of a set that does not list its labels, the images are read too."""
-        rows, known = self._kept[checked_rows(self, indices)], self._known_labels()
-        labels = np.array([self._rows[row][1] for row in rows.tolist()]) if known is None else known[rows]
-        return self._numbers(labels)
+        rows = checked_rows(self, indices)
+        if self.classes is None:
+            return self._numbers([self._at(row, lambda *_: None)[1] for row in self._kept[rows].tolist()])
+        labels: np.ndarray = self.classes.labels[rows]
+        return labels
 
-    def _as_rgb(self, image: Any, where: str) -> Image.Image:
-        with image if hasattr(image, "__exit__") else nullcontext():  # closes its file, if it is read from one
-            return as_rgb(image, where, self._range)
+    def _at(self, row: int, look: Callable[[Any, str], Any]) -> tuple[Any, Any]:
+        """What is made of the image of the set's row, and the label."""
+        where = f"data {self.source!r}: image of row {row}"
+        try:
+            image, label = self._rows[row]
+            with image if hasattr(image, "__exit__") else nullcontext():  # closes its file, if it is read from one
+                return look(image, where), label
+        except DataError:
+            raise
+        except Exception as error:  # whatever the set's loader raises
+            raise DataError(f"{where} cannot be read: {error_words(error)}") from error
 
-    def _numbers(self, labels: np.ndarray) -> np.ndarray:
+    def _numbers(self, found: Sequence[Any]) -> np.ndarray:
+        labels = np.asarray(found)
         if labels.dtype.kind not in "iu" or labels.ndim != 1:
             raise DataError(
                 f"data {self.source!r}: labels are {labels.dtype} of shape {labels.shape}; expected integers"
@@ -103,6 +111,8 @@ class TorchvisionImages(ReadableAsIs):
 
 def _image_as_it_is(path: str | Path) -> Image.Image:
     """An image with all that its file says; torchvision's own loader forgets orientation, transparency and depth."""
+    if not Path(path).is_file() and Path(path).exists():
+        raise OSError("it is no regular file")  # one would wait for a pipe for ever
     image = opened_image(Path(path))
     return image
 

@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
@@ -58,6 +60,24 @@ def test_what_is_in_a_data_set_is_said(tmp_path: Path, capsys: pytest.CaptureFix
     found = json.loads(out)
     assert (code, found["images"]) == (0, 12)
     assert found["per_class"] == [{"name": "a<i>", "images": 6}, {"name": "b<i>", "images": 6}]
+
+
+def test_names_steer_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wherever names of classes and of images come from."""
+    steering = "\x1b[2J\x1b]0;owned\x07\nimages: forged"
+    tables = {
+        "metadata": pa.table({"image": [png(0), b"none"], "label": [0, 0]}).replace_schema_metadata(
+            {"label_names": json.dumps([steering, f"{steering}\ud800"])}
+        ),
+        "texts": pa.table({"image": [png(0), b"none"], "label": [steering, f"{steering} too"]}),
+    }
+    for name, table in tables.items():
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+        code, out, err = run(capsys, f"parquet:{tmp_path / name}.parquet", "--skip-unreadable", "--keep-empty-classes")
+        assert (code, err) == (0, "")
+        assert r"\x1b[2J\x1b]0;owned\x07\nimages: forged" in out
+        assert all(line.isprintable() for line in out.splitlines())
+        assert len([line for line in out.splitlines() if line.startswith("images: ")]) == 1
 
 
 @pytest.mark.parametrize("form", ["lines", "json"])

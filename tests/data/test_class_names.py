@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import json
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,7 @@ def test_booleans_are_two_classes(tmp_path: Path) -> None:
         ([0, 1, 5], None, r"3 of 6 classes have no image \(2, 3, 4\); --renumber-labels leaves them out"),
         ([1, 2, 3], None, r"1 of 4 classes have no image \(0\)"),
         ([0, 2], {"label_names": '["ant", "bee", "cat"]'}, r"1 of 3 classes have no image \(bee\)"),
-        ([0, 999], None, r"998 of 1000 classes have no image \(1, 2, 3, 4, 5, \.\.\.\)"),
+        ([0, 999], None, r"998 of 1000 classes have no image \(1, 2, 3, 4, 5, and 993 more\)"),
     ],
 )
 def test_classes_without_images_are_refused_or_left_out(
@@ -191,3 +192,48 @@ def test_a_small_set_to_evaluate_on_may_lack_classes(tmp_path: Path) -> None:
     check_classes(data, PLAIN)
     assert val_data.num_classes == 3
     assert np.array_equal(val_data.labels([1]), [2])
+
+
+def test_names_to_leave_out_of_images_that_there_are_not_are_refused(tmp_path: Path) -> None:
+    train = table(tmp_path / "a.parquet", [0, 1, 0])
+    with pytest.raises(DataError, match=r"--skip-val-image .* --val-data; of those of --data, --skip-image does"):
+        open_both(train, None, PLAIN, val_left_out=["row 0"])
+    assert [len(one) for one in open_both(train, train, PLAIN, val_left_out=["row 0"])] == [3, 2]
+
+
+# -- torchvision -----------------------------------------------------------------------------------------------------
+
+
+def usps(root: Path, labels: list[int]) -> str:
+    """A set of torchvision in its own form: a line for each image of 16 x 16 values, with labels from 1."""
+    values = " ".join(f"{place}:-1" for place in range(1, 257))
+    with bz2.open(root / "usps.bz2", "wt") as file:
+        file.writelines(f"{label + 1} {values}\n" for label in labels)
+    return f"torchvision:USPS:{root}"
+
+
+def test_labels_of_torchvision_can_be_numbered_anew(tmp_path: Path) -> None:
+    spec = usps(tmp_path, [7, 2, 7])
+    with pytest.raises(DataError, match="6 of 8 classes have no image"):
+        open_labelled(spec)
+    dataset = open_labelled(spec, DataOptions.make({"renumber_labels": True, "skipped_images": ["row 0"]}))
+    assert (dataset.num_classes, dataset.labels([0, 1]).tolist()) == (2, [0, 1])  # of the classes 2 and 7
+    assert dataset.read([1, 0])[1].tolist() == [1, 0]
+    train = table(tmp_path / "a.parquet", [7, 2])
+    assert both(train, spec, renumber_labels=True)[1].labels(range(3)).tolist() == [1, 0, 1]
+    with pytest.raises(DataError, match=r"has the class 7, of which .* has no image"):
+        both(table(tmp_path / "b.parquet", [2, 9]), spec, renumber_labels=True)
+
+
+def test_labels_that_torchvision_does_not_list_cannot_be(tmp_path: Path) -> None:
+    for name in ("negative", "positive"):
+        for part in ("train", "test", "valid"):
+            (tmp_path / "rendered-sst2" / part / name).mkdir(parents=True)
+        (tmp_path / "rendered-sst2" / "train" / name / "0.png").write_bytes(png(0))
+    spec = f"torchvision:RenderedSST2:{tmp_path}"
+    assert open_dataset(spec).labels([1, 0]).tolist() == [1, 0]
+    with pytest.raises(DataError, match="renumber_labels needs labels that are known without reading the images"):
+        open_dataset(spec, DataOptions.make({"renumber_labels": True}))
+    (tmp_path / "rendered-sst2" / "train" / "positive" / "0.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="image of row 1 cannot be read"):
+        open_dataset(spec).labels([0, 1])
