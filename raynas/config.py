@@ -149,4 +149,4 @@ def _explained(detail: Mapping[str, Any]) -> str:
         return str(detail["ctx"]["error"])
     given = repr(detail["input"])
     shown = given if len(given) <= _SHOWN else f"{given[:_SHOWN]}..."
-    return f"{name}: {detail['msg'].lower()}, got {shown}"
+    return f"{name}: {detail['msg'].removeprefix('Value error, ').lower()}, got {shown}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.data.options import DataOptions
-from raynas.errors import ConfigError
+from raynas.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,8 @@ def check_data(inspection: Inspection, **fields: Any) -> None:
         fields: Those that it was opened with.
 
     Raises:
-        DataError: Images cannot be read, or classes have no images; the message says how one may go on.
+        DataError: Images cannot be read, classes have no images, or there is but one class; the message says all of
+            it, and how one may go on.
     """
     import numpy as np
 
@@ -54,9 +55,21 @@ def check_data(inspection: Inspection, **fields: Any) -> None:
     from raynas.data.labels import check_each_class_has_images
 
     options = DataOptions.make(fields)
-    check_readable(inspection, skip=options.skip_unreadable)
-    if not options.keep_empty_classes:
-        check_each_class_has_images(inspection.data, np.array(inspection.class_sizes), inspection.label_names)
+    sizes = np.array(inspection.class_sizes)
+    reasons = []
+    try:
+        check_readable(inspection, skip=options.skip_unreadable)
+    except DataError as error:
+        reasons.append(str(error))
+    try:
+        if not options.keep_empty_classes:
+            check_each_class_has_images(inspection.data, sizes, inspection.label_names)
+    except DataError as error:
+        reasons.append(str(error))
+    if np.count_nonzero(sizes) == 1:
+        reasons.append(f"data {inspection.data!r}: all images are of one class, and a training needs at least 2")
+    if reasons:
+        raise DataError("; and ".join(reasons))
 
 
 def contact_sheet(

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from raynas.cli.options import Parameters, argument, option, options
+from raynas.errors import ConfigError
 
 _OF_PAGE = ("img_size", "augmentation", "per_class", "seed")  # options of the page
 
@@ -56,6 +57,8 @@ def data(
     from raynas.console.terminal import say
 
     of_page = {name: fields.pop(name) for name in _OF_PAGE if name in fields}
+    if of_page and out is None:
+        raise ConfigError(f"{', '.join(of_page)} is of the page with images: say where to write it, by --out")
     found = api.inspect_data(spec, decode_all=decode_all or fields.get("skip_unreadable", False), **fields)
     if as_json:
         typer.echo(json.dumps({**found.plain(), "per_class": found.per_class()}, indent=2))

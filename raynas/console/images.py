@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from raynas.data.inspection import FAINT, Inspection
 from raynas.errors import printable
-from raynas.wording import first_of
+from raynas.wording import first_of, plural
 
 
 def images_block(inspection: Inspection, title: str, *, most: int = 20) -> list[str]:
@@ -20,13 +20,13 @@ def images_block(inspection: Inspection, title: str, *, most: int = 20) -> list[
     one = inspection
     looked = "" if one.looked_at == one.images else f", of which {one.looked_at:,} are used and were looked at"
     share = "all decoded" if one.decoded >= one.looked_at else f"{one.decoded:,} decoded, evenly spread"
-    lines = [f"{title}: {one.data}, {one.images:,} images{looked}, {share}"]
+    lines = [f"{title}: {one.data}, {plural(one.images, 'image', 'images')}{looked}, {share}"]
     if one.class_sizes:
         ends = one.extreme_classes()
         said = ", ".join(f"{end} {found['name']} with {found['images']:,}" for end, found in ends.items())
-        lines.append(f"  {len(one.class_sizes):,} classes: {said}; {_names(one)}")
+        lines.append(f"  {plural(len(one.class_sizes), 'class', 'classes')}: {said}; {_names(one)}")
     else:
-        lines.append("  no labels")
+        lines.append(f"  no labels: {one.lacks_labels}" if one.lacks_labels else "  no labels")
     if one.modes:
         modes = ", ".join(f"{number:,} {mode}" for mode, number in one.modes.items())
         lines.append(f"  {modes}; {_sizes(one)}")
@@ -35,9 +35,9 @@ def images_block(inspection: Inspection, title: str, *, most: int = 20) -> list[
     if one.with_alpha:
         lines.append(f"  {one.with_alpha:,} may be transparent in parts; white is seen there")
     if one.turned:
-        lines.append(f"  {one.turned:,} are turned or mirrored as EXIF says")
+        lines.append(f"  {plural(one.turned, 'is', 'are')} turned or mirrored as EXIF says")
     if one.with_frames:
-        lines.append(f"  {one.with_frames:,} have several frames, of which the first is taken")
+        lines.append(f"  {plural(one.with_frames, 'has', 'have')} several frames, of which the first is taken")
     if one.constant:
         lines.append(f"  all pixels alike in {len(one.constant):,}: {first_of(one.constant)}")
     if one.faint:

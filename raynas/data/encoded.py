@@ -75,9 +75,10 @@ class EncodedImages:
         self.passed_over = tuple(passed_over)
         self._rows = np.arange(len(store))  # rows of the store by rows of the data set
         if left_out:
-            names = set(left_out)
-            gone = [row for row in range(len(store)) if store.name(row) in names]
-            self._rows = np.delete(self._rows, gone)
+            found = {store.name(row): row for row in range(len(store))}
+            self._rows = np.delete(self._rows, [found[name] for name in set(left_out) & found.keys()])
+            if missing := sorted(set(left_out) - found.keys()):
+                self.passed_over += (PassedOver("to be left out, and not there", tuple(missing)),)
             if not len(self._rows):
                 raise DataError(f"data {spec!r}: all {len(store)} images are left out")
         self.number(classes.of_rows(self._rows))

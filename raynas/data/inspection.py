@@ -68,6 +68,7 @@ class Inspection:
         full_depth: How many images of 16 bits were scaled, as they declare a depth, or use their bits to the full.
         unreadable: Why images cannot be read, by their names.
         passed_over: What lies among the images and is not read.
+        lacks_labels: Why there are no labels; empty where there are.
     """
 
     data: str
@@ -91,6 +92,7 @@ class Inspection:
     full_depth: int = 0
     unreadable: Mapping[str, str] = field(default_factory=dict)
     passed_over: tuple[PassedOver, ...] = ()
+    lacks_labels: str = ""
 
     def class_name(self, number: int) -> str:
         """What a class is called."""
@@ -173,6 +175,7 @@ def inspect(
         "label_names": dataset.label_names,
         "names_from": classes.names_from if classes is not None else "",
         "passed_over": dataset.passed_over,
+        "lacks_labels": dataset.lacks_labels,
     }
     if not isinstance(dataset, EncodedImages):
         return _inspected_by_reading(dataset, rows if everything else spread(rows, _UNREADY), len(rows), about)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
 from typing import NamedTuple
 
 from raynas.data.archives import open_archive, open_webdataset
@@ -33,6 +36,7 @@ class _Kind(NamedTuple):
     takes: tuple[str, ...] = ()
 
 
+_HOME = re.compile(r"(?<![^:])~(?=/|$)")  # a shell knows it at the beginning of a word alone
 _OF_FILES = ("renumber_labels", "skipped_images")
 
 
@@ -64,6 +68,8 @@ def open_dataset(
     """
     name, _, where = spec.strip().partition(":")
     if name not in _KINDS:
+        if (near := _meant(spec)) is not None:
+            raise DataError(f"unknown data {spec!r}; did you mean {near!r}?")
         raise DataError(f"unknown data {spec!r}; known forms: {', '.join(datasets())}")
     kind = _KINDS[name]
     if (":" in kind.form) != bool(where):
@@ -72,7 +78,7 @@ def open_dataset(
         if getattr(options, option) and option not in kind.takes:
             raise DataError(f"data {spec!r}: {option} does not go with the form {kind.form}")
     try:
-        dataset = kind.opener(spec.strip(), where, options, (*options.skipped_images, *left_out))
+        dataset = kind.opener(spec.strip(), _HOME.sub(_home, where), options, (*options.skipped_images, *left_out))
     except OSError as error:
         place = printable(str(error.filename or where))
         raise DataError(f"data {spec!r}: cannot read {place}: {os_error_words(error)}") from None
@@ -84,6 +90,20 @@ def open_dataset(
     elif options.renumber_labels and dataset.classes is None:
         raise DataError(f"data {spec!r}: renumber_labels needs labels that are known without reading the images")
     return dataset
+
+
+def _home(match: re.Match[str]) -> str:
+    return str(Path(match[0]).expanduser())
+
+
+def _meant(spec: str) -> str | None:
+    """What a text of no known form may be meant to be: a path by itself, or a kind with a slip in it."""
+    name, _, where = spec.strip().partition(":")
+    path = Path(spec.strip()).expanduser()
+    if not where and (path.is_dir() or path.suffix == ".parquet"):
+        return f"{'folder' if path.is_dir() else 'parquet'}:{spec.strip()}"
+    near = get_close_matches(name.lower(), _KINDS, n=1)
+    return near[0] + (f":{where}" if where else "") if near else None
 
 
 def needs_inspection(dataset: ImageDataset) -> bool:

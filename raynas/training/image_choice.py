@@ -189,8 +189,8 @@ def checked_classes(config: TrainConfig, images: ChosenImages) -> int:
     check_classes(data, images.options)
     if len(np.unique(images.labels)) < 2:
         raise ConfigError(
-            f"data {config.data!r}: the {len(images.labels)} images to train on are all of one class; at least 2 are "
-            "needed"
+            f"data {config.data!r}: the images to train on are of {len(np.unique(images.labels))} class; at least 2 "
+            "are needed"
         )
     if config.num_classes is not None and config.num_classes != data.num_classes:
         raise ConfigError(

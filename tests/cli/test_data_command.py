@@ -66,7 +66,7 @@ def test_names_steer_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[s
     """Wherever names of classes and of images come from."""
     steering = "\x1b[2J\x1b]0;owned\x07\nimages: forged"
     tables = {
-        "metadata": pa.table({"image": [png(0), b"none"], "label": [0, 0]}).replace_schema_metadata(
+        "metadata": pa.table({"image": [png(0), b"none"], "label": [0, 1]}).replace_schema_metadata(
             {"label_names": json.dumps([steering, f"{steering}\ud800"])}
         ),
         "texts": pa.table({"image": [png(0), b"none"], "label": [steering, f"{steering} too"]}),
@@ -100,6 +100,54 @@ def test_it_fails_where_a_training_would_refuse_the_data(
 def pictures(page: str) -> list[np.ndarray]:
     found = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(one)))) for one in found]
+
+
+def test_all_reasons_are_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = folder(tmp_path, {"a/1.png": png(1), "a/2.png": b"no image"})
+    (tmp_path / "b").mkdir()
+    code, out, err = run(capsys, spec)
+    assert code == 1
+    assert "images: " in out
+    for reason in ("1 of 2 images cannot be read", "1 of 2 classes", "all images are of one class"):
+        assert reason in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("{root}", "did you mean 'folder:{root}'?"),
+        ("floder:{root}", "did you mean 'folder:{root}'?"),
+        ("{root}/table.parquet", "did you mean 'parquet:{root}/table.parquet'?"),
+        ("images", "known forms: digits, folder:DIR"),
+    ],
+)
+def test_what_was_meant_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], spec: str, message: str) -> None:
+    code, _, err = run(capsys, spec.format(root=tmp_path))
+    assert code == 1 and message.format(root=tmp_path) in err
+
+
+def test_the_home_folder_is_known_behind_a_colon(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder(tmp_path / "images", SOUND)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code, out, _ = run(capsys, "folder:~/images")
+    assert (code, out.splitlines()[0]) == (0, "images: folder:~/images, 12 images, all decoded")
+
+
+def test_what_is_of_no_use_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = folder(tmp_path / "images", SOUND)
+    code, out, err = run(capsys, spec, "--augmentation", "strong")
+    assert (code, out) == (1, "") and "augmentation is of the page" in err and "--out" in err
+    code, out, _ = run(capsys, spec, "--skip-image", "nowhere.png", "--skip-image", "a<i>/00.png")
+    assert code == 0 and "11 images" in out
+    assert "  passed over, to be left out, and not there: nowhere.png" in out.splitlines()
+    table = pa.table({"image": [png(1), png(2)], "fine": [0, 1]})
+    pq.write_table(table, tmp_path / "table.parquet")
+    assert "fine" in next(
+        line for line in run(capsys, f"parquet:{tmp_path}/table.parquet")[1].splitlines() if "no labels" in line
+    )
 
 
 def test_a_page_shows_what_a_model_sees(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

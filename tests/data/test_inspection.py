@@ -194,8 +194,8 @@ def test_a_training_says_what_one_may_not_expect(tmp_path: Path) -> None:
     for said in (
         "3 classes: smallest c with 2, largest a with 5; names from the class folders: a, b, c",
         "1 may be transparent in parts; white is seen there",
-        "1 are turned or mirrored as EXIF says",
-        "1 have several frames, of which the first is taken",
+        "1 is turned or mirrored as EXIF says",
+        "1 has several frames, of which the first is taken",
         "all pixels alike in 1: a/black.png",
         "cannot be read: b/empty.png: is empty",
         "passed over, no image by the end of its name: c/notes.txt",

@@ -123,7 +123,9 @@ def test_bad_input_is_refused_before_anything_is_written(
 
 def test_data_that_do_not_fit_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = table(tmp_path / "one.parquet", [0] * 64)
-    assert "are all of one class; at least 2 are needed" in refused(capsys, SMALL, *TINY, "--data", one)
+    assert "the images to train on are of 1 class; at least 2 are needed" in refused(
+        capsys, SMALL, *TINY, "--data", one
+    )
     two = table(tmp_path / "two.parquet", [0, 1] * 32)
     three = table(tmp_path / "three.parquet", [0, 2] * 32)
     assert "has the class 2, but" in refused(capsys, SMALL, *TINY, "--data", two, "--val-data", three)
