@@ -15,7 +15,7 @@ import time
 
 from timing import hardware
 
-from raynas.models.process_state import ProcessGuard
+from raynas.models.process_guard import ProcessGuard
 from raynas.proxies.registered import proxies
 
 EXPECTED_US = 1000.0

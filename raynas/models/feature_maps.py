@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from raynas.models.features import hooked
+from raynas.models.features import hooked, uncalled
 from raynas.models.roles import Block, roles_of
 
 
@@ -25,6 +25,9 @@ def with_outputs(
         model: The network that images pass through; it is left without hooks.
         images: (B, 3, S, S) images as the network takes them.
         blocks: Those blocks among the network's roles whose outputs are kept.
+
+    Raises:
+        NotApplicableError: The network does not call a block, but goes through its parts itself.
     """
     found: dict[int, torch.Tensor] = {}
 
@@ -33,6 +36,9 @@ def with_outputs(
 
     with hooked([block.module for block in blocks], keep):
         result: torch.Tensor = model(images)
+    for block in blocks:
+        if id(block.module) not in found:
+            raise uncalled(model, block.module, "block")
     return result, [found[id(block.module)] for block in blocks]
 
 
@@ -47,6 +53,7 @@ def with_feature_maps(
         blocks: Those blocks among the network's roles whose outputs are kept.
 
     Raises:
+        NotApplicableError: The network does not call a block, but goes through its parts itself.
         ValueError: The tokens of a block form no square grid.
     """
     result, outputs = with_outputs(model, images, blocks)
@@ -61,14 +68,17 @@ def feature_widths(model: nn.Module, img_size: int) -> list[int]:
         img_size: Side in pixels of the images that the network takes.
 
     Raises:
+        NotApplicableError: The network does not call a block, but goes through its parts itself.
         ValueError: The tokens of a block form no square grid.
     """
     device = next(model.parameters()).device
     is_training = model.training
-    with torch.no_grad():
-        images = torch.zeros(1, 3, img_size, img_size, device=device)
-        _, maps = with_feature_maps(model.eval(), images, roles_of(model).blocks)
-    model.train(is_training)
+    try:
+        with torch.no_grad():
+            images = torch.zeros(1, 3, img_size, img_size, device=device)
+            _, maps = with_feature_maps(model.eval(), images, roles_of(model).blocks)
+    finally:
+        model.train(is_training)
     return [found.shape[1] for found in maps]
 
 

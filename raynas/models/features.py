@@ -47,14 +47,44 @@ def head_inputs(model: nn.Module, head: nn.Module, images: Tensor) -> Tensor:
         model: The network that images pass through.
         head: The network's layer that gives out logits.
         images: (B, 3, S, S) images as the network takes them.
+
+    Raises:
+        NotApplicableError: The network does not call the head, but computes with its weights itself.
     """
     found: list[Tensor] = []
-    handle = head.register_forward_pre_hook(lambda _, args: found.append(args[0]))
-    try:
+    with inputs_noted([head], lambda _, given: found.append(given)):
         model(images)
-    finally:
-        handle.remove()
+    if not found:
+        raise uncalled(model, head, "head")
     return found[0].flatten(1)
+
+
+def uncalled(model: nn.Module, module: nn.Module, role: str) -> NotApplicableError:
+    """The error of what needs to see the calls of a module that a network never calls."""
+    name = next((name for name, other in model.named_modules() if other is module), "")
+    return NotApplicableError(f"needs to see the {role} called, and {type(model).__name__} never calls its {name}")
+
+
+@contextmanager
+def inputs_noted(modules: Sequence[nn.Module], note: Callable[[Any, Tensor], None]) -> Iterator[None]:
+    """A context within which the input of some modules is noted at each of their calls.
+
+    Args:
+        modules: The modules whose calls are followed.
+        note: Called before each of them with the module and the tensor that it is given, by position or by name.
+    """
+
+    def noted(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
+        if given is not None:
+            note(module, given)
+
+    handles = [module.register_forward_pre_hook(noted, with_kwargs=True) for module in modules]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager
@@ -88,8 +118,8 @@ def left_out(modules: Sequence[nn.Module]) -> Iterator[None]:
                 vars(module)["forward"] = forward
 
 
-def _identity(x: Tensor, *_: Any, **__: Any) -> Tensor:
-    return x
+def _identity(*args: Any, **kwargs: Any) -> Any:
+    return next(iter((*args, *kwargs.values())))
 
 
 def batch_norms(model: nn.Module) -> list[Any]:
@@ -110,23 +140,21 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
     norms = batch_norms(model)
     averages = [(norm.running_mean, norm.running_var) for norm in norms]
 
-    def check(norm: Any, args: tuple[Tensor, ...]) -> None:
-        if args[0].numel() == args[0].shape[1]:
+    def check(norm: Any, given: Tensor) -> None:
+        if given.numel() == given.shape[1]:
             raise NotApplicableError(
                 f"needs a batch to normalise by, and the BatchNorm {names[norm]} sees one value of each channel: more "
                 "images or larger ones have more"
             )
 
-    handles = [norm.register_forward_pre_hook(check) for norm in norms]
     try:
         for norm in norms:
             norm.running_mean = norm.running_var = None  # then torch takes those of the batch in eval mode too
-        yield
+        with inputs_noted(norms, check):
+            yield
     finally:
         for norm, (mean, variance) in zip(norms, averages, strict=True):
             norm.running_mean, norm.running_var = mean, variance
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager

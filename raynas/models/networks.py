@@ -24,7 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from raynas.hooks import is_offered_by, offered
 from raynas.models.layers import draw_parameters
-from raynas.models.process_state import kept_process_state, seed_generators
+from raynas.models.process_state import kept_process_state, seed_generators, seed_torch
 from raynas.models.protocols import InitialisedByTable
 from raynas.models.weights import Constant, Init, Normal, Uniform
 from raynas.seeds import input_seed, seed_from, weight_seed
@@ -251,10 +251,12 @@ class Networks:
     def _built_by_torch(
         self, architecture: Architecture, repeat: int, seed: int, dtype: torch.dtype, init: str
     ) -> nn.Module:
+        if self._device.type != "cpu":
+            torch.cuda.init()  # type: ignore[no-untyped-call]  # so that its generator is kept and seeded, too
         with kept_process_state():
             # Who draws from NumPy or Python gets the same numbers, whatever a proxy has drawn before it asks.
             seed_generators(self._score_seed, repeat, "input")
-            torch.manual_seed(seed)
+            seed_torch(seed)
             model = self._builder(architecture, **self._settings)
             redraw(model, init)
         if self._built.get(id(model)) is model:

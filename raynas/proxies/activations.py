@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from raynas.errors import NotApplicableError
-from raynas.models.features import batch_norms, hooked, without_inplace
+from raynas.models.features import batch_norms, inputs_noted, without_inplace
 from raynas.proxies.passes import block_outputs, head_inputs, noise, roles, weight_layers
 from raynas.proxies.probe import Probe
 from raynas.proxies.registered import RESTING, proxy
@@ -60,10 +60,10 @@ def firing(probe: Probe) -> Firing:
         for part in probe.slices(len(images)):
             found: list[Tensor] = []
 
-            def note(module: Any, args: Any, output: Tensor, found: list[Tensor] = found) -> None:
-                found.append((args[0] > 0).flatten(1))
+            def note(module: Any, given: Tensor, found: list[Tensor] = found) -> None:
+                found.append((given > 0).flatten(1))
 
-            with hooked(modules, note):
+            with inputs_noted(modules, note):
                 probe.model(images[part])
             codes.append(found)
     if not codes[0]:
@@ -298,11 +298,11 @@ def _variances(model: nn.Module) -> Iterator[list[Tensor]]:
     """A context within which a list has the variances, (C,), of what each BatchNorm is given, call by call."""
     found: list[Tensor] = []
 
-    def note(module: Any, args: Any, output: Any) -> None:
-        axes = [axis for axis in range(args[0].ndim) if axis != 1]
-        found.append(args[0].var(axes, unbiased=False))
+    def note(module: Any, given: Tensor) -> None:
+        axes = [axis for axis in range(given.ndim) if axis != 1]
+        found.append(given.var(axes, unbiased=False))
 
-    with hooked(batch_norms(model), note):
+    with inputs_noted(batch_norms(model), note):
         yield found
 
 

@@ -9,7 +9,6 @@ Letters: B images, N tokens, C channels, F_1 to F_2d the states after every atte
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from raynas.errors import NotApplicableError
+from raynas.models.features import hooked, inputs_noted
 from raynas.models.roles import Block
 from raynas.proxies.passes import noise, roles
 from raynas.proxies.probe import Probe
@@ -101,18 +101,14 @@ def _states(model: nn.Module, blocks: Sequence[Block], images: Tensor) -> list[T
     """F_1 to F_2d, each (B, N, C), in one graph."""
     found: list[Tensor] = []
 
-    def after_attention(block: Block) -> Any:
-        return lambda module, args: found.append(args[0])
-
-    def after_mlp(block: Block) -> Any:
-        return lambda module, args, output: found.append(output)
-
-    with ExitStack() as stack:
-        for block in blocks:
-            assert block.middle is not None
-            stack.callback(block.middle.register_forward_pre_hook(after_attention(block)).remove)
-            stack.callback(block.module.register_forward_hook(after_mlp(block)).remove)
+    middles = [block.middle for block in blocks if block.middle is not None]
+    with (
+        inputs_noted(middles, lambda module, given: found.append(given)),
+        hooked([block.module for block in blocks], lambda module, args, output: found.append(output)),
+    ):
         model(images.clone().requires_grad_(True))
+    if len(found) != 2 * len(blocks):
+        raise NotApplicableError(f"needs blocks and parts of them that {type(model).__name__} calls once in a pass")
     return found
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from raynas.errors import NotApplicableError
 from raynas.models import features
 from raynas.models.feature_maps import with_outputs
-from raynas.models.features import hooked, left_out, without_inplace
+from raynas.models.features import batch_norms, hooked, left_out, without_inplace
 from raynas.models.roles import Roles, roles_of
 from raynas.proxies.probe import Probe
 
@@ -186,9 +186,8 @@ def absolute_gradients(probe: Probe) -> AbsoluteGradients:
     """A pass of ones through the network with the absolute values of all its state, and its sum's gradients."""
     model = probe.model
     layers = weight_layers(model)
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     ones = torch.ones(1, 3, probe.img_size, probe.img_size, dtype=probe.dtype, device=probe.device)
-    with absolute_state(model), left_out(norms), requiring_gradients([layer.weight for layer in layers]):
+    with absolute_state(model), left_out(batch_norms(model)), requiring_gradients([layer.weight for layer in layers]):
         weights = [layer.weight for layer in layers]
         values = [weight.detach() for weight in weights]
         found = torch.autograd.grad(logits(model, ones).sum(), weights, allow_unused=True)

@@ -16,7 +16,8 @@ from torch import nn
 
 from raynas.errors import NotApplicableError
 from raynas.models.networks import Networks
-from raynas.models.process_state import ProcessGuard, seed_generators
+from raynas.models.process_guard import ProcessGuard
+from raynas.models.process_state import seed_generators
 from raynas.models.teachers import FrozenTeacher, Teacher
 from raynas.proxies.probe import DTYPES, Proxy
 from raynas.scoring.failures import failure, is_out_of_memory
@@ -183,7 +184,7 @@ class Evaluator:
             draw = _Draw(architecture, repeat, sum(self._has_own_code(proxy) for proxy, _ in due) > 1)
             for number, (proxy, state) in enumerate(due, 1):
                 self._visit(draw, proxy, state)
-                self._take_away(draw, proxy, [later for later, _ in due[number:]])
+                self._take_away(draw, proxy, state, [later for later, _ in due[number:]])
         return [outcome for proxy, state in zip(proxies, progress, strict=True) for outcome in _outcomes(proxy, state)]
 
     def _has_own_code(self, proxy: Proxy) -> bool:
@@ -220,24 +221,46 @@ class Evaluator:
                             raise
                     probe = probes[kind] = self._probe(draw, proxy, max_batch=halved)
                     build_before = 0.0
-                    if self.task.device != "cpu":
-                        torch.cuda.empty_cache()
+                    self._free_memory()
             finally:
                 state.build_seconds += probe.build_seconds - build_before
         except BaseException as error:  # extensions raise what is no Exception
             state.status, state.error = failure(error)
-            if state.status is Status.OUT_OF_MEMORY and self.task.device != "cpu":
-                torch.cuda.empty_cache()  # others share the device
+            if state.status is Status.OUT_OF_MEMORY:
+                self._free_memory()
         state.seconds += perf_counter() - started
 
-    def _take_away(self, draw: _Draw, proxy: Proxy, later: Sequence[Proxy]) -> None:
-        """Keep what a proxy has changed from the next ones, which then have a network and images built for them."""
+    def _take_away(self, draw: _Draw, proxy: Proxy, state: _ScoreState, later: Sequence[Proxy]) -> None:
+        """Keep what a proxy has changed from the next ones, which then have a network and images built for them.
+
+        So they have after a failure, too: if it was of the model's code, passes that were computed meanwhile are worth
+        nothing, and others fail as they do when they are asked for alone.
+        """
         kind = _kind(proxy)
         if not self._has_own_code(proxy) or kind not in draw.probes:
             return
-        if not any(_kind(other) == kind for other in later) or not draw.probes[kind].is_unchanged():
+        is_last = not any(_kind(other) == kind for other in later)
+        if is_last or state.status is not None or not self._is_unchanged(draw.probes[kind]):
             del draw.probes[kind]
             self._networks[proxy.width_divisor].forget()
+
+    def _is_unchanged(self, probe: TimedProbe) -> bool:
+        """Whether others can have its network and images; no if these cannot even be looked at any more."""
+        try:
+            with self._guarded(True):
+                return probe.is_unchanged()
+        except BaseException as error:  # it is the user's code
+            failure(error)
+            return False
+
+    def _free_memory(self) -> None:
+        """Give memory of the device that nothing is in back to those that share it."""
+        if self.task.device == "cpu":
+            return
+        try:
+            torch.cuda.empty_cache()
+        except RuntimeError as error:  # of what was computed before, which is noticed here only
+            failure(error)
 
     def _probe(self, draw: _Draw, proxy: Proxy, max_batch: int | None = None) -> TimedProbe:
         architecture, repeat, dtype = draw.architecture, draw.repeat, DTYPES[proxy.dtype]

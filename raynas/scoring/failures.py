@@ -42,7 +42,7 @@ def failure(error: BaseException) -> tuple[Status, str]:
         DeviceLostError: It is an error of the device, after which this process is of no use.
         KeyboardInterrupt: It is that of a signal, and not one that the code raised by itself.
     """
-    if is_interrupt(error):
+    if is_interrupt(error) or isinstance(error, DeviceLostError):
         raise error
     if isinstance(error, NotApplicableError):
         return Status.NOT_APPLICABLE, error_words(error)

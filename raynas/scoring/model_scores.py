@@ -15,7 +15,7 @@ from raynas.data.batch import load_batch
 from raynas.data.built_in import RandomImages
 from raynas.data.opening import open_labelled
 from raynas.errors import ConfigError, error_line
-from raynas.models.process_state import ordinary_settings
+from raynas.models.process_state import kept_process_state, ordinary_settings
 from raynas.proxies.probe import Proxy
 from raynas.proxies.registered import proxies as registered
 from raynas.scoring.evaluator import EvaluationTask, Evaluator
@@ -65,7 +65,8 @@ def score_model(
     chosen = tuple(registered.get(p) if isinstance(p, str) else p for p in (proxies or list(registered)))
     if not chosen:
         raise ConfigError("there are no proxies to score with")
-    num_classes = _num_classes(model, img_size)
+    with kept_process_state(), ordinary_settings():
+        num_classes = _num_classes(model, img_size)
     repeats = max(proxy.repeats for proxy in chosen)
     dataset = open_labelled(data)
     if isinstance(dataset, RandomImages) and num_classes is not None:
@@ -84,13 +85,9 @@ def score_model(
         device=device,
         threads=threads,
     )
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with ordinary_settings():
-            outcomes = Evaluator(task)(Architecture({}), range(len(chosen)))
-    finally:
-        torch.set_num_threads(before)
+    with kept_process_state(), ordinary_settings():
+        torch.set_num_threads(threads)
+        outcomes = Evaluator(task)(Architecture({}), range(len(chosen)))
     known = [outcome for outcome in outcomes if outcome is not None]  # all of them, as nothing is bounded
     return dict(zip([name for proxy in chosen for name in proxy.outputs], known, strict=True))
 

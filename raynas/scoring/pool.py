@@ -5,13 +5,11 @@ A pool may batch, reorder and retry as it likes; what it returns for an architec
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from time import monotonic
 from typing import NamedTuple, Protocol
-
-import numpy as np
 
 from raynas.errors import PoolError
 from raynas.scoring import installed
@@ -131,7 +129,7 @@ class SerialPool:
     def __init__(self, task: Task, *, device_type: str | None = None) -> None:
         import torch
 
-        from raynas.models.process_state import ordinary_settings  # torch is behind it
+        from raynas.models.process_state import kept_process_state, ordinary_settings  # torch is behind it
 
         here = installed.device_type(task.device)
         if device_type not in (None, here, MIXED_DEVICES):
@@ -139,10 +137,11 @@ class SerialPool:
         self._device_type = device_type or here
         self._ordinary_settings = ordinary_settings
         self._queue: deque[Job] = deque()
-        self._threads_before = torch.get_num_threads()
-        self._generators_before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
-        torch.set_num_threads(task.threads)
-        self._evaluator = task.evaluator()
+        with ExitStack() as kept:
+            kept.enter_context(kept_process_state())
+            torch.set_num_threads(task.threads)
+            self._evaluator = task.evaluator()
+            self._kept = kept.pop_all()
         self._time = WorkerTime()
 
     def submit(self, job: Job) -> None:
@@ -173,10 +172,4 @@ class SerialPool:
 
     def close(self) -> None:
         """Give the process its threads and its random generators back."""
-        import torch
-
-        torch.set_num_threads(self._threads_before)
-        of_torch, of_numpy, of_python = self._generators_before
-        torch.set_rng_state(of_torch)
-        np.random.set_state(of_numpy)  # noqa: NPY002
-        random.setstate(of_python)
+        self._kept.close()

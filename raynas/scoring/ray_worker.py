@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import platform
+import re
 import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, NamedTuple
@@ -82,7 +84,7 @@ class Worker:
         gc.collect()
         gc.freeze()
         note = Path(tempfile.gettempdir()) / f"raynas-outgrown-{ray.get_runtime_context().get_actor_id()}"
-        outgrown = _taken_note(note)
+        outgrown = taken_note(note)
         threading.Thread(target=self._watch_memory, args=(memory_limit_bytes, note), daemon=True).start()
         return found._replace(device_type=device_type(task.device), outgrown=outgrown)
 
@@ -132,7 +134,7 @@ class Worker:
         while (taken := process.memory_info().rss) < limit_bytes:
             sleep(_MEMORY_WATCH_S)
         try:
-            append_text(note, f"{taken} {limit_bytes:.0f}")
+            append_text(note, f"{taken} {limit_bytes:.0f}\n")
         finally:
             os._exit(1)
 
@@ -142,10 +144,14 @@ class Worker:
         return running and (running[0], running[1], monotonic() - running[2])
 
 
-def _taken_note(note: Path) -> Outgrown | None:
-    """What the process before has left, which is not read again."""
+def taken_note(note: Path) -> Outgrown | None:
+    """What the process before has left, which is not read again; None also where it had no room to write it whole."""
     if not exists(note):
         return None
-    taken, limit = map(float, read_text(note).split())
-    remove(note)
-    return Outgrown(taken, limit)
+    text = ""
+    with suppress(OSError, ValueError):  # it is no text
+        text = read_text(note)
+    with suppress(OSError):
+        remove(note)
+    whole = re.fullmatch(r"(\d+) (\d+)\n", text)
+    return Outgrown(float(whole[1]), float(whole[2])) if whole else None

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import torch.nn.functional as F
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils import _python_dispatch
+from torch.utils.flop_counter import FlopCounterMode
 
-from raynas.models.process_state import ProcessChangedError, ProcessGuard
+from raynas import Architecture
+from raynas.models.networks import Networks
+from raynas.models.process_guard import ProcessChangedError, ProcessGuard
+from raynas.models.process_state import kept_process_state, ordinary_settings, seed_generators
 
 
 def test_what_torch_changes_itself_when_its_compiler_is_loaded_is_nobody_s_fault() -> None:
     code = (
         "import torch\n"
-        "from raynas.models.process_state import ProcessGuard\n"
+        "from raynas.models.process_guard import ProcessGuard\n"
         "guard, before = ProcessGuard(), torch.manual_seed\n"
         "with guard.watching():\n"
         "    import torch._dynamo\n"
@@ -48,3 +61,128 @@ def test_ordinary_settings_are_those_of_a_fresh_process(tmp_path: Path) -> None:
         "assert state() == before\n"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0
+
+
+class Passing(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+def set_to(device: str | None) -> Callable[[], None]:
+    return lambda: torch.set_default_device(device)
+
+
+def enter(make: Callable[[], Any]) -> Callable[[], None]:
+    return lambda: make().__enter__()
+
+
+def pop() -> None:
+    if torch.overrides._len_torch_function_stack():
+        torch.overrides._pop_mode()  # type: ignore[no-untyped-call]
+
+
+META, CPU = enter(lambda: torch.device("meta")), enter(lambda: torch.device("cpu"))
+FUNCTIONS, DISPATCH = enter(Passing), enter(lambda: FlopCounterMode(display=False))
+
+LEFT: dict[str, list[Callable[[], None]]] = {
+    "set": [set_to("meta")],
+    "entered": [META],
+    "entered twice": [META, META],
+    "set, entered": [set_to("meta"), CPU],
+    "entered, set": [CPU, set_to("meta")],
+    "mode, set": [FUNCTIONS, set_to("meta")],
+    "set, mode": [set_to("meta"), FUNCTIONS],
+    "set, unset": [set_to("meta"), set_to(None)],
+    "set, popped": [set_to("meta"), pop],
+    "modes": [FUNCTIONS, DISPATCH, FUNCTIONS],
+    "popped": [pop],
+}
+"""What code may do to the default device and other modes without undoing it."""
+
+
+def devices() -> tuple[str, ...]:
+    """What is default now, within a device of one's own, and after it."""
+    now = torch.get_default_device(), torch.empty(1).device
+    with torch.device("meta"):
+        within = torch.get_default_device(), torch.empty(1).device
+    return tuple(map(str, (*now, *within, torch.get_default_device(), torch.empty(1).device)))
+
+
+@pytest.mark.parametrize("context", [ProcessGuard().watching, ordinary_settings], ids=["guard", "ordinary"])
+@pytest.mark.parametrize("left", LEFT)
+@pytest.mark.parametrize("before", ["cpu", "meta"])
+def test_the_default_device_is_that_of_before(before: str, left: str, context: Any) -> None:
+    try:
+        torch.set_default_device(None if before == "cpu" else before)
+        with context():
+            for step in LEFT[left]:
+                with contextlib.suppress(AssertionError):  # of torch, about devices that are not left in order
+                    step()
+        assert devices() == (before, before, "meta", "meta", before, before)
+        torch.set_default_device(None)
+        assert devices() == ("cpu", "cpu", "meta", "meta", "cpu", "cpu")
+        assert not torch.overrides._len_torch_function_stack()
+        assert not _python_dispatch._get_current_dispatch_mode_stack()
+    finally:
+        reset_modes()
+
+
+def reset_modes() -> None:
+    """So that a test that fails fails alone."""
+    while torch.overrides._len_torch_function_stack():
+        torch.overrides._pop_mode()  # type: ignore[no-untyped-call]
+    while _python_dispatch._get_current_dispatch_mode_stack():
+        _python_dispatch._pop_mode()
+    torch.utils._device.CURRENT_DEVICE = torch._GLOBAL_DEVICE_CONTEXT.device_context = None
+
+
+def test_ordinary_settings_rest_modes_that_are_on_around_them() -> None:
+    with torch.device("meta"), Passing() as mode, FlopCounterMode(display=False):
+        with ordinary_settings():
+            assert devices() == ("cpu", "cpu", "meta", "meta", "cpu", "cpu")
+            assert not torch.overrides._len_torch_function_stack()
+            assert not _python_dispatch._get_current_dispatch_mode_stack()
+        assert str(torch.get_default_device()) == "meta" and torch.overrides._get_current_function_mode() is mode
+        assert len(_python_dispatch._get_current_dispatch_mode_stack()) == 1
+    assert devices() == ("cpu", "cpu", "meta", "meta", "cpu", "cpu")
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_kept_state_is_that_of_before(raises: bool) -> None:
+    def draws() -> list[float]:
+        return [float(torch.rand(())), random.random(), np.random.rand()]  # noqa: NPY002
+
+    torch.manual_seed(3), random.seed(3), np.random.seed(3)  # noqa: NPY002
+    expected = draws(), torch.get_num_threads()
+    torch.manual_seed(3), random.seed(3), np.random.seed(3)  # noqa: NPY002
+    with contextlib.suppress(ZeroDivisionError), kept_process_state():
+        seed_generators(5)
+        torch.set_num_threads(3)
+        draws()
+        if raises:
+            1 / 0  # noqa: B018
+    assert (draws(), torch.get_num_threads()) == expected
+
+
+def test_seeding_leaves_no_seed_behind_for_a_gpu_that_is_not_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "_lazy_call", lambda *args, **kwargs: left.append(args))
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    seed_generators(5)
+    networks = Networks(lambda architecture: nn.Linear(2, 2), {}, score_seed=0)
+    networks.network(Architecture({"width": 1}), 0)
+    assert not left
+
+
+def test_the_generator_of_a_gpu_in_use_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator()
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", generator.get_state)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", generator.set_state)
+    monkeypatch.setattr(torch.cuda, "manual_seed", generator.manual_seed)
+    generator.manual_seed(3)
+    expected = float(torch.rand((), generator=generator))
+    generator.manual_seed(3)
+    with kept_process_state():
+        seed_generators(5)
+    assert float(torch.rand((), generator=generator)) == expected

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from company import FIRST, GOOD, SHIPPED, Small, good, nasty, scores, task, values, values_alone
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -28,51 +29,7 @@ from raynas.scoring.pool import Job, SerialPool
 from raynas.space.build import builder
 from raynas.space.cost import cost
 from raynas.space.registered import spaces
-from raynas.space.results import Outcome
 from raynas.training.teachers import read_teacher
-
-FIRST, SECOND = Architecture({"width": 4}), Architecture({"width": 6})
-
-
-class Small(nn.Module):
-    """A network with a convolution, an activation, dropout and BatchNorm: each looks at something process-wide."""
-
-    def __init__(self, width: int, num_classes: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, width, 3, padding=1)
-        self.norm = nn.BatchNorm2d(width)
-        self.head = nn.Linear(width, num_classes)
-        self.scale = nn.Parameter(torch.tensor(np.random.rand()).float())  # noqa: NPY002
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        x = F.dropout(F.gelu(self.norm(self.conv(images))), 0.1, self.training)
-        return self.head(self.scale * x.mean((2, 3)))
-
-
-def small(architecture: Architecture, *, img_size: int, num_classes: int, **_: Any) -> nn.Module:
-    return Small(int(architecture["width"]), num_classes)  # type: ignore[arg-type]
-
-
-def good(probe: Probe) -> float:
-    """Depends on weights, images, labels, gradients, random generators and settings."""
-    noise = torch.randn(()) + random.random() + np.random.rand()  # noqa: NPY002
-    weight = next(probe.model.parameters()).requires_grad_()
-    loss = F.cross_entropy(probe.model(probe.images), probe.labels)
-    (gradient,) = torch.autograd.grad(loss, [weight])
-    weight.requires_grad_(False)
-    return float(gradient.norm() + torch.ones(3).sum() + noise + loss.detach()) + math.sin(0.5)
-
-
-def task(*chosen: Proxy, build: Callable[..., nn.Module] = small, **settings: Any) -> EvaluationTask:
-    rng = np.random.default_rng(0)
-    images = rng.standard_normal((2, 8, 3, 8, 8)).astype(np.float32)
-    labels = rng.integers(0, 5, (2, 8))
-    size = {"img_size": 8, "num_classes": 5}
-    return EvaluationTask(build, size, chosen, images=images, labels=labels, **settings)
-
-
-GOOD = Proxy("good", good, repeats=2)
-SHIPPED = [proxies.get(name) for name in ("snip", "fisher", "synflow")]
 
 
 def _change_dtype(probe: Probe) -> None:
@@ -222,31 +179,11 @@ PATCHES: list[tuple[Any, str, str]] = [
 """What code may replace: where, what, and its name in the error."""
 
 
-def nasty(harm: Callable[[Probe], None]) -> Proxy:
-    def function(probe: Probe) -> float:
-        harm(probe)
-        return 1.0
-
-    return Proxy("nasty", function, repeats=2)
-
-
 def patching(where: Any, name: str) -> Proxy:
     def harm(probe: Probe) -> None:
         setattr(where, name, lambda *args, **kwargs: torch.zeros(()))
 
     return nasty(harm)
-
-
-def scores(chosen: list[Proxy], **settings: Any) -> dict[str, list[Outcome]]:
-    """Outcomes on two architectures, one after the other in one evaluator."""
-    evaluator = Evaluator(task(*chosen, **settings))
-    visits = [evaluator(architecture, range(len(chosen))) for architecture in (FIRST, SECOND)]
-    names = [name for proxy in chosen for name in proxy.outputs]
-    return {name: [outcomes[i] for outcomes in visits] for i, name in enumerate(names)}  # type: ignore[misc]
-
-
-def values(found: dict[str, list[Outcome]], *names: str) -> dict[str, list[float | None]]:
-    return {name: [outcome.value for outcome in found[name]] for name in names}
 
 
 @pytest.fixture(autouse=True)
@@ -271,9 +208,7 @@ def same_process() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def alone() -> dict[str, list[float | None]]:
-    found = {proxy.name: values(scores([proxy]), proxy.name)[proxy.name] for proxy in (GOOD, *SHIPPED)}
-    assert all(value is not None for both in found.values() for value in both)
-    return found
+    return values_alone()
 
 
 @pytest.mark.parametrize("harm", [*QUIET, _raise], ids=lambda harm: harm.__name__)

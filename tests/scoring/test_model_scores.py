@@ -10,7 +10,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import raynas
 from raynas.errors import ConfigError
+from raynas.models.roles import Block, Roles
 from raynas.proxies.registered import proxies
+from raynas.space.results import Outcome
 
 
 def own_model() -> nn.Module:
@@ -61,6 +63,67 @@ def test_scores_have_second_derivatives_where_fused_attention_has_none() -> None
         (gradient,) = torch.autograd.grad(model(x).square().sum(), model.embed.weight, create_graph=True)
         gradient.square().sum().backward()
     assert raynas.score_model(model, ["grasp"], img_size=16, data="digits")["grasp"].status == "ok"
+
+
+class Heads(nn.Module):
+    """A network that calls its parts by position, by name, or not at all, as it computes with their weights itself."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.embed = nn.Conv2d(3, 8, 4, 4)
+        self.bn, self.act = nn.BatchNorm2d(8), nn.GELU()
+        self.block = nn.Conv2d(8, 8, 1)
+        self.norm = nn.LayerNorm(8)
+        self.classifier = nn.Linear(8, 10)
+
+    def roles(self) -> Roles:
+        blocks = (Block(self.block, channels_first=True),)
+        return Roles(head=(self.classifier,), final_norms=(self.norm,), blocks=blocks)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = self.embed(images)
+        if self.how == "not at all":
+            block, head = self.block, self.classifier
+            x = nn.functional.conv2d(self.act(self.bn(x)), block.weight, block.bias)
+            return nn.functional.linear(self.norm(x.mean((2, 3))), head.weight, head.bias)
+        if self.how == "by name":
+            x = self.block(input=self.act(input=self.bn(input=x)))
+            return self.classifier(input=self.norm(input=x.mean((2, 3))))
+        return self.classifier(self.norm(self.block(self.act(self.bn(x))).mean((2, 3))))
+
+
+def scores_of(how: str) -> dict[str, Outcome]:
+    torch.manual_seed(0)
+    return raynas.score_model(Heads(how), img_size=16, data="digits")
+
+
+def test_parts_that_are_called_by_name_have_the_scores_of_those_called_by_position() -> None:
+    expected, found = scores_of("by position"), scores_of("by name")
+    assert {name: one.status for name, one in found.items()} == {name: one.status for name, one in expected.items()}
+    for name, outcome in found.items():
+        if outcome.value is not None:
+            # The quotient of eigenvalues is what rounding makes of it, and gradients by name are taken image by image.
+            rel = 0.1 if name == "ntk_condition" else 1e-4
+            assert outcome.value == pytest.approx(expected[name].value, rel=rel), name
+    assert {"naswot", "zen", "length_distortion", "entropy"} <= {n for n, one in found.items() if one.status == "ok"}
+
+
+def test_a_part_that_is_never_called_is_named() -> None:
+    expected, found = scores_of("by position"), scores_of("not at all")
+    failed = {name: one for name, one in found.items() if one.status != expected[name].status}
+    assert {one.status for one in failed.values()} == {"not_applicable"}, failed
+    told = {name: str(one.error) for name, one in failed.items()}
+    assert all("its classifier" in told[name] for name in ("zen", "length_distortion", "ntk_condition"))
+    assert all("its block" in told[name] for name in ("entropy", "meco"))
+
+
+def test_a_model_is_scored_the_same_under_a_default_device_of_the_caller() -> None:
+    expected = raynas.score_model(own_model(), ["snip", "naswot"], img_size=16)
+    model = own_model()
+    with torch.device("meta"):
+        found = raynas.score_model(model, ["snip", "naswot"], img_size=16)
+    assert {name: one.value for name, one in found.items()} == {name: one.value for name, one in expected.items()}
 
 
 def test_a_proxy_that_does_not_exist_is_named() -> None:
