@@ -41,6 +41,13 @@ def open_folder(spec: str, where: str, options: DataOptions, left_out: Sequence[
     )
 
 
+def data_of_path(text: str) -> str | None:
+    """How a folder, or a table, is typed that was named by its path alone; None if the text is the path of neither."""
+    path = Path(text).expanduser()
+    kind = "folder" if path.is_dir() else "parquet" if path.suffix == ".parquet" else None
+    return kind and f"{kind}:{text}"
+
+
 def _look_below(
     folder: Path, prefix: str, above: tuple[str, ...], found: dict[str, Path], passed: list[tuple[str, str]]
 ) -> list[str]:

@@ -12,7 +12,7 @@ from raynas.data.archives import open_archive, open_webdataset
 from raynas.data.built_in import Digits, RandomImages
 from raynas.data.dataset import ImageDataset, check_classes, check_labelled
 from raynas.data.encoded import EncodedImages
-from raynas.data.folder import open_folder
+from raynas.data.folder import data_of_path, open_folder
 from raynas.data.labels import matched, renumbered
 from raynas.data.options import AS_THEY_ARE, DataOptions
 from raynas.data.parquet import open_parquet
@@ -99,9 +99,8 @@ def _home(match: re.Match[str]) -> str:
 def _meant(spec: str) -> str | None:
     """What a text of no known form may be meant to be: a path by itself, or a kind with a slip in it."""
     name, _, where = spec.strip().partition(":")
-    path = Path(spec.strip()).expanduser()
-    if not where and (path.is_dir() or path.suffix == ".parquet"):
-        return f"{'folder' if path.is_dir() else 'parquet'}:{spec.strip()}"
+    if not where and (of_path := data_of_path(spec.strip())) is not None:
+        return of_path
     near = get_close_matches(name.lower(), _KINDS, n=1)
     return near[0] + (f":{where}" if where else "") if near else None
 
