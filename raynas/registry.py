@@ -14,7 +14,7 @@ import difflib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import wraps
 from hashlib import blake2b
@@ -38,6 +38,17 @@ def normalised(name: str) -> str:
 def is_in_file(name: str) -> bool:
     """Whether a name is of the form FILE.py:NAME."""
     return name.rpartition(":")[0].endswith(".py")
+
+
+def file_hashes(given: Any) -> dict[str, str]:
+    """What files of code held when they were imported: a hash of each, by its path as it is named.
+
+    Args:
+        given: Texts, also in lists and mappings; those of the form FILE.py:NAME count, whose file has been imported.
+    """
+    files = [text.rpartition(":")[0] for text in _texts(given) if is_in_file(text)]
+    hashes = {file: _hashes.get(Path(file).expanduser().absolute()) for file in files}
+    return {file: found for file, found in hashes.items() if found is not None}
 
 
 # -- whose code is run -------------------------------------------------------------------------------------------------
@@ -274,6 +285,10 @@ _being_imported: list[_Import] = []
 """Imports of the user's files whose code is running; the last one is the innermost."""
 
 
+_hashes: dict[Path, str] = {}
+"""A hash of each imported file, by its absolute path; the file may have been edited since."""
+
+
 def _running_module() -> str:
     """The name of the innermost module whose body is running."""
     frame = sys._getframe()
@@ -293,6 +308,8 @@ def _imported(file: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    with suppress(OSError):  # what cannot be read cannot be imported either, which is told below
+        _hashes[path] = blake2b(path.read_bytes(), digest_size=8).hexdigest()
     sys.modules[name] = module
     _being_imported.append(_Import(name))
     token = _named.set(None)  # what it asks for, it names itself
