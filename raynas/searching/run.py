@@ -162,6 +162,7 @@ class _Run:
         self.ranking = Ranking(plan.objectives)
         self.told = 0
         self.failed = 0
+        self.infeasible = 0  # of those that have not failed
         self.recommended: dict[str, Any] | None = None
         self.searcher = plan.searcher()
         self._summary_written = 0.0
@@ -234,6 +235,7 @@ class _Run:
             searcher.tell([evaluation])
             self.told += 1
             self.failed += not evaluation.is_ok
+            self.infeasible += evaluation.is_ok and not evaluation.is_feasible
             self.ranking.add(evaluation)
             now = self.clock.add("tell", now)
             if progress is not None:
@@ -293,6 +295,7 @@ class _Run:
             "status": status,
             "evaluations": self.told,
             "failed": self.failed,
+            "infeasible": self.infeasible,
             "reused": self.cache.num_reused,
             "workers": self.workers,
             "seconds": seconds,

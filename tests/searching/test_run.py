@@ -18,6 +18,7 @@ from toy_scores import SLOPE, TOY, toy, toy_space, value
 import raynas
 import raynas.searching.run
 from raynas import Architecture, Choice
+from raynas.console.runs import show_summary
 from raynas.errors import ConfigError, StoreError
 from raynas.proxies.probe import Proxy
 from raynas.scoring.pool import Job, Result
@@ -278,6 +279,23 @@ def test_how_a_space_builds_for_scoring_is_part_of_the_key(tmp_path: Path) -> No
     search(tmp_path / "run", proxies=[TOY], budget=5)
     with pytest.raises(StoreError, match=r"scores\.toy\.init was 'model' and is now 'model, scale=5'"):
         search(tmp_path / "run", proxies=[TOY], budget=5, resume=True, space=scaled)
+
+
+@pytest.mark.parametrize("bound", [0, 1, 1e9])
+def test_the_summary_counts_what_is_infeasible_and_the_terminal_says_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], bound: float
+) -> None:
+    recorder = Recorder()
+    space = toy_space(harm=Choice("none", "nan"), a=Choice(*range(12)), b=Choice(*range(10)))
+    run = search(tmp_path / "run", space=space, constraints=[f"toy<={bound}"], listener=recorder)
+    broken = sum(one.status == "ok" and one.scores["toy"] > bound for one in recorder.told)
+    assert len(recorder.told) == 60
+    assert run.summary["infeasible"] == broken
+    assert run.summary["failed"] == sum(one.status != "ok" for one in recorder.told)
+    show_summary(run.summary)
+    said = capsys.readouterr().out
+    assert f"{run.summary['failed']} failed" in said
+    assert (f", {broken} infeasible" in said) == (broken > 0)
 
 
 def test_a_proxy_is_not_named_like_a_cost(tmp_path: Path) -> None:
