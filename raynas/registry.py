@@ -238,10 +238,21 @@ class Registry(Generic[T]):
         if self._registered_in.get(normalised(own)) == module.__name__:
             member = self.get(own)
         elif not hasattr(member, "name"):  # members have one; a function or a number that is called so has none
-            raise UnknownNameError(f"{file} has no {self.kind} {own!r}")
+            raise UnknownNameError(f"{file} has no {self.kind} {own!r}. {self._has(module, own)}")
         found: T = member
         self._files[id(found)] = f"{Path(file).expanduser().absolute()}:{own}"
         return found
+
+    def _has(self, module: ModuleType, wanted: str) -> str:
+        """What a file has instead of what was wanted, in words: what it registers, and its objects of such a type."""
+        types = tuple({type(one) for _, one in self._members.values() if not isinstance(one, EntryPoint | type)})
+        names = [
+            shown for name, (shown, _) in self._members.items() if self._registered_in.get(name) == module.__name__
+        ]
+        names += [name for name, one in vars(module).items() if isinstance(one, types) and name not in names]
+        close = difflib.get_close_matches(wanted, names, n=1)
+        hint = f"Did you mean {close[0]!r}? " if close else ""
+        return f"{hint}It has: {', '.join(names) or 'none'}"
 
     def reference(self, member: T) -> str:
         """What finds a member again, in another process too: its name, or FILE.py:NAME with the absolute path."""
@@ -257,6 +268,8 @@ class Registry(Generic[T]):
             self._add(entry.name, entry)
 
     def _unknown(self, name: str) -> UnknownNameError:
+        if name.endswith(".py"):
+            return UnknownNameError(f"{name!r} is a file; a {self.kind} in it is FILE.py:NAME, such as {name}:NAME")
         close = difflib.get_close_matches(normalised(name), list(self._members), n=1)
         hint = f" Did you mean {self._members[close[0]][0]!r}?" if close else ""
         return UnknownNameError(f"unknown {self.kind} {name!r}.{hint} Known {self.plural}: {', '.join(self.names())}")

@@ -39,6 +39,9 @@ def show_bench(bench: Bench) -> None:
         style="dim",
         highlight=False,
     )
+    if merged := int((bench.truth.merged > 1).sum()):
+        line = f"labels averaged: {merged:,} of {len(bench.truth):,} architectures stand in several rows of the table"
+        console.print(line, style="dim", highlight=False)
     if idle := idle_baselines(bench.predictors):
         reasons = ", ".join(f"{name} ({why})" for name, why in idle.items())
         console.print(f"baselines that do not apply: {reasons}", style="dim", highlight=False, markup=False)

@@ -229,9 +229,7 @@ def plan_of_task(
     )
     given = None if architectures is None else tuple(architectures)
     own_files = file_hashes((resolved.space, resolved.proxies))
-    plan = Plan(
-        resolved, space, scores, make_task, objectives, constraints, given, tuple(proxies), own_files=own_files
-    )
+    plan = Plan(resolved, space, scores, make_task, objectives, constraints, given, tuple(proxies), own_files=own_files)
     start = start_of(plan.searcher())  # its settings are checked by its constructor
     if start is not None:
         check_start(space, start, constraints, plan.costs, plan.proxies)

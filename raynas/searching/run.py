@@ -121,9 +121,7 @@ def execute(
             )
         began = stored_files(folder)
         for file in changed_files(plan.own_files, began):
-            listener.on_log(
-                f"{file} has changed since the run began; scores of before are kept: {IF_VALUES_CHANGE}"
-            )
+            listener.on_log(f"{file} has changed since the run began; scores of before are kept: {IF_VALUES_CHANGE}")
         for path in reuse:
             for file in changed_files(plan.own_files, stored_files(path)):
                 listener.on_log(

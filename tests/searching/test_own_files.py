@@ -15,7 +15,9 @@ from raynas.errors import StoreError
 from raynas.searching.run import SearchListener
 
 SPACE = "from raynas import Choice, SearchSpace\nfrom torch import nn\n\n\ndef model(architecture, **size):\n"
-SPACE += "    return nn.Flatten()\n\n\nspace = SearchSpace('own', {'a': Choice(*range(40))}, model, search_img_size=8)\n"
+SPACE += (
+    "    return nn.Flatten()\n\n\nspace = SearchSpace('own', {'a': Choice(*range(40))}, model, search_img_size=8)\n"
+)
 PROXY = "from raynas import Proxy\n\nmine = Proxy('mine', lambda probe: float(probe.architecture['a']))\n"
 
 
@@ -92,7 +94,9 @@ def test_a_run_that_takes_scores_names_files_that_have_changed(
 
 def test_a_raised_version_is_another_run_still(tmp_path: Path, go: Callable[..., list[str]]) -> None:
     go("run", 2)
-    (tmp_path / "proxy.py").write_text(PROXY.replace("'])))", "'])), version=2)").replace("['a']))", "['a']), version=2)"))
+    (tmp_path / "proxy.py").write_text(
+        PROXY.replace("'])))", "'])), version=2)").replace("['a']))", "['a']), version=2)")
+    )
     with pytest.raises(StoreError, match="holds another run"):
         go("run", 3, resume=True)
 

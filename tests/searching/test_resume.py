@@ -94,8 +94,10 @@ def test_resuming_scores_nothing_that_is_stored(tmp_path: Path) -> None:
         ({"constraints": ["macs<=2e4"]}, "constraints was"),
         ({"img_size": 16}, "img_size was 8 and is now 16"),
         ({"settings": {"toy": {"pause_s": 0.001}}}, "scores.toy.settings was"),
-        ({"space": toy_space(a=Choice(1, 2), b=Choice(1), harm=Choice("none"))},
-         r"the fields of the space are others than those that it began with \(space_fields\)"),
+        (
+            {"space": toy_space(a=Choice(1, 2), b=Choice(1), harm=Choice("none"))},
+            r"the fields of the space are others than those that it began with \(space_fields\)",
+        ),
         ({"proxies": [TOY]}, r"holds another run: scores\.slope is not asked for now$"),
     ],  # fmt: skip
 )
