@@ -159,7 +159,7 @@ class _Columns:
         known = {one.name: one.oriented for one in everything if one.name in TO_BEAT and np.isfinite(one.values).any()}
         given = [known[GIVEN]] if GIVEN in known else []
         self.chosen = chosen
-        self.has_costs = np.isfinite(list(known.values())).all(axis=0) if known else np.zeros_like(chosen)
+        self.has_costs: np.ndarray = np.isfinite(list(known.values())).all(axis=0) if known else np.zeros_like(chosen)
         self.sized = chosen & self.has_costs
         self.num_own, self.num_labels = len(group), len(labels)
         self.num_to_beat, self.has_given = len(known), bool(given)
@@ -184,7 +184,8 @@ class _Columns:
         second = [*self._labels, *self._given] if compare else self._labels
         sampler = Resampler([column[at] for column in first], [column[at] for column in second])
         parts: dict[str, list[np.ndarray]] = {name: [] for name in measures}
-        for weights in self._weights(rows, self.has_costs if compare else np.ones_like(rows), settings):
+        among: np.ndarray = self.has_costs if compare else np.ones(len(rows), bool)
+        for weights in self._weights(rows, among, settings):
             for name, found in parts.items():
                 found.append(getattr(sampler, name)(weights))
         whole = {name: np.concatenate(found) for name, found in parts.items()}

@@ -89,7 +89,7 @@ class Chunk:
 
     @property
     def in_words(self) -> str:
-        """Its architecture if it has but one, else how many there are."""
+        """The architecture if there is but one, else how many there are."""
         return self.items[0].in_words if len(self.items) == 1 else f"{len(self.items)} candidates"
 
     def become(self, state: ItemState) -> None:

@@ -189,7 +189,7 @@ _HASH = re.compile(r"[0-9a-f]{16}|[0-9a-f]{32}")
 
 
 def _differences(stored: Any, now: Any, name: str = "") -> list[str]:
-    """What differs between two identities, a line each: values are told, hashes and whole mappings are said in words."""
+    """What differs between two identities, a line each: values are told, hashes and whole mappings said in words."""
     if isinstance(stored, dict) and isinstance(now, dict):
         names = list(dict.fromkeys([*stored, *now]))
         return [

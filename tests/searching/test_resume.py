@@ -99,7 +99,7 @@ def test_resuming_scores_nothing_that_is_stored(tmp_path: Path) -> None:
             r"the fields of the space are others than those that it began with \(space_fields\)",
         ),
         ({"proxies": [TOY]}, r"holds another run: scores\.slope is not asked for now$"),
-    ],  # fmt: skip
+    ],
 )
 def test_another_run_is_not_resumed(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     run = search(tmp_path / "run", budget=10)
