@@ -14,7 +14,7 @@ import difflib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import wraps
 from hashlib import blake2b
@@ -38,6 +38,17 @@ def normalised(name: str) -> str:
 def is_in_file(name: str) -> bool:
     """Whether a name is of the form FILE.py:NAME."""
     return name.rpartition(":")[0].endswith(".py")
+
+
+def file_hashes(given: Any) -> dict[str, str]:
+    """What files of code held when they were imported: a hash of each, by its path as it is named.
+
+    Args:
+        given: Texts, also in lists and mappings; those of the form FILE.py:NAME count, whose file has been imported.
+    """
+    files = [text.rpartition(":")[0] for text in _texts(given) if is_in_file(text)]
+    hashes = {file: _hashes.get(Path(file).expanduser().absolute()) for file in files}
+    return {file: found for file, found in hashes.items() if found is not None}
 
 
 # -- whose code is run -------------------------------------------------------------------------------------------------
@@ -227,10 +238,21 @@ class Registry(Generic[T]):
         if self._registered_in.get(normalised(own)) == module.__name__:
             member = self.get(own)
         elif not hasattr(member, "name"):  # members have one; a function or a number that is called so has none
-            raise UnknownNameError(f"{file} has no {self.kind} {own!r}")
+            raise UnknownNameError(f"{file} has no {self.kind} {own!r}. {self._has(module, own)}")
         found: T = member
         self._files[id(found)] = f"{Path(file).expanduser().absolute()}:{own}"
         return found
+
+    def _has(self, module: ModuleType, wanted: str) -> str:
+        """What a file has instead of what was wanted, in words: what it registers, and its objects of such a type."""
+        types = tuple({type(one) for _, one in self._members.values() if not isinstance(one, EntryPoint | type)})
+        names = [
+            shown for name, (shown, _) in self._members.items() if self._registered_in.get(name) == module.__name__
+        ]
+        names += [name for name, one in vars(module).items() if isinstance(one, types) and name not in names]
+        close = difflib.get_close_matches(wanted, names, n=1)
+        hint = f"Did you mean {close[0]!r}? " if close else ""
+        return f"{hint}It has: {', '.join(names) or 'none'}"
 
     def reference(self, member: T) -> str:
         """What finds a member again, in another process too: its name, or FILE.py:NAME with the absolute path."""
@@ -246,6 +268,8 @@ class Registry(Generic[T]):
             self._add(entry.name, entry)
 
     def _unknown(self, name: str) -> UnknownNameError:
+        if name.endswith(".py"):
+            return UnknownNameError(f"{name!r} is a file; a {self.kind} in it is FILE.py:NAME, such as {name}:NAME")
         close = difflib.get_close_matches(normalised(name), list(self._members), n=1)
         hint = f" Did you mean {self._members[close[0]][0]!r}?" if close else ""
         return UnknownNameError(f"unknown {self.kind} {name!r}.{hint} Known {self.plural}: {', '.join(self.names())}")
@@ -274,6 +298,10 @@ _being_imported: list[_Import] = []
 """Imports of the user's files whose code is running; the last one is the innermost."""
 
 
+_hashes: dict[Path, str] = {}
+"""A hash of each imported file, by its absolute path; the file may have been edited since."""
+
+
 def _running_module() -> str:
     """The name of the innermost module whose body is running."""
     frame = sys._getframe()
@@ -293,6 +321,8 @@ def _imported(file: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    with suppress(OSError):  # what cannot be read cannot be imported either, which is told below
+        _hashes[path] = blake2b(path.read_bytes(), digest_size=8).hexdigest()
     sys.modules[name] = module
     _being_imported.append(_Import(name))
     token = _named.set(None)  # what it asks for, it names itself

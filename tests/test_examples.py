@@ -94,6 +94,28 @@ def test_files_and_names_that_are_not_there_are_told(tmp_path: Path) -> None:
         spaces.get(f"{tmp_path / 'broken.py'}:space")
 
 
+def test_a_file_says_what_it_has_where_a_name_is_not_there(tmp_path: Path) -> None:
+    file = tmp_path / "several.py"
+    file.write_text(
+        "from raynas import Proxy, proxy\n\nout_std = Proxy('out_std', float)\nnumber = 3\n\n\n"
+        "@proxy('registered')\ndef function(probe):\n    return 0.0\n"
+    )
+    with pytest.raises(UnknownNameError, match=r"has no proxy 'out_sdt'\. Did you mean 'out_std'\? It has: ") as told:
+        proxies.get(f"{file}:out_sdt")
+    assert set(str(told.value).partition("It has: ")[2].split(", ")) == {"registered", "out_std"}
+    (tmp_path / "empty.py").write_text("")
+    with pytest.raises(UnknownNameError, match=r"has no space 'x'\. It has: none$"):
+        spaces.get(f"{tmp_path / 'empty.py'}:x")
+
+
+@pytest.mark.parametrize("registry", [proxies, spaces])
+def test_a_file_without_a_name_in_it_is_told_how_to_say_it(registry: Any, tmp_path: Path) -> None:
+    file = tmp_path / "space.py"
+    for path in (file, "space.py", "sub/space.py"):
+        with pytest.raises(UnknownNameError, match=rf"a {registry.kind} in it is FILE\.py:NAME, such as {path}:NAME$"):
+            registry.get(str(path))
+
+
 def test_a_proxy_of_a_file_goes_by_the_name_that_it_is_registered_under(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text('from raynas import proxy\n\n@proxy("own_zero")\ndef nothing(probe):\n    return 0.0\n')

@@ -1,9 +1,10 @@
 """How far predictors agree with labels: correlations with intervals, what is left given size, choices and regret.
 
 Correlations are over the architectures for which the predictor has a value; choices are made among all that have the
-label, where what has no value comes last. All columns are oriented, so that more is better and a positive correlation
-is a good one. Resamples are of the architectures, the same ones for all predictors and labels, so that differences of
-predictors have intervals too.
+label, where what has no value comes last. What is held against size, the lead and the partial tau, is over those whose
+costs are known, too, as if there were no others. All columns are oriented, so that more is better and a positive
+correlation is a good one.Resamples are of the architectures, the same ones for all predictors and labels,
+so that differences of predictors have intervals too.
 
 Letters: A architectures, P predictors, L labels, R resamples.
 """
@@ -46,6 +47,7 @@ SCHEMA = pa.schema(
         ("stratum", pa.string()),  # null beside a field: the mean over its strata, by their numbers of architectures
         ("n", pa.int64()),  # architectures behind the correlations
         ("n_label", pa.int64()),  # that have the label
+        ("n_sized", pa.int64()),  # architectures behind partial_tau and lead: of the n, those whose costs are known
         ("distinct", pa.int64()),  # values among the n
         *((name, pa.float64()) for name in _BOUNDED),  # lead: tau less the largest of those to beat
         ("useful", pa.bool_()),
@@ -109,10 +111,12 @@ def statistics(
                 first |= {
                     "n": int(chosen.sum()),
                     "n_label": int(has_label.sum()),
+                    "n_sized": int(columns.sized.sum()),
                     "distinct": len(np.unique(predictor.values[chosen])),
                 }
                 if not math.isnan(first["lead"]):
-                    first["useful"] = bool(first["lead_low"] > 0 and first["tau"] > 0)
+                    first["useful"] = bool(first["lead_low"] > 0 and first["sized_tau"] > 0)
+                del first["sized_tau"]
                 rows[predictor.name, name] = [first, *(base | _at(entry, p, k) for entry in inside)]
     ordered = [row for predictor in predictors for name in labels for row in rows[predictor.name, name]]
     return pa.Table.from_pylist([{name: _plain(value) for name, value in row.items()} for row in ordered], SCHEMA)
@@ -142,8 +146,7 @@ class _Columns:
         group: Predictors that have a value for the same architectures.
         labels: (A,) values of each label, oriented.
         chosen: (A,) which architectures have a value by these predictors and labels.
-        everything: All predictors, among which are those to compare with, which count if they have all these values
-            too.
+        everything: All predictors, among which are those to compare with, which count if they have any values.
     """
 
     def __init__(
@@ -153,36 +156,50 @@ class _Columns:
         chosen: np.ndarray,
         everything: Sequence[Predictor],
     ) -> None:
-        known = {one.name: one.oriented for one in everything if one.name in TO_BEAT}
-        known = {name: column for name, column in known.items() if np.isfinite(column[chosen]).all()}
+        known = {one.name: one.oriented for one in everything if one.name in TO_BEAT and np.isfinite(one.values).any()}
         given = [known[GIVEN]] if GIVEN in known else []
         self.chosen = chosen
+        self.has_costs: np.ndarray = np.isfinite(list(known.values())).all(axis=0) if known else np.zeros_like(chosen)
+        self.sized = chosen & self.has_costs
         self.num_own, self.num_labels = len(group), len(labels)
         self.num_to_beat, self.has_given = len(known), bool(given)
         self.is_rival = np.array([one.kind != Kind.BASELINE for one in group])
-        self._first = [*(one.oriented for one in group), *known.values(), *given]
-        self._second = [*labels, *given]
+        self._own, self._labels = [one.oriented for one in group], list(labels)
+        self._costs, self._given = [*known.values(), *given], given
 
-    def drawn(self, rows: np.ndarray, measures: Sequence[str], settings: StatisticsSettings) -> dict[str, np.ndarray]:
+    def drawn(
+        self, rows: np.ndarray, measures: Sequence[str], settings: StatisticsSettings, *, compare: bool = False
+    ) -> dict[str, np.ndarray]:
         """Measures on these rows (A,), and then on their part of each resample: (1 + R, own, labels) by name.
 
-        tau brings partial_tau and the lead over what is to be beaten.
+        Args:
+            rows: (A,) which architectures count.
+            measures: Names of the measures, tau among them.
+            settings: Number and seed of the resamples.
+            compare: Whether to add partial_tau and the lead over what is to be beaten, with tau as sized_tau.
+                Costs are known for all rows then, and resamples are drawn of the architectures whose costs are known.
         """
         at = np.flatnonzero(rows)
-        sampler = Resampler([column[at] for column in self._first], [column[at] for column in self._second])
+        first = [*self._own, *self._costs] if compare else self._own
+        second = [*self._labels, *self._given] if compare else self._labels
+        sampler = Resampler([column[at] for column in first], [column[at] for column in second])
         parts: dict[str, list[np.ndarray]] = {name: [] for name in measures}
-        for weights in self._weights(at, settings):
+        among: np.ndarray = self.has_costs if compare else np.ones(len(rows), bool)
+        for weights in self._weights(rows, among, settings):
             for name, found in parts.items():
                 found.append(getattr(sampler, name)(weights))
         whole = {name: np.concatenate(found) for name, found in parts.items()}
         result = {name: values[:, : self.num_own, : self.num_labels] for name, values in whole.items()}
-        result |= self._compared(whole["tau"])
+        if compare:
+            result |= {"sized_tau": result["tau"], **self._compared(whole["tau"])}
         return {name: without_rounding(values) for name, values in result.items()}
 
-    def _weights(self, at: np.ndarray, settings: StatisticsSettings) -> Iterator[np.ndarray]:
-        yield np.ones((1, len(at)))
-        for weights in resampled_weights(len(self.chosen), settings.resamples, settings.seed):
-            yield weights[:, at]
+    @staticmethod
+    def _weights(rows: np.ndarray, among: np.ndarray, settings: StatisticsSettings) -> Iterator[np.ndarray]:
+        """How often each of the rows is drawn, at first once, and then in each resample of those among them."""
+        yield np.ones((1, int(rows.sum())))
+        for weights in resampled_weights(int(among.sum()), settings.resamples, settings.seed):
+            yield weights[:, rows[among]]
 
     def _compared(self, tau: np.ndarray) -> dict[str, np.ndarray]:
         own, labels = self.num_own, self.num_labels
@@ -200,12 +217,19 @@ class _Columns:
 
 
 def _correlations(columns: _Columns, settings: StatisticsSettings) -> dict[str, np.ndarray]:
-    """Measures and lead with their intervals, each (P, L)."""
+    """Measures and lead with their intervals, and tau among what has costs, each (P, L)."""
     empty = np.full((columns.num_own, columns.num_labels), math.nan)
-    found = dict.fromkeys(_BOUNDED, empty)
+    found = dict.fromkeys((*_BOUNDED, "sized_tau"), empty)
+    is_sized = bool(columns.has_costs.all())
+    drawn: dict[str, np.ndarray] = {}
     if columns.chosen.sum() >= MIN_ROWS:
-        for name, values in columns.drawn(columns.chosen, ("tau", "rho", "r"), settings).items():
-            found |= _bounded(name, values, settings.level)
+        drawn = columns.drawn(columns.chosen, ("tau", "rho", "r"), settings, compare=is_sized)
+    if not is_sized and columns.sized.sum() >= MIN_ROWS:
+        compared = columns.drawn(columns.sized, ("tau",), settings, compare=True)
+        drawn = {**compared, **drawn}
+    found |= {"sized_tau": drawn.pop("sized_tau")[0]} if "sized_tau" in drawn else {}
+    for name, values in drawn.items():
+        found |= _bounded(name, values, settings.level)
     return found
 
 

@@ -39,7 +39,7 @@ TRUTH = "truth.parquet"
 CORRELATIONS = "correlations.parquet"
 SCORES = "scores.parquet"
 
-_VERSION = 2  # raised when the same scores give other statistics
+_VERSION = 3  # raised when the same scores give other statistics
 _STATE = b"state"
 _SHOWN_ONLY = {"title", "aggregates_only"}
 

@@ -29,12 +29,19 @@ def show_bench(bench: Bench) -> None:
         direction = "" if label.maximize else ", lower is better"
         console.print(f"\n[bold]{escape(label.name)}[/bold]{direction}, of {chosen[0]['n_label']:,} architectures")
         console.print(_table(chosen, means, bench))
+        sized = max(row["n_sized"] for row in chosen)
+        if sized < chosen[0]["n_label"]:
+            line = f"* and given size: among the architectures whose costs are known, {sized:,} at most"
+            console.print(line, style="dim", highlight=False)
     console.print(
         "tau, rho: oriented, so that positive is good; with "
         f"{100 * bench.settings.level:g} % intervals. *: above {_listed(TO_BEAT)}, beyond chance.",
         style="dim",
         highlight=False,
     )
+    if merged := int((bench.truth.merged > 1).sum()):
+        line = f"labels averaged: {merged:,} of {len(bench.truth):,} architectures stand in several rows of the table"
+        console.print(line, style="dim", highlight=False)
     if idle := idle_baselines(bench.predictors):
         reasons = ", ".join(f"{name} ({why})" for name, why in idle.items())
         console.print(f"baselines that do not apply: {reasons}", style="dim", highlight=False, markup=False)

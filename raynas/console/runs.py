@@ -109,8 +109,10 @@ class ConsoleListener(SearchListener):
 
 
 def show_summary(summary: Mapping[str, Any], *, stderr: bool = False) -> None:
-    """Print how many evaluations a run has made, and the time that it took."""
+    """Print how many evaluations a run has made, the time that it took, and what came of them."""
     line = f"{summary['evaluations']} evaluations in {duration(summary['seconds'])}, {summary['failed']} failed"
+    if summary.get("infeasible"):
+        line += f", {summary['infeasible']} infeasible"
     if summary["reused"]:
         line += f", {summary['reused']} reused"
     if summary["status"] == "exhausted":

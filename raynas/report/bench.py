@@ -33,7 +33,8 @@ _COLOURS = 6
 _NAMED_TIMES = 11
 _SHOWN_BEST = 10
 _PAIR = (
-    *("n", "n_label", "distinct", "tau", "tau_low", "tau_high", "rho", "rho_low", "rho_high", "r", "r_low", "r_high"),
+    *("n", "n_label", "n_sized", "distinct", "tau", "tau_low", "tau_high", "rho", "rho_low", "rho_high"),
+    *("r", "r_low", "r_high"),
     *("partial_tau", "partial_tau_low", "partial_tau_high", "lead", "lead_low", "lead_high", "useful", "top_5pct"),
     *("top_10pct", "top_k", "k", "regret", "regret_scaled", "regret_top_k", "regret_top_k_scaled"),
 )

@@ -305,8 +305,9 @@ class Dispatcher:
             self._backlog.give_back(chunk)
         else:
             why = f": it took {outgrown.in_words}" if outgrown else ""
-            self._log(f"worker process {worker.pid} is lost{why}; its candidates are scored again")
             self._blame_lost(chunk, outgrown)
+            now = "given up" if chunk.items[0].state is ItemState.DONE else "scored again"
+            self._log(f"worker process {worker.pid} is lost{why}; {now}: {chunk.in_words}")
 
     def _blame_lost(self, chunk: Chunk, outgrown: Outgrown | None) -> None:
         if len(chunk.items) > 1:
@@ -331,7 +332,8 @@ class Dispatcher:
             text = f"over the time limit of {self._time_limit_s:g} s, {_MAX_LATE} times"
             self._fail(self._backlog.chunk([item]), Status.TIMEOUT, text)
         else:
-            self._log(f"a candidate is over the time limit of {self._time_limit_s:g} s; it is tried once more, alone")
+            limit = f"the time limit of {self._time_limit_s:g} s"
+            self._log(f"a candidate is over {limit}; it is tried once more, alone: {item.in_words}")
             self._backlog.retry(item)
 
     def _fail(self, chunk: Chunk, status: Status, error: str) -> None:

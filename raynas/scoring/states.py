@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from raynas.errors import on_one_line
 from raynas.scoring.pool import Job, WorkerTime
+
+_LONGEST_NAME = 120  # characters of an architecture in a line
 
 
 class ItemState(StrEnum):
@@ -68,6 +71,11 @@ class Item:
     lost_alone: int = 0
     late: int = 0
 
+    @property
+    def in_words(self) -> str:
+        """The architecture, as a part of a line."""
+        return on_one_line(self.job.architecture.to_json(), _LONGEST_NAME)
+
 
 @dataclass
 class Chunk:
@@ -78,6 +86,11 @@ class Chunk:
     is_suspect: bool = False
     """Whether it was with a worker that was lost; it runs with no other chunk beside it, so that blame is exact."""
     sent: float = 0.0
+
+    @property
+    def in_words(self) -> str:
+        """The architecture if there is but one, else how many there are."""
+        return self.items[0].in_words if len(self.items) == 1 else f"{len(self.items)} candidates"
 
     def become(self, state: ItemState) -> None:
         """Have all items enter a state."""

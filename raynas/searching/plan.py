@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from raynas.data.inspection import Inspection
 from raynas.errors import ConfigError, SpaceError
 from raynas.proxies.probe import Proxy
 from raynas.proxies.registered import proxies
-from raynas.registry import is_in_file
+from raynas.registry import file_hashes, is_in_file
 from raynas.scoring.task import Task
 from raynas.searchers.admission import admission
 from raynas.searchers.base import Searcher
@@ -64,6 +64,7 @@ class Plan:
         proxies: Proxies that score untrained networks, in the order of their groups; none where the task is another
             one.
         inspection: What was found in the data set; None where there are no files.
+        own_files: A hash of each file of the user's that the space or a proxy is from, by its path.
     """
 
     config: ResolvedRun
@@ -75,6 +76,7 @@ class Plan:
     architectures: tuple[Architecture, ...] | None = None
     proxies: tuple[Proxy, ...] = ()
     inspection: Inspection | None = None
+    own_files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def window(self) -> int:
@@ -151,9 +153,10 @@ def make_plan(config: RunConfig, *, space: SearchSpace | None = None, own_proxie
     architectures = _read_all(space, config.architectures) if config.architectures else None
     wanted_objectives = space.objectives if config.objectives is None else config.objectives
     constraints = tuple(Constraint.parse(text) for text in config.constraints)
-    in_files = [proxies.get(name) for name in config.proxies if is_in_file(name)]  # then they are known by name, too
+    in_files = [proxies.get(name) for name in config.proxies if is_in_file(name)]
     references = {proxy.name: proxies.reference(proxy) for proxy in in_files}
-    chosen = chosen_proxies(config, wanted_objectives, constraints, own_proxies)
+    named = [*in_files, *own_proxies]  # what no file has registered is known by its name, too
+    chosen = chosen_proxies(config, wanted_objectives, constraints, named)
     check_divisors(space, chosen, architectures)
     dataset, config, inspection = inspected(chosen, config)
     num_classes = config.num_classes or dataset.num_classes
@@ -225,7 +228,8 @@ def plan_of_task(
         data=config.data or "random",
     )
     given = None if architectures is None else tuple(architectures)
-    plan = Plan(resolved, space, scores, make_task, objectives, constraints, given, tuple(proxies))
+    own_files = file_hashes((resolved.space, resolved.proxies))
+    plan = Plan(resolved, space, scores, make_task, objectives, constraints, given, tuple(proxies), own_files=own_files)
     start = start_of(plan.searcher())  # its settings are checked by its constructor
     if start is not None:
         check_start(space, start, constraints, plan.costs, plan.proxies)
@@ -244,12 +248,13 @@ def _read_all(space: SearchSpace, texts: Sequence[str]) -> tuple[Architecture, .
     return tuple(found)
 
 
-def search_description(plan: Plan, platform: Platform | None) -> str:
+def search_description(plan: Plan, platform: Platform | None, own_files: Mapping[str, str] | None = None) -> str:
     """run.yaml of a search, a scoring run or a growth.
 
     Args:
         plan: The plan of the run.
         platform: What its scores are computed with; None: no worker has said it yet.
+        own_files: Files of the user's, each with the hash that it had when the run began to use it.
     """
     directions = {score.name: "max" if score.higher_is_better else "min" for score in plan.scores}
     more: dict[str, Any] = {"directions": directions}
@@ -257,4 +262,6 @@ def search_description(plan: Plan, platform: Platform | None) -> str:
         more["platform"] = asdict(platform)
     if plan.inspection is not None:
         more["images"] = {"used": plan.inspection.plain()}
+    if own_files:
+        more["own_files"] = dict(own_files)
     return run_description(KIND, plan.config.model_dump(), plan.identity(), **more)

@@ -26,6 +26,7 @@ from raynas.scoring.task import Task
 from raynas.searchers.base import SearchProgress
 from raynas.searchers.protocols import GrowsFamily, Recommends, ShowsProgress, is_complete, reason_of
 from raynas.searching.config import KIND
+from raynas.searching.own_files import IF_VALUES_CHANGE, changed_files, stored_files
 from raynas.searching.plan import Plan, search_description
 from raynas.searching.platforms import platform_of, stored_platform, wanted_device_type
 from raynas.searching.ranking import Ranking
@@ -118,8 +119,18 @@ def execute(
             raise StoreError(
                 f"{folder} holds {cache.num_stored} candidates; a budget may grow, not shrink to {plan.config.budget}"
             )
-        session.describe(search_description(plan, stored))
-        return _Run(plan, session, cache, tables, pool, workers, listener).carry_out()
+        began = stored_files(folder)
+        for file in changed_files(plan.own_files, began):
+            listener.on_log(f"{file} has changed since the run began; scores of before are kept: {IF_VALUES_CHANGE}")
+        for path in reuse:
+            for file in changed_files(plan.own_files, stored_files(path)):
+                listener.on_log(
+                    f"{file} has changed since the run in {path} began; scores of there are taken where their versions "
+                    f"are equal: {IF_VALUES_CHANGE}"
+                )
+        own_files = {**plan.own_files, **began}
+        session.describe(search_description(plan, stored, own_files))
+        return _Run(plan, session, cache, tables, pool, workers, listener, own_files).carry_out()
 
 
 class _Run:
@@ -134,6 +145,7 @@ class _Run:
         pool: EvaluatorPool,
         workers: int,
         listener: SearchListener,
+        own_files: Mapping[str, str],
     ) -> None:
         self.plan = plan
         self.session = session
@@ -141,12 +153,14 @@ class _Run:
         self.tables = tables
         self.pool = pool
         self.workers = workers
+        self.own_files = own_files
         self.stop = session.stop  # signals received
         self.listener = listener
         self.clock = _Clock()
         self.ranking = Ranking(plan.objectives)
         self.told = 0
         self.failed = 0
+        self.infeasible = 0  # of those that have not failed
         self.recommended: dict[str, Any] | None = None
         self.searcher = plan.searcher()
         self._summary_written = 0.0
@@ -176,7 +190,7 @@ class _Run:
 
     def _compute_with(self, platform: Platform) -> None:
         """Store what scores are computed with, and take those of other runs that were computed so."""
-        self.session.describe(search_description(self.plan, platform))
+        self.session.describe(search_description(self.plan, platform, self.own_files))
         self.cache.compute_with(platform)
         for path, table in self.tables.items():
             if num_elsewhere := self.cache.reuse(table):
@@ -219,6 +233,7 @@ class _Run:
             searcher.tell([evaluation])
             self.told += 1
             self.failed += not evaluation.is_ok
+            self.infeasible += evaluation.is_ok and not evaluation.is_feasible
             self.ranking.add(evaluation)
             now = self.clock.add("tell", now)
             if progress is not None:
@@ -278,6 +293,7 @@ class _Run:
             "status": status,
             "evaluations": self.told,
             "failed": self.failed,
+            "infeasible": self.infeasible,
             "reused": self.cache.num_reused,
             "workers": self.workers,
             "seconds": seconds,

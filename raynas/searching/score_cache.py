@@ -59,7 +59,9 @@ class ScoreCache:
         self._needed = [objective.name for objective in plan.objectives]
         self._needed += [constraint.name for constraint in plan.constraints]
         if not plan.objectives:
-            self._needed = list(self._numbers)  # whoever only scores wants all of it
+            self._needed = list(self._numbers)  # whoever only scores wants all of it that there can be
+        bounded = {constraint.name for constraint in plan.constraints}
+        self._optional = set() if plan.objectives else self._numbers.keys() - bounded  # these need not apply
         self._bounded_costs = [(self._numbers[bound.name], bound) for bound in plan.constraints if bound.name in COSTS]
         self._entries: dict[str, _Entry] = {}
         self._stored_ids: dict[int, str] = {}
@@ -186,6 +188,9 @@ class ScoreCache:
     def _evaluation(self, candidate: Candidate, entry: _Entry) -> Evaluation:
         scores = {name: value for name, i in self._numbers.items() if isinstance(value := entry.values[i], float)}
         failures = {name: value for name in self._needed if (value := self._failure(entry, name))}
+        for name in self._optional & failures.keys():
+            if failures[name].status == Status.NOT_APPLICABLE:
+                del failures[name]
         return evaluated(candidate, scores, failures, self._needed, self._plan.constraints, entry.seconds)
 
     def _failure(self, entry: _Entry, name: str) -> _Failure | None:

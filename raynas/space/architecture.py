@@ -71,7 +71,8 @@ class Architecture(Mapping[str, FieldValue]):
         try:
             fields = parse_json(text)
         except ValueError as error:
-            raise SpaceError(f"not JSON: {text[:80]!r} ({error})") from None
+            reason = str(error).removeprefix("it is no JSON: ")
+            raise SpaceError(f"not JSON: {text[:80]!r} ({reason})") from None
         if not isinstance(fields, dict):
             raise SpaceError(f"an architecture is a JSON object, not {text[:80]!r}")
         return cls(fields)

@@ -40,7 +40,8 @@ class Evaluation:
     Args:
         id: Number of the candidate that was asked.
         architecture: The candidate's architecture.
-        status: ok if all objectives and constraints have values, else the status of the first that has none.
+        status: ok if all objectives and constraints have values, else the status of the first that has none. Where
+            architectures are only scored, all scores are to have values, save those that do not apply to them.
         scores: Raw values by name, costs included; names without a value are absent. A candidate that violates a
             constraint on costs is told without having been scored: it is ok, not feasible, and has costs only. One
             whose constrained cost cannot be counted is not ok, and has no scores either.
@@ -84,7 +85,11 @@ def named_direction(text: str, what: str = "an objective") -> tuple[str, bool | 
     """
     name, _, direction = text.partition(":")
     if not name or direction not in ("", "max", "min"):
-        raise ConfigError(f"{what} is NAME, NAME:max or NAME:min, not {text!r}")
+        hint = ""
+        if name.endswith(".py") and what == "an objective":
+            own = direction.partition(":")[0]
+            hint = f"; a proxy in a file is named by --proxy {name}:{own}, and then by --objective {own}"
+        raise ConfigError(f"{what} is NAME, NAME:max or NAME:min, not {text!r}{hint}")
     return name, None if not direction else direction == "max"
 
 
@@ -181,7 +186,7 @@ def evaluated(
         candidate: The candidate that was asked.
         scores: The values that are known, by the names of the scores.
         failures: Status and error of each score that has no value, by the score's name.
-        needed: Names of the objectives and of what is constrained; the first of them that failed gives the status.
+        needed: Names of what is to have values; the first of them that failed gives the status.
         constraints: The run's bounds on costs and scores.
         seconds: Time that a worker spent on the scores.
     """

@@ -111,6 +111,8 @@ class SearchSpace:
     paper: str = ""
 
     def __post_init__(self) -> None:
+        if not self.fields:
+            raise SpaceError(f"space {self.name!r} has no fields, so there is nothing to choose")
         seen: set[str] = set()
         for name, entry in self.fields.items():
             if isinstance(entry, PerLayer) and entry.depth not in seen:

@@ -123,10 +123,10 @@ class Points:
         )
 
     def states(self, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> np.ndarray:
-        """(A,) states; where nothing is asked of a run's scores, all of them are needed."""
+        """(A,) states; where nothing is asked of a run's scores, all that apply to an architecture are needed."""
         bounded = [constraint.name for constraint in constraints]
-        needed = [objective.name for objective in objectives] + bounded
-        needed = [name for name in needed or self.values if name in self.values]
+        needed = [objective.name for objective in objectives] + bounded if objectives else list(self.values)
+        needed = [name for name in needed if name in self.values]
         statuses = np.array([self.statuses[name] for name in needed]).reshape(len(needed), len(self))
         ok = self.status_names.index(Status.OK) if Status.OK in self.status_names else len(self.status_names)
         states = np.full(len(self), PointState.OK, np.int8)
@@ -136,7 +136,11 @@ class Points:
             # A NaN breaks every bound, so it is left out here.
             broken = [value == value and constraint.violation({constraint.name: value}) > 0 for value in known]
             states[np.array(broken, bool)] = PointState.INFEASIBLE
-        states[((statuses != ok) & (statuses != MISSING)).any(axis=0)] = PointState.FAILED
+        lacks = (statuses != ok) & (statuses != MISSING)
+        if not objectives and Status.NOT_APPLICABLE in self.status_names:
+            is_optional = np.array([name not in bounded for name in needed], bool)
+            lacks &= ~(is_optional[:, None] & (statuses == self.status_names.index(Status.NOT_APPLICABLE)))
+        states[lacks.any(axis=0)] = PointState.FAILED
         return states
 
 

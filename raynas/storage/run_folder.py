@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -175,7 +176,20 @@ def _plain(value: Any) -> Any:
     return value
 
 
+_HASHED = {
+    "images": "the images to train on",
+    "space_fields": "the fields of the space",
+    "architectures": "the architectures to score",
+    "input_hash": "the images to score on",
+    "weights": "the weights to start from",
+}
+"""What a hash in an identity stands for, by the last part of its name."""
+
+_HASH = re.compile(r"[0-9a-f]{16}|[0-9a-f]{32}")
+
+
 def _differences(stored: Any, now: Any, name: str = "") -> list[str]:
+    """What differs between two identities, a line each: values are told, hashes and whole mappings said in words."""
     if isinstance(stored, dict) and isinstance(now, dict):
         names = list(dict.fromkeys([*stored, *now]))
         return [
@@ -184,4 +198,18 @@ def _differences(stored: Any, now: Any, name: str = "") -> list[str]:
             for line in _differences(stored.get(key), now.get(key), f"{name}.{key}" if name else key)
         ]
     is_same = stored == now and isinstance(stored, bool) == isinstance(now, bool)  # Python has True == 1
-    return [] if is_same else [f"{name} was {stored!r} and is now {now!r}"]
+    if is_same:
+        return []
+    if now is None and isinstance(stored, dict):
+        return [f"{name} is not asked for now"]
+    if stored is None and isinstance(now, dict):
+        return [f"{name} is new"]
+    if _is_hash(stored) or _is_hash(now):
+        what = _HASHED.get(name.rpartition(".")[2])
+        others = f"{what} are others than those that it began with ({name})"
+        return [others if what else f"{name} is another one than it began with"]
+    return [f"{name} was {stored!r} and is now {now!r}"]
+
+
+def _is_hash(value: Any) -> bool:
+    return isinstance(value, str) and _HASH.fullmatch(value) is not None

@@ -77,6 +77,20 @@ def test_predictors_are_ranked_for_each_label(table: Path, tmp_path: Path, capsy
     assert (out / "correlations.parquet").exists()
 
 
+@pytest.mark.parametrize("repeated", [0, 1, 3])
+def test_rows_of_one_architecture_are_said_to_be_averaged(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], repeated: int
+) -> None:
+    lines = table.read_text().splitlines()
+    twice = tmp_path / "twice.csv"
+    twice.write_text("\n".join([*lines, *lines[1 : 1 + repeated]]) + "\n")
+    arguments = ["--space", "vit", "--truth", str(twice), "-l", "top1", "-p", "macs"]
+    arguments += ["--img-size", "16", "--resamples", "20", "--workers", "0", "--out", str(tmp_path / "run")]
+    assert run("bench", "proxies", *arguments) == 0
+    said = f"labels averaged: {repeated} of {len(lines) - 1} architectures stand in several rows of the table"
+    assert (said in capsys.readouterr().out) == (repeated > 0)
+
+
 def test_a_file_of_settings_is_overridden_by_the_command_line(table: Path, tmp_path: Path) -> None:
     file = tmp_path / "bench.yaml"
     values = {"space": "vit", "truth": str(table), "labels": ["loss:min"], "proxies": ["macs"], "top": 3, "workers": 0}

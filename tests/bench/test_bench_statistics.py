@@ -145,6 +145,44 @@ def test_a_proxy_with_gaps_has_to_beat_size_on_its_own_rows() -> None:
     assert row["score", "top1"]["useful"] is False
 
 
+COMPARED = [
+    *("lead", "lead_low", "lead_high", "useful", "partial_tau", "partial_tau_low", "partial_tau_high", "n_sized"),
+]
+
+
+@pytest.mark.parametrize("lacking", [{"num_params"}, {"macs"}, {"depth*width"}, {"num_params", "macs"}])
+@pytest.mark.parametrize("missing", [[7], [0, 59], list(range(3, 60, 5))])
+def test_what_lacks_a_cost_changes_nothing_that_is_compared_with_size(lacking: set[str], missing: list[int]) -> None:
+    """It is as in a bench that never had these architectures; correlations keep them."""
+    rng = np.random.default_rng(len(missing))
+    proxies = {"good": GOOD, "poor": -POOR, "gaps": np.where(np.arange(N) % 7 == 2, math.nan, GOOD)}
+    costs = {name: SIZE + rng.standard_normal(N) for name in ("num_params", "macs", "depth*width")}
+
+    def bench(rows: list[int], holes: list[int]) -> dict[Any, Any]:
+        sizes = {name: cost.copy() for name, cost in costs.items()}
+        for name in lacking:
+            sizes[name][holes] = math.nan
+        given = [predictor(name, values[rows]) for name, values in proxies.items()]
+        given += [predictor("good+poor", (GOOD - POOR)[rows], Kind.COMBINATION)]
+        given += [predictor(name, values[rows], Kind.BASELINE) for name, values in sizes.items()]
+        return rows_of(given, {"top1": TRUTH[rows]})
+
+    everything, without = bench(list(range(N)), missing), bench([i for i in range(N) if i not in missing], [])
+    for name in (*proxies, "good+poor"):
+        found, wanted = everything[name, "top1"], without[name, "top1"]
+        assert [found[field] for field in COMPARED] == [wanted[field] for field in COMPARED]
+        assert isinstance(found["useful"], bool)
+        assert found["n"] > found["n_sized"] == wanted["n"]
+
+
+@pytest.mark.parametrize("known", [0, 3])
+def test_nothing_is_compared_with_costs_that_hardly_any_architecture_has(known: int) -> None:
+    cost = np.where(np.arange(N) < known, SIZE, math.nan)
+    row = rows_of([predictor("good", GOOD), predictor("num_params", cost, Kind.BASELINE)], {"y": TRUTH})["good", "y"]
+    assert row["tau"] > 0
+    assert [row[field] for field in COMPARED] == [None] * 7 + [known]
+
+
 def test_what_is_constant_or_missing_has_no_correlation(found: dict[Any, Any]) -> None:
     for name, distinct in (("flat", 1), ("none", 0)):
         row = found[name, "top1"]

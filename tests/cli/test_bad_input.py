@@ -30,6 +30,11 @@ from raynas.searching.plan import make_plan
         ({"constraints": ["macs<=1000"]}, ConfigError, "meets macs<=1000: macs is from"),
         ({"constraints": ["macs>=1e99"]}, ConfigError, "meets macs>=1e"),
         ({"objectives": ["macs:up"]}, ConfigError, "an objective is NAME, NAME:max or NAME:min"),
+        (
+            {"objectives": ["a/own.py:mine:max"]},
+            ConfigError,
+            "named by --proxy a/own.py:mine, and then by --objective mine$",
+        ),
         ({"objectives": []}, ConfigError, "searcher 'reinforce' needs an objective"),
         ({"objectives": ["macs", "macs"]}, ConfigError, "named twice"),
         (

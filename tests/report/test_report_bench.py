@@ -201,6 +201,25 @@ def test_the_best_stand_first_with_their_intervals(
             assert texts[1:] == [decimal(row[field]), ends]
 
 
+@pytest.mark.parametrize("useful", [True, False, None])
+def test_only_what_is_known_to_be_above_size_is_filled(opened: Any, bench: Path, tmp_path: Path, useful: Any) -> None:
+    """Proxies and combinations alike, and also where nothing could be compared."""
+    text = bench.read_text()
+    data = embedded(text)["bench"]
+    at = data["columns"].index("useful")
+    rows = [[*row[:at], useful, *row[at + 1 :]] for row in data["rows"]]
+    before, after = (json.dumps(one, separators=(",", ":")) for one in (data["rows"], rows))
+    assert before in text
+    (tmp_path / "page.html").write_text(text.replace(before, after))
+    page = opened(tmp_path / "page.html")
+    marks = page.locator("#ranking-plot .mark:not(.baseline)")
+    assert marks.count() == 3
+    assert all(("hollow" in mark.get_attribute("class")) == (useful is not True) for mark in marks.all())
+    fills = {mark.evaluate("one => getComputedStyle(one).fill") for mark in marks.all()}
+    ground = page.locator("#ranking-legend .mark.hollow").first.evaluate("one => getComputedStyle(one).fill")
+    assert (ground in fills) == (useful is not True)
+
+
 def test_verdict_compares_the_best_with_size(opened: Any, bench: Path, correlations: list[dict[str, Any]]) -> None:
     page = opened(bench)
     rivals = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
@@ -130,6 +131,9 @@ def test_a_lost_worker_s_chunk_is_bisected_until_the_guilty_item_was_lost_three_
         assert not any(other == worker and beside for (other, _), beside in sent[i + 1 : following])
     (result,) = [result for result in pool.results if result.job.architecture["a"] == 30]
     assert "lost 3 times with this alone" in (result.outcomes[0].error or "")
+    said = [re.sub(r"worker process \d+ is lost; ", "", line) for line in pool.lines]
+    halves = [f"scored again: {len(numbers)} candidates" for numbers in (first, *expected) if len(numbers) > 1]
+    assert said == [*halves, *['scored again: {"a":30}'] * 2, 'given up: {"a":30}']
 
 
 def test_what_outgrows_its_worker_alone_is_out_of_memory_with_the_bytes_and_its_neighbours_are_not() -> None:
@@ -164,7 +168,8 @@ def test_over_the_deadline_the_worker_is_killed_and_the_item_tried_once_more_alo
     together, alone = sendings(pool, 9)
     assert len(together) > 1
     assert alone == [9]
-    assert sum("over the time limit of 6 s; it is tried once more, alone" in line for line in pool.lines) == 1
+    said = 'a candidate is over the time limit of 6 s; it is tried once more, alone: {"a":9}'
+    assert pool.lines.count(said) == 1
     (result,) = [result for result in pool.results if result.job.architecture["a"] == 9]
     assert result.outcomes[0].error == "over the time limit of 6 s, 2 times"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -93,7 +94,11 @@ def test_resuming_scores_nothing_that_is_stored(tmp_path: Path) -> None:
         ({"constraints": ["macs<=2e4"]}, "constraints was"),
         ({"img_size": 16}, "img_size was 8 and is now 16"),
         ({"settings": {"toy": {"pause_s": 0.001}}}, "scores.toy.settings was"),
-        ({"space": toy_space(a=Choice(1, 2), b=Choice(1), harm=Choice("none"))}, "space_fields was"),
+        (
+            {"space": toy_space(a=Choice(1, 2), b=Choice(1), harm=Choice("none"))},
+            r"the fields of the space are others than those that it began with \(space_fields\)",
+        ),
+        ({"proxies": [TOY]}, r"holds another run: scores\.slope is not asked for now$"),
     ],
 )
 def test_another_run_is_not_resumed(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -103,6 +108,23 @@ def test_another_run_is_not_resumed(tmp_path: Path, change: dict[str, Any], mess
         search(tmp_path / "run", budget=10, resume=True, **change)
     assert {path: path.read_bytes() for path in sorted((tmp_path / "run").rglob("*")) if path.is_file()} == before
     assert run.summary["evaluations"] == 10
+
+
+def test_a_score_that_is_asked_for_now_is_new(tmp_path: Path) -> None:
+    search(tmp_path / "run", budget=5, proxies=[TOY])
+    with pytest.raises(StoreError, match=r"holds another run: scores\.slope is new$"):
+        search(tmp_path / "run", budget=5, resume=True)
+
+
+def test_other_architectures_to_score_are_said_without_hashes(tmp_path: Path) -> None:
+    def score(count: int, **more: Any) -> None:
+        chosen = [{"a": a, "b": 1, "harm": "none"} for a in range(count)]
+        raynas.score(toy_space(), chosen, proxies=[TOY], workers=0, out=tmp_path / "run", **more)
+
+    score(2)
+    with pytest.raises(StoreError, match="another run: the architectures to score are others than those") as told:
+        score(3, resume=True)
+    assert not re.search("[0-9a-f]{12}", str(told.value).removeprefix(str(tmp_path)))
 
 
 def test_a_folder_that_holds_a_run_is_not_written_without_resume(tmp_path: Path) -> None:

@@ -18,12 +18,14 @@ from toy_scores import SLOPE, TOY, toy, toy_space, value
 import raynas
 import raynas.searching.run
 from raynas import Architecture, Choice
-from raynas.errors import ConfigError, StoreError
+from raynas.console.runs import show_summary
+from raynas.errors import ConfigError, NotApplicableError, StoreError
 from raynas.proxies.probe import Proxy
 from raynas.scoring.pool import Job, Result
 from raynas.searching.plan import Plan
 from raynas.searching.run import SearchListener
-from raynas.space.results import Candidate, Evaluation
+from raynas.space.results import Candidate, Constraint, Evaluation
+from raynas.storage.points import Points
 
 
 class LoggedSearcher:
@@ -278,6 +280,47 @@ def test_how_a_space_builds_for_scoring_is_part_of_the_key(tmp_path: Path) -> No
     search(tmp_path / "run", proxies=[TOY], budget=5)
     with pytest.raises(StoreError, match=r"scores\.toy\.init was 'model' and is now 'model, scale=5'"):
         search(tmp_path / "run", proxies=[TOY], budget=5, resume=True, space=scaled)
+
+
+def misfit(probe: Any) -> float:
+    if probe.architecture["b"] % 2:
+        raise NotApplicableError("needs a class token")
+    return 1.0
+
+
+@pytest.mark.parametrize("constraints", [[], ["misfit>=0"]])
+@pytest.mark.parametrize("others", [[], [TOY]])
+def test_where_architectures_are_only_scored_a_score_that_does_not_apply_is_no_failure(
+    tmp_path: Path, others: list[Proxy], constraints: list[str]
+) -> None:
+    """Unless it is bounded: then nobody knows whether the bound holds."""
+    chosen = [{"a": a, "b": b, "harm": harm} for a, b, harm in [(1, 0, "none"), (2, 1, "none"), (3, 3, "raise")]]
+    run = raynas.score(
+        toy_space(a=Choice(*range(9)), b=Choice(*range(9)), harm=Choice("none", "raise")), chosen,
+        proxies=[Proxy("misfit", misfit), *others], constraints=constraints, workers=0, out=tmp_path / "run",
+    )  # fmt: skip
+    failed = {2, 3} if constraints else {3} if others else set()
+    assert run.summary["failed"] == len(failed)
+    points = Points.of(run.evaluations, run.description["identity"]["scores"])
+    states = points.states([], [Constraint.parse(text) for text in constraints])
+    assert {json.loads(text)["a"] for text, state in zip(points.texts, states, strict=True) if state == 2} == failed
+
+
+@pytest.mark.parametrize("bound", [0, 1, 1e9])
+def test_the_summary_counts_what_is_infeasible_and_the_terminal_says_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], bound: float
+) -> None:
+    recorder = Recorder()
+    space = toy_space(harm=Choice("none", "nan"), a=Choice(*range(12)), b=Choice(*range(10)))
+    run = search(tmp_path / "run", space=space, constraints=[f"toy<={bound}"], listener=recorder)
+    broken = sum(one.status == "ok" and one.scores["toy"] > bound for one in recorder.told)
+    assert len(recorder.told) == 60
+    assert run.summary["infeasible"] == broken
+    assert run.summary["failed"] == sum(one.status != "ok" for one in recorder.told)
+    show_summary(run.summary)
+    said = capsys.readouterr().out
+    assert f"{run.summary['failed']} failed" in said
+    assert (f", {broken} infeasible" in said) == (broken > 0)
 
 
 def test_a_proxy_is_not_named_like_a_cost(tmp_path: Path) -> None:

@@ -312,6 +312,17 @@ def test_options_are_distinct(values: tuple[Any, ...]) -> None:
         Choice(*values)
 
 
+def test_a_space_has_fields() -> None:
+    with pytest.raises(SpaceError, match="space 'toy' has no fields"):
+        SearchSpace("toy", {}, model="none")
+
+
+def test_text_that_is_no_json_is_said_to_be_so_once() -> None:
+    with pytest.raises(SpaceError) as told:
+        Architecture.from_json('{"width":16')
+    assert str(told.value).lower().count("json") == 1
+
+
 def test_a_depth_stands_before_its_layers() -> None:
     with pytest.raises(SpaceError, match="field 'a' needs 'depth' before it"):
         SearchSpace("toy", {"a": PerLayer(Choice(1, 2)), "depth": Choice(1, 2)}, model="none")

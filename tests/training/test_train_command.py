@@ -153,7 +153,7 @@ def test_other_images_with_the_same_labels_are_another_training(tmp_path: Path) 
     trained(tmp_path / "run", **options)
     moved = (tmp_path / "first").rename(tmp_path / "moved")
     trained(tmp_path / "run", **{**options, "data": f"folder:{moved}"})
-    with pytest.raises(StoreError, match=r"holds another run: data\.images was"):
+    with pytest.raises(StoreError, match=r"run: the images to train on are others than .* \(data\.images\)$"):
         trained(tmp_path / "run", **{**options, "data": f"folder:{tmp_path / 'second'}"})
 
 

@@ -44,7 +44,7 @@ function showRanking() {
   byId("ranking-legend").append(
     legendEntry("circle", "point", "proxy, above what is to beat beyond chance"),
     legendEntry("circle", "hollow", "proxy, not above it, or by what may be chance"),
-    ...(predictors.some(({ kind }) => kind === "combination") ? [legendEntry("square", "combination", "combination")] : []),
+    ...(predictors.some(({ kind }) => kind === "combination") ? [legendEntry("square", "combination", "combination, above it"), legendEntry("square", "combination hollow", "combination, not above it")] : []),
     legendEntry("diamond", "baseline", "baseline"),
     lineEntry("beat-line", `to beat: ${toBeat.map((p) => predictors[p].name).join(", ")}`),
   );
@@ -74,8 +74,9 @@ function showVerdict() {
   if (rival !== undefined && pair.lead !== null) {
     const size = pairOf(rival, k);
     const by = `${signed(pair.lead)} (${signed(pair.lead_low)} to ${signed(pair.lead_high)})`;
+    const among = pair.n_sized < pair.n ? ` among the ${whole(pair.n_sized)} of ${whole(pair.n)} architectures whose costs are known` : "";
     const word = pair.lead_low > 0 ? "above" : pair.lead > 0 ? "above, by what may be chance," : "not above";
-    said.push(`That is ${word} ${predictors[rival].name} with ${decimal(size.tau)}: ${by}. `);
+    said.push(`That is ${word} ${predictors[rival].name} with ${decimal(size.tau)}: ${by}${among}. `);
   }
   const count = predictors.filter(({ kind }) => kind !== "baseline").length;
   if (count > 1) said.push(`It was picked from ${whole(count)} on these same architectures, which flatters it.`);
@@ -124,7 +125,7 @@ function drawRanking(plot, width, measure, state) {
     else {
       if (low !== null) row.append(svg("line", { class: `whisker ${kind}`, x1: px(low), x2: px(high), y1: middle, y2: middle }));
       const shape = { proxy: "circle", baseline: "diamond", combination: "square" }[kind];
-      const style = kind === "baseline" ? "baseline" : `${kind === "combination" ? "combination" : "point"}${pair.useful === false ? " hollow" : ""}`;
+      const style = kind === "baseline" ? "baseline" : `${kind === "combination" ? "combination" : "point"}${pair.useful ? "" : " hollow"}`;
       row.append(svg("path", { class: `mark ${style}`, d: symbol(shape, px(value(p)), middle, 4.2) }));
       row.append(svg("text", { class: "value", x: isNarrow ? width : inner.right + 44, y: middle + 4, "text-anchor": "end", text: decimal(value(p)) }));
       if (low !== null && !isNarrow) row.append(svg("text", { x: width, y: middle + 4, "text-anchor": "end", text: `${decimal(low)} to ${decimal(high)}` }));

@@ -44,7 +44,7 @@ function between(value, low, high) {
 function describePair(p, k) {
   const pair = pairOf(p, k);
   if (pair.tau === null) return `${predictors[p].name} and ${labels[k].name}: no correlation, n = ${whole(pair.n)}`;
-  const rest = pair.partial_tau === null ? "" : `, given parameters ${decimal(pair.partial_tau)}`;
+  const rest = pair.partial_tau === null ? "" : `, given parameters ${decimal(pair.partial_tau)}${pair.n_sized < pair.n ? ` (of ${whole(pair.n_sized)})` : ""}`;
   return `${predictors[p].name} and ${labels[k].name}: ${between(pair.tau, pair.tau_low, pair.tau_high)}${rest}, ρ ${decimal(pair.rho)}, n = ${whole(pair.n)}`;
 }
 

@@ -43,7 +43,7 @@ function numbersTable(state, again) {
     pair("regret", "regret", regret("regret")),
     pair("regret_top_k", `regret of ${top}`, regret("regret_top_k")),
     pair("distinct", "different values", (value) => whole(value)),
-    pair("n", "n", (value, p) => [el("span", { text: whole(value) }), ...failed(p)]),
+    pair("n", "n", (value, p) => [el("span", { text: whole(value) }), ...(pairOf(p, k).n_sized < value ? [el("span", { class: "ends", text: `${whole(pairOf(p, k).n_sized)} with costs` })] : []), ...failed(p)]),
     { id: "seconds", title: "s each", value: (p) => predictors[p].seconds, cell: (p) => seconds(predictors[p].seconds) },
   ];
   const by = made.find(({ id }) => id === state.by);
