@@ -245,7 +245,7 @@ def test_onnx_runtime_gives_the_same_for_any_number_of_images(kind: str, request
 def test_the_folder_says_what_it_holds(exported: tuple[Path, AsViT]) -> None:
     folder, model = exported
     assert sorted(path.name for path in folder.iterdir()) == [
-        "README.md", "config.json", "model.onnx", "model.py", "model.safetensors", "timm_model.py"
+        "README.md", "config.json", "images.py", "model.onnx", "model.py", "model.safetensors", "timm_model.py"
     ]  # fmt: skip
     config = json.loads((folder / "config.json").read_text())
     assert as_vit.read(config["architecture"]) == as_vit.read(config["text"]) == ODD
