@@ -112,7 +112,9 @@ def readme_text(config: Mapping[str, Any], packages: Iterable[str]) -> str:
         packages: Names of the packages that `model.py` imports.
     """
     weights = config["weights"]
-    trained = "trained" if weights["trained"] else f"not trained: its weights are random, of seed {weights['seed']}"
+    trained = f"not trained: its weights are random, of seed {weights.get('seed')}"
+    if weights["trained"]:
+        trained = f"trained: weights {epochs_text(weights)}"
     lines = [
         f"# {config['name']}",
         "",
@@ -135,6 +137,15 @@ def readme_text(config: Mapping[str, Any], packages: Iterable[str]) -> str:
         opset = config["onnx"]["opset"]
         lines += ["", f"`model.onnx` (opset {opset}) takes `images` and gives `logits`, for any number of images."]
     return "\n".join(lines) + "\n"
+
+
+def epochs_text(weights: Mapping[str, Any]) -> str:
+    """After how many epochs of its training a model was taken, such as "of 16 of 40 epochs".
+
+    Args:
+        weights: What config.json says of trained weights.
+    """
+    return f"of {weights['epochs']} of {weights['of_epochs']} epochs"
 
 
 def _example(config: Mapping[str, Any]) -> list[str]:

@@ -99,7 +99,10 @@ def test_a_run_is_a_source_and_a_training_is_resumed_by_its_folder(tmp_path: Pat
         ([SMALL, "--retokenize", "0:16,99:4"], "starts at epoch 99, but training has 30 epochs"),
         ([SMALL, "--num-classes", "12"], "num_classes is 12, but data 'digits' has 10 classes"),
         ([SMALL, "--batch-size", "33"], "batch_size is 33; it must be even"),
-        ([SMALL, "--max-images", "50"], "batch_size is 128, but there are only 45 images to train on"),
+        (
+            [SMALL, "--max-images", "50"],
+            "batch_size is 128, but there are only 45 images to train on: --batch-size 44 is",
+        ),
         ([SMALL, "--optimizer", "adamq"], "optimizer 'adamq' is not one of timm's"),
         ([SMALL, "--precision", "half"], "precision: input should be 'auto', 'float32', 'bfloat16' or 'float16'"),
         ([SMALL, "--warmup-epochs", "30"], "warmup_epochs is 30; it must be below the 30 epochs"),
@@ -235,7 +238,9 @@ def test_a_run_as_source_says_which_images_are_trained_on(
     config = load_training(tmp_path / "run").description["config"]
     assert {name: config[name] for name in ("data", *options)} == {"data": data, **options}
     where = source / "01" if kind == "finalists" else source
-    assert f"trains on {data}, as {where} records it: --data names other images" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.index("per class:") < said.index("run folder") < said.index("M MACs at 32 pixels")
+    assert f"trains on {data}, as {where} records it: --data names other images" in said
     assert run(str(source), *FEW, "--data", "digits", "--max-images", "50", "--out", str(tmp_path / "other")) == 0
     assert load_training(tmp_path / "other").description["config"]["data"] == "digits"
     assert "trains on" not in capsys.readouterr().err
