@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.api.arguments import ArchitectureSource, own_space, source_text, space_name
 from raynas.api.layers import base_values, check_address, laid_over, read_settings
-from raynas.errors import ConfigError
+from raynas.data.options import DataOptions
+from raynas.errors import ConfigError, DataError
 from raynas.finalists.config import FinalistsConfig
 from raynas.finalists.folder import KIND as FINALISTS
 from raynas.finalists.folder import Finalists, load_finalists
@@ -22,6 +23,9 @@ from raynas.storage.session import as_interrupted
 from raynas.training.config import DISTILLATION_DEFAULTS, TrainConfig
 from raynas.training.folder import KIND as TRAINING
 from raynas.training.folder import Training, load_training
+
+_OF_IMAGES = ("data", "val_data", *DataOptions.model_fields, "skipped_val_images")
+"""Settings that say which images there are, and how they are read."""
 
 if TYPE_CHECKING:
     from raynas.finalists.run import FinalistsListener
@@ -59,7 +63,8 @@ def train(
         trust_code: Whether to run code that a folder names, such as that of the source, and go on at an address that it
             names; what the arguments name is run anyway.
         fields: Fields of `raynas.training.config.TrainConfig`, such as data="parquet:train.parquet", epochs=30; None
-            where nothing is said.
+            where nothing is said. Without data, the images are those that the run that is the source records, else the
+            digits.
 
     Returns:
         The finished training, with its metrics and its model.
@@ -143,7 +148,10 @@ def finalists(
     over = {} if config is None else read_settings(Path(config))
     check_address(training.get("address"), {**fields, **over})
     training |= over
-    training = laid_over(training, fields)
+    training, note = laid_over(training, fields), ""
+    searched = Path(source) if source is not None and holds_run(Path(source)) else None
+    if not base:
+        training, note = _with_images(training, searched)
     given: dict[str, Any] = {"source": None if source is None else str(source), "space": space_name(space)}
     given |= {"top": top, "grace": grace, "reduction": reduction, "halving": halving}
     finalists_config = FinalistsConfig.make({**laid_over(base, given), "training": training})
@@ -152,10 +160,11 @@ def finalists(
     from raynas.finalists.plan import make_finalists_plan
     from raynas.finalists.run import execute_finalists
 
-    plan = make_finalists_plan(finalists_config, space=own_space(space))
+    with _naming_record(searched if note else None):
+        plan = make_finalists_plan(finalists_config, space=own_space(space))
     folder = Path(out) if out is not None else default_folder("finalists")
     with as_interrupted(folder):
-        execute_finalists(plan, folder, resume=resume, listener=listener or FinalistsConsole())
+        execute_finalists(plan, folder, resume=resume, listener=listener or FinalistsConsole(), note=note)
         return load_finalists(folder)
 
 
@@ -181,8 +190,9 @@ def _trained(
 ) -> Training:
     """Train as `train` does, with fields in place of the configuration's own defaults."""
     base = base_values(TrainConfig, TRAINING, config=config, out=out, resume=resume, given=fields)
-    given, found = _what_to_train(source, space, architecture, pick)
+    given, found, of_run = _what_to_train(source, space, architecture, pick)
     values = laid_over(laid_over({**defaults, **base}, given), fields)
+    values, note = _with_images(values, of_run)
     if "space" not in values:
         nothing = f"there is no training in {out} to continue; " if resume else ""
         raise ConfigError(
@@ -194,11 +204,49 @@ def _trained(
     from raynas.training.plan import make_training_plan
     from raynas.training.run import execute_training
 
-    plan = make_training_plan(train_config, space=found or own_space(space))
+    with _naming_record(of_run if note else None):
+        plan = make_training_plan(train_config, space=found or own_space(space))
     folder = Path(out) if out is not None else default_folder(f"{plan.space.name}-training")
     with as_interrupted(folder), TrainingConsole() if listener is None else nullcontext(listener) as receiver:
-        execute_training(plan, folder, resume=resume, listener=receiver)
+        execute_training(plan, folder, resume=resume, listener=receiver, note=note)
         return load_training(folder)
+
+
+def _with_images(values: Mapping[str, Any], of_run: Path | None) -> tuple[dict[str, Any], str]:
+    """Settings with those of the images that a run records, where nothing is said of them, and a line that says which.
+
+    Args:
+        values: Fields of TrainConfig.
+        of_run: The folder of the run that is trained from; None: it is none.
+
+    Raises:
+        StoreError: The run cannot be read.
+    """
+    if values.get("data") is not None:
+        return dict(values), ""
+    recorded = {} if of_run is None else read_description(of_run)["config"]
+    data, val_data = recorded.get("data"), values.get("val_data")
+    if not isinstance(data, str) or data == "random":
+        return dict(values), "trains on digits, since nothing names other images: --data does"
+    names = [name for name in _OF_IMAGES if recorded.get(name) and not (val_data and name == "skipped_val_images")]
+    found = {**{name: recorded[name] for name in names}, **values}
+    evaluated = f" and evaluates on {found['val_data']}" if found.get("val_data") else ""
+    return found, f"trains on {data}{evaluated}, as {of_run} records it: --data names other images"
+
+
+@contextmanager
+def _naming_record(of_run: Path | None) -> Iterator[None]:
+    """A context in which images that cannot be used are said to be those that a run records.
+
+    Raises:
+        DataError: There are such images.
+    """
+    try:
+        yield
+    except DataError as error:
+        if of_run is None:
+            raise
+        raise DataError(f"{error}; {of_run} records these images, and --data names others") from None
 
 
 def _what_to_train(
@@ -206,12 +254,12 @@ def _what_to_train(
     space: str | SearchSpace | None,
     architecture: str | None,
     pick: Sequence[str],
-) -> tuple[dict[str, Any], SearchSpace | None]:
-    """Fields of the configuration: space, architecture and, of a run, its image side; and the space itself."""
+) -> tuple[dict[str, Any], SearchSpace | None, Path | None]:
+    """Fields of the configuration: space, architecture and, of a run, its image side; the space; the run's folder."""
     if source is None:
         if architecture is not None or pick:
             raise ConfigError("--architecture and --pick need a SOURCE: a space, or a run")
-        return {}, None
+        return {}, None, None
     found: SearchSpace | None
     if isinstance(source, SearchSpace):
         text, found = spaces.reference(source), source
@@ -223,7 +271,7 @@ def _what_to_train(
         if architecture is None:
             known = f", such as {', '.join(found.named)}" if found.named else ""
             raise ConfigError(f"{text} is a space: say with --architecture which of its architectures to train{known}")
-        return {"space": text, "architecture": architecture}, found
+        return {"space": text, "architecture": architecture}, found, None
     if architecture is not None:
         raise ConfigError(f"--architecture goes with a space, not with {text!r}")
 
@@ -231,4 +279,4 @@ def _what_to_train(
 
     taken = read_source(text, space=space, pick=pick)
     values = {"space": spaces.reference(taken.space), "architecture": taken.architecture.to_json()}
-    return values | ({} if taken.img_size is None else {"img_size": taken.img_size}), taken.space
+    return values | ({} if taken.img_size is None else {"img_size": taken.img_size}), taken.space, taken.folder

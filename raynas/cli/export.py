@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from raynas.cli.options import TRUST_CODE, Parameters, argument, option, options
+from raynas.exporting.text import epochs_text
 
 EXAMPLES = """
 Examples:
@@ -47,4 +49,8 @@ def export(*, source: str, **given: Any) -> None:
     """Write a model as plain code and weights that need no raynas."""
     from raynas import api
 
-    typer.echo(api.export(source, **given))
+    folder = api.export(source, **given)
+    weights = json.loads((folder / "config.json").read_text())["weights"]
+    if weights["trained"] and weights["epochs"] < weights["of_epochs"]:
+        typer.echo(f"weights {epochs_text(weights)}", err=True)
+    typer.echo(folder)

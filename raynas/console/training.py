@@ -54,14 +54,14 @@ class TrainingConsole(TrainingListener):
         """Say what is trained, and where the results go."""
         config = plan.config
         self._epochs = config.epochs
+        for line in training_images_block(plan.inspections, plan.class_counts):
+            self.on_log(line)
         self.on_log(f"run folder {folder}")
         self.on_log(
             f"{plan.space.text(plan.architecture)}: {plan.num_params / 1e6:.2f} M parameters, "
             f"{plan.macs / 1e6:,.0f} M MACs at {config.img_size} pixels; "
             f"{len(plan.rows):,} images to train on, {len(plan.val_rows):,} to evaluate on"
         )
-        for line in training_images_block(plan.inspections, plan.class_counts):
-            self.on_log(line)
         full = plan.training_macs(full=True)
         for epoch, stride, dilation, macs in plan.phases:
             if stride:

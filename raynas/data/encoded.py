@@ -38,6 +38,10 @@ class Store(Protocol):
         """What reads some rows, which ascend; several threads may read at once, each before much more is asked for."""
         ...
 
+    def sizes(self, rows: np.ndarray) -> np.ndarray:
+        """How many bytes the encoded images of some rows, which ascend, have, int64; -1 where there is none."""
+        ...
+
     def hold(self) -> None:
         """Get ready for single rows in any order."""
         ...
@@ -115,6 +119,10 @@ class EncodedImages:
     def hold(self) -> None:
         """See ImageDataset."""
         self._store.hold()
+
+    def sizes(self, rows: np.ndarray) -> np.ndarray:
+        """How many bytes the encoded images of some rows of the data set have; see Store."""
+        return self._store.sizes(self._rows[rows])
 
     def readers(self, rows: np.ndarray) -> Iterator[tuple[int, Reader]]:
         """What reads some rows of the data set, which ascend; see Store."""

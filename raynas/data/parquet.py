@@ -164,6 +164,36 @@ class _Tables:
             start = int(self._group_ends[group - 1]) if group else 0
             yield from self._readers_of_group(int(group), start, rows[groups == group])
 
+    def sizes(self, rows: np.ndarray) -> np.ndarray:
+        """See Store; of an image that is a file of its own, that file's."""
+        import pyarrow.parquet as pq
+
+        found = np.full(len(rows), -1, dtype=np.int64)
+        groups = np.searchsorted(self._group_ends, rows, side="right")
+        for group in np.unique(groups):
+            number, own = self._groups[group]
+            with pq.ParquetFile(self._paths[number]) as file:
+                slices = file.iter_batches(batch_size=_SLICE, row_groups=[own], columns=[self._column])
+                folder = self._paths[number].parent
+                sizes = np.concatenate([self._sizes(part.column(self._column), folder) for part in slices])
+            start = int(self._group_ends[group - 1]) if group else 0
+            found[groups == group] = sizes[rows[groups == group] - start]
+        return found
+
+    def _sizes(self, column: Any, folder: Path) -> np.ndarray:
+        """The sizes in bytes of the images of a column; -1 where there is none."""
+        import pyarrow.compute as pc
+
+        encoded, paths = self._fields(column)
+        sizes = np.full(len(column), -1, dtype=np.int64)
+        if encoded is not None:
+            sizes[:] = pc.binary_length(encoded).fill_null(-1).to_numpy(zero_copy_only=False)
+        if paths is not None:
+            for row in np.flatnonzero(sizes < 0).tolist():
+                file = folder / (paths[row].as_py() or "")
+                sizes[row] = file.stat().st_size if file.is_file() else -1
+        return sizes
+
     def _readers_of_group(self, group: int, start: int, rows: np.ndarray) -> Iterator[tuple[int, Reader]]:
         import pyarrow as pa
         import pyarrow.parquet as pq

@@ -67,8 +67,21 @@ class Parts:
         for row in rows.tolist():
             yield row, partial(read_part, self._parts[row])
 
+    def sizes(self, rows: np.ndarray) -> np.ndarray:
+        """See Store."""
+        return np.array([_size_of(self._parts[row]) for row in rows.tolist()], dtype=np.int64)
+
     def hold(self) -> None:
         """Nothing is to be done."""
+
+
+def _size_of(part: Part) -> int:
+    if part.offset >= 0:
+        return part.size
+    try:
+        return os.stat(part.path).st_size  # noqa: PTH116 - a third faster than the path's own, of ten thousands
+    except OSError:
+        return -1
 
 
 def read_part(part: Part) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import platform
 import shutil
@@ -23,7 +24,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
+from raynas.data.decoding import GROUND
 from raynas.errors import ConfigError, RaynasError, StoreError, error_words
+from raynas.exporting import plain_images
 from raynas.exporting.config import ExportConfig
 from raynas.exporting.text import TIMM_MODEL, model_text, readme_text
 from raynas.hooks import offered
@@ -46,6 +49,7 @@ from raynas.version import __version__
 TOLERANCE = 1e-5
 OPSET = 20
 
+_IMAGE_PACKAGES = ("numpy", "pillow")
 _ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -60,6 +64,7 @@ class _Found:
     phase: Phase | None = None
     top1: float | None = None
     class_names: list[str] | None = None
+    pixel_range: list[float] | None = None
 
 
 @runs_named_code
@@ -74,9 +79,10 @@ def export(
 ) -> Path:
     """Write a folder from which a model runs without raynas.
 
-    It holds `model.py` (the network as one plain file), `model.safetensors`, `config.json`, `timm_model.py` (registers
-    the model with timm when it is imported), `README.md` and, where asked for, `model.onnx`. The folder is loaded and
-    its outputs are compared with the model's before it gets its name.
+    It holds `model.py` (the network as one plain file), `model.safetensors`, `images.py` (makes of an image what the
+    model takes), `config.json`, `timm_model.py` (registers the model with timm when it is imported), `README.md` and,
+    where asked for, `model.onnx`. The folder is loaded and its outputs are compared with the model's before it gets its
+    name.
 
     Args:
         source: A training folder, or one of finalists, of which the most accurate is taken; or, for a model with fresh
@@ -182,10 +188,17 @@ def _loaded(
         model,
         img_size=about["img_size"],
         num_classes=about["num_classes"],
-        weights={"trained": True, "checkpoint": checkpoint, "epochs": state["epoch"], "moving_average": is_average},
+        weights={
+            "trained": True,
+            "checkpoint": checkpoint,
+            "epochs": state["epoch"],
+            "of_epochs": training.description["config"]["epochs"],
+            "moving_average": is_average,
+        },
         phase=phase,
         top1=last and top1_of(last),
         class_names=list(about.get("label_names") or []) or None,
+        pixel_range=training.description["config"].get("pixel_range"),
     )
 
 
@@ -202,6 +215,7 @@ def _write(folder: Path, source: Source, found: _Found, code: PlainCode, *, onnx
     )
     constants = {"MEAN": IMAGENET_MEAN, "STD": IMAGENET_STD}
     (folder / "model.py").write_text(model_text(code, title, constants))
+    (folder / "images.py").write_text(inspect.getsource(plain_images))
     (folder / "timm_model.py").write_text(TIMM_MODEL)
     (folder / "README.md").write_text(readme_text(config, code.packages))
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in config.items())
@@ -220,6 +234,7 @@ def _config(source: Source, found: _Found, code: PlainCode, *, onnx: bool) -> di
         macs = cost(space, architecture, "macs", **size)
     else:
         (macs,) = phase_macs(space, architecture, [found.phase], **size)
+    packages = (*code.packages, "safetensors", *_IMAGE_PACKAGES, *(_ONNX_PACKAGES if onnx else ()))
     return {
         "name": _name(source),
         "space": space.name,
@@ -230,6 +245,16 @@ def _config(source: Source, found: _Found, code: PlainCode, *, onnx: bool) -> di
         "mean": IMAGENET_MEAN,
         "std": IMAGENET_STD,
         "interpolation": "bicubic",
+        "preprocessing": {
+            "frame": 0,
+            "exif_orientation": "applied",
+            "ground": GROUND,
+            "pixel_range": found.pixel_range,
+            "undeclared_depth": "refused",
+            "resize": "squash",
+            "interpolation": "bicubic",
+            "divided_by": 255,
+        },
         "num_params": cost(space, architecture, "num_params", **size),
         "macs": macs,
         "tokens": None if found.phase is None else {"stride": found.phase.stride, "dilation": found.phase.dilation},
@@ -242,7 +267,7 @@ def _config(source: Source, found: _Found, code: PlainCode, *, onnx: bool) -> di
         "versions": {
             "python": platform.python_version(),
             "raynas": __version__,
-            **{name: version(name) for name in (*code.packages, "safetensors", *(_ONNX_PACKAGES if onnx else ()))},
+            **{name: version(name) for name in packages},
         },
     }
 

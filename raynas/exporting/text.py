@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -110,19 +111,21 @@ def readme_text(config: Mapping[str, Any], packages: Iterable[str]) -> str:
         config: What is written to config.json.
         packages: Names of the packages that `model.py` imports.
     """
-    size, weights = config["img_size"], config["weights"]
-    trained = "trained" if weights["trained"] else f"not trained: its weights are random, of seed {weights['seed']}"
+    weights = config["weights"]
+    trained = f"not trained: its weights are random, of seed {weights.get('seed')}"
+    if weights["trained"]:
+        trained = f"trained: weights {epochs_text(weights)}"
     lines = [
         f"# {config['name']}",
         "",
         f"`{config['text']}` of the space {config['space']}, {trained}; {config['num_params']:,} parameters,",
         f"{config['macs']:,} multiply-adds. Exported by raynas {config['versions']['raynas']}, and runs without it.",
         "",
-        f"Needs {', '.join(packages)} and safetensors. Images: RGB, squeezed to {size} x {size} pixels (bicubic),",
-        "scaled to [0, 1], then normalised by `mean` and `std` of `config.json`. In this folder:",
+        f"Needs {', '.join(packages)} and safetensors; `images.py` needs numpy and pillow. In this folder:",
         "",
-        "    import model",
-        "    logits = model.load()(images)  # (B, 3, S, S) to (B, classes)",
+        *(f"    {line}".rstrip() for line in _example(config)),
+        "",
+        *_of_images(config),
         "",
         "With timm: `import timm, timm_model`, then",
         f'`timm.create_model("{config["name"]}", pretrained=True)`; `num_classes=` gives it another head.',
@@ -134,6 +137,55 @@ def readme_text(config: Mapping[str, Any], packages: Iterable[str]) -> str:
         opset = config["onnx"]["opset"]
         lines += ["", f"`model.onnx` (opset {opset}) takes `images` and gives `logits`, for any number of images."]
     return "\n".join(lines) + "\n"
+
+
+def epochs_text(weights: Mapping[str, Any]) -> str:
+    """After how many epochs of its training a model was taken, such as "of 16 of 40 epochs".
+
+    Args:
+        weights: What config.json says of trained weights.
+    """
+    return f"of {weights['epochs']} of {weights['of_epochs']} epochs"
+
+
+def _example(config: Mapping[str, Any]) -> list[str]:
+    """A program that says what is on an image."""
+    named = config["class_names"] is not None
+    return [
+        *(["import json", "from pathlib import Path", ""] if named else []),
+        "import torch",
+        "",
+        "import images",
+        "import model",
+        "",
+        'batch = torch.stack([images.load_image("photo.png")])  # (B, 3, S, S)',
+        "with torch.no_grad():",
+        "    probabilities = model.load()(batch).softmax(dim=1)  # (B, classes)",
+        *(['names = json.loads(Path("config.json").read_text())["class_names"]'] if named else []),
+        "for share, number in zip(*probabilities.max(dim=1)):",
+        f"    print({'names[number]' if named else 'int(number)'}, float(share))",
+    ]
+
+
+def _of_images(config: Mapping[str, Any]) -> list[str]:
+    """How images are to be prepared, in words."""
+    size, rules = config["img_size"], config["preprocessing"]
+    if rules["pixel_range"] is None:
+        depth = (
+            "grey of more than 8 bits is scaled by the depth that its file declares, 16 bits that reach 32,768 by "
+            "65,535, float numbers from 0 to 1, and other depths are refused"
+        )
+    else:
+        low, high = rules["pixel_range"]
+        depth = f"grey of more than 8 bits is scaled such that {low:g} is black and {high:g} is white"
+    text = (
+        "The model expects images as `images.py` makes them; from others it gives wrong answers without a word. They "
+        f"are turned as EXIF says; what is transparent, in palettes too, shows the colour {tuple(rules['ground'])}; of "
+        f"several frames the first is taken; {depth}; then RGB of 8 bits is squeezed to {size} x {size} pixels "
+        "(bicubic), divided by 255, and normalised by `mean` and `std` of `config.json`, where `preprocessing` says "
+        "the same."
+    )
+    return textwrap.wrap(text, _LINE_LENGTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _sorted_imports(statements: Iterable[ast.stmt]) -> str:

@@ -54,7 +54,12 @@ class FinalistsListener:
 
 
 def execute_finalists(
-    plan: FinalistsPlan, folder: Path, *, resume: bool = False, listener: FinalistsListener | None = None
+    plan: FinalistsPlan,
+    folder: Path,
+    *,
+    resume: bool = False,
+    listener: FinalistsListener | None = None,
+    note: str = "",
 ) -> dict[str, Any]:
     """Train the finalists, each in a folder of its own, as many at once as the cluster has room for.
 
@@ -63,6 +68,7 @@ def execute_finalists(
         folder: The folder of the finalists, which is created unless it exists.
         resume: Go on with what the folder holds: trials that ended are kept, and those that failed are tried again.
         listener: Receives progress.
+        note: A line that the listener is told before all else.
 
     Returns:
         The summary, as in summary.json: kind, status (completed, failed), metric, source, epochs, `trials` (by
@@ -81,6 +87,8 @@ def execute_finalists(
     with Session(
         folder, partial(check_folder, folder, plan.identity(), resume=resume, kind=KIND, complete=_completed)
     ) as session:
+        if note:
+            listener.on_log(note)
         if first.inspections:
             listener.on_images(first.inspections, first.class_counts)
         share: dict[str, float] = {}

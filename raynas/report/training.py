@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from raynas.data.options import DataOptions
 from raynas.interruption import resuming_line
 from raynas.report.embedding import finite, registered_space, short_number
 from raynas.report.model_points import model_points
 from raynas.report.status import run_status
 from raynas.report.text import Rows, machine_rows
+from raynas.report.training_images import OF_IMAGES, image_rows
 from raynas.stats.proportion import wilson_interval
 from raynas.stats.thinning import spread
 from raynas.training.best_epoch import BestEpoch
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _MAX_EPOCHS = 1000
 _LEVEL = 0.95
 
-_OF_IMAGES = (*DataOptions.model_fields, "skipped_val_images")
 _SETTINGS = {
     "Objective": ("objective", "label_smoothing"),
     "Optimisation": (*SECTIONS["optimisation"], "accumulation", "drop_path_rate"),
@@ -37,7 +36,7 @@ _SETTINGS = {
     "Workers": tuple(
         name
         for name in WITHOUT_EFFECT
-        if name not in (*_OF_IMAGES, "data", "val_data", "weights", "teacher", "accumulation")
+        if name not in (*OF_IMAGES, "data", "val_data", "weights", "teacher", "accumulation")
     ),
 }
 """Settings by the titles under which they are shown. Those of the model, the images and the teacher have their own."""
@@ -328,7 +327,7 @@ def _groups(
     resolved["objective"] = (description.get("objective") or {}).get("name")
     groups: list[tuple[str, Rows]] = [
         ("Model", _model_rows(config, model)),
-        ("Images", _image_rows(config, model, summary)),
+        ("Images", image_rows(config, model, summary, description.get("images"))),
     ]
     for title, names in _SETTINGS.items():
         known = [(name, resolved[name]) for name in names if name in resolved]
@@ -362,26 +361,3 @@ def _model_rows(config: Mapping[str, Any], model: Mapping[str, Any]) -> Rows:
     rows += [("parameters", f"{model['num_params']:,}"), ("MACs", f"{model['macs']:,} for one image")]
     rows.append(("weights", f"from {config['weights']}" if config.get("weights") else "initialised afresh"))
     return [*rows, *((name, shown(value)) for name, value in settings.items())]
-
-
-def _image_rows(config: Mapping[str, Any], model: Mapping[str, Any], summary: Mapping[str, Any]) -> Rows:
-    images = summary.get("images") or {}
-    held_out = f"{percent(config['val_fraction'], 0)} of the images, held out"
-    rows = [
-        ("to train on", str(config["data"])),
-        ("to evaluate on", str(config["val_data"] or held_out)),
-        ("how many", f"{images['train']:,} and {images['val']:,}" if images else ""),
-        ("image side", f"{model['img_size']} pixels"),
-        ("classes", " ".join([shown(model["num_classes"]), _names(model.get("label_names") or [])])),
-    ]
-    said = {name: config[name] for name in _OF_IMAGES if config.get(name)}
-    rows += [
-        (name, f"{len(value):,} {_names(value, 5)}" if name.startswith("skipped") else setting_text(value))
-        for name, value in said.items()
-    ]
-    return [(term, text.strip()) for term, text in rows if text]
-
-
-def _names(names: Sequence[Any], limit: int = 20) -> str:
-    more = f", and {len(names) - limit} more" if len(names) > limit else ""
-    return f"({', '.join(map(str, names[:limit]))}{more})" if names else ""

@@ -16,11 +16,12 @@ import yaml
 
 from raynas.errors import ConfigError, RaynasError, StoreError, error_line, error_words
 from raynas.storage.files import exists, files_below, is_folder
-from raynas.storage.text_files import read_json, read_yaml
+from raynas.storage.text_files import read_json, read_text, read_yaml
 from raynas.texts import parse_yaml
 
 # libyaml's, where PyYAML was built with it: in Python alone, a list of 100,000 architectures takes half a minute.
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_STARTED = re.compile(r"^started: .+$", re.MULTILINE)
 
 
 def check_folder(
@@ -75,6 +76,22 @@ def run_description(kind: str, config: Mapping[str, Any], identity: Mapping[str,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     return str(yaml.dump(content, Dumper=_Dumper, sort_keys=False))
+
+
+def with_first_start(folder: Path, description: str) -> str:
+    """The text of run.yaml with the time at which the run in a folder was started first, if one is there.
+
+    Args:
+        folder: The folder of the run.
+        description: What `run_description` returns.
+    """
+    try:
+        stored = read_text(folder / "run.yaml")
+    except (OSError, ValueError):  # none yet, or none that can be read, which is told elsewhere
+        return description
+    # Found by its line, since a long description takes seconds to parse.
+    first = _STARTED.findall(stored)
+    return _STARTED.sub(lambda _: first[-1], description) if first else description
 
 
 def kind_of(description: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from raynas.errors import StoreError, error_line
 from raynas.interruption import Interrupted, StopSignals
 from raynas.storage.files import write_json, write_text
 from raynas.storage.locks import check_free, held
-from raynas.storage.run_folder import holds_run, seconds_of_earlier_sessions
+from raynas.storage.run_folder import holds_run, seconds_of_earlier_sessions, with_first_start
 
 
 class End(NamedTuple):
@@ -91,8 +91,8 @@ class Session:
         self.check()
 
     def describe(self, description: str) -> None:
-        """Write run.yaml."""
-        write_text(self.folder / "run.yaml", description)
+        """Write run.yaml; when the run was started first stays in it."""
+        write_text(self.folder / "run.yaml", with_first_start(self.folder, description))
 
     def write_summary(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Write summary.json, and return what it says.

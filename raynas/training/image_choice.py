@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 
 from raynas.data.dataset import ImageDataset, check_classes, check_labelled
+from raynas.data.encoded import EncodedImages
 from raynas.data.inspection import Inspection, check_readable, inspect
 from raynas.data.opening import needs_inspection, open_both
 from raynas.data.options import DataOptions
@@ -53,6 +55,20 @@ class ChosenImages:
     def hash(self) -> str:
         """A hash of the labels of all images that are used, and of the pixels of some."""
         return _data_hash((self.data, self.rows, self.labels), (self.val_data, self.val_rows, self.val_labels))
+
+    @cached_property
+    def files_hash(self) -> str | None:
+        """A hash of the names and sizes of all encoded images that are used; None where none are encoded."""
+        sets = [(self.data, np.union1d(self.rows, self.val_rows))]
+        if self.val_data is not self.data:
+            sets = [(self.data, self.rows), (self.val_data, self.val_rows)]
+        encoded = [(data, rows) for data, rows in sets if isinstance(data, EncodedImages)]
+        digest = blake2b(digest_size=8)
+        for data, rows in encoded:
+            names = "\0".join(map(data.name, rows.tolist()))
+            digest.update(f"{len(rows)}\0{names}".encode())
+            digest.update(data.sizes(rows).astype("<i8").tobytes())
+        return digest.hexdigest() if encoded else None
 
     def class_counts(self) -> dict[str, dict[str, int]]:
         """The fewest and the most images of a class, by `train` and `val`; empty without labels."""

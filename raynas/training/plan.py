@@ -56,6 +56,7 @@ class TrainingPlan:
         val_rows: Indices of the images to evaluate on in theirs.
         label_names: Names of the classes in label order; empty if unknown.
         data_hash: A hash of the labels of all rows and the pixels of some, so that another set is noticed.
+        files_hash: A hash of the names and sizes of the image files; None where there are none, or it is not asked for.
         inspections: What was found in the data sets that are files, by `train` and `val`.
         class_counts: The fewest and the most images of a class, by `train` and `val`; empty without labels.
     """
@@ -73,6 +74,7 @@ class TrainingPlan:
     val_rows: np.ndarray
     label_names: tuple[str, ...]
     data_hash: str
+    files_hash: str | None
     inspections: Mapping[str, Inspection]
     class_counts: Mapping[str, Mapping[str, int]]
 
@@ -171,6 +173,7 @@ class TrainingPlan:
             model_version=self.space.model_version,
             phases=[phase[:3] for phase in self.phases if phase[1]],
             images=self.data_hash,
+            image_files=self.files_hash,
             weights=self.config.weights and _file_hash(Path(self.config.weights)),
             objective={"name": self.objective.kind.name, **self.objective.identity},
         )
@@ -277,6 +280,7 @@ def make_training_plan(
         val_rows=images.val_rows,
         label_names=tuple(data.label_names),
         data_hash=images.hash,
+        files_hash=images.files_hash if config.image_files else None,
         inspections=images.inspections,
         class_counts=images.class_counts(),
     )
@@ -304,7 +308,8 @@ def _check_batches(config: TrainConfig, n: int) -> None:
     if config.batch_size % 2:
         raise ConfigError(f"batch_size is {config.batch_size}; it must be even, since images are mixed in pairs")
     if n < config.batch_size:
-        raise ConfigError(f"batch_size is {config.batch_size}, but there are only {n} images to train on")
+        smaller = f": --batch-size {n - n % 2} is the largest for them" if n > 1 else ""
+        raise ConfigError(f"batch_size is {config.batch_size}, but there are only {n} images to train on{smaller}")
     known = config.min_workers if config.workers is None else config.workers  # the machine may say later
     _check_workers(config, known or 1)
 

@@ -53,6 +53,7 @@ def execute_training(
     resume: bool = False,
     listener: TrainingListener | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
+    note: str = "",
 ) -> dict[str, Any]:
     """Carry out a plan in a folder.
 
@@ -62,6 +63,7 @@ def execute_training(
         resume: Go on with the training that the folder holds; without one, start.
         listener: Receives progress.
         is_stopped: Asked after steps whether to stop; if so, the training stops with a checkpoint, as on a signal.
+        note: A line that the listener is told before all else.
 
     Returns:
         The summary, as in summary.json.
@@ -77,10 +79,13 @@ def execute_training(
     with Session(
         folder, partial(check_folder, folder, plan.identity(), resume=resume, kind=KIND, complete=completed)
     ) as session:
-        run = _TrainingRun(plan, session, listener or TrainingListener())
+        listener = listener or TrainingListener()
+        run = _TrainingRun(plan, session, listener)
         session.collect_signals()
         session.hold()
         session.describe(run_description(KIND, plan.config.model_dump(), plan.identity(), **plan.description()))
+        if note:
+            listener.on_log(note)
         return run.carry_out(lambda: bool(session.stop) or is_stopped())
 
 

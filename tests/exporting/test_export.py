@@ -245,7 +245,7 @@ def test_onnx_runtime_gives_the_same_for_any_number_of_images(kind: str, request
 def test_the_folder_says_what_it_holds(exported: tuple[Path, AsViT]) -> None:
     folder, model = exported
     assert sorted(path.name for path in folder.iterdir()) == [
-        "README.md", "config.json", "model.onnx", "model.py", "model.safetensors", "timm_model.py"
+        "README.md", "config.json", "images.py", "model.onnx", "model.py", "model.safetensors", "timm_model.py"
     ]  # fmt: skip
     config = json.loads((folder / "config.json").read_text())
     assert as_vit.read(config["architecture"]) == as_vit.read(config["text"]) == ODD
@@ -253,7 +253,13 @@ def test_the_folder_says_what_it_holds(exported: tuple[Path, AsViT]) -> None:
     assert config["num_params"] == sum(parameter.numel() for parameter in model.parameters())
     assert config["class_names"] == LABELS
     assert config["top1"] == pytest.approx(0.2)
-    assert config["weights"] == {"trained": True, "checkpoint": "last", "epochs": 3, "moving_average": False}
+    assert config["weights"] == {
+        "trained": True,
+        "checkpoint": "last",
+        "epochs": 3,
+        "of_epochs": 3,
+        "moving_average": False,
+    }
     assert config["dtype"] == "float32"
     assert config["versions"]["torch"] == torch.__version__.partition("+")[0]
     readme = (folder / "README.md").read_text()
@@ -378,6 +384,19 @@ def test_fresh_weights_follow_from_the_seed(tmp_path: Path) -> None:
     assert config["weights"] == {"trained": False, "seed": 5}
     assert config["top1"] is None
     assert "not trained" in (folders[0] / "README.md").read_text()
+
+
+@pytest.mark.parametrize("epoch", [2, 3])
+def test_weights_of_an_unfinished_training_are_said_to_be_such(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], epoch: int
+) -> None:
+    training = training_folder(tmp_path / "run", vit, PLAIN, drawn(PLAIN, vit), epoch=epoch)
+    with pytest.raises(SystemExit, match="0"):
+        main(["export", str(training), "--out", str(tmp_path / "out")])
+    said = capsys.readouterr()
+    assert said.out.strip() == str(tmp_path / "out")
+    assert said.err == ("weights of 2 of 3 epochs\n" if epoch == 2 else "")
+    assert f"of {epoch} of 3 epochs" in (tmp_path / "out" / "README.md").read_text()
 
 
 # -- bad input ---------------------------------------------------------------------------------------------------------

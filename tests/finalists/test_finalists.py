@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -15,11 +16,12 @@ from typing import Any
 
 import pytest
 import ray
+import yaml
 from random_moments import killed_at, random_moments
 from report_folders import epoch_rows, write_training
 from toy_finalists import TRAINING, best_of_search
 from toy_scores import SLOPE, TOY, toy_space
-from toy_trainings import SMALL, largest_difference, trained, weights
+from toy_trainings import SMALL, largest_difference, trained, weights, with_broken_image
 
 import raynas
 from raynas import Choice
@@ -538,3 +540,26 @@ def test_finalists_go_on_after_their_driver_was_killed(
     assert 0 < epochs_done(folder) < 24
     before = ended(json.loads((folder / "summary.json").read_text())["trials"])
     check_resumed(folder, made, tmp_path / "alone", before)  # at once, while processes of the killed one are ending
+
+
+@pytest.mark.parametrize("given", [None, "digits"])
+def test_finalists_are_trained_on_the_images_of_their_search(
+    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None
+) -> None:
+    source = Path(shutil.copytree(searched, tmp_path / "search"))
+    description = yaml.safe_load((source / "run.yaml").read_text())
+    description["config"] |= {"data": with_broken_image(tmp_path / "t.parquet", row=None), "skipped_images": ["row 7"]}
+    (source / "run.yaml").write_text(yaml.safe_dump(description))
+    seen: dict[str, Any] = {}
+
+    def execute(plan: Any, folder: Path, **more: Any) -> None:
+        seen.update(more, training=plan.config.training)
+        raise StoreError("enough")
+
+    monkeypatch.setattr("raynas.finalists.run.execute_finalists", execute)
+    with pytest.raises(StoreError, match="enough"):
+        raynas.finalists(source, top=2, data=given, batch_size=32, epochs=2, out=tmp_path / "out")
+    data = given or description["config"]["data"]
+    assert seen["training"]["data"] == data
+    assert list(seen["training"]["skipped_images"]) == ([] if given else ["row 7"])
+    assert seen["note"] == ("" if given else f"trains on {data}, as {source} records it: --data names other images")

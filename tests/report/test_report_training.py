@@ -13,9 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
+from PIL import Image
 from report_folders import AS_VIT, embedded, epoch_rows, write_training
 from report_pages import check_layout, sections
 from toy_trainings import SMALL
+from toy_trainings import trained as train_small
 
 import raynas
 from raynas.console.training import show_training
@@ -277,6 +279,57 @@ def test_real_training_is_reported(tmp_path):
     assert data["saving"]["share"] == summary["saved"]
     shown_under = [group["title"] for group in data["groups"] for term, _ in group["rows"] if term == "pixel_range"]
     assert shown_under == ["Images"]
+
+
+def test_what_was_found_in_the_images_stands_among_the_settings(tmp_path):
+    """A folder made for it: 24 files, of which one is cut off, one is empty of colours, three are transparent."""
+    for number in range(24):
+        pixels = np.random.default_rng(number).integers(0, 256, (9, 12, 4), dtype=np.uint8)
+        image = Image.fromarray(np.zeros_like(pixels[..., :3]) if number == 7 else pixels[..., :3])
+        if number in (2, 3, 4):
+            image = Image.fromarray(pixels)
+        exif = Image.Exif()
+        exif[274] = 6 if number in (10, 11) else 1
+        where = tmp_path / "images" / ("cat" if number < 10 else "dog") / f"{number:02d}.png"
+        where.parent.mkdir(parents=True, exist_ok=True)
+        image.save(where, exif=exif)
+    where.write_bytes(where.read_bytes()[:60])
+    (tmp_path / "images" / "cat" / "notes.txt").write_text("no image")
+    data = f"folder:{tmp_path / 'images'}"
+    settings = {"data": data, "max_images": None, "batch_size": 8, "epochs": 1, "skip_unreadable": True}
+    train_small(tmp_path / "run", **settings)
+    rows = image_rows_of(tmp_path / "run")
+    assert rows == {
+        "to train on": data,
+        "to evaluate on": "10 % of the images, held out by the seed, spread over the classes",
+        "how many": "21 and 2",
+        "image side": "32 pixels",
+        "classes": "2 (cat, dog)",
+        "images of a class": "9 to 12 to train on, 1 to 1 to evaluate on",
+        "skip_unreadable": "yes",
+        "skipped_images": "1 (dog/23.png)",
+        "image_files": "yes",
+        "looked at": "24 of 24, all decoded",
+        "classes found": "2, smallest cat with 10, largest dog with 14",
+        "modes": "20 RGB, 3 RGBA",
+        "sizes": "12 × 9",  # noqa: RUF001
+        "cannot be read": "1 (dog/23.png)",
+        "passed over, no image by the end of its name": "1 (cat/notes.txt)",
+        "transparent in parts, white there": "3",
+        "turned by EXIF": "2",
+        "all pixels alike": "1 (cat/07.png)",
+    }
+    train_small(tmp_path / "two", **{**settings, "val_data": data})
+    two = image_rows_of(tmp_path / "two")
+    assert two["to evaluate on"] == data
+    for term in ("turned by EXIF, to train on", "turned by EXIF, to evaluate on"):
+        assert two[term] == "2"
+
+
+def image_rows_of(folder):
+    (rows,) = (group["rows"] for group in embedded(write_report(folder).read_text())["groups"]
+               if group["title"] == "Images")  # fmt: skip
+    return dict(rows)
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------

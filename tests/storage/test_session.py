@@ -10,10 +10,12 @@ from time import sleep
 from typing import Any
 
 import pytest
+import yaml
 
 from raynas.errors import StoreError, TrainingError
 from raynas.interruption import Interrupted
 from raynas.storage.locks import held, is_in_use
+from raynas.storage.run_folder import run_description
 from raynas.storage.session import End, Session, as_interrupted
 
 
@@ -159,3 +161,21 @@ def test_ctrl_c_outside_a_session_names_the_folder_of_a_run_that_is_there(tmp_pa
         os.kill(os.getpid(), signal.SIGINT)
         sleep(1.0)
     assert (ended.value.signum, ended.value.folder) == (signal.SIGINT, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["search", "training", "finalists", "sweep"])
+def test_when_a_run_was_started_first_outlives_later_sessions(tmp_path: Path, kind: str) -> None:
+    def describe(**more: Any) -> dict[str, Any]:
+        session = Session(tmp_path, lambda: None)
+        with session:
+            session.hold()
+            session.describe(run_description(kind, {"text": "started: never"}, {}, **more))
+        found: dict[str, Any] = yaml.safe_load((tmp_path / "run.yaml").read_text())
+        return found
+
+    first = describe()
+    text = (tmp_path / "run.yaml").read_text().replace(first["started"], "2001-02-03T04:05:06+00:00")
+    (tmp_path / "run.yaml").write_text(text)
+    assert describe(platform="cpu") == {**first, "started": "2001-02-03T04:05:06+00:00", "platform": "cpu"}
+    (tmp_path / "run.yaml").write_text("kind: [")
+    assert describe()["started"] >= first["started"]

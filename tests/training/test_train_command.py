@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from PIL import Image
 from toy_trainings import SMALL, trained, with_broken_image
 
@@ -17,6 +20,7 @@ from raynas.cli import main
 from raynas.errors import StoreError
 from raynas.training.checkpoints import LAST, checkpoint_folder
 from raynas.training.folder import load_training
+from searchspaces.as_vit import as_vit
 
 CIFAR10 = Path(__file__).parents[2] / "../shared/data/cifar10"
 TINY = ["--epochs", "1", "--max-images", "100", "--batch-size", "32", "--augment", "none", "--threads", "1"]
@@ -95,7 +99,10 @@ def test_a_run_is_a_source_and_a_training_is_resumed_by_its_folder(tmp_path: Pat
         ([SMALL, "--retokenize", "0:16,99:4"], "starts at epoch 99, but training has 30 epochs"),
         ([SMALL, "--num-classes", "12"], "num_classes is 12, but data 'digits' has 10 classes"),
         ([SMALL, "--batch-size", "33"], "batch_size is 33; it must be even"),
-        ([SMALL, "--max-images", "50"], "batch_size is 128, but there are only 45 images to train on"),
+        (
+            [SMALL, "--max-images", "50"],
+            "batch_size is 128, but there are only 45 images to train on: --batch-size 44 is",
+        ),
         ([SMALL, "--optimizer", "adamq"], "optimizer 'adamq' is not one of timm's"),
         ([SMALL, "--precision", "half"], "precision: input should be 'auto', 'float32', 'bfloat16' or 'float16'"),
         ([SMALL, "--warmup-epochs", "30"], "warmup_epochs is 30; it must be below the 30 epochs"),
@@ -188,3 +195,81 @@ def main_code(arguments: list[str]) -> Any:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     return ended.value.code
+
+
+# -- images that a run records -----------------------------------------------------------------------------------------
+
+
+def deep_images(folder: Path) -> str:
+    """Images of 12 bits in files of 16, which nothing can read without a range, in two classes."""
+    for label in ("cats", "dogs"):
+        (folder / label).mkdir(parents=True)
+        for i in range(20):
+            values = np.random.default_rng(i).integers(0, 4096, (8, 8)).astype(np.uint16)
+            Image.fromarray(values).save(folder / label / f"{i}.png")
+    return f"folder:{folder}"
+
+
+def recorded(folder: Path, kind: str, **config: Any) -> Path:
+    """A folder of a run that has an architecture, with what it says of its images."""
+    architecture = dict(as_vit.read(SMALL))
+    model = {"space": "as-vit", "architecture": architecture, "img_size": 32, "num_classes": 10}
+    config = {"space": "as-vit", "img_size": 32, **config}
+    folder.mkdir(parents=True)
+    text = {"kind": kind, "config": config, "identity": {}, "model": model}
+    if kind == "finalists":
+        recorded(folder / "01", "training", **config)
+        text["config"] = {}
+    best = {"architecture": architecture, "scores": {}, "folder": "01", "top1": 0.5, "score": {}}
+    (folder / "run.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(text))))
+    (folder / "summary.json").write_text(json.dumps({"kind": kind, "best": [best]}))
+    return folder
+
+
+FEW = ["--epochs", "1", "--batch-size", "8", "--augment", "none", "--threads", "1", "--loader-processes", "0"]
+
+
+@pytest.mark.parametrize("kind", ["search", "training", "finalists"])
+def test_a_run_as_source_says_which_images_are_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    data = deep_images(tmp_path / "mine")
+    options = {"pixel_range": [0, 4095], "skipped_images": ["cats/3.png"]}
+    source = recorded(tmp_path / "source", kind, data=data, **options)
+    assert run(str(source), *FEW, "--out", str(tmp_path / "run")) == 0
+    config = load_training(tmp_path / "run").description["config"]
+    assert {name: config[name] for name in ("data", *options)} == {"data": data, **options}
+    where = source / "01" if kind == "finalists" else source
+    said = capsys.readouterr().err
+    assert said.index("per class:") < said.index("run folder") < said.index("M MACs at 32 pixels")
+    assert f"trains on {data}, as {where} records it: --data names other images" in said
+    assert run(str(source), *FEW, "--data", "digits", "--max-images", "50", "--out", str(tmp_path / "other")) == 0
+    assert load_training(tmp_path / "other").description["config"]["data"] == "digits"
+    assert "trains on" not in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "mine")
+    error = refused(capsys, str(source), *FEW, "--out", str(tmp_path / "third"))
+    assert f"there is no folder '{tmp_path / 'mine'}'; {where} records these images, and --data names others" in error
+
+
+@pytest.mark.parametrize("data", [None, "random"])
+def test_without_any_record_the_digits_are_taken_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], data: str | None
+) -> None:
+    source = recorded(tmp_path / "source", "search", data=data)
+    for given in ([str(source)], [SMALL, "--img-size", "32"]):
+        out = tmp_path / f"run{len(given)}"
+        assert run(*given, *FEW, "--max-images", "50", "--out", str(out)) == 0
+        assert load_training(out).description["config"]["data"] == "digits"
+        assert "trains on digits, since nothing names other images: --data does" in capsys.readouterr().err
+        assert run("--resume", "--out", str(out)) == 0
+        assert "trains on" not in capsys.readouterr().err
+
+
+def test_a_resumed_training_keeps_its_images_whatever_its_source_records(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = recorded(tmp_path / "source", "training", data=deep_images(tmp_path / "mine"), pixel_range=[0, 4095])
+    arguments = [str(source), *FEW, "--max-images", "50", "--out", str(tmp_path / "run")]
+    assert run(*arguments, "--data", "digits") == 0
+    assert run(*arguments, "--resume") == 0
+    assert load_training(tmp_path / "run").description["config"]["data"] == "digits"
