@@ -95,9 +95,6 @@ def error_words(error: BaseException) -> str:
     return on_one_line(text_of(error))
 
 
-os_error_words = error_words
-
-
 def text_of(error: BaseException) -> str:
     """The whole text of an error, also where to make one raises."""
     try:

@@ -99,13 +99,6 @@ ROOT = Path(__file__).parents[1]
 
 TELL_THEMSELVES = {
     "raynas/errors.py": "they are put into words here",
-    "raynas/data/encoded.py": "to be mended",
-    "raynas/data/folder.py": "to be mended",
-    "raynas/data/parts.py": "to be mended",
-    "raynas/storage/result_store.py": "to be mended",
-    "raynas/training/checkpoints.py": "to be mended",
-    "raynas/training/folder.py": "to be mended",
-    "raynas/training/plan.py": "to be mended",
 }
 """Files that put an OSError into words without `error_words`, and why they may."""
 

@@ -246,6 +246,7 @@ MAY_READ = {
     "raynas/registry.py": "code, which is the user's",
     "raynas/report/asset_files.py": "what is installed with raynas",
     "raynas/exporting/export.py": "an export is a folder of its own",
+    "raynas/exporting/plain_images.py": "images, which are the user's, read by exports",
 }
 """Files beside raynas/storage/files.py that look for files or read them, and why they may."""
 

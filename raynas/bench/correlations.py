@@ -159,7 +159,7 @@ class _Columns:
         known = {one.name: one.oriented for one in everything if one.name in TO_BEAT and np.isfinite(one.values).any()}
         given = [known[GIVEN]] if GIVEN in known else []
         self.chosen = chosen
-        self.has_costs: np.ndarray = np.isfinite(list(known.values())).all(axis=0) if known else np.zeros_like(chosen)
+        self.has_costs: np.ndarray = np.isfinite([*known.values()] or np.full((1, len(chosen)), np.nan)).all(axis=0)  # type: ignore[assignment]
         self.sized = chosen & self.has_costs
         self.num_own, self.num_labels = len(group), len(labels)
         self.num_to_beat, self.has_given = len(known), bool(given)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +47,10 @@ def parameters() -> Parameters:
 def export(*, source: str, **given: Any) -> None:
     """Write a model as plain code and weights that need no raynas."""
     from raynas import api
+    from raynas.storage.text_files import read_json
 
     folder = api.export(source, **given)
-    weights = json.loads((folder / "config.json").read_text())["weights"]
+    weights = read_json(folder / "config.json")["weights"]
     if weights["trained"] and weights["epochs"] < weights["of_epochs"]:
         typer.echo(f"weights {epochs_text(weights)}", err=True)
     typer.echo(folder)

@@ -65,7 +65,7 @@ def how_to_train(**settings: Any) -> Parameters:
     """
     from raynas.training.config import AUGMENTATIONS, DISTILLATION, TrainConfig
 
-    seldom = ("val_fraction", "image_choice", "image_files", "min_lr", "checkpoint_every_s", *AUGMENTATIONS["none"])
+    seldom = ("val_fraction", "image_choice", "min_lr", "checkpoint_every_s", *AUGMENTATIONS["none"])
     not_here = ("space", "architecture", "teacher", *DISTILLATION)
     return [
         option("space", str, "The space of SOURCE, where several can read it."),

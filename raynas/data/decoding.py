@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from raynas.errors import DataError, error_words, os_error_words
+from raynas.errors import DataError, error_words
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -139,7 +139,7 @@ def why_unreadable(error: Exception) -> str:
 
     if isinstance(error, UnidentifiedImageError):
         return "it is in no known format"  # Pillow's text for this names an object in memory
-    return (os_error_words(error) if isinstance(error, OSError) else error_words(error)) or type(error).__name__
+    return (error_words(error)) or type(error).__name__
 
 
 def as_rgb(image: Any, where: str, pixel_range: PixelRange | None = None) -> Image.Image:

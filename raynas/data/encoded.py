@@ -12,7 +12,7 @@ from raynas.data.dataset import PassedOver, checked_rows
 from raynas.data.decoding import decoded
 from raynas.data.labels import Classes
 from raynas.data.options import DataOptions
-from raynas.errors import DataError, os_error_words
+from raynas.errors import DataError, error_words
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -139,7 +139,7 @@ class EncodedImages:
         try:
             content = reader()
         except OSError as error:
-            raise DataError(f"{where} cannot be read: {os_error_words(error)}") from error
+            raise DataError(f"{where} cannot be read: {error_words(error)}") from error
         if not content:
             raise DataError(f"{where} is empty")
         return decoded(io.BytesIO(content), where, self._range)

@@ -17,7 +17,7 @@ from raynas.data.labels import matched, renumbered
 from raynas.data.options import AS_THEY_ARE, DataOptions
 from raynas.data.parquet import open_parquet
 from raynas.data.torchvision_sets import TorchvisionImages
-from raynas.errors import DataError, os_error_words, printable
+from raynas.errors import DataError, error_words, printable
 
 
 class _Kind(NamedTuple):
@@ -81,7 +81,7 @@ def open_dataset(
         dataset = kind.opener(spec.strip(), _HOME.sub(_home, where), options, (*options.skipped_images, *left_out))
     except OSError as error:
         place = printable(str(error.filename or where))
-        raise DataError(f"data {spec!r}: cannot read {place}: {os_error_words(error)}") from None
+        raise DataError(f"data {spec!r}: cannot read {place}: {error_words(error)}") from None
     if isinstance(dataset, EncodedImages | TorchvisionImages) and dataset.classes is not None and dataset.num_classes:
         if like is not None and like.classes is not None:
             dataset.number(matched(dataset.source, dataset.classes, like.classes, like.source))

@@ -86,8 +86,7 @@ def make_finalists_plan(config: FinalistsConfig, *, space: SearchSpace | None = 
             raise ConfigError(f"finalists are compared by their accuracy, and the objective {name} has none")
         plans[member.name] = plan
     if images is not None:
-        chosen = ("image_choice", "image_files", "skipped_images", "skipped_val_images")
-        found = {name: getattr(plan.config, name) for name in chosen}
+        found = {name: getattr(plan.config, name) for name in ("image_choice", "skipped_images", "skipped_val_images")}
         config = config.resolved(training={**config.training, **found})
     if config.grace > next(iter(plans.values())).config.epochs:
         raise ConfigError(f"grace is {config.grace} epochs, more than a whole training has")

@@ -10,7 +10,7 @@ from raynas.data.options import DataOptions
 from raynas.report.text import Rows
 from raynas.wording import percent, setting_text, shown
 
-OF_IMAGES = (*DataOptions.model_fields, "skipped_val_images", "image_files")
+OF_IMAGES = (*DataOptions.model_fields, "skipped_val_images")
 """Settings that are shown with the images."""
 
 _SHOWN = 5
@@ -22,7 +22,7 @@ def image_rows(
     """Rows on the images of a training.
 
     Args:
-        config: Its configuration.
+        config: The configuration of the training.
         model: What run.yaml says of its model.
         summary: The content of summary.json.
         found: What run.yaml says of its images, where they are files: an `Inspection.plain` by `train` and, where they

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raynas.errors import StoreError, on_one_line, os_error_words
+from raynas.errors import StoreError, error_words, on_one_line
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome, Platform, ScoreIdentity, Status
 from raynas.storage.files import exists, is_folder, make_folder, move, names_in, remove, write_atomically, write_mark
@@ -174,7 +174,7 @@ class ResultStore:
             with write_atomically(path, once=True) as file:
                 write_parquet(file, table, {_PLACE: _place(first, last)})
         except OSError as error:
-            raise StoreError(f"cannot write results to {self._parts_folder}: {os_error_words(error)}") from error
+            raise StoreError(f"cannot write results to {self._parts_folder}: {error_words(error)}") from error
         self._parts.append(StoredPart(first, last, path, table.num_rows))
 
     def _merge_small_parts(self) -> None:
@@ -188,7 +188,7 @@ class ResultStore:
         try:
             tables = [_read_part(part.path)[1] for part in small]
         except (StoreError, pa.ArrowException, OSError) as error:
-            warnings.warn(f"parts of {self._parts_folder} are left unmerged: {error}", stacklevel=2)
+            warnings.warn(f"parts of {self._parts_folder} are left unmerged: {error_words(error)}", stacklevel=2)
             return
         merged = pa.concat_tables(tables).unify_dictionaries()
         self._parts = self._parts[: -len(small)]
@@ -213,7 +213,7 @@ class ResultStore:
                     raise StoreError("it holds scores that were computed on another platform")
                 sound.append((part, table))
             except (StoreError, pa.ArrowException, OSError) as error:
-                self.set_aside.append(f"{name}: {error}")
+                self.set_aside.append(f"{name}: {error_words(error)}")
                 self._set_aside(path)
         kept = _uncovered([part for part, _ in sound])
         for part, _ in sound:
@@ -303,7 +303,7 @@ def _read_all(parts_folder: Path, columns: Sequence[str] | None) -> list[tuple[S
                 return None
             warnings.warn(on_one_line(f"skipped {path}: it is a link to nothing"), stacklevel=3)
         except (StoreError, pa.ArrowException, OSError) as error:
-            warnings.warn(on_one_line(f"skipped {path}: {error}"), stacklevel=3)
+            warnings.warn(on_one_line(f"skipped {path}: {error_words(error)}"), stacklevel=3)
     return sound
 
 

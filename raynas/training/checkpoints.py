@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from raynas.errors import StoreError, error_words, on_one_line, os_error_words
+from raynas.errors import StoreError, error_words, on_one_line
 from raynas.storage.files import copy, exists, make_folder, move, opened, remove, write_atomically
 
 LAST, BEST = "last.pt", "best.pt"
@@ -47,7 +47,7 @@ def write_checkpoint(path: Path, state: CheckpointState) -> None:
             if path.name == LAST and exists(path):
                 copy(path, path.with_name(PREVIOUS))  # a worker that starts again meanwhile must find the last one
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {os_error_words(error)}") from error
+        raise StoreError(f"cannot write {path}: {error_words(error)}") from error
     except RuntimeError as error:  # torch's own
         raise StoreError(f"cannot write {path}: {error_words(error)}") from error
 
@@ -166,7 +166,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             with opened(path):  # which refuses what is no regular file
                 loaded: dict[str, torch.Tensor] = load_file(path)
         except (OSError, SafetensorError) as error:
-            raise StoreError(f"cannot read weights {path}: {error}") from error
+            raise StoreError(f"cannot read weights {path}: {error_words(error)}") from error
         return loaded
     try:
         with opened(path) as file:

@@ -82,11 +82,6 @@ class TrainConfig(DataOptions):
         description="How images are chosen that are limited or held out: spread over the classes, or the first ones, "
         "as trainings did before there was a choice.",
     )
-    image_files: bool = Field(
-        True,
-        description="Refuse to resume with image files of other names or sizes, as trainings did not before there was "
-        "a choice.",
-    )
     skipped_val_images: Annotated[tuple[str, ...], Flags(("--skip-val-image",))] = Field(
         (), description="Image to evaluate on that is left out, as skipped_images says it of those to train on."
     )
@@ -196,7 +191,7 @@ class TrainConfig(DataOptions):
     @classmethod
     def of_stored(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """Fields of a stored training, with what it did where it knows nothing of a field."""
-        return {"image_choice": "first", "image_files": False, **values}
+        return {"image_choice": "first", **values}
 
     def precision_on(self, device: str) -> str:
         """The type of numbers in which the model computes on a device, "cpu" or "cuda".

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from raynas.errors import ConfigError, StoreError
+from raynas.errors import ConfigError, StoreError, error_words
 from raynas.registry import named_code
 from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
@@ -179,5 +179,5 @@ def load_training(folder: str | Path) -> Training:
     try:
         table = read_parquet(metrics, metrics_schema) if exists(metrics) else METRICS.empty_table()
     except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{metrics} is damaged: {error}") from error
+        raise StoreError(f"{metrics} is damaged: {error_words(error)}") from error
     return Training(folder, description, read_summary(folder), table)

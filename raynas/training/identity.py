@@ -38,7 +38,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "start": ("weights_policy",),
 }
 """Fields of TrainConfig by section. Further ones are resolved: architecture, model_version and retokenize of the model,
-images and image_files of the data, weights of the start, and what the objective says, with its name, of itself."""
+images of the data, weights of the start, and what the objective says, with its name, of itself."""
 
 OF_OBJECTIVES = (
     "objective",
@@ -54,13 +54,13 @@ OF_OBJECTIVES = (
 prepared, so that one that it forgets may change when a training is resumed."""
 
 LATER: Mapping[str, Mapping[str, Any]] = {
-    "data": {"image_choice": "first", "image_files": None},
+    "data": {"image_choice": "first"},
     "optimisation": {"betas": None},
     "start": {"weights_policy": "exact"},
 }
 """Fields that came after the first training of the format was stored, with what was done before, by section."""
 
-_RESOLVED = ("architecture", "augment", "retokenize", "image_files")
+_RESOLVED = ("architecture", "augment", "retokenize")
 _LISTED = {*WITHOUT_EFFECT, *OF_OBJECTIVES, *_RESOLVED, *(name for names in SECTIONS.values() for name in names)}
 assert TrainConfig.model_fields.keys() == _LISTED, "each setting is in the identity, or is known to have no effect"
 
@@ -72,7 +72,6 @@ def training_identity(
     model_version: int,
     phases: Sequence[Sequence[int | None]],
     images: str,
-    image_files: str | None,
     weights: str | None,
     objective: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -84,7 +83,6 @@ def training_identity(
         model_version: The version of the family of models, raised when the same weights give other outputs.
         phases: First epoch, stride and dilation of each phase of a re-tokenized training.
         images: A hash of the data.
-        image_files: A hash of the names and sizes of the image files; None: not compared.
         weights: A hash of the file of weights to start from.
         objective: The objective's name, and what the objective says of itself.
     """
@@ -95,7 +93,7 @@ def training_identity(
         "model_version": model_version,
         "retokenize": [list(phase) for phase in phases],
     }
-    found["data"] |= {"images": images, "image_files": image_files}
+    found["data"]["images"] = images
     found["start"]["weights"] = weights
     found["objective"] = dict(objective)
     listed = {

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from raynas.errors import ConfigError, StoreError, os_error_words
+from raynas.errors import ConfigError, StoreError, error_words
 from raynas.storage.files import write_atomically
 from raynas.storage.parquet import write_parquet
 from raynas.training.folder import metrics_schema
@@ -40,7 +40,7 @@ def write_metrics(folder: Path, rows: Sequence[Row]) -> None:
         with write_atomically(folder / "metrics.parquet") as file:
             write_parquet(file, table)
     except OSError as error:
-        raise StoreError(f"cannot write {folder / 'metrics.parquet'}: {os_error_words(error)}") from error
+        raise StoreError(f"cannot write {folder / 'metrics.parquet'}: {error_words(error)}") from error
 
 
 class MetricsListener(WorkerListener):

@@ -16,7 +16,7 @@ from torch import nn
 
 from raynas.data.inspection import Inspection
 from raynas.data.options import DataOptions
-from raynas.errors import ConfigError, StoreError
+from raynas.errors import ConfigError, StoreError, error_words
 from raynas.space.architecture import Architecture
 from raynas.space.build import builder, built
 from raynas.space.cost import cost
@@ -56,7 +56,7 @@ class TrainingPlan:
         val_rows: Indices of the images to evaluate on in theirs.
         label_names: Names of the classes in label order; empty if unknown.
         data_hash: A hash of the labels of all rows and the pixels of some, so that another set is noticed.
-        files_hash: A hash of the names and sizes of the image files; None where there are none, or it is not asked for.
+        files_hash: A hash of the names and sizes of the image files; None where there are none.
         inspections: What was found in the data sets that are files, by `train` and `val`.
         class_counts: The fewest and the most images of a class, by `train` and `val`; empty without labels.
     """
@@ -173,7 +173,6 @@ class TrainingPlan:
             model_version=self.space.model_version,
             phases=[phase[:3] for phase in self.phases if phase[1]],
             images=self.data_hash,
-            image_files=self.files_hash,
             weights=self.config.weights and _file_hash(Path(self.config.weights)),
             objective={"name": self.objective.kind.name, **self.objective.identity},
         )
@@ -194,7 +193,8 @@ class TrainingPlan:
         found = {} if train is None else {"train": train.plain()}
         if val is not None and val is not train:
             found["val"] = val.plain()
-        return {**found, "per_class": {part: dict(counts) for part, counts in self.class_counts.items()}}
+        per_class = {part: dict(counts) for part, counts in self.class_counts.items()}
+        return {**found, "per_class": per_class, **({"files": self.files_hash} if self.files_hash else {})}
 
     def model(self) -> dict[str, Any]:
         """What run.yaml says of the model."""
@@ -280,7 +280,7 @@ def make_training_plan(
         val_rows=images.val_rows,
         label_names=tuple(data.label_names),
         data_hash=images.hash,
-        files_hash=images.files_hash if config.image_files else None,
+        files_hash=images.files_hash,
         inspections=images.inspections,
         class_counts=images.class_counts(),
     )
@@ -379,5 +379,5 @@ def _file_hash(path: Path) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as error:
-        raise StoreError(f"cannot read weights {path}: {error.strerror}") from None
+        raise StoreError(f"cannot read weights {path}: {error_words(error)}") from None
     return digest.hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from raynas.cluster.resources import alive_nodes, cpus_per_worker, default_worke
 from raynas.errors import ConfigError
 from raynas.models.process_state import kept_process_state
 from raynas.storage.files import exists, remove, remove_folder
-from raynas.storage.run_folder import check_folder, run_description
+from raynas.storage.run_folder import check_folder, holds_run, read_description, run_description
 from raynas.storage.session import End, Session
 from raynas.training.best_epoch import top1_of
 from raynas.training.checkpoints import LAST, checkpoint_folder, reached_in, recover_last
@@ -83,10 +83,22 @@ def execute_training(
         run = _TrainingRun(plan, session, listener)
         session.collect_signals()
         session.hold()
+        if _has_other_files(plan, folder):
+            listener.on_log(
+                "image files that are used have other names or sizes than when this was trained last: what is learned "
+                "from now on is of the new ones"
+            )
         session.describe(run_description(KIND, plan.config.model_dump(), plan.identity(), **plan.description()))
         if note:
             listener.on_log(note)
         return run.carry_out(lambda: bool(session.stop) or is_stopped())
+
+
+def _has_other_files(plan: TrainingPlan, folder: Path) -> bool:
+    """Whether the names and sizes of image files are not those that the last session described."""
+    images = read_description(folder, kind=KIND).get("images") if holds_run(folder) else None
+    known = images.get("files") if isinstance(images, Mapping) else None
+    return known is not None and known != plan.files_hash
 
 
 class _TrainingRun:

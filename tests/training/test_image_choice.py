@@ -99,11 +99,9 @@ def test_trainings_of_before_keep_their_choice(tmp_path: Path) -> None:
 
 def test_finalists_of_before_keep_their_choice() -> None:
     of_before = FinalistsConfig.of_stored({"source": "runs/search", "training": {"epochs": 3}})
-    assert of_before["training"] == {"epochs": 3, "image_choice": "first", "image_files": False}
-    now = FinalistsConfig.of_stored(
-        {"source": "runs/search", "training": {"image_choice": "spread", "image_files": True}}
-    )
-    assert now["training"] == {"image_choice": "spread", "image_files": True}
+    assert of_before["training"] == {"epochs": 3, "image_choice": "first"}
+    now = FinalistsConfig.of_stored({"source": "runs/search", "training": {"image_choice": "spread"}})
+    assert now["training"] == {"image_choice": "spread"}
 
 
 def raynas_seed(seed: int) -> int:
