@@ -25,6 +25,7 @@ from toy_trainings import SMALL, largest_difference, trained, weights, with_brok
 
 import raynas
 from raynas import Choice
+from raynas.api.trainings import finalists as trained_finalists
 from raynas.cli import main
 from raynas.errors import ConfigError, PoolError, SpaceError, StoreError
 from raynas.finalists.choice import finalists
@@ -558,7 +559,7 @@ def test_finalists_are_trained_on_the_images_of_their_search(
 
     monkeypatch.setattr("raynas.finalists.run.execute_finalists", execute)
     with pytest.raises(StoreError, match="enough"):
-        raynas.finalists(source, top=2, data=given, batch_size=32, epochs=2, out=tmp_path / "out")
+        trained_finalists(source, top=2, data=given, batch_size=32, epochs=2, out=tmp_path / "out")
     data = given or description["config"]["data"]
     assert seen["training"]["data"] == data
     assert list(seen["training"]["skipped_images"]) == ([] if given else ["row 7"])
