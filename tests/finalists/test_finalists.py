@@ -239,7 +239,7 @@ class Heard(FinalistsListener):
         self.lines.append(line)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_worst_are_stopped_early_and_the_others_are_trained_as_if_alone(
     searched: Path, tmp_path: Path, joined: None
 ) -> None:

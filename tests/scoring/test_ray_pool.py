@@ -80,7 +80,7 @@ def test_results_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
         assert content(toy_search(tmp_path / str(workers), workers=workers)).equals(expected)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_scores_of_networks_are_bitwise_equal_in_process_and_on_workers(tmp_path: Path) -> None:
     tables = [
         content(
@@ -160,7 +160,7 @@ def test_a_killed_actor_costs_no_result(
     assert same.equals(expected.drop_columns(["settings"]))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_harmful_architectures_carry_their_status_and_no_others(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -49,7 +49,7 @@ def table(path: Path, labels: list[int], names: str | None = None) -> str:
     return f"parquet:{path}"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_digits_are_learned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     arguments = ["as-vit", "-a", "4,2,2|2,1,2|2,1,2|2,1,2|16,16", "--img-size", "32", "--augment", "light"]

@@ -164,7 +164,7 @@ class Failing(torch.nn.Module):
         raise RuntimeError("not today")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_error_of_the_code_is_told_and_tried_three_times(tmp_path: Path) -> None:
     listener = StepCounter()
     made = plan(workers=1)
@@ -177,7 +177,7 @@ def test_an_error_of_the_code_is_told_and_tried_three_times(tmp_path: Path) -> N
     assert all(line.endswith("the workers start again from the last checkpoint") for line in told)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fewer_workers_train_where_there_is_room_for_no_more(tmp_path: Path) -> None:
     """Of five with a core each, three have room in the Ray of these tests; two were enough."""
     settings = {**VARIED, "epochs": 1}
@@ -210,7 +210,7 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     assert refused
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_interrupted_driver_leaves_no_workers(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     settings = {**LONG, "epochs": 200, "workers": 2}
