@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from raynas.proxies.registered import proxy
     from raynas.scoring.model_scores import score_model
     from raynas.space.architecture import Architecture
+    from raynas.space.fields import Choice, PerBlock, PerLayer
     from raynas.space.growth import Growth
-    from raynas.space.search_space import Choice, PerLayer, SearchSpace
+    from raynas.space.search_space import SearchSpace
     from raynas.storage.runs import Run, load_run
     from raynas.training.folder import Training, load_training
 
@@ -26,6 +27,7 @@ __all__ = [
     "Bench",
     "Choice",
     "Growth",
+    "PerBlock",
     "PerLayer",
     "Probe",
     "Proxy",
@@ -53,9 +55,10 @@ __all__ = [
 _HOMES = {
     "Architecture": "raynas.space.architecture",
     "Bench": "raynas.bench.folder",
-    "Choice": "raynas.space.search_space",
+    "Choice": "raynas.space.fields",
     "Growth": "raynas.space.growth",
-    "PerLayer": "raynas.space.search_space",
+    "PerBlock": "raynas.space.fields",
+    "PerLayer": "raynas.space.fields",
     "Probe": "raynas.proxies.probe",
     "Proxy": "raynas.proxies.probe",
     "RaynasError": "raynas.errors",

@@ -13,7 +13,8 @@ import re
 
 from raynas.errors import SpaceError
 from raynas.space.architecture import Architecture
-from raynas.space.search_space import Choice, SearchSpace
+from raynas.space.fields import Choice
+from raynas.space.search_space import SearchSpace
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*(\.[a-z0-9_]+)?")
 

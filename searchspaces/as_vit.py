@@ -28,8 +28,9 @@ from typing import Any
 
 from raynas.errors import SpaceError
 from raynas.space.architecture import Architecture
+from raynas.space.fields import Choice
 from raynas.space.growth import Growth
-from raynas.space.search_space import Choice, SearchSpace, Stage
+from raynas.space.search_space import SearchSpace, Stage
 
 MAX_WIDTH = 1024
 _GRIDS = (56, 28, 14, 7)  # tokens a side at 224 pixels

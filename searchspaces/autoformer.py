@@ -27,8 +27,9 @@ from typing import Any
 
 from raynas.errors import SpaceError
 from raynas.space.architecture import Architecture
+from raynas.space.fields import Choice, PerLayer
 from raynas.space.growth import Growth
-from raynas.space.search_space import Choice, PerLayer, SearchSpace, Stage
+from raynas.space.search_space import SearchSpace, Stage
 
 PATCH_SIZE = 16
 HEAD_DIM = 64  # of the authors' build

@@ -27,8 +27,9 @@ from typing import Any
 
 from raynas.errors import SpaceError
 from raynas.space.architecture import Architecture
+from raynas.space.fields import Choice
 from raynas.space.growth import Growth
-from raynas.space.search_space import Choice, SearchSpace, Stage
+from raynas.space.search_space import SearchSpace, Stage
 
 PATCH_SIZE = 16
 STRIDE = 8

@@ -17,7 +17,8 @@ from typing import Any
 
 from raynas.errors import SpaceError
 from raynas.space.architecture import Architecture
-from raynas.space.search_space import Choice, SearchSpace, Stage
+from raynas.space.fields import Choice
+from raynas.space.search_space import SearchSpace, Stage
 
 _TEXT = re.compile(r"resnet([0-9]{1,9})(?:-w([0-9]{1,9}))?")
 _WIDTH = 16

@@ -22,8 +22,9 @@ from typing import Any
 
 from raynas.errors import SpaceError
 from raynas.space.architecture import Architecture
+from raynas.space.fields import Choice
 from raynas.space.growth import Growth
-from raynas.space.search_space import Choice, SearchSpace, Stage
+from raynas.space.search_space import SearchSpace, Stage
 
 _HEAD_DIM = 64  # of DeiT
 _TEXT = re.compile(r"p([0-9]{1,9})-w([0-9]{1,9})-d([0-9]{1,9})-h([0-9]{1,9})-m([0-9]{1,9}(?:\.[0-9]{1,20})?)")

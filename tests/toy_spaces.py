@@ -8,9 +8,10 @@ import numpy as np
 
 from raynas.searchers.base import Searcher
 from raynas.space.architecture import Architecture
+from raynas.space.fields import Choice, PerBlock, PerLayer
 from raynas.space.growth import Growth
 from raynas.space.results import Candidate, Constraint, Evaluation, Objective, Status, violations
-from raynas.space.search_space import Choice, PerLayer, SearchSpace
+from raynas.space.search_space import SearchSpace
 
 single_decision = SearchSpace("toy-single", {"embed_dim": Choice(16, 32, 64)}, model="none")
 
@@ -58,6 +59,18 @@ two_depths = SearchSpace(
     model="none",
 )
 
+# Two stages of two places and of one; the second place of each may be empty: 2 x (6 x 7) x (6 x 7) x 6 architectures.
+blocks = SearchSpace(
+    "toy-blocks",
+    {
+        "width": Choice(8, 16),
+        "depth": (Choice(2), Choice(3)),
+        "num_heads": PerBlock((Choice(1, 2), Choice(1, 2, 0), Choice(1, 2), Choice(1, 2, 0), Choice(2, 4))),
+        "mlp_units": PerBlock((Choice(4, 8, 12),) * 4 + (Choice(4, 8, 16),)),
+    },
+    model="none",
+)
+
 # Two stages that grow one by one, and layers that grow with their values.
 growing_stages = SearchSpace(
     "toy-growing-stages",
@@ -88,6 +101,7 @@ all_spaces = (
     stages,
     layers,
     two_depths,
+    blocks,
     growing_stages,
     growing_layers,
 )

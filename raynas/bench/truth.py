@@ -18,7 +18,8 @@ import pyarrow as pa
 from raynas.errors import ConfigError, DataError, SpaceError, StoreError, UnknownNameError, error_words
 from raynas.seeds import seed_from
 from raynas.space.architecture import Architecture
-from raynas.space.search_space import Choice, SearchSpace
+from raynas.space.fields import Choice
+from raynas.space.search_space import SearchSpace
 from raynas.storage.files import write_atomically
 from raynas.storage.parquet import read_parquet, write_parquet
 from raynas.storage.tables import cell_value, read_table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,9 @@ from raynas.interruption import resuming_line
 from raynas.report.policy import searcher_settings
 from raynas.searchers.protocols import GrowsFamily
 from raynas.searchers.registered import searchers
+from raynas.space.fields import Choice, PerBlock, PerLayer
 from raynas.space.results import Objective
-from raynas.space.search_space import Choice, PerLayer, SearchSpace
+from raynas.space.search_space import SearchSpace
 from raynas.storage.points import Failure, Points
 from raynas.wording import duration, plural, settings_text, shown, size_in_words
 
@@ -131,10 +133,10 @@ def _decision_rows(space: SearchSpace) -> Rows:
             text = _options(entry)
         elif isinstance(entry, PerLayer):
             text = f"{_options(entry.choice)}, for each layer of {entry.depth}"
-        elif len({choice.options for choice in entry}) == 1:
-            text = f"{_options(entry[0])}, {len(entry)} times"
         else:
-            text = " | ".join(_options(choice) for choice in entry)
+            alike = itertools.groupby(entry.choices if isinstance(entry, PerBlock) else entry)
+            counts = [(choice, len(list(group))) for choice, group in alike]
+            text = " | ".join(_options(choice) + (f", {n} times" if n > 1 else "") for choice, n in counts)
         rows.append((name, text))
     return rows
 

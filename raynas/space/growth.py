@@ -10,6 +10,7 @@ from typing import Any
 
 from raynas.errors import SpaceError
 from raynas.space.architecture import Architecture
+from raynas.space.fields import Field, PerBlock, PerLayer
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,9 @@ class Growth:
 
     Args:
         depth: Name of the field with the numbers of blocks: a list has one number per stage, a single number is one
-            stage. Per-layer fields of that depth repeat their last value when a block is added.
-        width: Name of the field with the width that all others follow from.
+            stage. Fields with a value for each layer or block repeat the last one of the stage when a block is added.
+        width: Name of the field with the width that all others follow from: a list has one for each stage, which grow
+            by one factor, in units each.
         unit: What widths are multiples of: a number, or the name of the field that holds it, such as num_heads.
         scored_divisor: Grown architectures are scored with their width divided by it, unless another is asked for.
         objectives: Scores that growth ranks candidates by, unless others are asked for.
@@ -40,7 +42,7 @@ class Growth:
         value: Any = architecture[self.depth]
         return value if isinstance(value, tuple) else (value,)
 
-    def deepened(self, fields: Mapping[str, Any], architecture: Architecture, stage: int) -> Architecture:
+    def deepened(self, fields: Mapping[str, Field], architecture: Architecture, stage: int) -> Architecture:
         """The architecture with one more block at the end of a stage.
 
         Args:
@@ -51,24 +53,32 @@ class Growth:
         Raises:
             SpaceError: Values of the new block are those of the last one, and there is none.
         """
-        value: Any = architecture[self.depth]
-        if isinstance(value, tuple):
-            return architecture.replace(**{self.depth: (*value[:stage], value[stage] + 1, *value[stage + 1 :])})
-        if value < 1:
-            raise SpaceError(f"{self.depth} {value} cannot grow: a new block is like the last one, and there is none")
-        layers = {
-            name: (*values, values[-1])
-            for name, entry in fields.items()
-            if getattr(entry, "depth", None) == self.depth and isinstance(values := architecture[name], tuple)
-        }
-        return architecture.replace(**{self.depth: value + 1, **layers})
+        depths: tuple[Any, ...] = self.depths(architecture)
+        start, end = sum(depths[:stage]), sum(depths[: stage + 1])
+        layers = {}
+        for name, entry in fields.items():
+            values = architecture[name]
+            if not isinstance(entry, PerLayer | PerBlock) or entry.depth != self.depth or not isinstance(values, tuple):
+                continue
+            value = entry.repeated(values[start:end])
+            if value is None:
+                raise SpaceError(
+                    f"{self.depth} {depths[stage]} cannot grow: a new block is like the last one, and there is none"
+                )
+            layers[name] = (*values[:end], value, *values[end:])
+        grown = (*depths[:stage], depths[stage] + 1, *depths[stage + 1 :])
+        is_list = isinstance(architecture[self.depth], tuple)
+        return architecture.replace(**{self.depth: grown if is_list else grown[0], **layers})
 
     def widened(self, architecture: Architecture, rate: float) -> Architecture:
         """The architecture with its width, counted in units, times 1 + rate, rounded half away from zero."""
         unit = self.unit_of(architecture)
-        # In fractions, since 90 * 1.15 is less than 103.5 in floating point.
-        units = floor(Fraction(self.width_of(architecture), unit) * (1 + Fraction(str(rate))) + Fraction(1, 2))
-        return architecture.replace(**{self.width: units * unit})
+
+        def grown(width: int) -> int:
+            # In fractions, since 90 * 1.15 is less than 103.5 in floating point.
+            return unit * floor(Fraction(width, unit) * (1 + Fraction(str(rate))) + Fraction(1, 2))
+
+        return self._with_widths(architecture, [grown(width) for width in self._widths(architecture)])
 
     def narrowed(self, architecture: Architecture, divisor: int) -> Architecture:
         """The architecture with its width divided.
@@ -76,15 +86,23 @@ class Growth:
         Raises:
             SpaceError: The width is not divisible.
         """
-        width = self.width_of(architecture)
-        if width % divisor:
-            raise SpaceError(f"{self.width} {width} is not divisible by {divisor}")
-        return architecture.replace(**{self.width: width // divisor})
+        widths = self._widths(architecture)
+        for width in widths:
+            if width % divisor:
+                raise SpaceError(f"{self.width} {width} is not divisible by {divisor}")
+        return self._with_widths(architecture, [width // divisor for width in widths])
 
     def width_of(self, architecture: Architecture) -> int:
-        """The width from which all others follow."""
-        width: Any = architecture[self.width]
-        return int(width)
+        """The width from which all others follow; of several, that of the first stage."""
+        return self._widths(architecture)[0]
+
+    def _widths(self, architecture: Architecture) -> list[int]:
+        value: Any = architecture[self.width]
+        return [int(width) for width in (value if isinstance(value, tuple) else (value,))]
+
+    def _with_widths(self, architecture: Architecture, widths: list[int]) -> Architecture:
+        is_list = isinstance(architecture[self.width], tuple)
+        return architecture.replace(**{self.width: widths if is_list else widths[0]})
 
     def unit_of(self, architecture: Architecture) -> int:
         """What the widths that grow out of an architecture are multiples of."""

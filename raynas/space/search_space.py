@@ -1,8 +1,4 @@
-"""Architectures and search spaces as values.
-
-An `Architecture` is a JSON object that cannot change. A `SearchSpace` says which architectures may be drawn, which may
-be built, and which model family builds them. Neither knows torch.
-"""
+"""Search spaces as values: which architectures may be drawn, which may be built, and which model family builds them."""
 
 from __future__ import annotations
 
@@ -12,36 +8,14 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from hashlib import blake2b
 from math import prod
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from raynas.errors import SpaceError
-from raynas.space.architecture import Architecture, FieldValue, Scalar, frozen_value
+from raynas.space.architecture import Architecture, FieldValue
+from raynas.space.fields import Choice, Field, PerBlock, PerLayer, as_tuple, is_absent
 from raynas.space.growth import Growth
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of several options, each a scalar or, where positions are chosen jointly, a tuple."""
-
-    options: tuple[FieldValue, ...]
-
-    def __init__(self, *options: Any) -> None:
-        object.__setattr__(self, "options", tuple(frozen_value("option", option) for option in options))
-        if not options or len(set(self.options)) < len(options):
-            raise SpaceError(f"a choice needs distinct options, not {options}")
-
-
-@dataclass(frozen=True)
-class PerLayer:
-    """One value a layer, all from the same options; the field `depth` holds the number of layers."""
-
-    choice: Choice
-    depth: str = "depth"
-
-
-Field: TypeAlias = Choice | tuple[Choice, ...] | PerLayer
 
 
 class Decision(NamedTuple):
@@ -115,8 +89,13 @@ class SearchSpace:
             raise SpaceError(f"space {self.name!r} has no fields, so there is nothing to choose")
         seen: set[str] = set()
         for name, entry in self.fields.items():
-            if isinstance(entry, PerLayer) and entry.depth not in seen:
+            if isinstance(entry, PerLayer | PerBlock) and entry.depth not in seen:
                 raise SpaceError(f"space {self.name!r}: field {name!r} needs {entry.depth!r} before it")
+            if isinstance(entry, PerBlock) and len(entry.choices) != self._num_places(entry.depth):
+                raise SpaceError(
+                    f"space {self.name!r}: field {name!r} has {len(entry.choices)} choices for the "
+                    f"{self._num_places(entry.depth)} places of {entry.depth!r}"
+                )
             seen.add(name)
         if self.growth is not None:
             unit = self.growth.unit
@@ -136,8 +115,24 @@ class SearchSpace:
             elif isinstance(entry, PerLayer):
                 slots += [(name, i, entry.choice) for i in range(self._max_depth(entry.depth))]
             else:
-                slots += [(name, i, choice) for i, choice in enumerate(entry)]
+                choices = entry.choices if isinstance(entry, PerBlock) else entry
+                slots += [(name, i, choice) for i, choice in enumerate(choices)]
         return tuple(slots)
+
+    @cached_property
+    def block_fields(self) -> tuple[str, ...]:
+        """Names of the fields that have a value for each block; the first of them says which blocks there are."""
+        return tuple(name for name, entry in self.fields.items() if isinstance(entry, PerBlock))
+
+    @cached_property
+    def removable(self) -> tuple[tuple[int, int], ...]:
+        """The number of the decision and of its option 0, for each block that may be absent."""
+        chosen = [self._slots[i] for i in self._searched]
+        return tuple(
+            (i, number)
+            for i, (name, _, choice) in enumerate(chosen)
+            if name in self.block_fields[:1] and (number := choice.number(0)) is not None
+        )
 
     @cached_property
     def _searched(self) -> tuple[int, ...]:
@@ -159,9 +154,14 @@ class SearchSpace:
         independent = prod(
             len(choice.options)
             for entry in self.fields.values()
-            if not isinstance(entry, PerLayer)
+            if not isinstance(entry, PerLayer | PerBlock)
             for choice in ([entry] if isinstance(entry, Choice) else entry)
         )
+        of_blocks = [entry.choices for entry in self.fields.values() if isinstance(entry, PerBlock)]
+        for choices in zip(*of_blocks, strict=True):
+            is_removable = 0 in choices[0].options
+            present = len(choices[0].options) - is_removable
+            independent *= present * prod(len(choice.options) for choice in choices[1:]) + is_removable
         for depth in {entry.depth for entry in self.fields.values() if isinstance(entry, PerLayer)}:
             depths = self._depth_options(depth)
             layers = prod(
@@ -189,11 +189,12 @@ class SearchSpace:
                 values = [_pick(entry.choice, chosen) for _ in range(self._max_depth(entry.depth))]
                 fields[name] = tuple(values[: fields[entry.depth]])
             else:
-                fields[name] = tuple(_pick(choice, chosen) for choice in entry)
-        return Architecture(fields)
+                choices = entry.choices if isinstance(entry, PerBlock) else entry
+                fields[name] = tuple(_pick(choice, chosen) for choice in choices)
+        return self.canonical(Architecture(fields))
 
     def encode(self, architecture: Architecture) -> list[int]:
-        """One option number per decision, -1 for layers that the architecture lacks.
+        """One option number per decision, -1 for layers and blocks that the architecture lacks.
 
         Raises:
             SpaceError: A value is not among its options.
@@ -208,7 +209,11 @@ class SearchSpace:
                         numbers.append(-1)
                     continue
                 value = value[i]
-            number = _option_number(choice, value)
+                if value == 0 and name in self.block_fields[1:] and self._is_absent(architecture, i):
+                    if len(choice.options) > 1:
+                        numbers.append(-1)
+                    continue
+            number = choice.number(value)
             if number is None:
                 where = name if i is None else f"{name}[{i}]"
                 raise SpaceError(f"space {self.name!r}: {where} is {value!r}, not one of {list(choice.options)}")
@@ -219,8 +224,14 @@ class SearchSpace:
     # -- operations that searchers use ---------------------------------------------------------------------------
 
     def sample(self, rng: np.random.Generator) -> Architecture:
-        """Draw every decision uniformly."""
-        return self.decode(rng.integers(0, self._num_options))
+        """Draw every decision uniformly; a block that may be absent is so with probability 1/2."""
+        numbers = rng.integers(0, self._num_options)
+        for i, absent in self.removable:
+            if rng.random() < 0.5:
+                numbers[i] = absent
+            elif numbers[i] == absent:
+                numbers[i] = (absent + rng.integers(1, self._num_options[i])) % self._num_options[i]
+        return self.decode(numbers)
 
     def mutate(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
         """Change one decision that has an effect, chosen uniformly; layers that appear are drawn."""
@@ -241,7 +252,33 @@ class SearchSpace:
         numbers = np.where(rng.random(len(a)) < 0.5, a, b)
         return self.decode(np.where(numbers >= 0, numbers, np.maximum(a, b)))
 
+    def largest(self) -> Architecture:
+        """The architecture with the largest option of every decision, of which all others may be parts.
+
+        Raises:
+            SpaceError: A decision has options that are no numbers, so that none is the largest.
+        """
+        numbers = []
+        for name, options in self.decisions:
+            if not all(isinstance(option, int | float) and not isinstance(option, bool) for option in options):
+                raise SpaceError(f"space {self.name!r}: {name} has no largest option among {list(options)}")
+            numbers.append(options.index(max(options)))  # type: ignore[type-var]
+        return self.decode(numbers)
+
     # -- reading and checking ------------------------------------------------------------------------------------
+
+    def canonical(self, architecture: Architecture) -> Architecture:
+        """The form in which equal networks are equal: all fields of a block are 0 if one of them is.
+
+        Args:
+            architecture: An architecture; what has not the fields of the space is returned as it is.
+        """
+        values = [architecture.get(name) for name in self.block_fields]
+        lists = [value for value in values if isinstance(value, tuple)]
+        if not lists or len(lists) < len(values) or len(set(map(len, lists))) > 1:
+            return architecture
+        blocks = [[0] * len(block) if any(map(is_absent, block)) else block for block in zip(*lists, strict=True)]
+        return architecture.replace(**dict(zip(self.block_fields, zip(*blocks, strict=True), strict=True)))
 
     def validate(self, architecture: Architecture) -> None:
         """Accept everything that can be built, also what would not be drawn.
@@ -269,7 +306,7 @@ class SearchSpace:
             SpaceError: It cannot be read, or not be built.
         """
         try:
-            architecture = self._parsed(source)
+            architecture = self.canonical(self._parsed(source))
             self.validate(architecture)
         except SpaceError:
             raise
@@ -306,9 +343,26 @@ class SearchSpace:
             value = architecture[name]
             if isinstance(entry, Choice):
                 continue
-            length = architecture[entry.depth] if isinstance(entry, PerLayer) else len(entry)
+            if isinstance(entry, PerBlock):
+                places = as_tuple(architecture[entry.depth])
+                length: Any = sum(number for number in places if isinstance(number, int))
+            else:
+                length = architecture[entry.depth] if isinstance(entry, PerLayer) else len(entry)
             if not isinstance(value, tuple) or len(value) != length:
                 raise SpaceError(f"space {self.name!r}: {name} needs a list of {length} values, got {value!r}")
+
+    def _is_absent(self, architecture: Architecture, i: int) -> bool:
+        """Whether no block stands in a place."""
+        first: Any = architecture[self.block_fields[0]]
+        return i < len(first) and is_absent(first[i])
+
+    def _num_places(self, depth: str) -> int:
+        entry = self.fields[depth]
+        options = [choice.options for choice in entry] if isinstance(entry, tuple) else []
+        numbers = [one[0] for one in options if len(one) == 1 and isinstance(one[0], int)]
+        if not numbers or len(numbers) < len(options):
+            raise SpaceError(f"space {self.name!r}: {depth!r} must be a list of choices of one integer each")
+        return sum(int(number) for number in numbers if isinstance(number, int))
 
     def _depth_options(self, depth: str) -> tuple[int, ...]:
         entry = self.fields[depth]
@@ -322,16 +376,3 @@ class SearchSpace:
 
 def _pick(choice: Choice, chosen: Iterator[int]) -> FieldValue:
     return choice.options[0] if len(choice.options) == 1 else choice.options[next(chosen)]
-
-
-def _option_number(choice: Choice, value: FieldValue) -> int | None:
-    if value not in choice.options:
-        return None
-    number = choice.options.index(value)
-    # Python has True == 1, but as JSON they differ, and so do the keys.
-    pairs = zip(_as_tuple(choice.options[number]), _as_tuple(value), strict=True)
-    return number if all(type(one) is type(other) for one, other in pairs) else None
-
-
-def _as_tuple(value: FieldValue) -> tuple[Scalar, ...]:
-    return value if isinstance(value, tuple) else (value,)

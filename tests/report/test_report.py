@@ -27,8 +27,9 @@ from raynas.report.search import MAX_POINTS
 from raynas.report.text import failure_groups
 from raynas.searching.run import SearchListener
 from raynas.space.architecture import Architecture
+from raynas.space.fields import Choice
 from raynas.space.results import Outcome
-from raynas.space.search_space import Choice, SearchSpace
+from raynas.space.search_space import SearchSpace
 from raynas.stats.hypervolume import hypervolume_trace
 from raynas.stats.kendall import kendall_taus
 from raynas.stats.pareto import best_so_far, pareto_front

@@ -16,9 +16,10 @@ from raynas.searchers import AutoScaling
 from raynas.searchers.admission import admission
 from raynas.searchers.registered import searchers
 from raynas.space.architecture import Architecture
+from raynas.space.fields import Choice
 from raynas.space.growth import Growth
 from raynas.space.results import Candidate, Constraint, Evaluation, Objective, Status
-from raynas.space.search_space import Choice, SearchSpace
+from raynas.space.search_space import SearchSpace
 from searchspaces.as_vit import as_vit, num_params
 
 SEED = "8,2,3|4,1,2|4,1,4|4,1,6|32"

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from toy_spaces import all_spaces, growing_layers, layers, one_architecture, stages, two_depths
+from toy_spaces import all_spaces, blocks, growing_layers, layers, one_architecture, stages, two_depths
 
 from raynas.errors import SpaceError
 from raynas.space.architecture import Architecture
-from raynas.space.search_space import Choice, PerLayer, SearchSpace
+from raynas.space.fields import Choice, PerBlock, PerLayer
+from raynas.space.search_space import SearchSpace
 
 scalars = st.one_of(
     st.integers(-(10**12), 10**12), st.floats(-1e9, 1e9, allow_nan=False), st.booleans(), st.text(max_size=5)
@@ -31,14 +32,25 @@ def options(min_size: int = 1) -> st.SearchStrategy[Choice]:
 
 @st.composite
 def spaces(draw: st.DrawFn) -> SearchSpace:
-    """Single choices, lists, and layers of one or two depths, in varying order."""
+    """Single choices, lists, layers of one or two depths or blocks, in varying order."""
     fields: dict[str, Any] = {}
+    has_blocks = draw(st.booleans())
     if draw(st.booleans()):
         fields["first"] = draw(options())
-    for depth in draw(st.sampled_from([[], ["depth"], ["depth", "depth2"]])):
+    for depth in [] if has_blocks else draw(st.sampled_from([[], ["depth"], ["depth", "depth2"]])):
         fields[depth] = Choice(*draw(st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True)))
         for i in range(draw(st.integers(1, 2))):
             fields[f"{depth}_layers{i}"] = PerLayer(draw(options()), depth=depth)
+    if has_blocks:
+        places = draw(st.sampled_from([[1], [2], [1, 1]]))
+        fields["places"] = tuple(map(Choice, places))
+        may_be_empty = draw(st.lists(st.booleans(), min_size=sum(places), max_size=sum(places)))
+        present = [draw(options()) for _ in may_be_empty]
+        fields["first_of_blocks"] = PerBlock(
+            tuple(Choice(*one.options, *[0] * empty) for one, empty in zip(present, may_be_empty, strict=True)),
+            "places",
+        )
+        fields["second_of_blocks"] = PerBlock(tuple(draw(options()) for _ in may_be_empty), "places")
     fields["stages"] = tuple(draw(st.lists(options(), min_size=1, max_size=3)))
     return SearchSpace("drawn", fields, model="none")
 
@@ -54,6 +66,17 @@ def enumerated(space: SearchSpace) -> set[Architecture]:
                 {**one, name: values}
                 for one in found
                 for values in itertools.product(entry.choice.options, repeat=int(one[entry.depth]))
+            ]
+        elif isinstance(entry, PerBlock):
+            found = [
+                {**one, name: values}
+                for one in found
+                for values in itertools.product(
+                    *[
+                        (0,) if name.startswith("second") and one["first_of_blocks"][i] == 0 else choice.options
+                        for i, choice in enumerate(entry.choices)
+                    ]
+                )
             ]
         else:
             found = [
@@ -128,7 +151,11 @@ def test_size_counts_every_architecture_once(space: SearchSpace) -> None:
 
 @on_every_space
 def test_size_counts_every_architecture_of_the_toy_spaces(space: SearchSpace) -> None:
-    too_many = {stages.name: 4_556_250, growing_layers.name: 2 * 33 * sum(3**depth for depth in range(1, 9))}
+    too_many = {
+        stages.name: 4_556_250,
+        blocks.name: 2 * 6 * 7 * 6 * 7 * 6,
+        growing_layers.name: 2 * 33 * sum(3**depth for depth in range(1, 9)),
+    }
     assert space.size == (too_many.get(space.name) or len(enumerated(space)))
 
 
@@ -175,7 +202,7 @@ def test_mutation_changes_one_decision(space: SearchSpace, seed: int) -> None:
     kept = [i for i in changed if before[i] >= 0 and after[i] >= 0]
     assert len(kept) == 1
     if len(changed) > 1:
-        assert space.decisions[kept[0]].name.startswith("depth")
+        assert space.decisions[kept[0]].name.startswith(("depth", "first_of_blocks"))
 
 
 @on_every_space
@@ -199,6 +226,38 @@ def test_crossover_takes_everything_from_the_parents(space: SearchSpace, seed: i
     numbers = zip(space.encode(child), space.encode(first), space.encode(second), strict=True)
     assert all(number in (-1, a, b) for number, a, b in numbers)
     assert space.crossover(first, first, rng) == first
+
+
+def test_a_block_that_may_be_absent_is_so_half_of_the_time() -> None:
+    rng = np.random.default_rng(0)
+    drawn = np.array([blocks.sample(rng)["num_heads"] for _ in range(4000)])
+    assert (drawn == 0).mean(0).tolist() == pytest.approx([0, 0.5, 0, 0.5, 0], abs=0.03)
+    present = drawn[:, 1][drawn[:, 1] > 0]
+    assert (present == 1).mean() == pytest.approx(0.5, abs=0.04)
+
+
+def test_what_is_said_of_an_absent_block_makes_no_difference() -> None:
+    fields = {"width": 8, "depth": [2, 3]}
+    forms = [
+        {**fields, "num_heads": [1, heads, 1, 1, 2], "mlp_units": [4, units, 4, 4, 4]}
+        for heads, units in ((0, 0), (0, 12), (2, 0), (0.0, 4.0))
+    ]
+    assert len({blocks.read(form) for form in forms}) == 1
+    architecture = blocks.read(forms[1])
+    assert architecture in blocks
+    assert (architecture["num_heads"], architecture["mlp_units"]) == ((1, 0, 1, 1, 2), (4, 0, 4, 4, 4))
+    with pytest.raises(SpaceError, match=r"num_heads\[0\] is 0, not one of"):
+        blocks.read({**fields, "num_heads": [0, 1, 1, 1, 2], "mlp_units": [4] * 5})
+    with pytest.raises(SpaceError, match="mlp_units needs a list of 5 values"):
+        blocks.read({**fields, "num_heads": [1, 1, 1, 1, 2], "mlp_units": [4] * 4})
+
+
+def test_blocks_have_places_of_a_fixed_number() -> None:
+    for depth in (Choice(1, 2), Choice(2), (Choice(1, 2),), (Choice(1), Choice("2"))):
+        with pytest.raises(SpaceError, match="'depth' must be a list of choices of one integer each"):
+            SearchSpace("toy", {"depth": depth, "a": PerBlock((Choice(1, 2),))}, model="none")
+    with pytest.raises(SpaceError, match="field 'a' has 1 choices for the 3 places of 'depth'"):
+        SearchSpace("toy", {"depth": (Choice(1), Choice(2)), "a": PerBlock((Choice(1, 2),))}, model="none")
 
 
 def test_equal_generators_give_equal_results() -> None:

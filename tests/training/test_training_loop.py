@@ -27,7 +27,8 @@ from raynas.data.opening import open_dataset
 from raynas.errors import ConfigError, StoreError, TrainingError
 from raynas.seeds import seed_from
 from raynas.space.architecture import Architecture
-from raynas.space.search_space import Choice, SearchSpace
+from raynas.space.fields import Choice
+from raynas.space.search_space import SearchSpace
 from raynas.training.checkpoints import BEST, LAST, PREVIOUS, checkpoint_folder, read_checkpoint, write_checkpoint
 from raynas.training.folder import load_training
 from raynas.training.run import execute_training
