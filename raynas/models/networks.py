@@ -143,6 +143,8 @@ class _Network:
         views = _unflatten_dense_tensors(buffer, [values for *_, values in ordered])  # type: ignore[no-untyped-call]
         for (module, name, _), values in zip(ordered, views, strict=True):
             module._parameters[name] = nn.Parameter(values, requires_grad=False)
+        for module in model.modules():
+            _give_buffers(module, buffer.dtype, buffer.device)
 
         totals = {kind: sum(n for n, init in zip(counts, inits, strict=True) if type(init) is kind) for kind in _KINDS}
         self._constant: list[tuple[float, torch.Tensor]] = []
@@ -170,6 +172,20 @@ class _Network:
 
 
 _KINDS = (Normal, Uniform, Constant)
+
+
+def _give_buffers(module: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
+    """Give the buffers of a module that was made on the meta device memory, and the values that they start with."""
+    names = [name for name, buffer in module._buffers.items() if buffer is not None and buffer.is_meta]
+    if not names:
+        return
+    if not isinstance(module, _BatchNorm):
+        raise RuntimeError(f"{type(module).__name__} has buffers without values: {', '.join(names)}")
+    for name in names:
+        like: torch.Tensor = module._buffers[name]  # type: ignore[assignment]
+        kind = dtype if like.is_floating_point() else like.dtype
+        module._buffers[name] = torch.empty(like.shape, dtype=kind, device=device)
+    module.reset_running_stats()
 
 
 def _by_scheme(model: nn.Module, scheme: str) -> dict[str, Init]:

@@ -33,7 +33,10 @@ from raynas.training.teachers import read_teacher
 IMG_SIZE = 32
 NUM_CLASSES = 10
 TEACHER = read_teacher("random:resnet8")
-FAMILIES = list({str(spaces.get(name).model): name for name in spaces}.values())  # one space of each
+# One space of each family; ViT-Res, whose images have 56 pixels at least, differs from its nano in nothing but that.
+FAMILIES = list(
+    {str(spaces.get(name).model): name for name in spaces if name not in ("vit-res-tiny", "vit-res-small")}.values()
+)
 OF_TRANSFORMERS = ("dss", "autoprox_a", "az_nas")
 QUICK = ("as-vit", "vit")
 PAIRS = [
@@ -94,9 +97,10 @@ class TestSpace:
     def test_samples_build_and_classify(self, name: str) -> None:
         space = spaces.get(name)
         for architecture in sampled(space, 3):
-            model = build(space, architecture, img_size=IMG_SIZE, num_classes=7).eval()
+            side = max(IMG_SIZE, space.img_size_multiple)
+            model = build(space, architecture, img_size=side, num_classes=7).eval()
             with torch.no_grad():
-                assert model(torch.randn(2, 3, IMG_SIZE, IMG_SIZE)).shape == (2, 7)
+                assert model(torch.randn(2, 3, side, side)).shape == (2, 7)
 
     @pytest.mark.parametrize("cost_name", list(COSTS))
     def test_closed_forms_agree_with_a_count_on_the_model(self, name: str, cost_name: str) -> None:

@@ -15,7 +15,7 @@ from raynas.space.uniform import uniform_architectures, uniform_of_cost
 
 WITH = [
     *("as-vit", "autoformer-tiny", "autoformer-small", "autoformer-base", "autoformer-tiny-plain"),
-    *("pit-tiny", "pit-xs", "pit-small", "vit"),
+    *("pit-tiny", "pit-xs", "pit-small", "vit", "vit-res-tiny", "vit-res-small", "vit-res-nano"),
 ]
 HEADS = {  # nearest to 64 channels a head, of 3 or 4, 5 to 7, 9 or 10
     192: 3,
@@ -38,6 +38,24 @@ def autoformers(widths: tuple[int, ...], depths: tuple[int, ...], ratios: tuple[
     ]
 
 
+def vit_res(
+    widths: list[tuple[int, ...]],
+    sizes: tuple[int, ...],
+    heads: list[tuple[int, ...]],
+    units: list[tuple[int, ...]],
+    places: int,
+    removable: tuple[int, ...],
+) -> list[str]:
+    found = []
+    for width, head, unit, missing in itertools.product(widths, heads, units, range(len(removable) + 1)):
+        empty = removable[len(removable) - missing :]
+        blocks = [
+            ",".join("0" if i in empty else f"{h}x{u}" for i in range(places)) for h, u in zip(head, unit, strict=True)
+        ]
+        found.append("/".join(f"{w}h{s}:{stage}" for w, s, stage in zip(width, sizes, blocks, strict=True)))
+    return found
+
+
 EXPECTED = {
     # Kernels of 1, 1.5 or 2 strides; 56, 28, 14 and 7 tokens a side in windows of 7.
     "as-vit": [
@@ -51,6 +69,30 @@ EXPECTED = {
     "pit-tiny": [f"b{b}-m{m}-d2,6,4-h2,4,8" for b in (16, 24, 32, 40) for m in (2, 4, 6, 8)],
     "pit-xs": [f"b{b}-m{m}-d2,6,4-h2,4,8" for b in (40, 48, 56, 64) for m in (2, 4, 6, 8)],
     "pit-small": [f"b{b}-m{m}-d2,6,4-h3,6,12" for b in (36, 48, 60, 72) for m in (2, 4, 6, 8)],
+    "vit-res-tiny": vit_res(
+        [(w, 2 * w, 4 * w) for w in (256, 224, 192, 176, 160)],
+        (32, 48, 64),
+        [(6, 12, 12), (5, 10, 10), (4, 8, 8), (3, 6, 6)],
+        [(u, 2 * u, 4 * u) for u in (768, 704, 640, 576, 512, 448, 384)],
+        6,
+        (1, 3, 5),
+    ),
+    "vit-res-small": vit_res(
+        [(w, 2 * w, 4 * w) for w in (320, 280, 240, 220, 200)],
+        (32, 48, 64),
+        [(8, 16, 16), (7, 14, 14), (6, 12, 12), (5, 10, 10)],
+        [(u, 2 * u, 4 * u) for u in (960, 880, 800, 720, 640, 560, 480)],
+        7,
+        (1, 3, 5),
+    ),
+    "vit-res-nano": vit_res(
+        [(w, 2 * w, 4 * w) for w in (96, 88, 80, 72, 64)],
+        (16, 24, 32),
+        [(6, 8, 12), (5, 7, 10), (4, 6, 8), (3, 5, 6)],
+        [(u, 2 * u, 4 * u) for u in (288, 264, 240, 216, 192, 168, 144)],
+        3,
+        (2,),
+    ),
     "vit": [
         f"p{p}-w{w}-d{d}-h{VIT_HEADS[w]}-m{m}"
         for p, w, d, m in itertools.product((8, 16), VIT_HEADS, (4, 6, 8, 10, 12), (2, 3, 4))

@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 import torch
 
 from raynas.errors import ConfigError
+from raynas.models.elastic.units import block_units
 from raynas.models.families import autoformer_network
 from raynas.models.families.autoformer_network import PATCH_SIZE, AutoFormerNetwork, Block
 from raynas.models.plain_code import PlainCode, source_of
+from raynas.models.protocols import Units
 from raynas.models.roles import Roles, block_roles, linear_layers
 from raynas.models.skeletons import copied_on_meta
 from raynas.models.weights import Init, init_table
@@ -88,6 +90,14 @@ class AutoFormer(AutoFormerNetwork):
     def pooled_features(self, images: torch.Tensor) -> torch.Tensor:
         """Mean over the tokens of patches, before the final norm: (B, 3, img_size, img_size) to (B, C)."""
         return self._tokens(images)[:, 1:].mean(1)
+
+    def stacked_parameters(self) -> dict[str, int]:
+        """Queries, keys and values come from one layer."""
+        return {name: 3 for name, _ in self.named_parameters() if ".qkv." in name}
+
+    def units(self) -> list[Units]:
+        """Heads and MLP units of each block."""
+        return [one for i, block in enumerate(self.blocks) for one in block_units(f"blocks.{i}", block)]
 
     def plain_code(self) -> PlainCode:
         """The files that the network is written in, with the numbers of this one."""

@@ -1,0 +1,122 @@
+"""ViT-Res networks in their two sizes of tokens; the network itself is in `vit_res_network`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+
+from raynas.errors import ConfigError
+from raynas.models.elastic.units import block_units
+from raynas.models.families import vit_res_network
+from raynas.models.families.vit_res_network import Block, ViTResNetwork
+from raynas.models.plain_code import PlainCode, source_of
+from raynas.models.protocols import Units
+from raynas.models.roles import Roles, block_roles, linear_layers
+from raynas.models.skeletons import copied_on_meta
+from raynas.models.weights import Init, init_table
+from raynas.space.architecture import Architecture
+from raynas.space.registered import models
+
+_FIELDS = ("width", "depth", "head_size", "num_heads", "mlp_units")
+
+
+@models.register("vit-res")
+class ViTRes(ViTResNetwork):
+    """The network of an architecture of `vit-res-tiny` and `vit-res-small`, whose tokens are 14 pixels.
+
+    Args:
+        architecture: The architecture, with the fields width, depth and head_size of each stage, and num_heads and
+            mlp_units of each place for a block.
+        img_size: Side of the images in pixels, divisible by 56.
+        num_classes: Number of classes, which is the number of the head's outputs.
+        patch_head: Whether there is a second head, which gives logits of each patch of the last stage, for training.
+        drop_path_rate: Probability in training that a branch of the last place is dropped; it grows linearly from 0.
+        fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
+        device, dtype: Device and type of the parameters. On the meta device they get no values.
+
+    Raises:
+        ConfigError: The grid cannot be halved twice.
+    """
+
+    make_block = staticmethod(copied_on_meta(Block))
+
+    PATCH_SIZE: ClassVar[int] = 7
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        *,
+        img_size: int = 224,
+        num_classes: int = 1000,
+        patch_head: bool = False,
+        drop_path_rate: float = 0.0,
+        fused_attn: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        multiple = 8 * self.PATCH_SIZE
+        if img_size < multiple or img_size % multiple:
+            raise ConfigError(f"vit-res: img_size is {img_size}; it must be a positive multiple of {multiple}")
+        fields: dict[str, Any] = dict(architecture)
+        settings: dict[str, Any] = {
+            **{name: fields[name] for name in _FIELDS},
+            "patch_size": self.PATCH_SIZE,
+            "img_size": img_size,
+            "num_classes": num_classes,
+            "fused_attn": fused_attn,
+        }
+        super().__init__(**settings, patch_head=patch_head, drop_path_rate=drop_path_rate, device=device, dtype=dtype)
+        self._plain_settings = settings
+
+    def init_table(self) -> dict[str, Init]:
+        """The distribution from which each parameter is drawn, by name."""
+        return init_table(self.initial_distributions())
+
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that optimizers do not shrink, beside biases and norms, which timm finds by itself."""
+        return {"cls_token"}
+
+    def roles(self) -> Roles:
+        """The network's parts by role."""
+        blocks: list[Any] = list(self.blocks())
+        return Roles(
+            attention=linear_layers(block.attn for block in blocks),
+            mlp=linear_layers(block.mlp for block in blocks),
+            head=(self.head,),
+            final_norms=(self.norm,),
+            blocks=tuple(block_roles(block, prefix_tokens=1) for block in blocks),
+        )
+
+    def pooled_features(self, images: torch.Tensor) -> torch.Tensor:
+        """Mean over all tokens of the last stage, the class token among them, before the final norm.
+
+        (B, 3, img_size, img_size) to (B, C).
+        """
+        return self._tokens(self.stem_features(images)).mean(1)
+
+    def stacked_parameters(self) -> dict[str, int]:
+        """Queries, keys and values come from one layer."""
+        return {name: 3 for name, _ in self.named_parameters() if ".qkv." in name}
+
+    def units(self) -> list[Units]:
+        """Heads and MLP units of each block."""
+        names = {module: name for name, module in self.named_modules()}
+        return [one for block in self.blocks() for one in block_units(names[block], block)]
+
+    def plain_code(self) -> PlainCode:
+        """The files that the network is written in, with the numbers of this one."""
+        return PlainCode(
+            source=source_of(vit_res_network),
+            network=ViTResNetwork.__name__,
+            settings=self._plain_settings,
+            first_conv="patch_embed.conv1",
+            classifier="head",
+        )
+
+
+@models.register("vit-res-nano")
+class ViTResNano(ViTRes):
+    """The network of an architecture of `vit-res-nano`, whose tokens are 4 pixels."""
+
+    PATCH_SIZE: ClassVar[int] = 2
