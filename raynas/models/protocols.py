@@ -7,8 +7,8 @@ parts. Two are declared where the values stand that they speak of: `HasRoles` in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -23,8 +23,13 @@ __all__ = [
     "HasPlainCode",
     "HasPooledFeatures",
     "HasRoles",
+    "HasStem",
+    "HasUnits",
     "InitialisedByTable",
+    "Place",
     "Retokenizable",
+    "StacksParameters",
+    "Units",
     "not_decayed",
 ]
 
@@ -65,6 +70,74 @@ class ExemptsFromWeightDecay(Protocol):
 
     def no_weight_decay(self) -> set[str]:
         """Names of those parameters."""
+        ...
+
+
+@runtime_checkable
+class StacksParameters(Protocol):
+    """A model some of whose parameters are several tensors in one, such as weights of queries, keys and values.
+
+    A supernet takes the first heads of each of them for a member with fewer heads.
+    """
+
+    def stacked_parameters(self) -> Mapping[str, int]:
+        """How many tensors are stacked along the first dimension of parameters, by the parameters' names."""
+        ...
+
+
+class Place(NamedTuple):
+    """Where units stand in a parameter.
+
+    Args:
+        name: The parameter's name.
+        dimension: The dimension along which they stand, each as many entries as the others.
+        stacked: How many tensors are stacked along that dimension, each with all units.
+    """
+
+    name: str
+    dimension: int
+    stacked: int = 1
+
+
+class Units(NamedTuple):
+    """Units that may stand in any order, such as the heads of a block: what the network computes stays the same.
+
+    Args:
+        kind: What they are, such as "heads".
+        number: How many there are.
+        places: Where they stand in parameters.
+    """
+
+    kind: str
+    number: int
+    places: tuple[Place, ...]
+
+
+@runtime_checkable
+class HasUnits(Protocol):
+    """A model that says which of its parts may change places.
+
+    A supernet puts the most important ones first, as its members have the first ones.
+    """
+
+    def units(self) -> Sequence[Units]:
+        """All sets of units, such as the heads and the MLP units of each block."""
+        ...
+
+
+@runtime_checkable
+class HasStem(Protocol):
+    """A model that begins with layers that are the same in all members of its space.
+
+    A supernet computes them once for all members, so that a BatchNorm in them sees the whole batch.
+    """
+
+    def stem_features(self, images: Tensor, /) -> Tensor:
+        """What the common layers make of images, (B, 3, img_size, img_size) to (B, ...)."""
+        ...
+
+    def forward_from_stem(self, features: Tensor, /) -> Tensor:
+        """Logits (B, num_classes) of what `stem_features` gives."""
         ...
 
 

@@ -1,0 +1,68 @@
+"""Units of a network that may stand in any order: heads, MLP units, channels; and how the most important come first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from raynas.models.protocols import Place, Units
+
+
+def block_units(name: str, block: nn.Module) -> list[Units]:
+    """Heads and MLP units of a pre-norm transformer block.
+
+    Args:
+        name: The block's name in the network.
+        block: A module with the parts attn (qkv, proj, num_heads) and mlp (fc1, fc2), linear layers with biases.
+    """
+    attn, mlp = f"{name}.attn", f"{name}.mlp"
+    heads = (Place(f"{attn}.qkv.weight", 0, 3), Place(f"{attn}.qkv.bias", 0, 3), Place(f"{attn}.proj.weight", 1))
+    hidden = (Place(f"{mlp}.fc1.weight", 0), Place(f"{mlp}.fc1.bias", 0), Place(f"{mlp}.fc2.weight", 1))
+    return [
+        Units("heads", block.attn.num_heads, heads),  # type: ignore[union-attr, arg-type]
+        Units("MLP units", block.mlp.fc1.out_features, hidden),  # type: ignore[union-attr, arg-type]
+    ]
+
+
+def importance(units: Units, tensors: Mapping[str, Tensor]) -> Tensor:
+    """The sum of the absolute values of all that belongs to each unit, (count,) in float64.
+
+    Args:
+        units: The units.
+        tensors: The parameters that they stand in, by name.
+    """
+    total = torch.zeros(units.number, dtype=torch.float64)
+    for place in units.places:
+        apart = _apart(tensors[place.name].detach(), place, units.number)
+        total += apart.abs().double().sum((0, 1, *range(3, apart.ndim))).cpu()
+    return total
+
+
+@torch.no_grad()
+def sort_units(model: nn.Module, units: Iterable[Units], optimizer: Optimizer | None = None) -> None:
+    """Put the most important units first; what the network computes stays as it is.
+
+    Args:
+        model: The network.
+        units: Sets of units, as the network tells them; equally important ones keep their order.
+        optimizer: What trains the network; what it remembers of a parameter, such as its moments, is moved alike.
+    """
+    parameters = dict(model.named_parameters())
+    for one in units:
+        order = torch.argsort(importance(one, parameters), descending=True, stable=True)
+        for place in one.places:
+            parameter = parameters[place.name]
+            remembered = [] if optimizer is None else optimizer.state.get(parameter, {}).values()
+            for tensor in (parameter, *remembered):
+                if isinstance(tensor, Tensor) and tensor.shape == parameter.shape:
+                    apart = _apart(tensor, place, one.number)
+                    apart.copy_(apart[:, :, order.to(tensor.device)])
+
+
+def _apart(tensor: Tensor, place: Place, count: int) -> Tensor:
+    """A view with dimensions (before, stacked, count, ...), of which the third is that of the units."""
+    moved = tensor.movedim(place.dimension, 0) if place.dimension else tensor
+    return moved.unflatten(0, (place.stacked, count, -1)).unsqueeze(0)  # type: ignore[no-untyped-call, no-any-return]
