@@ -367,7 +367,7 @@ def test_finalists_of_a_space_of_ones_own_that_fail_are_tried_again_after_the_ot
     tried = builds.read_text().split()
     assert [tried.count(width) for width in ("4", "8", "12")] == [3, 2, 1]
     assert "4" in tried[tried.index("12") :]
-    error = "RuntimeError: this width is broken"
+    error = 'SpaceError: {"width":4} cannot be built: RuntimeError: this width is broken'
     again = f"{first} failed: {error}; it is tried again after the others"
     assert [line for line in heard.lines if line.startswith(first)] == [again, again, f"{first} failed: {error}"]
     assert f"{second}: its process is lost; the training goes on from its last checkpoint" in heard.lines
