@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import nn
 
+from raynas.models.elastic.units import UnitOrder
 from raynas.models.protocols import not_decayed
 from raynas.models.step_draws import StepContext
 from raynas.registry import Registry
@@ -80,20 +81,6 @@ class ParameterRule(NamedTuple):
 
     lr_scale: float = 1.0
     weight_decay: float | None = None
-
-
-class UnitOrder(NamedTuple):
-    """A new order of the units along one dimension of a parameter or buffer.
-
-    Args:
-        name: Name of the parameter or buffer in the objective, such as "model.blocks.0.mlp.fc1.weight".
-        dim: The dimension along which its units lie.
-        order: (units,) the unit that comes to each new place.
-    """
-
-    name: str
-    dim: int
-    order: torch.Tensor
 
 
 class Objective(nn.Module):
