@@ -16,6 +16,7 @@ from raynas.errors import SpaceError
 from raynas.models.elastic.slices import first_part, parts_for
 from raynas.models.elastic.supernet import Supernet
 from raynas.models.elastic.units import importance, orders_by_importance
+from raynas.models.step_draws import StepContext, share_draws
 from raynas.space.registered import spaces
 from raynas.training.optimizers import reorder_units
 
@@ -128,7 +129,6 @@ def test_gradients_are_those_of_the_members_put_back_in_their_places(supernet: S
     labels = torch.tensor([0, 1, 2, 3])
     supernet.zero_grad()
     nn.functional.cross_entropy(supernet(x, chosen), labels).backward()
-    supernet.fill_gradients()
     expected = {name: torch.zeros_like(parameter) for name, parameter in supernet.whole.named_parameters()}
     for i, architecture in enumerate(chosen):
         member = supernet.extract(architecture)
@@ -140,17 +140,8 @@ def test_gradients_are_those_of_the_members_put_back_in_their_places(supernet: S
                 target, grad = target.view(3, -1, *target.shape[1:]), grad.view(3, -1, *shape[1:])
             target[tuple(slice(n) for n in grad.shape)] += grad
     for name, parameter in supernet.whole.named_parameters():
-        torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-5, msg=name)
-
-
-def test_what_no_member_uses_has_gradients_of_zero(supernet: Supernet) -> None:
-    smallest = min(drawn(supernet, 30), key=lambda one: supernet.space.num_params(one, 32, 5))  # type: ignore[misc]
-    supernet.zero_grad()
-    supernet(images(supernet, 2), [smallest]).sum().backward()
-    unused = [name for name, parameter in supernet.whole.named_parameters() if parameter.grad is None]
-    supernet.fill_gradients()
-    assert all(not supernet.whole.get_parameter(name).grad.any() for name in unused)
-    assert all(parameter.grad is not None for parameter in supernet.whole.parameters())
+        found = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        torch.testing.assert_close(found, expected[name], rtol=1e-4, atol=1e-5, msg=name)
 
 
 def test_a_stem_with_batch_norm_sees_the_whole_batch() -> None:
@@ -164,9 +155,37 @@ def test_a_stem_with_batch_norm_sees_the_whole_batch() -> None:
     assert norm.num_batches_tracked == 1
 
 
-def test_images_are_shared_evenly(supernet: Supernet) -> None:
-    with pytest.raises(ValueError, match="3 images cannot be shared by 2 sub-networks"):
-        supernet(images(supernet, 3), drawn(supernet, 2))
+def test_images_go_to_the_members_they_are_assigned_to(supernet: Supernet) -> None:
+    x, chosen = images(supernet, 5), drawn(supernet, 3)
+    assigned = torch.tensor([2, 0, 2, 2, 0])
+    with torch.no_grad():
+        found = supernet(x, chosen, assigned)
+        for row, number in enumerate(assigned.tolist()):
+            expected = supernet.extract(chosen[number])(x[row : row + 1])[0]
+            torch.testing.assert_close(found[row], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_branches_that_members_drop_belong_to_images_and_not_to_who_computes_them() -> None:
+    torch.manual_seed(0)
+    supernet = Supernet(spaces.get("autoformer-tiny"), img_size=32, num_classes=5, drop_path_rate=0.5)
+    holder = nn.ModuleDict({"model": supernet}).train()
+    draws = share_draws(holder)
+    draws.record_branches(supernet, 32)
+    x, chosen = images(supernet, 8), [supernet.largest, *drawn(supernet, 1)]
+
+    def logits(architectures: list[Architecture], rows: list[int]) -> torch.Tensor:
+        context = StepContext(3, 0, 0, 0, 1, 8, (np.arange(8),))
+        supernet.train()  # record_branches looks in eval mode
+        draws.begin_step(context, torch.device("cpu"))
+        draws.begin_pass(torch.tensor(rows))
+        with torch.no_grad():
+            return supernet(x[rows], architectures, torch.tensor([row % len(architectures) for row in rows]))
+
+    together = logits(chosen, list(range(8)))
+    assert not torch.allclose(together, supernet.eval()(x, chosen), atol=1e-3)
+    torch.testing.assert_close(torch.cat([logits(chosen, [0, 1, 2]), logits(chosen, [3, 4, 5, 6, 7])]), together)
+    # The largest member drops what it would drop by itself.
+    torch.testing.assert_close(logits([supernet.largest], list(range(8)))[0::2], together[0::2])
 
 
 # -- spaces of one's own -----------------------------------------------------------------------------------------------

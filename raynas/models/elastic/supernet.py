@@ -7,7 +7,8 @@ holds for what is extracted, trained on, and exported.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from raynas.errors import SpaceError
 from raynas.hooks import offered
 from raynas.models.elastic.slices import parts_for, stacked_parameters
 from raynas.models.protocols import HasStem
+from raynas.models.step_draws import StepDraws, drawing_layers
 from raynas.space.architecture import Architecture
 from raynas.space.build import build, builder, built
 from raynas.space.search_space import SearchSpace
@@ -26,9 +28,9 @@ from raynas.space.search_space import SearchSpace
 class Supernet(nn.Module):
     """The weights that all members of a space share.
 
-    Several members may compute in one pass: image i is the member's of number i modulo their count. What a model
-    offers as its stem (`raynas.models.protocols.HasStem`), which is the same for all members, is computed once for all
-    images, so that its BatchNorm sees the whole batch.
+    Several members may compute in one pass, each with images of its own. What a model offers as its stem
+    (`raynas.models.protocols.HasStem`), which is the same for all members, is computed once for all images, so that its
+    BatchNorm sees the whole batch. Branches that members drop in training are those that the largest one would.
 
     Args:
         space: The space whose members share weights.
@@ -57,24 +59,51 @@ class Supernet(nn.Module):
         self.whole = build(space, self.largest, **self.settings)
         self._stacked = stacked_parameters(self.whole)
         self._builder = builder(space)
+        self._draws: StepDraws | None = None
+        self._drawing: dict[str, nn.Module] = {}
 
-    def forward(self, images: Tensor, architectures: Sequence[Architecture]) -> Tensor:
+    def forward(
+        self, images: Tensor, architectures: Sequence[Architecture] | None = None, assigned: Tensor | None = None
+    ) -> Tensor:
         """Logits of images, each by one of some members.
 
         Args:
             images: Images (B, 3, img_size, img_size).
-            architectures: The members; image i is that of number i modulo their count, which divides B.
+            architectures: The members; default: the largest one.
+            assigned: (B,) the number of each image's member; default: image i has that of i modulo their count.
 
         Returns:
             Logits (B, num_classes), in the order of the images.
         """
-        count = len(architectures)
-        if len(images) % count:
-            raise ValueError(f"{len(images)} images cannot be shared by {count} sub-networks")
+        members = [self.largest] if architectures is None else list(architectures)
+        numbers = torch.arange(len(images), device=images.device) % len(members) if assigned is None else assigned
         stem = offered(self.whole, HasStem)
         given = images if stem is None else stem.stem_features(images)
-        logits = [self._of_member(one, given[i::count]) for i, one in enumerate(architectures)]
-        return torch.stack(logits, 1).flatten(0, 1)
+        rows = [torch.nonzero(numbers == i).flatten() for i in range(len(members))]
+        logits = []
+        for member, own in zip(members, rows, strict=True):
+            if len(own):
+                with self._drawing_for(own):
+                    logits.append(self._of_member(member, given[own] if len(own) < len(given) else given))
+        back = torch.cat(rows).argsort()
+        return torch.cat(logits)[back]
+
+    def take_draws(self, draws: StepDraws, place: str) -> None:
+        """Keep the source of random draws of a training; see `raynas.models.step_draws`."""
+        self._draws, self._drawing = draws, drawing_layers(self.whole)
+
+    @contextmanager
+    def _drawing_for(self, rows: Tensor) -> Iterator[None]:
+        """A context of a part of a pass, in which layers draw for some of its images."""
+        if self._draws is None or not self.training:
+            yield
+            return
+        positions = self._draws.positions
+        self._draws.begin_pass(positions[rows])
+        try:
+            yield
+        finally:
+            self._draws.begin_pass(positions)
 
     def parts(self, architecture: Architecture) -> dict[str, Tensor]:
         """Parameters and buffers of a member, by name: views of the largest network's where there can be ones."""
@@ -93,12 +122,6 @@ class Supernet(nn.Module):
             raise SpaceError(f"{', '.join(left)} of a member is in no checkpoint, and cannot be inherited")
         return model.train(self.training)
 
-    def fill_gradients(self) -> None:
-        """Give parameters that no member of a step has used a gradient of zeros, so that optimizers see all alike."""
-        for parameter in self.whole.parameters():
-            if parameter.requires_grad and parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-
     def _of_member(self, architecture: Architecture, given: Tensor) -> Tensor:
         """Logits of images, or of what the stem makes of them."""
         member = self._skeleton(architecture).train(self.training)
@@ -112,7 +135,12 @@ class Supernet(nn.Module):
     def _skeleton(self, architecture: Architecture) -> nn.Module:
         """The member's model on the meta device."""
         with torch.device("meta"):
-            return built(self._builder, architecture, **self.settings)
+            member = built(self._builder, architecture, **self.settings)
+        for name, layer in self._drawing.items():
+            place, _, leaf = name.rpartition(".")
+            with suppress(AttributeError):  # the member lacks that block
+                setattr(member.get_submodule(place), leaf, layer)
+        return member
 
     def _parts(self, member: nn.Module) -> dict[str, Tensor]:
         tensors = {**dict(self.whole.named_parameters()), **dict(self.whole.named_buffers())}
