@@ -228,6 +228,11 @@ def drawing_layers(module: nn.Module) -> dict[str, nn.Module]:
     return {name: layer for name, layer in module.named_modules() if isinstance(layer, kinds)}
 
 
+def draws_of(module: nn.Module) -> StepDraws | None:
+    """The source that layers of a module draw from; None if none of them draws."""
+    return next((layer.draws for layer in drawing_layers(module).values()), None)  # type: ignore[return-value]
+
+
 class _DropPath(nn.Module):
     """timm's DropPath."""
 

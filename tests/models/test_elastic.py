@@ -31,7 +31,7 @@ def one_thread() -> None:
 @pytest.fixture(scope="module", params=list(SIDES))
 def supernet(request: pytest.FixtureRequest) -> Supernet:
     torch.manual_seed(0)
-    made = Supernet(spaces.get(request.param), img_size=SIDES[request.param], num_classes=5)
+    made = Supernet.fresh(spaces.get(request.param), img_size=SIDES[request.param], num_classes=5)
     with torch.no_grad():
         for name, parameter in made.whole.named_parameters():
             # So large that nonlinearities matter, and no norm starts as another does.
@@ -41,7 +41,8 @@ def supernet(request: pytest.FixtureRequest) -> Supernet:
         for name, buffer in made.whole.named_buffers():
             if name.endswith("running_var"):
                 buffer.uniform_(0.5, 1.5)
-    return made.eval()
+    made.whole.eval()
+    return made
 
 
 def drawn(supernet: Supernet, count: int, seed: int = 0) -> list[Architecture]:
@@ -127,7 +128,7 @@ def test_a_member_in_the_supernet_equals_the_extracted_one(supernet: Supernet, c
 def test_gradients_are_those_of_the_members_put_back_in_their_places(supernet: Supernet) -> None:
     chosen, x = drawn(supernet, 2, seed=5), images(supernet, 4)
     labels = torch.tensor([0, 1, 2, 3])
-    supernet.zero_grad()
+    supernet.whole.zero_grad()
     nn.functional.cross_entropy(supernet(x, chosen), labels).backward()
     expected = {name: torch.zeros_like(parameter) for name, parameter in supernet.whole.named_parameters()}
     for i, architecture in enumerate(chosen):
@@ -146,7 +147,7 @@ def test_gradients_are_those_of_the_members_put_back_in_their_places(supernet: S
 
 def test_a_stem_with_batch_norm_sees_the_whole_batch() -> None:
     torch.manual_seed(0)
-    supernet = Supernet(spaces.get("vit-res-nano"), img_size=32, num_classes=5).train()
+    supernet = Supernet.fresh(spaces.get("vit-res-nano"), img_size=32, num_classes=5)
     chosen, x = drawn(supernet, 2), images(supernet, 8)
     supernet(x, chosen)
     norm: Any = supernet.whole.patch_embed.norm1
@@ -167,22 +168,22 @@ def test_images_go_to_the_members_they_are_assigned_to(supernet: Supernet) -> No
 
 def test_branches_that_members_drop_belong_to_images_and_not_to_who_computes_them() -> None:
     torch.manual_seed(0)
-    supernet = Supernet(spaces.get("autoformer-tiny"), img_size=32, num_classes=5, drop_path_rate=0.5)
-    holder = nn.ModuleDict({"model": supernet}).train()
-    draws = share_draws(holder)
-    draws.record_branches(supernet, 32)
+    supernet = Supernet.fresh(spaces.get("autoformer-tiny"), img_size=32, num_classes=5, drop_path_rate=0.5)
+    draws = share_draws(supernet.whole)
+    draws.record_branches(supernet.whole, 32)
     x, chosen = images(supernet, 8), [supernet.largest, *drawn(supernet, 1)]
 
     def logits(architectures: list[Architecture], rows: list[int]) -> torch.Tensor:
         context = StepContext(3, 0, 0, 0, 1, 8, (np.arange(8),))
-        supernet.train()  # record_branches looks in eval mode
+        supernet.whole.train()
         draws.begin_step(context, torch.device("cpu"))
         draws.begin_pass(torch.tensor(rows))
         with torch.no_grad():
             return supernet(x[rows], architectures, torch.tensor([row % len(architectures) for row in rows]))
 
     together = logits(chosen, list(range(8)))
-    assert not torch.allclose(together, supernet.eval()(x, chosen), atol=1e-3)
+    supernet.whole.eval()
+    assert not torch.allclose(together, supernet(x, chosen), atol=1e-3)
     torch.testing.assert_close(torch.cat([logits(chosen, [0, 1, 2]), logits(chosen, [3, 4, 5, 6, 7])]), together)
     # The largest member drops what it would drop by itself.
     torch.testing.assert_close(logits([supernet.largest], list(range(8)))[0::2], together[0::2])
@@ -209,7 +210,7 @@ class Plain(nn.Module):
 
 def test_any_network_whose_members_are_named_alike_is_a_supernet() -> None:
     space = SearchSpace("own", {"depth": Choice(1, 2, 3), "width": Choice(4, 8)}, Plain)
-    supernet = Supernet(space, img_size=4, num_classes=3)
+    supernet = Supernet.fresh(space, img_size=4, num_classes=3)
     assert dict(supernet.largest) == {"depth": 3, "width": 8}
     x = torch.randn(6, 3, 4, 4)
     small, other = Architecture({"depth": 1, "width": 4}), Architecture({"depth": 2, "width": 8})
@@ -224,13 +225,13 @@ def test_any_network_whose_members_are_named_alike_is_a_supernet() -> None:
 def test_a_space_without_a_largest_choice_needs_one_to_be_named() -> None:
     space = SearchSpace("own", {"depth": Choice(1), "width": Choice(4), "act": Choice("relu", "gelu")}, Plain)
     with pytest.raises(SpaceError, match=r"act has no largest option among \['relu', 'gelu'\]"):
-        Supernet(space, img_size=4, num_classes=3)
-    Supernet(space, Architecture({"depth": 1, "width": 4, "act": "relu"}), img_size=4, num_classes=3)
+        Supernet.fresh(space, img_size=4, num_classes=3)
+    Supernet.fresh(space, Architecture({"depth": 1, "width": 4, "act": "relu"}), img_size=4, num_classes=3)
 
 
 def test_a_member_that_is_no_part_is_refused() -> None:
     space = SearchSpace("own", {"depth": Choice(1, 2), "width": Choice(4, 8)}, Plain)
-    supernet = Supernet(space, Architecture({"depth": 1, "width": 4}), img_size=4, num_classes=3)
+    supernet = Supernet.fresh(space, Architecture({"depth": 1, "width": 4}), img_size=4, num_classes=3)
     for architecture, message in (
         ({"depth": 2, "width": 4}, "the largest network has no hidden.1"),
         ({"depth": 1, "width": 8}, "first.weight of a member is 8x48"),
