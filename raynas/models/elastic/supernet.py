@@ -97,6 +97,15 @@ class Supernet:
             raise SpaceError(f"{', '.join(left)} of a member is in no checkpoint, and cannot be inherited")
         return model.train(self.whole.training)
 
+    def check_members(self) -> None:
+        """Refuse a network of which the space's largest or smallest architecture is no part.
+
+        Raises:
+            SpaceError: It is none; the message names the tensor.
+        """
+        for architecture in (self.space.largest(), self.space.smallest()):
+            self._parts(self._bare(architecture))
+
     def _of_member(self, architecture: Architecture, given: Tensor) -> Tensor:
         """Logits of images, or of what the stem makes of them."""
         member = self._bare(architecture).train(self.whole.training)

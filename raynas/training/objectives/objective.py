@@ -96,6 +96,8 @@ class Objective(nn.Module):
             Then a step cannot be divided into passes. On several workers, the objective itself looks at all of them.
         uses_all_parameters: Whether each pass gives every optimised parameter a gradient. If not, as with sampled
             sub-networks, workers find out which ones have one before they exchange them.
+        fills_gradients: Whether optimised parameters that a step gives no gradient get one of zeros, so that optimizers
+            treat all alike: they decay, and moments fade. If not, such parameters stay as they are.
         evaluation_columns: Names of what `evaluate` returns; columns val_NAME and ema_val_NAME of metrics.parquet.
         best: How the best epoch is chosen, of which a checkpoint is kept.
         context: The place of the step under way in the training.
@@ -105,6 +107,7 @@ class Objective(nn.Module):
     needs_labels: ClassVar[bool] = True
     couples_images: ClassVar[bool] = False
     uses_all_parameters: ClassVar[bool] = True
+    fills_gradients: ClassVar[bool] = False
     evaluation_columns: ClassVar[tuple[str, ...]] = ()
     best: ClassVar[BestEpoch]
     context: StepContext
