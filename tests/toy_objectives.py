@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from raynas.models.elastic.units import UnitOrder
 from raynas.models.step_draws import StepContext
 from raynas.training.batch import Batch
 from raynas.training.best_epoch import BestEpoch
@@ -24,7 +25,6 @@ from raynas.training.objectives.objective import (
     Part,
     PreparedObjective,
     Setup,
-    UnitOrder,
     objectives,
 )
 

@@ -112,6 +112,11 @@ class StepDraws:
             self._is_recording = False
             model.train(was_training)
 
+    @property
+    def positions(self) -> torch.Tensor:
+        """(b,) places in the step of the images of the pass."""
+        return self._positions
+
     # -- what layers ask for ---------------------------------------------------------------------------------------
 
     def uniform(self, place: str, rows: int, shape: tuple[int, ...] = ()) -> torch.Tensor:
@@ -215,6 +220,17 @@ def share_draws(module: nn.Module) -> StepDraws:
         if isinstance(child, TakesDraws):
             child.take_draws(draws, path)
     return draws
+
+
+def drawing_layers(module: nn.Module) -> dict[str, nn.Module]:
+    """The layers that `share_draws` has put into a module, by their names; they have no weights."""
+    kinds = (_DropPath, _Dropout, _PatchDropout)
+    return {name: layer for name, layer in module.named_modules() if isinstance(layer, kinds)}
+
+
+def draws_of(module: nn.Module) -> StepDraws | None:
+    """The source that layers of a module draw from; None if none of them draws."""
+    return next((layer.draws for layer in drawing_layers(module).values()), None)  # type: ignore[return-value]
 
 
 class _DropPath(nn.Module):

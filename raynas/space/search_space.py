@@ -258,12 +258,15 @@ class SearchSpace:
         Raises:
             SpaceError: A decision has options that are no numbers, so that none is the largest.
         """
-        numbers = []
-        for name, options in self.decisions:
-            if not all(isinstance(option, int | float) and not isinstance(option, bool) for option in options):
-                raise SpaceError(f"space {self.name!r}: {name} has no largest option among {list(options)}")
-            numbers.append(options.index(max(options)))  # type: ignore[type-var]
-        return self.decode(numbers)
+        return self._of_extreme_options(max, "largest")
+
+    def smallest(self) -> Architecture:
+        """The architecture with the smallest option of every decision; blocks that may be absent are.
+
+        Raises:
+            SpaceError: A decision has options that are no numbers, so that none is the smallest.
+        """
+        return self._of_extreme_options(min, "smallest")
 
     # -- reading and checking ------------------------------------------------------------------------------------
 
@@ -350,6 +353,14 @@ class SearchSpace:
                 length = architecture[entry.depth] if isinstance(entry, PerLayer) else len(entry)
             if not isinstance(value, tuple) or len(value) != length:
                 raise SpaceError(f"space {self.name!r}: {name} needs a list of {length} values, got {value!r}")
+
+    def _of_extreme_options(self, choose: Callable[..., Any], which: str) -> Architecture:
+        numbers = []
+        for name, options in self.decisions:
+            if not all(isinstance(option, int | float) and not isinstance(option, bool) for option in options):
+                raise SpaceError(f"space {self.name!r}: {name} has no {which} option among {list(options)}")
+            numbers.append(options.index(choose(options)))
+        return self.decode(numbers)
 
     def _is_absent(self, architecture: Architecture, i: int) -> bool:
         """Whether no block stands in a place."""

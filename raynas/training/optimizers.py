@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from raynas.errors import TrainingError
+from raynas.models.elastic.units import UnitOrder
 from raynas.models.protocols import not_decayed
-from raynas.training.objectives.objective import ParameterRule, UnitOrder
+from raynas.training.objectives.objective import ParameterRule
 
 _FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)  # on CPUs and on GPUs
 

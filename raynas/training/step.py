@@ -159,6 +159,10 @@ class StepRunner:
         return StepResult(total, terms, lr, waited)
 
     def _update(self, updates: int) -> None:
+        if self.objective.fills_gradients:
+            for parameter in self.objective.parameters():
+                if parameter.requires_grad and parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
         self.scaler.unscale_(self.optimizer)
         if self.task.clip_grad is not None:
             nn.utils.clip_grad_norm_(self.objective.parameters(), self.task.clip_grad)

@@ -15,8 +15,10 @@ from raynas import Architecture, Choice, SearchSpace
 from raynas.errors import SpaceError
 from raynas.models.elastic.slices import first_part, parts_for
 from raynas.models.elastic.supernet import Supernet
-from raynas.models.elastic.units import importance, sort_units
+from raynas.models.elastic.units import importance, orders_by_importance
+from raynas.models.step_draws import StepContext, share_draws
 from raynas.space.registered import spaces
+from raynas.training.optimizers import reorder_units
 
 SIDES = {"vit-res-nano": 32, "autoformer-tiny": 32, "autoformer-tiny-plain": 32}
 
@@ -29,7 +31,7 @@ def one_thread() -> None:
 @pytest.fixture(scope="module", params=list(SIDES))
 def supernet(request: pytest.FixtureRequest) -> Supernet:
     torch.manual_seed(0)
-    made = Supernet(spaces.get(request.param), img_size=SIDES[request.param], num_classes=5)
+    made = Supernet.fresh(spaces.get(request.param), img_size=SIDES[request.param], num_classes=5)
     with torch.no_grad():
         for name, parameter in made.whole.named_parameters():
             # So large that nonlinearities matter, and no norm starts as another does.
@@ -39,7 +41,8 @@ def supernet(request: pytest.FixtureRequest) -> Supernet:
         for name, buffer in made.whole.named_buffers():
             if name.endswith("running_var"):
                 buffer.uniform_(0.5, 1.5)
-    return made.eval()
+    made.whole.eval()
+    return made
 
 
 def drawn(supernet: Supernet, count: int, seed: int = 0) -> list[Architecture]:
@@ -125,9 +128,8 @@ def test_a_member_in_the_supernet_equals_the_extracted_one(supernet: Supernet, c
 def test_gradients_are_those_of_the_members_put_back_in_their_places(supernet: Supernet) -> None:
     chosen, x = drawn(supernet, 2, seed=5), images(supernet, 4)
     labels = torch.tensor([0, 1, 2, 3])
-    supernet.zero_grad()
+    supernet.whole.zero_grad()
     nn.functional.cross_entropy(supernet(x, chosen), labels).backward()
-    supernet.fill_gradients()
     expected = {name: torch.zeros_like(parameter) for name, parameter in supernet.whole.named_parameters()}
     for i, architecture in enumerate(chosen):
         member = supernet.extract(architecture)
@@ -139,22 +141,13 @@ def test_gradients_are_those_of_the_members_put_back_in_their_places(supernet: S
                 target, grad = target.view(3, -1, *target.shape[1:]), grad.view(3, -1, *shape[1:])
             target[tuple(slice(n) for n in grad.shape)] += grad
     for name, parameter in supernet.whole.named_parameters():
-        torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-5, msg=name)
-
-
-def test_what_no_member_uses_has_gradients_of_zero(supernet: Supernet) -> None:
-    smallest = min(drawn(supernet, 30), key=lambda one: supernet.space.num_params(one, 32, 5))  # type: ignore[misc]
-    supernet.zero_grad()
-    supernet(images(supernet, 2), [smallest]).sum().backward()
-    unused = [name for name, parameter in supernet.whole.named_parameters() if parameter.grad is None]
-    supernet.fill_gradients()
-    assert all(not supernet.whole.get_parameter(name).grad.any() for name in unused)
-    assert all(parameter.grad is not None for parameter in supernet.whole.parameters())
+        found = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        torch.testing.assert_close(found, expected[name], rtol=1e-4, atol=1e-5, msg=name)
 
 
 def test_a_stem_with_batch_norm_sees_the_whole_batch() -> None:
     torch.manual_seed(0)
-    supernet = Supernet(spaces.get("vit-res-nano"), img_size=32, num_classes=5).train()
+    supernet = Supernet.fresh(spaces.get("vit-res-nano"), img_size=32, num_classes=5)
     chosen, x = drawn(supernet, 2), images(supernet, 8)
     supernet(x, chosen)
     norm: Any = supernet.whole.patch_embed.norm1
@@ -163,9 +156,37 @@ def test_a_stem_with_batch_norm_sees_the_whole_batch() -> None:
     assert norm.num_batches_tracked == 1
 
 
-def test_images_are_shared_evenly(supernet: Supernet) -> None:
-    with pytest.raises(ValueError, match="3 images cannot be shared by 2 sub-networks"):
-        supernet(images(supernet, 3), drawn(supernet, 2))
+def test_images_go_to_the_members_they_are_assigned_to(supernet: Supernet) -> None:
+    x, chosen = images(supernet, 5), drawn(supernet, 3)
+    assigned = torch.tensor([2, 0, 2, 2, 0])
+    with torch.no_grad():
+        found = supernet(x, chosen, assigned)
+        for row, number in enumerate(assigned.tolist()):
+            expected = supernet.extract(chosen[number])(x[row : row + 1])[0]
+            torch.testing.assert_close(found[row], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_branches_that_members_drop_belong_to_images_and_not_to_who_computes_them() -> None:
+    torch.manual_seed(0)
+    supernet = Supernet.fresh(spaces.get("autoformer-tiny"), img_size=32, num_classes=5, drop_path_rate=0.5)
+    draws = share_draws(supernet.whole)
+    draws.record_branches(supernet.whole, 32)
+    x, chosen = images(supernet, 8), [supernet.largest, *drawn(supernet, 1)]
+
+    def logits(architectures: list[Architecture], rows: list[int]) -> torch.Tensor:
+        context = StepContext(3, 0, 0, 0, 1, 8, (np.arange(8),))
+        supernet.whole.train()
+        draws.begin_step(context, torch.device("cpu"))
+        draws.begin_pass(torch.tensor(rows))
+        with torch.no_grad():
+            return supernet(x[rows], architectures, torch.tensor([row % len(architectures) for row in rows]))
+
+    together = logits(chosen, list(range(8)))
+    supernet.whole.eval()
+    assert not torch.allclose(together, supernet(x, chosen), atol=1e-3)
+    torch.testing.assert_close(torch.cat([logits(chosen, [0, 1, 2]), logits(chosen, [3, 4, 5, 6, 7])]), together)
+    # The largest member drops what it would drop by itself.
+    torch.testing.assert_close(logits([supernet.largest], list(range(8)))[0::2], together[0::2])
 
 
 # -- spaces of one's own -----------------------------------------------------------------------------------------------
@@ -189,7 +210,7 @@ class Plain(nn.Module):
 
 def test_any_network_whose_members_are_named_alike_is_a_supernet() -> None:
     space = SearchSpace("own", {"depth": Choice(1, 2, 3), "width": Choice(4, 8)}, Plain)
-    supernet = Supernet(space, img_size=4, num_classes=3)
+    supernet = Supernet.fresh(space, img_size=4, num_classes=3)
     assert dict(supernet.largest) == {"depth": 3, "width": 8}
     x = torch.randn(6, 3, 4, 4)
     small, other = Architecture({"depth": 1, "width": 4}), Architecture({"depth": 2, "width": 8})
@@ -204,13 +225,13 @@ def test_any_network_whose_members_are_named_alike_is_a_supernet() -> None:
 def test_a_space_without_a_largest_choice_needs_one_to_be_named() -> None:
     space = SearchSpace("own", {"depth": Choice(1), "width": Choice(4), "act": Choice("relu", "gelu")}, Plain)
     with pytest.raises(SpaceError, match=r"act has no largest option among \['relu', 'gelu'\]"):
-        Supernet(space, img_size=4, num_classes=3)
-    Supernet(space, Architecture({"depth": 1, "width": 4, "act": "relu"}), img_size=4, num_classes=3)
+        Supernet.fresh(space, img_size=4, num_classes=3)
+    Supernet.fresh(space, Architecture({"depth": 1, "width": 4, "act": "relu"}), img_size=4, num_classes=3)
 
 
 def test_a_member_that_is_no_part_is_refused() -> None:
     space = SearchSpace("own", {"depth": Choice(1, 2), "width": Choice(4, 8)}, Plain)
-    supernet = Supernet(space, Architecture({"depth": 1, "width": 4}), img_size=4, num_classes=3)
+    supernet = Supernet.fresh(space, Architecture({"depth": 1, "width": 4}), img_size=4, num_classes=3)
     for architecture, message in (
         ({"depth": 2, "width": 4}, "the largest network has no hidden.1"),
         ({"depth": 1, "width": 8}, "first.weight of a member is 8x48"),
@@ -246,7 +267,7 @@ def test_sorting_keeps_what_is_computed_and_puts_the_important_first(supernet: S
     before, sets = whole(x), whole.units()
     weights = {name: parameter.detach().clone() for name, parameter in whole.named_parameters()}
     moments = {name: optimizer.state[parameter]["exp_avg"].clone() for name, parameter in whole.named_parameters()}
-    sort_units(whole, sets, optimizer)
+    reorder_units(whole, optimizer, orders_by_importance(whole, sets), {})
     torch.testing.assert_close(whole(x), before, rtol=1e-4, atol=1e-4)
     for units in sets:
         name = units.places[0].name.rpartition(".attn.")[0] or units.places[0].name.rpartition(".mlp.")[0]
@@ -259,5 +280,4 @@ def test_sorting_keeps_what_is_computed_and_puts_the_important_first(supernet: S
         pairs = torch.complex(weights[name], moments[name]).flatten().numpy()
         after = torch.complex(parameter.detach(), optimizer.state[parameter]["exp_avg"]).flatten().numpy()
         assert np.array_equal(np.sort(pairs), np.sort(after)), name
-    sort_units(whole, sets)
-    torch.testing.assert_close(whole(x), before, rtol=1e-4, atol=1e-4)
+    assert all(order.equal(torch.arange(len(order))) for _, _, order in orders_by_importance(whole, sets))

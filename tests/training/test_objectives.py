@@ -20,11 +20,12 @@ from toy_workers import trained_by_two
 import raynas
 from raynas.data.opening import open_dataset
 from raynas.errors import ConfigError, TrainingError
+from raynas.models.elastic.units import UnitOrder
 from raynas.training.best_epoch import BestEpoch
 from raynas.training.checkpoints import BEST, LAST, checkpoint_folder, read_checkpoint
 from raynas.training.folder import load_training
 from raynas.training.objectives.classification import Classification
-from raynas.training.objectives.objective import MODEL, Part, UnitOrder, exported_part, objectives
+from raynas.training.objectives.objective import MODEL, Part, exported_part, objectives
 from raynas.training.optimizers import make_optimizer, reorder_units
 from raynas.training.run import execute_training
 

@@ -7,7 +7,8 @@ holds for what is extracted, trained on, and exported.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -18,67 +19,70 @@ from raynas.errors import SpaceError
 from raynas.hooks import offered
 from raynas.models.elastic.slices import parts_for, stacked_parameters
 from raynas.models.protocols import HasStem
+from raynas.models.step_draws import drawing_layers, draws_of
 from raynas.space.architecture import Architecture
 from raynas.space.build import build, builder, built
 from raynas.space.search_space import SearchSpace
 
 
-class Supernet(nn.Module):
-    """The weights that all members of a space share.
+class Supernet:
+    """The members of a space, around the network whose weights they share.
 
-    Several members may compute in one pass: image i is the member's of number i modulo their count. What a model
-    offers as its stem (`raynas.models.protocols.HasStem`), which is the same for all members, is computed once for all
-    images, so that its BatchNorm sees the whole batch.
+    Several members may compute in one pass, each with images of its own. What a model offers as its stem
+    (`raynas.models.protocols.HasStem`), which is the same for all members, is computed once for all images, so that its
+    BatchNorm sees the whole batch. Members are in training mode if the network is; branches that they drop then are
+    those that it would drop.
 
     Args:
         space: The space whose members share weights.
-        largest: The member that holds all of them; default: the largest choices of the space.
-        img_size: Side of the images in pixels.
-        num_classes: Number of classes.
-        settings: Settings of the model family's own, such as drop_path_rate.
-
-    Raises:
-        SpaceError: A choice has no largest option, or an architecture cannot be built.
+        largest: The architecture of the network, of which all members are parts.
+        whole: The network, with the weights; it stays its owner's.
+        settings: Keywords with which the network was built, img_size and num_classes among them.
     """
 
     def __init__(
-        self,
-        space: SearchSpace,
-        largest: Architecture | None = None,
-        *,
-        img_size: int,
-        num_classes: int,
-        **settings: Any,
+        self, space: SearchSpace, largest: Architecture, whole: nn.Module, settings: Mapping[str, Any]
     ) -> None:
-        super().__init__()
-        self.space = space
-        self.largest = largest or space.largest()
-        self.settings = {"img_size": img_size, "num_classes": num_classes, **settings}
-        self.whole = build(space, self.largest, **self.settings)
-        self._stacked = stacked_parameters(self.whole)
+        self.space, self.largest, self.whole, self.settings = space, largest, whole, dict(settings)
+        self._stacked = stacked_parameters(whole)
         self._builder = builder(space)
 
-    def forward(self, images: Tensor, architectures: Sequence[Architecture]) -> Tensor:
+    @classmethod
+    def fresh(cls, space: SearchSpace, largest: Architecture | None = None, **settings: Any) -> Supernet:
+        """A supernet around a network with initial weights.
+
+        Args:
+            space: The space whose members share weights.
+            largest: The architecture of the network; default: the largest choices of the space.
+            settings: Keywords of the model, img_size and num_classes among them.
+
+        Raises:
+            SpaceError: A choice has no largest option, or the architecture cannot be built.
+        """
+        architecture = largest or space.largest()
+        return cls(space, architecture, build(space, architecture, **settings), settings)
+
+    def __call__(self, images: Tensor, architectures: Sequence[Architecture], assigned: Tensor | None = None) -> Tensor:
         """Logits of images, each by one of some members.
 
         Args:
             images: Images (B, 3, img_size, img_size).
-            architectures: The members; image i is that of number i modulo their count, which divides B.
+            architectures: The members.
+            assigned: (B,) the number of each image's member; default: image i has that of i modulo their count.
 
         Returns:
             Logits (B, num_classes), in the order of the images.
         """
-        count = len(architectures)
-        if len(images) % count:
-            raise ValueError(f"{len(images)} images cannot be shared by {count} sub-networks")
+        numbers = torch.arange(len(images), device=images.device) % len(architectures) if assigned is None else assigned
         stem = offered(self.whole, HasStem)
         given = images if stem is None else stem.stem_features(images)
-        logits = [self._of_member(one, given[i::count]) for i, one in enumerate(architectures)]
-        return torch.stack(logits, 1).flatten(0, 1)
-
-    def parts(self, architecture: Architecture) -> dict[str, Tensor]:
-        """Parameters and buffers of a member, by name: views of the largest network's where there can be ones."""
-        return self._parts(self._skeleton(architecture))
+        rows = [torch.nonzero(numbers == i).flatten() for i in range(len(architectures))]
+        logits = []
+        for architecture, own in zip(architectures, rows, strict=True):
+            if len(own):
+                with self._drawing_for(own):
+                    logits.append(self._of_member(architecture, given[own] if len(own) < len(given) else given))
+        return torch.cat(logits)[torch.cat(rows).argsort()]
 
     def extract(self, architecture: Architecture) -> nn.Module:
         """The plain model of a member, with weights of its own that start as the inherited ones.
@@ -86,22 +90,29 @@ class Supernet(nn.Module):
         Raises:
             SpaceError: The architecture is no part of the largest one.
         """
-        model = self._skeleton(architecture)
+        model = self._bare(architecture)
         parts = {name: part.detach().clone() for name, part in self._parts(model).items()}
         model.load_state_dict(parts, strict=False, assign=True)
         if left := [name for name, one in model.named_buffers() if one.is_meta]:
             raise SpaceError(f"{', '.join(left)} of a member is in no checkpoint, and cannot be inherited")
-        return model.train(self.training)
+        return model.train(self.whole.training)
 
-    def fill_gradients(self) -> None:
-        """Give parameters that no member of a step has used a gradient of zeros, so that optimizers see all alike."""
-        for parameter in self.whole.parameters():
-            if parameter.requires_grad and parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
+    def check_members(self) -> None:
+        """Refuse a network of which the space's largest or smallest architecture is no part.
+
+        Raises:
+            SpaceError: It is none; the message names the tensor.
+        """
+        for architecture in (self.space.largest(), self.space.smallest()):
+            self._parts(self._bare(architecture))
 
     def _of_member(self, architecture: Architecture, given: Tensor) -> Tensor:
         """Logits of images, or of what the stem makes of them."""
-        member = self._skeleton(architecture).train(self.training)
+        member = self._bare(architecture).train(self.whole.training)
+        for name, layer in drawing_layers(self.whole).items():
+            place, _, leaf = name.rpartition(".")
+            with suppress(AttributeError):  # the member lacks that block
+                setattr(member.get_submodule(place), leaf, layer)
         parts = self._parts(member)
         if offered(self.whole, HasStem) is not None:
             parts = {f"member.{name}": part for name, part in parts.items()}
@@ -109,14 +120,29 @@ class Supernet(nn.Module):
         logits: Tensor = functional_call(member, parts, (given,))
         return logits
 
-    def _skeleton(self, architecture: Architecture) -> nn.Module:
+    def _bare(self, architecture: Architecture) -> nn.Module:
         """The member's model on the meta device."""
         with torch.device("meta"):
             return built(self._builder, architecture, **self.settings)
 
     def _parts(self, member: nn.Module) -> dict[str, Tensor]:
+        """What a member computes with, by name: views of the network's tensors where there can be ones."""
         tensors = {**dict(self.whole.named_parameters()), **dict(self.whole.named_buffers())}
         return parts_for(tensors, [*member.named_parameters(), *member.named_buffers()], self._stacked)
+
+    @contextmanager
+    def _drawing_for(self, rows: Tensor) -> Iterator[None]:
+        """A context of a part of a pass, in which layers draw for some of its images."""
+        draws = draws_of(self.whole) if self.whole.training else None
+        if draws is None:
+            yield
+            return
+        positions = draws.positions
+        draws.begin_pass(positions[rows])
+        try:
+            yield
+        finally:
+            draws.begin_pass(positions)
 
 
 class _BehindStem(nn.Module):

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from raynas.models.protocols import Place, Units
+
+
+class UnitOrder(NamedTuple):
+    """A new order of the units along one dimension of a parameter or buffer.
+
+    Args:
+        name: Name of the parameter or buffer, such as "blocks.0.mlp.fc1.weight".
+        dim: The dimension along which its units lie.
+        order: (entries,) the entry that comes to each new place.
+    """
+
+    name: str
+    dim: int
+    order: torch.Tensor
 
 
 def block_units(name: str, block: nn.Module) -> list[Units]:
@@ -41,25 +55,22 @@ def importance(units: Units, tensors: Mapping[str, Tensor]) -> Tensor:
     return total
 
 
-@torch.no_grad()
-def sort_units(model: nn.Module, units: Iterable[Units], optimizer: Optimizer | None = None) -> None:
-    """Put the most important units first; what the network computes stays as it is.
+def orders_by_importance(model: nn.Module, units: Iterable[Units]) -> list[UnitOrder]:
+    """The orders in which the most important units come first; what the network computes stays as it is.
 
     Args:
         model: The network.
         units: Sets of units, as the network tells them; equally important ones keep their order.
-        optimizer: What trains the network; what it remembers of a parameter, such as its moments, is moved alike.
     """
     parameters = dict(model.named_parameters())
+    found = []
     for one in units:
         order = torch.argsort(importance(one, parameters), descending=True, stable=True)
         for place in one.places:
-            parameter = parameters[place.name]
-            remembered = [] if optimizer is None else optimizer.state.get(parameter, {}).values()
-            for tensor in (parameter, *remembered):
-                if isinstance(tensor, Tensor) and tensor.shape == parameter.shape:
-                    apart = _apart(tensor, place, one.number)
-                    apart.copy_(apart[:, :, order.to(tensor.device)])
+            entries = torch.arange(parameters[place.name].shape[place.dimension])
+            of_each = entries.view(place.stacked, one.number, -1)
+            found.append(UnitOrder(place.name, place.dimension, of_each[:, order].flatten()))
+    return found
 
 
 def _apart(tensor: Tensor, place: Place, count: int) -> Tensor:

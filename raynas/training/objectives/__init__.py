@@ -2,3 +2,4 @@
 
 from raynas.training.objectives import classification as classification
 from raynas.training.objectives import distillation as distillation
+from raynas.training.objectives import supernet as supernet

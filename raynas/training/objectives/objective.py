@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import nn
 
+from raynas.models.elastic.units import UnitOrder
 from raynas.models.protocols import not_decayed
 from raynas.models.step_draws import StepContext
 from raynas.registry import Registry
@@ -82,20 +83,6 @@ class ParameterRule(NamedTuple):
     weight_decay: float | None = None
 
 
-class UnitOrder(NamedTuple):
-    """A new order of the units along one dimension of a parameter or buffer.
-
-    Args:
-        name: Name of the parameter or buffer in the objective, such as "model.blocks.0.mlp.fc1.weight".
-        dim: The dimension along which its units lie.
-        order: (units,) the unit that comes to each new place.
-    """
-
-    name: str
-    dim: int
-    order: torch.Tensor
-
-
 class Objective(nn.Module):
     """Supplies the loss; calling it with a batch returns a `Loss`.
 
@@ -109,6 +96,8 @@ class Objective(nn.Module):
             Then a step cannot be divided into passes. On several workers, the objective itself looks at all of them.
         uses_all_parameters: Whether each pass gives every optimised parameter a gradient. If not, as with sampled
             sub-networks, workers find out which ones have one before they exchange them.
+        fills_gradients: Whether optimised parameters that a step gives no gradient get one of zeros, so that optimizers
+            treat all alike: they decay, and moments fade. If not, such parameters stay as they are.
         evaluation_columns: Names of what `evaluate` returns; columns val_NAME and ema_val_NAME of metrics.parquet.
         best: How the best epoch is chosen, of which a checkpoint is kept.
         context: The place of the step under way in the training.
@@ -118,6 +107,7 @@ class Objective(nn.Module):
     needs_labels: ClassVar[bool] = True
     couples_images: ClassVar[bool] = False
     uses_all_parameters: ClassVar[bool] = True
+    fills_gradients: ClassVar[bool] = False
     evaluation_columns: ClassVar[tuple[str, ...]] = ()
     best: ClassVar[BestEpoch]
     context: StepContext
