@@ -18,6 +18,7 @@ from raynas.hooks import is_offered_by, offered
 from raynas.models import protocols as of_models
 from raynas.models.families.as_vit import AsViT
 from raynas.models.families.resnet import ResNet
+from raynas.models.families.vit_res import ViTResNano
 from raynas.models.features import features_of
 from raynas.models.networks import Networks
 from raynas.models.roles import roles_of
@@ -27,6 +28,7 @@ from raynas.searchers.protocols import is_complete, reason_of, start_of
 from raynas.searchers.registered import searchers
 from raynas.space.tokens import Phase, phase_macs
 from searchspaces.as_vit import as_vit
+from searchspaces.vit_res import vit_res_nano
 
 SIZE = {"img_size": 32, "num_classes": 3}
 
@@ -87,6 +89,7 @@ MODEL_HOOKS = [
     of_models.Retokenizable,
     of_models.ExemptsFromWeightDecay,
 ]
+SUPERNET_HOOKS = [of_models.StacksParameters, of_models.HasUnits, of_models.HasStem]
 SEARCHER_HOOKS = [
     of_searchers.Recommends,
     of_searchers.Explains,
@@ -110,8 +113,24 @@ def test_a_model_offers_what_it_has(protocol: type[Any]) -> None:
     assert not is_offered_by(lambda architecture: full, protocol)
 
 
+@pytest.mark.parametrize("protocol", SUPERNET_HOOKS)
+def test_a_model_offers_what_supernets_ask_for(protocol: type[Any]) -> None:
+    full = ViTResNano(vit_res_nano.largest(), img_size=32, num_classes=5, device="meta")
+    assert offered(full, protocol) is full
+    assert is_offered_by(ViTResNano, protocol)
+    plain = Plain(as_vit.named["seed"])
+    assert offered(plain, protocol) is None
+    method = next(name for name in vars(protocol) if not name.startswith("_"))
+    setattr(plain, method, lambda one, two: None)
+    for name in vars(protocol):
+        if not name.startswith("_") and name != method:
+            setattr(plain, name, lambda features, /: features)
+    with pytest.raises(ConfigError, match=rf"Plain\.{method} is to be callable as {method}\("):
+        offered(plain, protocol)
+
+
 def test_all_hooks_are_tested() -> None:
-    for module, known in ((of_models, MODEL_HOOKS), (of_searchers, SEARCHER_HOOKS)):
+    for module, known in ((of_models, [*MODEL_HOOKS, *SUPERNET_HOOKS]), (of_searchers, SEARCHER_HOOKS)):
         assert {one for one in vars(module).values() if getattr(one, "_is_runtime_protocol", False)} == {*known}
 
 
