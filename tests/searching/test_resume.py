@@ -222,7 +222,7 @@ def wait_for_lines(log: Path, n: int, driver: subprocess.Popen[bytes]) -> None:
     ("workers", "moments"),
     [
         (0, (3, 90)),
-        pytest.param(2, (20, 80), marks=pytest.mark.slow),
+        pytest.param(2, (20, 80), marks=pytest.mark.long),
         pytest.param(0, random_moments(12, most=100), marks=pytest.mark.long),
         pytest.param(2, random_moments(12, most=100, seed=1), marks=pytest.mark.long),
     ],
