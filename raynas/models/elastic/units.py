@@ -41,6 +41,11 @@ def block_units(name: str, block: nn.Module) -> list[Units]:
     ]
 
 
+def stacked_qkv(model: nn.Module) -> dict[str, int]:
+    """The parameters of layers named qkv, each of which are three tensors in one; see `StacksParameters`."""
+    return {name: 3 for name, _ in model.named_parameters() if ".qkv." in name}
+
+
 def importance(units: Units, tensors: Mapping[str, Tensor]) -> Tensor:
     """The sum of the absolute values of all that belongs to each unit, (count,) in float64.
 

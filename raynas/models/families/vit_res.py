@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 
 from raynas.errors import ConfigError
-from raynas.models.elastic.units import block_units
+from raynas.models.elastic.units import block_units, stacked_qkv
 from raynas.models.families import vit_res_network
 from raynas.models.families.vit_res_network import Block, ViTResNetwork
 from raynas.models.plain_code import PlainCode, source_of
@@ -97,7 +97,7 @@ class ViTRes(ViTResNetwork):
 
     def stacked_parameters(self) -> dict[str, int]:
         """Queries, keys and values come from one layer."""
-        return {name: 3 for name, _ in self.named_parameters() if ".qkv." in name}
+        return stacked_qkv(self)
 
     def units(self) -> list[Units]:
         """Heads and MLP units of each block."""

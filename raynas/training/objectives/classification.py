@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from raynas.errors import ConfigError
 from raynas.models.step_draws import StepContext
 from raynas.training.batch import Batch
 from raynas.training.best_epoch import BestEpoch
@@ -96,8 +95,7 @@ class Classification(Objective):
     def prepare(cls, setup: Setup) -> PreparedObjective:
         """See Objective."""
         config = setup.config
-        if config.teacher is not None:
-            raise ConfigError(f"the objective {cls.name} learns from no teacher, and {config.teacher!r} is given")
+        setup.refuse_teacher(cls.name)
         return PreparedObjective(
             kind=cls,
             make=partial(cls, **ClassTargets.settings(config)),

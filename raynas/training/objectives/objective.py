@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import nn
 
+from raynas.errors import ConfigError
 from raynas.models.elastic.units import UnitOrder
 from raynas.models.protocols import not_decayed
 from raynas.models.step_draws import StepContext
@@ -215,6 +216,18 @@ class Setup:
     architecture: Architecture
     model_settings: Mapping[str, Any]
     has_classes: bool
+
+    def refuse_teacher(self, objective: str) -> None:
+        """Refuse a teacher that an objective would not listen to.
+
+        Args:
+            objective: The name of the objective.
+
+        Raises:
+            ConfigError: There is one.
+        """
+        if self.config.teacher is not None:
+            raise ConfigError(f"the objective {objective} learns from no teacher, and {self.config.teacher!r} is given")
 
 
 @dataclass(frozen=True)

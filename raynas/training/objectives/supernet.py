@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from raynas.errors import ConfigError
 from raynas.hooks import offered
 from raynas.models.elastic.sampling import SubnetSampler
 from raynas.models.elastic.supernet import Supernet
@@ -70,8 +69,7 @@ class SupernetClassification(Objective):
     def prepare(cls, setup: Setup) -> PreparedObjective:
         """See Objective."""
         config = setup.config
-        if config.teacher is not None:
-            raise ConfigError(f"the objective {cls.name} learns from no teacher, and {config.teacher!r} is given")
+        setup.refuse_teacher(cls.name)
         with torch.device("meta"):
             whole = build(setup.space, setup.architecture, **setup.model_settings)
         Supernet(setup.space, setup.architecture, whole, setup.model_settings).check_members()
