@@ -63,10 +63,10 @@ def how_to_train(**settings: Any) -> Parameters:
     Args:
         settings: Further keywords of `raynas.cli.options.options`.
     """
-    from raynas.training.config import AUGMENTATIONS, DISTILLATION, TrainConfig
+    from raynas.training.config import AUGMENTATIONS, DISTILLATION, SUPERNET, TrainConfig
 
     seldom = ("val_fraction", "image_choice", "min_lr", "checkpoint_every_s", *AUGMENTATIONS["none"])
-    not_here = ("space", "architecture", "teacher", *DISTILLATION)
+    not_here = ("space", "architecture", "teacher", *DISTILLATION, *SUPERNET)
     return [
         option("space", str, "The space of SOURCE, where several can read it."),
         *options(TrainConfig, leave_out=(*seldom, *not_here), **settings),

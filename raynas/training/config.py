@@ -162,6 +162,28 @@ class TrainConfig(DataOptions):
         "soft", description="soft, the teacher's probabilities, or hard, its most probable class."
     )
 
+    token_labels: bool = Field(
+        False,
+        description="Learn the classes of patches beside that of the image, with Mixup and patch CutMix in place of "
+        "timm's. For models with a head for patches.",
+    )
+    sampling: Literal["multi", "single", "sandwich"] = Field(
+        "multi",
+        description="Sub-networks of a step: multi, several at once in each block of images; single, one for all; "
+        "sandwich, the largest, the smallest and random ones, which learn from the largest.",
+    )
+    subnets: int = Field(2, ge=1, description="Sub-networks that a block of images trains at once.")
+    block_images: int = Field(128, ge=1, description="Images of a block; the batch is one if it is smaller.")
+    choice_warmup_epochs: int | None = Field(
+        None,
+        ge=0,
+        description="Epochs over which smaller choices are let in one by one, from the largest network alone; 0: all "
+        "from the start. Default: a quarter of the epochs, at most 30.",
+    )
+    shared_choices: Annotated[tuple[str, ...], Flags(("--shared-choice",))] = Field(
+        (), description="Field of the space that all sub-networks of a step have in common, such as width."
+    )
+
     seed: int = Field(0, ge=0, description="Seed of weights, order and augmentation.")
 
     workers: int | None = Field(
@@ -225,6 +247,9 @@ class ResolvedTraining(TrainConfig):
 
 DISTILLATION = ("guidance_weight", "guidance_pairs", "logit_weight", "temperature", "logit_targets")
 """Settings that go with a teacher."""
+
+SUPERNET = ("sampling", "subnets", "block_images", "choice_warmup_epochs", "shared_choices")
+"""Settings that go with the objective supernet."""
 
 DISTILLATION_DEFAULTS: Mapping[str, Any] = {"label_smoothing": 0.0, "mixup": 0.0, "cutmix": 0.0}
 """Settings in which locality guidance differs from other trainings (arXiv 2207.10026)."""

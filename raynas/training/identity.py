@@ -49,6 +49,12 @@ OF_OBJECTIVES = (
     "logit_weight",
     "temperature",
     "logit_targets",
+    "token_labels",
+    "sampling",
+    "subnets",
+    "block_images",
+    "choice_warmup_epochs",
+    "shared_choices",
 )
 """Fields of TrainConfig that are of objectives: in the identity is what an objective returns of them as such when it is
 prepared, so that one that it forgets may change when a training is resumed."""

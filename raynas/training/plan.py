@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -26,7 +26,7 @@ from raynas.space.tokens import Phase, check_schedule, parse_schedule, phase_mac
 from raynas.storage.files import opened
 from raynas.training.best_epoch import BestEpoch
 from raynas.training.checkpoints import read_weights
-from raynas.training.config import BASE_BATCH_SIZE, BASE_LR, DISTILLATION, ResolvedTraining, TrainConfig
+from raynas.training.config import BASE_BATCH_SIZE, BASE_LR, DISTILLATION, SUPERNET, ResolvedTraining, TrainConfig
 from raynas.training.identity import identity_text, training_identity
 from raynas.training.image_choice import ChosenImages, absolute, checked_classes, choose_images
 from raynas.training.images import train_transform
@@ -297,11 +297,18 @@ def make_training_plan(
 
 
 def _objective(config: TrainConfig) -> type[Objective]:
-    """What is optimised; settings of a teacher are refused where there is none."""
-    given = [name for name in DISTILLATION if getattr(config, name) != TrainConfig.model_fields[name].default]
-    if config.teacher is None and given:
+    """What is optimised; settings of a teacher are refused where there is none, and those of supernets likewise."""
+    if config.teacher is None and (given := _given(config, DISTILLATION)):
         raise ConfigError(f"{', '.join(given)} go with a teacher, and none is given")
-    return objectives.get(config.objective or ("classification" if config.teacher is None else "distillation"))
+    kind = objectives.get(config.objective or ("classification" if config.teacher is None else "distillation"))
+    if kind.name != "supernet" and (given := _given(config, SUPERNET)):
+        raise ConfigError(f"{', '.join(given)} go with the objective supernet, not with {kind.name}")
+    return kind
+
+
+def _given(config: TrainConfig, names: Sequence[str]) -> list[str]:
+    """Those of some settings that differ from their defaults."""
+    return [name for name in names if getattr(config, name) != TrainConfig.model_fields[name].default]
 
 
 def _check_batches(config: TrainConfig, n: int) -> None:

@@ -12,7 +12,7 @@ from toy_trainings import StepCounter, largest_difference, weights
 
 import raynas
 from raynas import Choice, PerBlock, SearchSpace
-from raynas.errors import SpaceError
+from raynas.errors import ConfigError, SpaceError
 from raynas.models.elastic.sampling import SubnetSampler
 from raynas.models.process_state import seed_generators
 from raynas.models.step_draws import StepContext
@@ -136,4 +136,19 @@ def test_a_network_that_is_not_the_largest_is_refused(tmp_path: Path) -> None:
     small = SPACE.smallest().to_json()
     with pytest.raises(SpaceError, match=r"the largest network has no stages\.1\.1|of a member is"):
         train(tmp_path / "run", architecture=small)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"subnets": 3}, r"subnets is 3, but a block of 32 images cannot be divided by it"),
+        ({"subnets": 4, "block_images": 30, "batch_size": 60}, r"a block of 30 images cannot be divided"),
+        ({"shared_choices": ["widths"]}, r"no field widths"),
+        ({"subnets": 2, "objective": "classification", "sampling": "single"}, r"sampling go with the objective supernet"),
+    ],
+)  # fmt: skip
+def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train(tmp_path / "run", **settings)
     assert not (tmp_path / "run").exists()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from raynas.errors import ConfigError
 from raynas.hooks import offered
 from raynas.models.elastic.sampling import SubnetSampler
 from raynas.models.elastic.supernet import Supernet
@@ -22,8 +23,7 @@ from raynas.training.best_epoch import BestEpoch
 from raynas.training.objectives.classification import ClassTargets, evaluated_classes
 from raynas.training.objectives.objective import Loss, Objective, PreparedObjective, Setup, objectives
 
-BLOCK_IMAGES = 128
-"""Images of a step that train sub-networks together, as one GPU of the source did; the batch, if it is smaller."""
+_PUBLISHED_WARMUP = 30  # epochs, of 120
 
 
 @objectives.register("supernet")
@@ -37,7 +37,7 @@ class SupernetClassification(Objective):
         space: The space whose members are trained.
         largest: The architecture of the network.
         settings: Keywords with which it was built.
-        block_images: How many images of a step train sub-networks together.
+        block_images: How many images of a step train sub-networks together, as those of one GPU of the source did.
         sampling: Keywords of `SubnetSampler`.
         targets: Keywords of `ClassTargets`.
     """
@@ -55,7 +55,7 @@ class SupernetClassification(Objective):
         space: SearchSpace,
         largest: Architecture,
         settings: Mapping[str, Any],
-        block_images: int = BLOCK_IMAGES,
+        block_images: int = 128,
         sampling: Mapping[str, Any],
         targets: Mapping[str, Any],
     ) -> None:
@@ -73,7 +73,21 @@ class SupernetClassification(Objective):
         with torch.device("meta"):
             whole = build(setup.space, setup.architecture, **setup.model_settings)
         Supernet(setup.space, setup.architecture, whole, setup.model_settings).check_members()
-        sampling = {"warmup_epochs": min(30, config.epochs // 4)}
+        warmup = config.choice_warmup_epochs
+        warmup = min(_PUBLISHED_WARMUP, config.epochs // 4) if warmup is None else warmup
+        sampling = {
+            "strategy": config.sampling,
+            "per_block": config.subnets,
+            "warmup_epochs": warmup,
+            "shared": config.shared_choices,
+        }
+        SubnetSampler(setup.space, config.seed, **sampling)  # checks them
+        for images in {min(config.block_images, config.batch_size), config.batch_size % config.block_images}:
+            if images % config.subnets:
+                raise ConfigError(
+                    f"subnets is {config.subnets}, but a block of {images} images cannot be divided by it: batch_size "
+                    f"is {config.batch_size} and block_images {config.block_images}"
+                )
         return PreparedObjective(
             kind=cls,
             make=partial(
@@ -81,10 +95,17 @@ class SupernetClassification(Objective):
                 space=setup.space,
                 largest=setup.architecture,
                 settings=setup.model_settings,
+                block_images=config.block_images,
                 sampling=sampling,
                 targets=ClassTargets.settings(config),
             ),
-            identity={"label_smoothing": config.label_smoothing, **sampling},
+            resolved={"choice_warmup_epochs": warmup},
+            identity={
+                "label_smoothing": config.label_smoothing,
+                "block_images": config.block_images,
+                **sampling,
+                "shared": list(config.shared_choices),
+            },
         )
 
     def unit_orders(self, epoch: int) -> Sequence[UnitOrder]:
