@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 from raynas.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from raynas.api import bench_proxies, build, distill, scale, score, search, sweep, train
+    from raynas.api import (
+        bench_proxies,
+        build,
+        distill,
+        scale,
+        score,
+        search,
+        search_supernet,
+        sweep,
+        train,
+        train_supernet,
+    )
     from raynas.bench.folder import Bench, load_bench
     from raynas.errors import RaynasError
     from raynas.exporting.export import export
@@ -47,8 +58,10 @@ __all__ = [
     "score",
     "score_model",
     "search",
+    "search_supernet",
     "sweep",
     "train",
+    "train_supernet",
 ]
 
 # Imported on first use: behind some of these is torch, Ray or NumPy, and `raynas --help` should answer at once.
@@ -77,8 +90,10 @@ _HOMES = {
     "score": "raynas.api",
     "score_model": "raynas.scoring.model_scores",
     "search": "raynas.api",
+    "search_supernet": "raynas.api",
     "sweep": "raynas.api",
     "train": "raynas.api",
+    "train_supernet": "raynas.api",
 }
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from raynas.api.models import build, export
     from raynas.api.reports import report
     from raynas.api.searches import ended_growth, family_member, is_sweep, scale, score, search, sweep
+    from raynas.api.supernets import search_supernet, train_supernet
     from raynas.api.trainings import distill, finalists, is_finalists, train
 
 __all__ = [
@@ -38,8 +39,10 @@ __all__ = [
     "scale",
     "score",
     "search",
+    "search_supernet",
     "sweep",
     "train",
+    "train_supernet",
 ]
 
 # Imported on first use, so that what one command needs is not imported for another.
@@ -50,6 +53,7 @@ _HOMES = {
     "models": ("build", "export"),
     "reports": ("report",),
     "searches": ("ended_growth", "family_member", "is_sweep", "scale", "score", "search", "sweep"),
+    "supernets": ("search_supernet", "train_supernet"),
     "trainings": ("distill", "finalists", "is_finalists", "train"),
 }
 

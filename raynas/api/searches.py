@@ -20,6 +20,7 @@ from raynas.storage.runs import Run, default_folder, load_run
 from raynas.storage.session import as_interrupted
 from raynas.sweeps.config import KIND as SWEEP
 from raynas.sweeps.config import SweepConfig
+from raynas.training.folder import KIND as TRAINING
 
 if TYPE_CHECKING:
     from raynas.proxies.probe import Proxy
@@ -77,7 +78,7 @@ def search(
     """
     base = base_values(RunConfig, KIND, config=config, out=out, resume=resume, given=fields)
     plan = _plan(_with_space(base, space, fields, out, resume), space, proxies, fields)
-    return _executed("search", plan, out, resume, reuse, listener)
+    return executed("search", plan, out, resume, reuse, listener)
 
 
 @runs_named_code
@@ -122,7 +123,7 @@ def score(
     given = {**fields, **chosen}
     if "space" not in base and space is None and resume:
         raise ConfigError(f"{out} holds no run to resume; name a space to start one there")
-    return _executed("score", _plan(base, space, proxies, given), out, resume, reuse, listener)
+    return executed("score", _plan(base, space, proxies, given), out, resume, reuse, listener)
 
 
 def _what_to_score(architectures: Sequence[Architecture | Mapping[str, Any] | str] | int | Path) -> dict[str, Any]:
@@ -200,7 +201,7 @@ def scale(
     if found is not None:
         of_run = "" if found.folder is None else f" of {found.folder}"
         first = f"grows {plan.space.text(found.architecture)}{of_run}, scored on the images {plan.config.data}"
-    return _executed("scale", plan, out, resume, reuse, listener, first)
+    return executed("scale", plan, out, resume, reuse, listener, first)
 
 
 def ended_growth(source: str) -> Run | None:
@@ -338,16 +339,28 @@ def _with_space(
     out: str | Path | None,
     resume: bool,
 ) -> Mapping[str, Any]:
-    """The base, over the built-in search where no space is named at all.
+    """The base, with the space of the supernet that is searched, or over the built-in search where nothing is named.
 
     Raises:
         ConfigError: A run was to be resumed, and there is none.
+        StoreError: There is no training of a supernet.
     """
+    if (supernet := fields.get("supernet")) is not None:
+        return {**base, "space": space_name(space) or supernet_space(supernet)}
     if space is not None or "space" in base or fields.get("space") is not None:
         return base
     if resume:
         raise ConfigError(f"{out} holds no run to resume; name a space to start one there")
     return {**BUILT_IN_SEARCH, **base}
+
+
+def supernet_space(folder: str | Path) -> str:
+    """The name of the space whose members a supernet's training has trained.
+
+    Raises:
+        StoreError: The folder holds no training.
+    """
+    return str(read_description(Path(folder), kind=TRAINING)["model"]["space"])
 
 
 def _plan(
@@ -362,7 +375,7 @@ def _plan(
     return make_plan(config, space=own_space(space), own_proxies=own_proxies)
 
 
-def _executed(
+def executed(
     command: str,
     plan: Plan,
     out: str | Path | None,
@@ -371,6 +384,17 @@ def _executed(
     listener: SearchListener | None,
     first: str = "",
 ) -> Run:
+    """Carry out a plan in a folder, and read what came of it.
+
+    Args:
+        command: The command that is running, as it is shown.
+        plan: What to do.
+        out: The run folder; None: runs/<space>-<date>-<time>.
+        resume: Whether to continue the run that the folder holds.
+        reuse: Folders of other runs whose scores are taken.
+        listener: Receives progress; None: it is shown on standard error.
+        first: A line that the listener is told before all else.
+    """
     from raynas.console.runs import ConsoleListener
     from raynas.searching.run import execute
 

@@ -73,7 +73,7 @@ def train(
         RaynasError: Bad input, before anything is started or written; or what fails later.
     """
     where: dict[str, Any] = {"config": config, "out": out, "resume": resume, "listener": listener}
-    return _trained({}, source, space, architecture, pick, **where, **fields)
+    return trained({}, source, space, architecture, pick, **where, **fields)
 
 
 @runs_named_code
@@ -103,7 +103,7 @@ def distill(
     """
     if teacher is None and settings.get("config") is None and not settings.get("resume"):
         raise ConfigError("say whom to learn from with --teacher: a training's folder or checkpoint, or timm:NAME:FILE")
-    return _trained(DISTILLATION_DEFAULTS, source, teacher=teacher, **settings)
+    return trained(DISTILLATION_DEFAULTS, source, teacher=teacher, **settings)
 
 
 @runs_named_code
@@ -175,7 +175,7 @@ def is_finalists(out: str | Path | None, resume: bool) -> bool:
     return kind_of(read_description(Path(out))) == FINALISTS
 
 
-def _trained(
+def trained(
     defaults: Mapping[str, Any],
     source: ArchitectureSource | SearchSpace | None,
     space: str | SearchSpace | None = None,
@@ -188,7 +188,12 @@ def _trained(
     listener: TrainingListener | None = None,
     **fields: Any,
 ) -> Training:
-    """Train as `train` does, with fields in place of the configuration's own defaults."""
+    """Train as `train` does, with other defaults.
+
+    Args:
+        defaults: Fields in place of the configuration's own defaults.
+        source, space, architecture, pick, config, out, resume, listener, fields: What `train` takes.
+    """
     base = base_values(TrainConfig, TRAINING, config=config, out=out, resume=resume, given=fields)
     given, found, of_run = _what_to_train(source, space, architecture, pick)
     values = laid_over(laid_over({**defaults, **base}, given), fields)

@@ -32,7 +32,20 @@ Examples:
 """
 
 _FIRST = ("space", "truth", "labels", "proxies", "combine", "combine_by", "within", "rows", "top", "resamples", "title")
-_NOT_HERE = ("settings", "objectives", "constraints", "searcher", "budget", "architectures", "window", "width_divisor")
+_NOT_HERE = (
+    "settings",
+    "objectives",
+    "constraints",
+    "searcher",
+    "budget",
+    "architectures",
+    "window",
+    "width_divisor",
+    "supernet",
+    "holdout",
+    "test_data",
+    "compare",
+)
 
 app = typer.Typer(help="Measure what scores are worth.", no_args_is_help=True, rich_markup_mode="rich")
 

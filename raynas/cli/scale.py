@@ -36,7 +36,20 @@ Examples:
     raynas scale runs/family --pick "num_params<=30e6" > member.json
 """
 
-_NOT_HERE = ("space", "settings", "searcher", "budget", "architectures", "window", "seed", "teacher")
+_NOT_HERE = (
+    "space",
+    "settings",
+    "searcher",
+    "budget",
+    "architectures",
+    "window",
+    "seed",
+    "teacher",
+    "supernet",
+    "holdout",
+    "test_data",
+    "compare",
+)
 _SOURCE = (
     "A run folder (what its search recommends; of a growth, the last member), a file with one architecture, JSON, a "
     "space's own text, or a published name."

@@ -159,6 +159,19 @@ def show_best(run: Run) -> None:
         wide_console().print(line, highlight=False, markup=False)
 
 
+def show_comparison(run: Run) -> None:
+    """What the winner is set beside, on standard output; nothing where it is not."""
+    found = run.summary.get("comparison")
+    if not found or not found["verdict"]:
+        return
+    console = wide_console()
+    console.print(found["verdict"], highlight=False, markup=False)
+    if uniform := found["uniform"]:
+        macs, winner = uniform["macs"], found["winner"]["macs"]
+        line = f"the uniform network: {uniform['text']} ({macs / winner - 1:+.1%} multiply-adds)"
+        console.print(line, highlight=False, markup=False)
+
+
 def show_scores(run: Run) -> None:
     """All architectures up to a screenful, on standard output."""
     table, space = run.table, run.space

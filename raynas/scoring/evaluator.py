@@ -20,11 +20,11 @@ from raynas.models.process_guard import ProcessGuard
 from raynas.models.process_state import seed_generators
 from raynas.models.teachers import FrozenTeacher, Teacher
 from raynas.proxies.probe import DTYPES, Proxy
+from raynas.scoring.counting import CostCounter, is_own
 from raynas.scoring.failures import failure, is_out_of_memory
 from raynas.scoring.task import Output
 from raynas.scoring.timed_probe import TimedProbe
 from raynas.space.architecture import Architecture
-from raynas.space.build import counted
 from raynas.space.growth import Growth
 from raynas.space.results import Constraint, Outcome, Status
 
@@ -115,8 +115,11 @@ class Evaluator:
 
     def __init__(self, task: EvaluationTask) -> None:
         self.task = task
-        self._has_own_models = _is_own(task.builder)
+        self._has_own_models = is_own(task.builder)
         self._guard = ProcessGuard()
+        # Costs are of the model that is trained, without what is left out for scores.
+        size = {name: task.settings[name] for name in ("img_size", "num_classes")}
+        self._counter = CostCounter(task.builder, task.counted, task.constraints, **size)
         # One for each divisor, since asking for a network overwrites the weights of the last one.
         self._networks = {
             divisor: Networks(task.builder, task.settings, score_seed=task.score_seed, device=task.device)
@@ -142,9 +145,9 @@ class Evaluator:
         """
         with self._exact_convolutions():
             proxies = [self.task.proxies[i] for i in wanted if i < len(self.task.proxies)]
-            costs = self._costs(architecture) if len(self.task.proxies) in wanted else {}
+            costs = self._counter.outcomes(architecture) if len(self.task.proxies) in wanted else {}
             refused: list[Outcome | None] = [None for proxy in proxies for _ in proxy.outputs]
-            scores = refused if self._is_refused(costs) else self._scored(architecture, proxies)
+            scores = refused if self._counter.is_refused(costs) else self._scored(architecture, proxies)
             return [*scores, *costs.values()]
 
     def _exact_convolutions(self) -> AbstractContextManager[None]:
@@ -153,32 +156,9 @@ class Evaluator:
             return nullcontext()
         return torch.backends.cudnn.flags(deterministic=True, allow_tf32=False)
 
-    def _costs(self, architecture: Architecture) -> dict[str, Outcome]:
-        """The costs that only a built model tells; what fails there need not fail where the model is scored."""
-        img_size, found = self.task.settings["img_size"], {}
-        for name in self.task.counted:
-            started = perf_counter()
-            value, status, error = math.nan, Status.OK, None
-            try:
-                with self._guarded(self._has_own_models):
-                    value = float(counted(partial(self._bare, architecture), name, img_size))
-            except BaseException as failed:
-                status, error = failure(failed)
-            found[name] = Outcome(value if error is None else None, str(status), error, perf_counter() - started)
-        return found
-
-    def _bare(self, architecture: Architecture) -> nn.Module:
-        """The model whose costs are told: that which is trained, without what is left out for scores."""
-        size = {name: self.task.settings[name] for name in ("img_size", "num_classes")}
-        return self.task.builder(architecture, **size)
-
-    def _is_refused(self, costs: Mapping[str, Outcome]) -> bool:
-        bounded = [(bound, costs[bound.name].value) for bound in self.task.constraints if bound.name in costs]
-        return any(value is None or bound.violation({bound.name: value}) > 0 for bound, value in bounded)
-
     def _scored(self, architecture: Architecture, proxies: Sequence[Proxy]) -> Sequence[Outcome | None]:
         progress = [_ScoreState() for _ in proxies]
-        own_last = sorted(zip(proxies, progress, strict=True), key=lambda pair: _is_own(pair[0].function))
+        own_last = sorted(zip(proxies, progress, strict=True), key=lambda pair: is_own(pair[0].function))
         for repeat in range(max((proxy.repeats for proxy in proxies), default=0)):
             due = [pair for pair in own_last if repeat < pair[0].repeats and pair[1].status is None]
             draw = _Draw(architecture, repeat, sum(self._has_own_code(proxy) for proxy, _ in due) > 1)
@@ -188,7 +168,7 @@ class Evaluator:
         return [outcome for proxy, state in zip(proxies, progress, strict=True) for outcome in _outcomes(proxy, state)]
 
     def _has_own_code(self, proxy: Proxy) -> bool:
-        return self._has_own_models or _is_own(proxy.function)
+        return self._has_own_models or is_own(proxy.function)
 
     @contextmanager
     def _guarded(self, has_own_code: bool) -> Iterator[None]:
@@ -203,7 +183,7 @@ class Evaluator:
     def _visit(self, draw: _Draw, proxy: Proxy, state: _ScoreState) -> None:
         """One repeat of one proxy; on lack of memory the batch is halved down to one sample."""
         started = perf_counter()
-        kind, probes, is_own = _kind(proxy), draw.probes, _is_own(proxy.function)
+        kind, probes = _kind(proxy), draw.probes
         try:
             probe = probes.get(kind) or probes.setdefault(kind, self._probe(draw, proxy))
             build_before = probe.build_seconds
@@ -212,7 +192,7 @@ class Evaluator:
                     try:
                         with self._guarded(self._has_own_code(proxy)):
                             seed_generators(self.task.score_seed, draw.repeat, "input")
-                            values = proxy(probe.lent() if is_own else probe)
+                            values = proxy(probe.lent() if is_own(proxy.function) else probe)
                         state.values.append(values)
                         break
                     except (MemoryError, RuntimeError) as error:
@@ -328,12 +308,6 @@ class Evaluator:
 
 def _kind(proxy: Proxy) -> _Kind:
     return proxy.dtype, proxy.shared_draws, proxy.width_divisor, proxy.init
-
-
-def _is_own(function: Callable[..., Any]) -> bool:
-    """Whether a function or class is the user's own, and none that comes with raynas."""
-    module = getattr(function, "__module__", None)
-    return not isinstance(module, str) or module.partition(".")[0] not in ("raynas", "searchspaces")
 
 
 def _outcomes(proxy: Proxy, state: _ScoreState) -> list[Outcome]:

@@ -51,6 +51,25 @@ class RunConfig(DataOptions):
         description="Trained network of scores that compare with one: a training's folder or checkpoint, "
         "timm:NAME:FILE, or random:NAME.",
     )
+    supernet: str | None = Field(
+        None,
+        description="Score sub-networks by inherited weights: the folder of a supernet's training. Space, image side "
+        "and images are those of the training.",
+    )
+    holdout: str | None = Field(
+        None,
+        description="Images to evaluate sub-networks on, none of which the supernet was trained on. Default: those "
+        "that its training left out.",
+    )
+    test_data: str | None = Field(
+        None, description="Images that are kept for the end: those of the hold-out that are among them are left out."
+    )
+    compare: int = Field(
+        0,
+        ge=0,
+        description="Set the winner beside the uniform network of equal MACs, and beside so many random networks that "
+        "meet the constraints on costs; 0: do not.",
+    )
     batch_size: int = Field(16, ge=1, description="Images that a proxy sees.")
     width_divisor: int | None = Field(
         None, ge=1, description="Score networks with their width divided by it. Default: each proxy's own, which is 1."

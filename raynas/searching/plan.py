@@ -19,6 +19,7 @@ from raynas.searchers.protocols import start_of
 from raynas.searchers.registered import searchers
 from raynas.searching.checks import check_admission, check_divisors, check_start, chosen_searcher
 from raynas.searching.config import KIND, ResolvedRun, RunConfig
+from raynas.searching.inherited import open_supernet
 from raynas.searching.scores import (
     Score,
     UntrainedScoring,
@@ -64,6 +65,7 @@ class Plan:
         proxies: Proxies that score untrained networks, in the order of their groups; none where the task is another
             one.
         inspection: What was found in the data set; None where there are no files.
+        notes: Lines on the images for people.
         own_files: A hash of each file of the user's that the space or a proxy is from, by its path.
     """
 
@@ -76,6 +78,7 @@ class Plan:
     architectures: tuple[Architecture, ...] | None = None
     proxies: tuple[Proxy, ...] = ()
     inspection: Inspection | None = None
+    notes: tuple[str, ...] = ()
     own_files: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -133,7 +136,7 @@ class Plan:
 
 
 def make_plan(config: RunConfig, *, space: SearchSpace | None = None, own_proxies: Sequence[Proxy] = ()) -> Plan:
-    """Resolve a configuration of a run that scores untrained networks.
+    """Resolve a configuration of a run that scores untrained networks, or sub-networks of a supernet.
 
     Args:
         config: What was asked for.
@@ -146,6 +149,10 @@ def make_plan(config: RunConfig, *, space: SearchSpace | None = None, own_proxie
         SpaceError: An architecture that cannot be built.
         DataError: Images that cannot be read.
     """
+    if config.supernet is not None:
+        return _plan_of_supernet(config, space)
+    if given := [name for name in ("holdout", "test_data") if getattr(config, name) is not None]:
+        raise ConfigError(f"{', '.join(given)} go with a supernet, and none is given")
     space = space or spaces.get(config.space)
     img_size = config.img_size or space.search_img_size
     if img_size % space.img_size_multiple:
@@ -179,6 +186,19 @@ def make_plan(config: RunConfig, *, space: SearchSpace | None = None, own_proxie
         proxies=chosen,
     )
     return replace(plan, inspection=inspection)
+
+
+def _plan_of_supernet(config: RunConfig, space: SearchSpace | None) -> Plan:
+    opened = open_supernet(config, space)
+    scoring, config = opened.scoring, opened.config
+    architectures = _read_all(scoring.space, config.architectures) if config.architectures else None
+    if architectures is None and config.searcher is None and len(config.objectives or ()) == 1:
+        config = config.resolved(searcher="evolution")
+    plan = plan_of_task(config, scoring.space, scoring.scores(), scoring, architectures=architectures)
+    notes = [
+        f"{number:,} images of the hold-out are {where}, too, and left out" for where, number in opened.left_out.items()
+    ]
+    return replace(plan, notes=(*notes, f"sub-networks are evaluated on {len(scoring.labels):,} images"))
 
 
 def plan_of_task(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,24 +13,23 @@ from typing import Any
 
 import pyarrow as pa
 
-from raynas.cluster.joining import connect
-from raynas.cluster.own_code import own_code_by_value
-from raynas.cluster.resources import default_workers
 from raynas.data.inspection import Inspection
-from raynas.errors import ConfigError, StoreError
+from raynas.errors import StoreError
 from raynas.hooks import offered
-from raynas.scoring.pool import EvaluatorPool, SerialPool
-from raynas.scoring.ray_pool import RayPool
-from raynas.scoring.task import Task
+from raynas.scoring.pool import EvaluatorPool
+from raynas.searchers.admission import admission
 from raynas.searchers.base import SearchProgress
 from raynas.searchers.protocols import GrowsFamily, Recommends, ShowsProgress, is_complete, reason_of
+from raynas.searching.comparison import comparison, peers_of
 from raynas.searching.config import KIND
 from raynas.searching.own_files import IF_VALUES_CHANGE, changed_files, stored_files
 from raynas.searching.plan import Plan, search_description
 from raynas.searching.platforms import platform_of, stored_platform, wanted_device_type
+from raynas.searching.pools import start_pool
 from raynas.searching.ranking import Ranking
 from raynas.searching.score_cache import ScoreCache
-from raynas.space.cost import COSTS
+from raynas.space.architecture import Architecture
+from raynas.space.cost import COSTS, cost
 from raynas.space.results import Candidate, Evaluation, Outcome, Platform
 from raynas.storage.result_store import ResultStore, read_evaluations
 from raynas.storage.run_folder import check_folder
@@ -104,6 +102,8 @@ def execute(
     tables = {path: read_evaluations(path) for path in reuse}
     if plan.inspection is not None:
         listener.on_images(plan.inspection)
+    for line in plan.notes:
+        listener.on_log(line)
     with session:
         pool, workers = start_pool(plan, session.stack, listener.on_log, device_type)
         session.collect_signals()
@@ -162,6 +162,7 @@ class _Run:
         self.failed = 0
         self.infeasible = 0  # of those that have not failed
         self.recommended: dict[str, Any] | None = None
+        self.comparison: dict[str, Any] | None = None
         self.searcher = plan.searcher()
         self._summary_written = 0.0
 
@@ -178,6 +179,7 @@ class _Run:
         status = self._search()
         if status != "interrupted":
             self._evaluate_recommendation()
+            self._compare()
         self.cache.flush()
         if vanished := self.cache.vanished():
             raise StoreError(
@@ -251,17 +253,50 @@ class _Run:
         """Score what the searcher would choose, which it need not have asked for; told in the summary alone."""
         recommends = offered(self.searcher, Recommends)
         architecture = recommends.recommendation() if recommends is not None and self.told else None
-        if architecture is None:
+        if architecture is not None and (found := self._evaluated_aside([architecture])):
+            self.recommended = {**self._summary_of(found[0]), "reason": reason_of(self.searcher)}
+
+    def _compare(self) -> None:
+        """Score what the winner is set beside; told in the summary alone."""
+        best, plan = self.ranking.best(), self.plan
+        if not plan.config.compare or len(plan.objectives) != 1 or not best:
             return
-        job = self.cache.missing(architecture)
-        outcomes: Sequence[Outcome | None] | None = None
-        if job is not None:
-            self.pool.submit(job)
-            while outcomes is None and not self.stop:
-                outcomes = next((found for done, found in self.pool.poll(_POLL_S) if done is job), None)
-        if job is None or outcomes is not None:
-            summary = self._summary_of(self.cache.evaluation_aside(architecture, outcomes or []))
-            self.recommended = {**summary, "reason": reason_of(self.searcher)}
+        size = {"img_size": plan.config.img_size, "num_classes": plan.config.num_classes}
+        peers = peers_of(
+            best[0].architecture,
+            plan.space,
+            lambda architecture: cost(plan.space, architecture, "macs", **size),
+            admission(plan.space, plan.constraints, **size),
+            number=plan.config.compare,
+            seed=plan.config.seed,
+        )
+        uniform = [] if peers.uniform is None else [peers.uniform]
+        found = self._evaluated_aside([*uniform, *peers.random])
+        if found:
+            summaries = [self._summary_of(evaluation) for evaluation in found]
+            self.comparison = comparison(
+                plan.objectives[0],
+                self._summary_of(best[0]),
+                summaries[0] if uniform else None,
+                summaries[len(uniform) :],
+            )
+
+    def _evaluated_aside(self, architectures: Sequence[Architecture]) -> list[Evaluation]:
+        """Evaluations of architectures that are not asked, of which nothing is stored; none if the run is stopped."""
+        jobs = [self.cache.missing(architecture) for architecture in architectures]
+        awaited = {id(job) for job in jobs if job is not None}
+        for job in jobs:
+            if job is not None:
+                self.pool.submit(job)
+        outcomes: dict[int, Sequence[Outcome | None]] = {}
+        while awaited - outcomes.keys():
+            if self.stop:
+                return []
+            outcomes |= {id(done): found for done, found in self.pool.poll(_POLL_S)}
+        return [
+            self.cache.evaluation_aside(architecture, outcomes.get(id(job), []))
+            for architecture, job in zip(architectures, jobs, strict=True)
+        ]
 
     def _summary_of(self, evaluation: Evaluation) -> dict[str, Any]:
         known = evaluation.scores  # a cost that is counted on the model may have failed
@@ -300,6 +335,7 @@ class _Run:
             "evaluations_per_s": self.told / seconds,
             "best": [self._summary_of(evaluation) for evaluation in self.ranking.best()],
             "recommended": self.recommended,
+            "comparison": self.comparison,
             "family": self._family(),
             "driver_seconds": dict(self.clock.seconds),
             "worker_seconds": self.pool.worker_seconds(),
@@ -307,59 +343,3 @@ class _Run:
         }
         self._summary_written = perf_counter()
         return self.session.write_summary(summary)
-
-
-def start_pool(
-    plan: Plan, stack: ExitStack, log: Callable[[str], None], device_type: str | None
-) -> tuple[EvaluatorPool, int]:
-    """The pool that the configuration asks for, with Ray under it if need be, and its workers; the stack ends both."""
-    if plan.config.workers == 0:
-        return _serial_pool(plan, stack, device_type), 0
-    return _ray_pool(plan, stack, log, device_type)
-
-
-def _serial_pool(plan: Plan, stack: ExitStack, device_type: str | None) -> SerialPool:
-    if plan.config.address or plan.config.gpus_per_worker:
-        raise ConfigError("workers=0 scores in this process; an address or GPUs per worker need workers")
-    import torch
-
-    pool = SerialPool(_task(plan, "cuda" if torch.cuda.is_available() else "cpu"), device_type=device_type)
-    stack.callback(pool.close)
-    return pool
-
-
-def _ray_pool(plan: Plan, stack: ExitStack, log: Callable[[str], None], device_type: str | None) -> tuple[RayPool, int]:
-    config = plan.config
-    with own_code_by_value(*plan.task("cpu").own_code):
-        pass  # what cannot travel is said before anything is started
-    # A local Ray offers what is asked for; where nothing is, it has room for the one worker that there is at least.
-    asked = 1 if config.workers is None else config.workers
-    gpus_asked = 0.0 if config.gpus_per_worker is None else asked * config.gpus_per_worker
-    stack.callback(connect(config.address, min_cpus=asked * config.threads, min_gpus=gpus_asked))
-    workers, gpus = default_workers(config.gpus_per_worker)
-    if config.workers is not None:
-        workers = config.workers
-    if plan.window < 2 * workers:
-        log(f"the window of {plan.window} is under twice the {workers} workers: some will wait for others")
-    memory_gib = config.worker_memory_gib
-    pool = RayPool(
-        _task(plan, "cuda" if gpus else "cpu"),
-        workers=workers,
-        gpus_per_worker=gpus,
-        window=plan.window,
-        time_limit_s=config.time_limit_s,
-        memory_limit_bytes=None if memory_gib is None else memory_gib * 2**30,
-        device_type=device_type,
-        log=log,
-    )
-    stack.callback(pool.close)
-    return pool, workers
-
-
-def _task(plan: Plan, device: str) -> Task:
-    """The plan's task, whose groups of outputs are what the plan's scores name."""
-    task = plan.task(device)
-    named = [(score.group, score.name, score.higher_is_better) for score in plan.scores if score.group is not None]
-    given = [(number, *output) for number, group in enumerate(task.outputs) for output in group]
-    assert named == given, f"scores {named} of a task that computes {given}"
-    return task

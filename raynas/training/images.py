@@ -73,6 +73,17 @@ def eval_transform(img_size: int) -> Transform:
     return transform
 
 
+def eval_pixels(img_size: int) -> Transform:
+    """What `eval_transform` does to an image before it makes numbers of the pixels: uint8 (3, img_size, img_size)."""
+    from timm.data import create_transform
+
+    # With a prefetcher, timm leaves normalising to it.
+    transform: Transform = create_transform(
+        img_size, interpolation="bicubic", crop_pct=1.0, crop_mode="squash", use_prefetcher=True
+    )
+    return transform
+
+
 class _Visit(NamedTuple):
     """An image in an epoch, and its place in the step, or among all that are evaluated."""
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from raynas.models.classified import evaluated_classes
 from raynas.models.step_draws import StepContext
 from raynas.training.batch import Batch
 from raynas.training.best_epoch import BestEpoch
@@ -61,17 +62,6 @@ class ClassTargets:
         """The mean over a batch, with targets from `mixed`, in which Mixup has smoothed the labels already."""
         smoothing = self._label_smoothing if self._mixup is None else 0.0
         return F.cross_entropy(logits, targets, label_smoothing=smoothing)
-
-
-def evaluated_classes(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Sums over images of the cross-entropy, and of how many are classified rightly.
-
-    Args:
-        logits: (b, classes) logits of the images.
-        labels: (b,) class numbers.
-    """
-    logits = logits.float()
-    return {"loss": F.cross_entropy(logits, labels, reduction="sum"), "top1": (logits.argmax(1) == labels).sum()}
 
 
 @objectives.register("classification")

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from raynas.errors import ConfigError
+from raynas.models.classified import evaluated_classes
 from raynas.models.feature_maps import feature_widths, resized_to_larger, with_feature_maps
 from raynas.models.roles import roles_of
 from raynas.models.teachers import FrozenTeacher, Pair, Teacher, evenly_spaced_pairs, parse_pairs
@@ -31,7 +32,7 @@ from raynas.space.build import builder, built
 from raynas.training.batch import Batch
 from raynas.training.best_epoch import BestEpoch
 from raynas.training.config import DISTILLATION
-from raynas.training.objectives.classification import ClassTargets, evaluated_classes
+from raynas.training.objectives.classification import ClassTargets
 from raynas.training.objectives.objective import (
     AUXILIARY,
     FROZEN,

@@ -11,6 +11,7 @@ from torch import nn
 
 from raynas.errors import ConfigError
 from raynas.hooks import offered
+from raynas.models.classified import evaluated_classes
 from raynas.models.elastic.sampling import SubnetSampler
 from raynas.models.elastic.supernet import Supernet
 from raynas.models.elastic.units import UnitOrder, orders_by_importance
@@ -20,7 +21,7 @@ from raynas.space.build import build
 from raynas.space.search_space import SearchSpace
 from raynas.training.batch import Batch
 from raynas.training.best_epoch import BestEpoch
-from raynas.training.objectives.classification import ClassTargets, evaluated_classes
+from raynas.training.objectives.classification import ClassTargets
 from raynas.training.objectives.objective import Loss, Objective, PreparedObjective, Setup, objectives
 
 _PUBLISHED_WARMUP = 30  # epochs, of 120
@@ -70,12 +71,19 @@ class SupernetClassification(Objective):
         """See Objective."""
         config = setup.config
         setup.refuse_teacher(cls.name)
+        if config.val_data is not None:
+            raise ConfigError(
+                f"val_data is {config.val_data!r}: the members of a supernet are compared on images that are held out "
+                "of those to train on, so that others can be kept for the end"
+            )
+        if config.retokenize is not None:
+            raise ConfigError("the members of a supernet are not re-tokenized: leave retokenize out")
         with torch.device("meta"):
             whole = build(setup.space, setup.architecture, **setup.model_settings)
         Supernet(setup.space, setup.architecture, whole, setup.model_settings).check_members()
         warmup = config.choice_warmup_epochs
         warmup = min(_PUBLISHED_WARMUP, config.epochs // 4) if warmup is None else warmup
-        sampling = {
+        sampling: dict[str, Any] = {
             "strategy": config.sampling,
             "per_block": config.subnets,
             "warmup_epochs": warmup,

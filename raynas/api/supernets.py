@@ -1,0 +1,120 @@
+"""Weight-sharing supernets: trained, then searched by inherited weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raynas.api.arguments import space_name
+from raynas.api.layers import base_values, laid_over
+from raynas.api.searches import executed, supernet_space
+from raynas.api.trainings import trained
+from raynas.errors import ConfigError
+from raynas.registry import runs_named_code
+from raynas.searching.config import KIND, RunConfig
+from raynas.space.registered import spaces
+from raynas.space.search_space import SearchSpace
+from raynas.storage.runs import Run
+from raynas.training.folder import Training
+
+if TYPE_CHECKING:
+    from raynas.searching.run import SearchListener
+    from raynas.training.run import TrainingListener
+
+TRAINING_DEFAULTS: Mapping[str, Any] = {"objective": "supernet"}
+"""Settings in which the training of a supernet differs from other trainings."""
+
+SEARCH_DEFAULTS: Mapping[str, Any] = {"objectives": ("top1",), "budget": 3350, "compare": 20}
+"""Settings in which a search of a supernet differs from others; the budget is the published one."""
+
+
+@runs_named_code
+def train_supernet(
+    space: str | SearchSpace | None = None,
+    *,
+    largest: str | None = None,
+    config: str | Path | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    listener: TrainingListener | None = None,
+    trust_code: bool = False,
+    **fields: Any,
+) -> Training:
+    """Train the members of a space in shared weights: each step trains several of them, in those of the largest one.
+
+    A part of the images is left out of the training, spread over the classes, and the members are compared on it.
+
+    Args:
+        space: A registered name, or a space; None: that of the file or of the training in `out`.
+        largest: The architecture of which all members are parts: JSON, the space's text or a published name. None: the
+            one with the largest choices of the space.
+        config: A YAML file of settings, which the other arguments override.
+        out: The training's folder; default runs/<space>-training-<date>-<time>.
+        resume: Continue the training in `out`, with its settings where none are given; start it if there is none.
+        listener: Receives progress; default: shown on standard error.
+        trust_code: Whether to run code that a folder names, and go on at an address that it names; what the arguments
+            name is run anyway.
+        fields: Fields of `raynas.training.config.TrainConfig`, such as data="parquet:train.parquet", subnets=2; None
+            where nothing is said.
+
+    Returns:
+        The finished training; its model is the largest member.
+
+    Raises:
+        RaynasError: Bad input, before anything is started or written; or what fails later.
+    """
+    where: dict[str, Any] = {"config": config, "out": out, "resume": resume, "listener": listener}
+    if space is None and largest is not None:
+        raise ConfigError("--largest needs a space")
+    if space is not None and largest is None:
+        largest = (space if isinstance(space, SearchSpace) else spaces.get(space)).largest().to_json()
+    return trained(TRAINING_DEFAULTS, space, None, largest, **where, **fields)
+
+
+@runs_named_code
+def search_supernet(
+    source: str | Path | None = None,
+    *,
+    space: SearchSpace | None = None,
+    config: str | Path | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    reuse: Sequence[str | Path] = (),
+    listener: SearchListener | None = None,
+    trust_code: bool = False,
+    **fields: Any,
+) -> Run:
+    """Search the members of a trained supernet by their accuracy with inherited weights.
+
+    Args:
+        source: The folder of the supernet's training; None: that of the file or of the run in `out`.
+        space: The space itself, where it is not a registered one.
+        config: A YAML file of settings, which the other arguments override.
+        out: The run folder; default runs/<space>-<date>-<time>.
+        resume: Continue the run in `out`, with its settings where none are given; start it if there is none.
+        reuse: Folders of other runs whose scores are taken where their keys are equal.
+        listener: Receives progress; default: shown on standard error.
+        trust_code: Argument with the meaning that it has in `train_supernet`.
+        fields: Fields of `raynas.searching.config.RunConfig`, such as constraints=["macs<=1.8e9"], workers=2; None
+            where nothing is said.
+
+    Returns:
+        The finished run; its summary sets the winner beside the uniform network and random ones of the same cost.
+
+    Raises:
+        RaynasError: As for `train_supernet`.
+    """
+    base = base_values(RunConfig, KIND, config=config, out=out, resume=resume, given=fields)
+    given = {**fields, "supernet": None if source is None else str(source)}
+    values = laid_over({**SEARCH_DEFAULTS, **base}, given)
+    if values.get("supernet") is None:
+        raise ConfigError(
+            "say which supernet to search: the folder of its training, as `raynas supernet train` makes it"
+        )
+    values.setdefault("space", space_name(space) or supernet_space(values["supernet"]))
+    run_config = RunConfig.make(values)
+
+    from raynas.searching.plan import make_plan  # torch is behind it
+
+    return executed("search", make_plan(run_config, space=space), out, resume, reuse, listener)

@@ -1,0 +1,118 @@
+"""raynas supernet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from raynas.cli.ending import repeated, resumable, say_folder, say_report
+from raynas.cli.options import (
+    CONFIG,
+    OUT,
+    RESUME,
+    REUSE,
+    SET,
+    TRUST_CODE,
+    Parameters,
+    add_command,
+    argument,
+    grouped_settings,
+    option,
+    options,
+)
+from raynas.cli.train import how_to_train, show_and_say, training_settings
+from raynas.storage.session import as_interrupted
+
+TRAIN_EXAMPLES = """
+Examples:
+
+    raynas supernet train vit-res-nano --data parquet:train.parquet --img-size 32 --epochs 60 --out runs/supernet
+
+    raynas supernet train vit-res-tiny --data folder:train --epochs 120 --batch-size 1024 --workers 8 --token-labels
+
+    raynas supernet train --resume --out runs/supernet
+"""
+
+SEARCH_EXAMPLES = """
+Examples:
+
+    raynas supernet search runs/supernet --constraint "macs<=30e6" --constraint "macs>=29.25e6" --out runs/found
+
+    raynas supernet search runs/supernet -o top1 -o num_params --budget 1000 --workers 2
+
+    raynas supernet search runs/supernet --test-data parquet:test.parquet -c "macs<=30e6"
+"""
+
+_SAMPLING = ("sampling", "subnets", "block_images", "choice_warmup_epochs", "shared_choices")
+_SEARCH = ("objectives", "constraints", "searcher", "budget", "compare", "holdout", "test_data", "window", "seed")
+_WORKERS = ("workers", "gpus_per_worker", "address", "threads", "device_type", "mixed_devices", "worker_memory_gib")
+
+app = typer.Typer(
+    help="Train a weight-sharing supernet, and search its members.", no_args_is_help=True, rich_markup_mode="rich"
+)
+
+
+@app.callback()
+def _group() -> None:
+    """Train a weight-sharing supernet, and search its members."""
+
+
+def train_parameters() -> Parameters:
+    """The space, what says how its members are sampled, and the parameters of a training."""
+    from raynas.training.config import TrainConfig
+
+    not_here = ("space", "objective", "val_data", "max_val_images", "skipped_val_images", "retokenize")
+    training = [one for one in how_to_train() if one.name not in not_here]
+    return [
+        argument("space", str, "The space whose members share weights, see `raynas list spaces`."),
+        option(
+            "largest", str, "The architecture of which all members are parts. Default: the space's largest choices."
+        ),
+        *options(TrainConfig, only=_SAMPLING),
+        *training,
+    ]
+
+
+def train(*, settings: Any = (), **more: Any) -> None:
+    """Train the members of a space in shared weights, several of them in each step."""
+    from raynas import api
+
+    with resumable("supernet train"):
+        show_and_say(api.train_supernet(**{**more, **training_settings(settings)}))
+
+
+def search_parameters() -> Parameters:
+    """The supernet, what is searched for, and with what workers."""
+    from raynas.api.supernets import SEARCH_DEFAULTS
+    from raynas.searching.config import RunConfig
+
+    defaults = {**SEARCH_DEFAULTS, "searcher": None}
+    searcher = "Searcher, see `raynas list searchers`. Default: evolution for one objective, nsga2 for several."
+    return [
+        argument("source", str, "The folder of the supernet's training."),
+        *options(RunConfig, only=(*_SEARCH, *_WORKERS, "time_limit_s"), defaults=defaults, help={"searcher": searcher}),
+        *(SET, OUT, RESUME, REUSE, CONFIG, TRUST_CODE),
+    ]
+
+
+def search(*, settings: Any = (), reuse: Any = (), **more: Any) -> None:
+    """Search the members of a trained supernet by their accuracy with inherited weights."""
+    from raynas import api
+
+    with resumable("supernet search", *repeated("--reuse", reuse)):
+        run = api.search_supernet(settings=grouped_settings(settings), reuse=reuse, **more)
+
+        from raynas.console.runs import show_best, show_comparison, show_failures, show_summary  # torch is behind it
+
+        with as_interrupted(run.folder):
+            show_summary(run.summary)
+            show_best(run)
+            show_comparison(run)
+            show_failures(run.evaluations)
+            say_report(run.folder)
+    say_folder(run.folder)
+
+
+add_command(app, "train", train, train_parameters, TRAIN_EXAMPLES)
+add_command(app, "search", search, search_parameters, SEARCH_EXAMPLES)

@@ -1,0 +1,134 @@
+"""What the winner of a search is set beside: the uniform network of equal cost, and random networks.
+
+Blocks that are all alike are what people build without a search, and often do as well; random networks of the same
+costs say how much of the winner's lead is the searcher's, and how much the space's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+
+from raynas.seeds import seed_from
+from raynas.space.architecture import Architecture
+from raynas.space.results import Objective
+from raynas.space.search_space import SearchSpace
+from raynas.space.uniform import uniform_architectures
+
+_TRIES = 20_000
+_BAND = 0.975  # of the winner's multiply-adds, where nothing bounds costs: as narrow as the bands of ViT-ResNAS
+
+
+@dataclass(frozen=True)
+class Peers:
+    """What a winner is compared with.
+
+    Args:
+        uniform: The uniform architecture whose multiply-adds are nearest to the winner's; None: the space has none.
+        random: Distinct architectures that are drawn from those that the constraints on costs admit.
+    """
+
+    uniform: Architecture | None
+    random: tuple[Architecture, ...]
+
+
+def peers_of(
+    winner: Architecture,
+    space: SearchSpace,
+    macs: Callable[[Architecture], float],
+    admits: Callable[[Architecture], bool] | None,
+    *,
+    number: int,
+    seed: int,
+) -> Peers:
+    """Choose what a winner is compared with.
+
+    Args:
+        winner: The best architecture of a search.
+        space: The space that was searched.
+        macs: Tells the multiply-adds of an architecture.
+        admits: Says whether an architecture meets the constraints on costs. None: there are none; then random networks
+            have between 97.5 % and all of the winner's multiply-adds.
+        number: How many random architectures there are to be; there may be fewer, where few are admitted.
+        seed: Seed of the draws.
+    """
+    target = macs(winner)
+    uniform = None
+    if space.uniform is not None:
+        uniform = min(uniform_architectures(space), key=lambda one: abs(macs(one) - target))
+    if admits is None:
+        admits = lambda one: _BAND * target <= macs(one) <= target  # noqa: E731
+    rng = np.random.default_rng(seed_from(seed, "compare"))
+    random: dict[Architecture, None] = {}
+    for _ in range(_TRIES):
+        if len(random) == number:
+            break
+        drawn = space.sample(rng)
+        if drawn not in (winner, uniform) and drawn not in random and admits(drawn):
+            random[drawn] = None
+    return Peers(uniform, tuple(random))
+
+
+def comparison(
+    objective: Objective,
+    winner: Mapping[str, Any],
+    uniform: Mapping[str, Any] | None,
+    random: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """What summary.json says of a winner and its peers.
+
+    Args:
+        objective: What was searched for.
+        winner, uniform, random: Architectures as a summary has them, with their `scores`.
+
+    Returns:
+        The objective's name as `objective`; `winner` and `uniform` as they are, the latter None where it has no value;
+        the values of the `random` ones with their number, mean, standard deviation (None of fewer than two) and best;
+        `better_random`, how many of them are better than the winner; and a `verdict` in words.
+    """
+    name = objective.name
+    values = [one["scores"][name] for one in random if name in one["scores"]]
+    best = None if not values else (max if objective.maximize else min)(values)
+    won = winner["scores"][name]
+
+    def is_better(value: float) -> bool:
+        return bool(value > won if objective.maximize else value < won)
+
+    if uniform is not None and name not in uniform["scores"]:
+        uniform = None
+    return {
+        "objective": name,
+        "winner": dict(winner),
+        "uniform": None if uniform is None else dict(uniform),
+        "random": {
+            "number": len(values),
+            "mean": fmean(values) if values else None,
+            "std": stdev(values) if len(values) > 1 else None,
+            "best": best,
+            "values": values,
+        },
+        "better_random": sum(map(is_better, values)),
+        "verdict": _verdict(name, won, None if uniform is None else uniform["scores"][name], is_better, values),
+    }
+
+
+def _verdict(
+    name: str, won: float, uniform: float | None, is_better: Callable[[float], bool], values: Sequence[float]
+) -> str:
+    parts = []
+    if uniform is not None:
+        relation = "the same as" if math.isclose(uniform, won) else "behind" if is_better(uniform) else "ahead of"
+        parts.append(f"{relation} the uniform network of nearly equal multiply-adds ({won:.4g} against {uniform:.4g})")
+    if values:
+        better = sum(map(is_better, values))
+        spread = f" ± {stdev(values):.2g}" if len(values) > 1 else ""
+        parts.append(
+            f"{'ahead of all' if not better else f'behind {better} of'} {len(values)} random networks "
+            f"({fmean(values):.4g}{spread})"
+        )
+    return f"by {name}, the winner is {' and '.join(parts)}" if parts else ""

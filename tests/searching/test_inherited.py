@@ -1,0 +1,178 @@
+"""Searches of a trained supernet: what sub-networks are worth by inherited weights, and on which images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from toy_trainings import StepCounter
+
+import raynas
+from raynas import Choice, PerBlock, SearchSpace
+from raynas.data.opening import open_dataset
+from raynas.errors import ConfigError, DataError, StoreError
+from raynas.models.elastic.supernet import Supernet
+from raynas.scoring.inherited import normalized
+from raynas.searching.run import SearchListener
+from raynas.space.registered import spaces
+from raynas.training.config import TrainConfig
+from raynas.training.image_choice import chosen_rows
+from raynas.training.images import eval_pixels, eval_transform
+
+NANO = spaces.get("vit-res-nano")
+SPACE = SearchSpace(
+    "small-res",
+    {
+        "width": (Choice(16, 8), Choice(24, 16), Choice(32, 24)),
+        "depth": (Choice(1), Choice(2), Choice(1)),
+        "head_size": (Choice(4), Choice(8), Choice(8)),
+        "num_heads": PerBlock((Choice(2, 1), Choice(3, 2), Choice(3, 2, 0), Choice(4, 2))),
+        "mlp_units": PerBlock((Choice(24, 16), Choice(32, 16), Choice(32, 16), Choice(48, 24))),
+    },
+    model="vit-res-nano",
+    grammar=NANO.grammar,
+    num_params=NANO.num_params,
+    macs=NANO.macs,
+    uniform=NANO.uniform,
+    img_size_multiple=16,
+)
+
+
+@pytest.fixture(scope="module")
+def supernet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("supernet") / "run"
+    raynas.train_supernet(
+        SPACE, data="digits", img_size=16, max_images=600, batch_size=32, epochs=3, augment="none", lr=2e-3,
+        choice_warmup_epochs=0, workers=0, loader_processes=0, out=out, listener=StepCounter(),
+    )  # fmt: skip
+    return out
+
+
+def search(source: Path | None, out: Path, **settings: Any) -> Any:
+    chosen = {"searcher": "random", "budget": 6, "compare": 0, "workers": 0, "listener": SearchListener(), **settings}
+    return raynas.search_supernet(source, space=SPACE, out=out, **chosen)
+
+
+def held_out(supernet: Path) -> tuple[Any, np.ndarray, np.ndarray]:
+    config = TrainConfig.make(raynas.load_training(supernet).description["config"])
+    data = open_dataset(config.data)
+    rows, val_rows = chosen_rows(config, data, data)
+    return data, rows, val_rows
+
+
+def test_a_sub_network_is_worth_what_the_extracted_model_is_on_the_images_that_were_left_out(
+    supernet: Path, tmp_path: Path
+) -> None:
+    run = search(supernet, tmp_path / "run")
+    data, _, rows = held_out(supernet)
+    training = raynas.load_training(supernet)
+    whole = Supernet(SPACE, training.architecture, training.model(space=SPACE), training.description["model"]["settings"])
+    transform = eval_transform(16)
+    shown, labels = data.read(rows.tolist())
+    images = torch.stack([transform(image) for image in shown])
+    for row in run.table.to_pylist():
+        member = whole.extract(raynas.Architecture.from_json(row["architecture"])).eval()
+        with torch.no_grad():
+            logits = torch.cat([member(image[None]) for image in images])
+        right = (logits.argmax(1).numpy() == labels).mean()
+        loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels))
+        assert row["top1"] == pytest.approx(right, abs=1e-12)
+        assert row["loss"] == pytest.approx(float(loss), rel=1e-5)
+        assert row["macs"] == NANO.macs(raynas.Architecture.from_json(row["architecture"]), 16, 10)
+    assert len(rows) == 60
+
+
+def test_the_largest_member_is_worth_what_the_training_says(supernet: Path, tmp_path: Path) -> None:
+    training = raynas.load_training(supernet)
+    run = raynas.score(
+        SPACE, [SPACE.largest(), SPACE.smallest()], supernet=str(supernet), workers=0, out=tmp_path / "run",
+        listener=SearchListener(),
+    )  # fmt: skip
+    last, scored = training.metrics.to_pylist()[-1], run.table.to_pylist()
+    assert [row["top1"] for row in scored] == [last["val_top1"], last["val_smallest_top1"]]
+    assert scored[0]["loss"] == pytest.approx(last["val_loss"], rel=1e-6)
+
+
+def test_pixels_become_the_numbers_that_a_training_sees() -> None:
+    images, _ = open_dataset("digits").read([3, 5])
+    expected = torch.stack([eval_transform(24)(image) for image in images])
+    pixels = torch.stack([eval_pixels(24)(image) for image in images])
+    assert pixels.dtype == torch.uint8
+    assert torch.equal(normalized(pixels), expected)
+
+
+def test_a_search_that_is_resumed_and_one_on_two_workers_equal_the_unbroken_one(
+    supernet: Path, tmp_path: Path
+) -> None:
+    settings = {"searcher": "regularized_evolution", "settings": {"searcher": {"population": 4, "sample_size": 2}}, "constraints": ["macs<=900e3"], "compare": 3, "seed": 3}  # fmt: skip
+    whole = search(supernet, tmp_path / "whole", budget=12, **settings)
+    search(supernet, tmp_path / "parts", budget=5, **settings)
+    parts = search(None, tmp_path / "parts", resume=True, budget=12)
+    spread = search(supernet, tmp_path / "spread", budget=12, **{**settings, "workers": 2})
+    assert parts.table == whole.table and spread.table == whole.table
+    assert parts.summary["comparison"] == whole.summary["comparison"] == spread.summary["comparison"]
+    assert len(set(whole.table["architecture"].to_pylist())) == 12
+    assert max(whole.table["macs"].to_pylist()) <= 900e3
+
+
+def test_images_that_were_trained_on_are_refused_as_a_hold_out_and_left_out_where_they_are_held_out_twice(
+    supernet: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=r"540 of 1,797 images are among those that the supernet was trained on"):
+        search(supernet, tmp_path / "run", holdout="digits")
+    with pytest.raises(DataError, match="no image is left to evaluate"):
+        search(supernet, tmp_path / "run", test_data="digits")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"img_size": 32}, r"img_size is 32, but the supernet in .* was trained with 16"),
+        ({"num_classes": 7}, r"num_classes is 7, but the supernet in .* was trained with 10"),
+        ({"proxies": ["naswot"]}, r"proxies cannot be given"),
+        ({"data": "random"}, r"data is 'random', but sub-networks of .* are evaluated on what its training left out"),
+        ({"objectives": ["naswot"]}, r"unknown score 'naswot'. This run computes: top1, loss, num_params, macs"),
+        ({"constraints": ["macs<=10"]}, r"no .*architecture"),
+        ({"holdout": "folder:nowhere"}, r"nowhere"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_starts(
+    supernet: Path, settings: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises((ConfigError, DataError), match=message):
+        search(supernet, tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_training_of_one_network_and_weights_of_another_space_are_refused(supernet: Path, tmp_path: Path) -> None:
+    raynas.train(
+        SPACE, architecture=SPACE.smallest().to_json(), data="digits", img_size=16, max_images=64, batch_size=32,
+        epochs=1, augment="none", workers=0, out=tmp_path / "one", listener=StepCounter(),
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="is a training of one network"):
+        search(tmp_path / "one", tmp_path / "run")
+    with pytest.raises(raynas.RaynasError, match="vit-res"):
+        raynas.search_supernet(supernet, space=NANO, budget=2, out=tmp_path / "run", workers=0)
+    with pytest.raises(StoreError, match="no run|holds no"):
+        search(tmp_path / "nothing", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_winner_is_set_beside_the_uniform_network_and_random_ones_of_its_band(
+    supernet: Path, tmp_path: Path
+) -> None:
+    run = search(supernet, tmp_path / "run", budget=8, compare=5, constraints=["macs<=900e3", "macs>=700e3"])
+    found = run.summary["comparison"]
+    assert found["winner"]["scores"]["top1"] == max(run.table["top1"].to_pylist())
+    uniform = raynas.Architecture(found["uniform"]["architecture"])
+    of_same_cost = [abs(NANO.macs(one, 16, 10) - found["winner"]["macs"]) for one in SPACE.uniform(SPACE.fields)]
+    assert abs(NANO.macs(uniform, 16, 10) - found["winner"]["macs"]) == min(of_same_cost)
+    assert found["random"]["number"] == 5
+    assert found["random"]["mean"] == pytest.approx(np.mean(found["random"]["values"]))
+    assert found["random"]["std"] == pytest.approx(np.std(found["random"]["values"], ddof=1))
+    assert found["better_random"] == sum(v > found["winner"]["scores"]["top1"] for v in found["random"]["values"])
+    assert "the uniform network of nearly equal multiply-adds" in found["verdict"]
