@@ -54,10 +54,20 @@ def layout_of(name: str) -> Layout:
     return layouts[name]
 
 
-_SECTIONS_OF_SEARCH = ("best", "scatter", "progress", "policy", "failures", "correlation", "time", "setup")
+_SECTIONS_OF_SEARCH = (
+    "best",
+    "comparison",
+    "scatter",
+    "progress",
+    "policy",
+    "failures",
+    "correlation",
+    "time",
+    "setup",
+)
 _BASE = ("values.js", "pictures.js", "plot.js", "tables.js", "head.js")
 _LINES = (*_BASE, "lines.js")
-_DRAWN = (*_BASE, "scatter.js", "traces.js")
+_DRAWN = (*_BASE, "scatter.js", "traces.js", "comparison.js")
 
 
 # -- searches, scoring runs, growths, benchmarks of proxies ------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -97,6 +97,7 @@ def report_data(run: Run) -> dict[str, Any]:
             ],
             "front_size": len(view.front),
             "recommended": None if recommended is None else place[recommended],
+            "comparison": _comparison(summary.get("comparison")),
             "recommended_reason": (summary.get("recommended") or {}).get("reason"),
             "traces": traces,
             "policy": view.policy(),
@@ -289,6 +290,24 @@ def _policy(space: SearchSpace, trace: PolicyTrace) -> dict[str, Any]:
             }
             for name, rows in trace.probabilities.items()
         ],
+    }
+
+
+def _comparison(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The winner and what it is set beside; None where it is not."""
+    if not found or not found["verdict"]:
+        return None
+
+    def shown(one: Mapping[str, Any]) -> dict[str, Any]:
+        return {"value": one["scores"][found["objective"]], "macs": one["macs"], "text": one["text"]}
+
+    uniform = found["uniform"]
+    return {
+        "objective": found["objective"],
+        "verdict": found["verdict"],
+        "winner": shown(found["winner"]),
+        "uniform": None if uniform is None else shown(uniform),
+        "random": found["random"]["values"],
     }
 
 

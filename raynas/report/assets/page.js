@@ -23,6 +23,7 @@ function countsOfSearch() {
 showHead(data.facts || countsOfSearch());
 if (data.growth) showGrowth();
 showArchitectures();
+showComparison();
 showScatter();
 showProgress();
 showPolicy();
