@@ -115,6 +115,7 @@ def finalists(
     grace: int | None = None,
     reduction: int | None = None,
     halving: str | None = None,
+    compare: str | None = None,
     config: str | Path | None = None,
     out: str | Path | None = None,
     resume: bool = False,
@@ -127,7 +128,8 @@ def finalists(
     Args:
         source: The folder of a search; None: that of the finalists in `out`.
         space: The space of the architectures, where it is not the search's; or a space of your own.
-        top, grace, reduction, halving: Fields of `raynas.finalists.config.FinalistsConfig`; None where nothing is said.
+        top, grace, reduction, halving, compare: Fields of `raynas.finalists.config.FinalistsConfig`; None where nothing
+            is said.
         config: A YAML file of fields of `raynas.training.config.TrainConfig`, which `fields` override.
         out: The folder, which has a training folder for each finalist; default runs/finalists-<date>-<time>.
         resume: Continue the finalists in `out`, with their settings where none are given; start if there are none.
@@ -151,9 +153,9 @@ def finalists(
     training, note = laid_over(training, fields), ""
     searched = Path(source) if source is not None and holds_run(Path(source)) else None
     if not base:
-        training, note = _with_images(training, searched)
+        training, note = _with_images(_with_weights(training, searched), searched)
     given: dict[str, Any] = {"source": None if source is None else str(source), "space": space_name(space)}
-    given |= {"top": top, "grace": grace, "reduction": reduction, "halving": halving}
+    given |= {"top": top, "grace": grace, "reduction": reduction, "halving": halving, "compare": compare}
     finalists_config = FinalistsConfig.make({**laid_over(base, given), "training": training})
 
     from raynas.console.finalists import FinalistsConsole  # torch is behind these
@@ -197,7 +199,7 @@ def trained(
     base = base_values(TrainConfig, TRAINING, config=config, out=out, resume=resume, given=fields)
     given, found, of_run = _what_to_train(source, space, architecture, pick)
     values = laid_over(laid_over({**defaults, **base}, given), fields)
-    values, note = _with_images(values, of_run)
+    values, note = _with_images(_with_weights(values, of_run), of_run)
     if "space" not in values:
         nothing = f"there is no training in {out} to continue; " if resume else ""
         raise ConfigError(
@@ -237,6 +239,27 @@ def _with_images(values: Mapping[str, Any], of_run: Path | None) -> tuple[dict[s
     found = {**{name: recorded[name] for name in names}, **values}
     evaluated = f" and evaluates on {found['val_data']}" if found.get("val_data") else ""
     return found, f"trains on {data}{evaluated}, as {of_run} records it: --data names other images"
+
+
+def _with_weights(values: Mapping[str, Any], of_run: Path | None) -> dict[str, Any]:
+    """Settings with the weights of the supernet that a run has searched, where they are to be inherited.
+
+    Args:
+        values: Fields of TrainConfig.
+        of_run: The folder of the run that is trained from; None: it is none.
+
+    Raises:
+        ConfigError: Weights are to be inherited, and no file is named, nor a run that has searched a supernet.
+    """
+    if values.get("weights_policy") != "inherited" or values.get("weights") is not None:
+        return dict(values)
+    supernet = None if of_run is None else read_description(of_run)["config"].get("supernet")
+    if not isinstance(supernet, str):
+        raise ConfigError(
+            "weights_policy inherited needs a SOURCE that was found in a supernet, or the last checkpoint of one as "
+            "--weights"
+        )
+    return {**values, "weights": str(Path(supernet) / "checkpoints" / "last.pt")}
 
 
 @contextmanager

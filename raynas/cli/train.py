@@ -28,6 +28,10 @@ Examples:
 
     raynas train --finalists runs/search --top 8 --epochs 9 --data parquet:train.parquet --gpus-per-worker 0.25
 
+    raynas train --finalists runs/found --top 1 --compare uniform --epochs 90 --data parquet:train.parquet
+
+    raynas train runs/found --weights-policy inherited --epochs 30 --lr 1e-4 --data parquet:train.parquet
+
     raynas train runs/finalists --pick "num_params<=3e6" --data parquet:train.parquet --epochs 300
 
     raynas train --resume --out runs/trained
@@ -81,7 +85,7 @@ def parameters() -> Parameters:
     return [
         *what_to_train(),
         option("finalists", Path, _FINALISTS),
-        *options(FinalistsConfig, only=("top", "grace", "reduction", "halving")),
+        *options(FinalistsConfig, only=("top", "grace", "reduction", "halving", "compare")),
         *how_to_train(),
     ]
 
@@ -96,6 +100,7 @@ def train(
     grace: Any = None,
     reduction: Any = None,
     halving: Any = None,
+    compare: Any = None,
     settings: Any = (),
     **more: Any,
 ) -> None:
@@ -106,10 +111,12 @@ def train(
     if finalists is not None or api.is_finalists(more.get("out"), more.get("resume", False)):
         if source is not None or architecture is not None or pick:
             raise ConfigError("--finalists takes the place of SOURCE, --architecture and --pick")
-        _finalists(source=finalists, top=top, grace=grace, reduction=reduction, halving=halving, **more)
+        _finalists(
+            source=finalists, top=top, grace=grace, reduction=reduction, halving=halving, compare=compare, **more
+        )
         return
-    if top or grace or reduction or halving:
-        raise ConfigError("--top, --grace, --reduction and --halving go with --finalists")
+    if top or grace or reduction or halving or compare:
+        raise ConfigError("--top, --grace, --reduction, --halving and --compare go with --finalists")
     with resumable("train"):
         show_and_say(api.train(source, architecture=architecture, pick=pick, **more))
 

@@ -73,3 +73,5 @@ def show_finalists(summary: Mapping[str, Any]) -> None:
             for trial in summary["trials"]
         ]
     )
+    if summary.get("comparison"):
+        wide_console().print(summary["comparison"], highlight=False, markup=False)

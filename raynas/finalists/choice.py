@@ -23,11 +23,13 @@ class Finalist:
         name: The name of its folder: its rank and the beginning of its key.
         architecture: The architecture as a value.
         scores: Scores that the architecture had in the search, by name.
+        is_compared: Whether it is none of the best, and trained to set them beside it.
     """
 
     name: str
     architecture: Architecture
     scores: dict[str, float]
+    is_compared: bool = False
 
 
 def finalists(source: Path, top: int) -> list[Finalist]:

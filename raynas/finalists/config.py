@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from raynas.config import Config
 from raynas.training.config import TrainConfig
@@ -16,7 +16,12 @@ class FinalistsConfig(Config):
 
     source: str = Field(description="The folder of the search.")
     space: str | None = Field(None, description="The space of the architectures. Default: the search's.")
-    top: int = Field(8, ge=2, description="Number of finalists.")
+    top: int = Field(8, ge=1, description="Number of finalists.")
+    compare: Literal["uniform"] | None = Field(
+        None,
+        description="uniform: train the uniform network of the best one's multiply-adds, too, which is never stopped "
+        "early.",
+    )
     grace: int = Field(1, ge=1, description="Epochs that every finalist gets.")
     reduction: int = Field(
         2, ge=2, description="One in so many finalists goes on after grace, grace * reduction, ... epochs."
@@ -27,6 +32,12 @@ class FinalistsConfig(Config):
         "waits; synchronous: all wait for each other there, and who is stopped depends on the accuracies alone.",
     )
     training: dict[str, Any] = Field(default_factory=dict, description="Fields of TrainConfig, for all trainings.")
+
+    @model_validator(mode="after")
+    def _has_others(self) -> Self:
+        if self.top < 2 and self.compare is None:
+            raise ValueError("top is 1: finalists are at least two, or one with compare uniform")
+        return self
 
     @classmethod
     def of_stored(cls, values: Mapping[str, Any]) -> dict[str, Any]:

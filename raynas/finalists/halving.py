@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,12 +18,14 @@ class Halving(ASHAScheduler):  # type: ignore[misc]
     Args:
         judged: Accuracies after each epoch, from the first on, of which earlier sessions have decided whether their
             training goes on, by the name of the training; of those that have ended, too.
+        kept: Names of trainings that are neither stopped nor judged.
         settings: Keywords of `ASHAScheduler`.
     """
 
-    def __init__(self, judged: Mapping[str, Sequence[float]], **settings: Any) -> None:
+    def __init__(self, judged: Mapping[str, Sequence[float]], *, kept: Collection[str] = (), **settings: Any) -> None:
         super().__init__(**settings)
-        self._judged = dict(judged)
+        self._judged = {name: accuracies for name, accuracies in judged.items() if name not in kept}
+        self._kept = frozenset(kept)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Take in a trial; before the first one, what earlier sessions have judged."""
@@ -37,7 +39,11 @@ class Halving(ASHAScheduler):  # type: ignore[misc]
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Whether the trial goes on."""
-        return str(super().on_trial_result(tune_controller, _known(trial), result))
+        known = _known(trial)
+        if known.trial_id in self._kept:
+            is_over = result.get(self._time_attr, 0) >= self._max_t
+            return str(self.STOP if is_over else self.CONTINUE)
+        return str(super().on_trial_result(tune_controller, known, result))
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Let go of a trial that has ended."""

@@ -10,8 +10,10 @@ from raynas.errors import ConfigError
 from raynas.finalists.choice import Finalist, finalists
 from raynas.finalists.config import FinalistsConfig
 from raynas.registry import named_code
+from raynas.space.cost import cost
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
+from raynas.space.uniform import uniform_of_cost
 from raynas.storage.run_folder import read_description, reading
 from raynas.training.config import TrainConfig
 from raynas.training.image_choice import choose_images
@@ -42,6 +44,11 @@ class FinalistsPlan:
         """The number of epochs of a whole training."""
         return next(iter(self.plans.values())).config.epochs
 
+    @property
+    def compared(self) -> frozenset[str]:
+        """Names of those that are trained to be compared with, and never stopped early."""
+        return frozenset(member.name for member in self.members if member.is_compared)
+
     def identity(self) -> dict[str, Any]:
         """What a resumed session must share with the stored one."""
         return {
@@ -70,6 +77,8 @@ def make_finalists_plan(config: FinalistsConfig, *, space: SearchSpace | None = 
     with named_code():  # the folder has named it
         space = space or spaces.get(str(searched.get("space")))
     config = config.resolved(space=spaces.reference(space))
+    if config.compare is not None:
+        members = _with_uniform(members, space, searched, Path(config.source))
     values: dict[str, Any] = {**config.training, "space": config.space}
     with reading(Path(config.source)):
         values.setdefault("img_size", searched["img_size"])
@@ -91,3 +100,21 @@ def make_finalists_plan(config: FinalistsConfig, *, space: SearchSpace | None = 
     if config.grace > next(iter(plans.values())).config.epochs:
         raise ConfigError(f"grace is {config.grace} epochs, more than a whole training has")
     return FinalistsPlan(config, members, plans)
+
+
+def _with_uniform(
+    members: Sequence[Finalist], space: SearchSpace, searched: Mapping[str, Any], source: Path
+) -> list[Finalist]:
+    """The finalists, and the uniform network whose multiply-adds are nearest to the best one's.
+
+    Raises:
+        SpaceError: The space has no uniform networks.
+        ConfigError: The uniform network is one of the finalists.
+    """
+    with reading(source):
+        size = {"img_size": int(searched["img_size"]), "num_classes": int(searched["num_classes"])}
+    target = cost(space, members[0].architecture, "macs", **size)
+    uniform = uniform_of_cost(space, "macs", target, **size)
+    if any(member.architecture == uniform for member in members):
+        raise ConfigError("the uniform network of the best one's multiply-adds is a finalist itself: leave compare out")
+    return [*members, Finalist(f"uniform-{uniform.key[:8]}", uniform, {}, is_compared=True)]

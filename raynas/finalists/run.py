@@ -17,6 +17,7 @@ from raynas.cluster.resources import why_waiting
 from raynas.data.inspection import Inspection
 from raynas.errors import ConfigError, PoolError, StoreError
 from raynas.finalists.choice import Finalist
+from raynas.finalists.comparison import verdict
 from raynas.finalists.config import FinalistsConfig
 from raynas.finalists.folder import KIND, STOP_FILE, read_judged, write_judged
 from raynas.finalists.plan import FinalistsPlan
@@ -174,6 +175,7 @@ class _FinalistsTraining:
 
         scheduler = Halving(
             judged=self._judged,
+            kept=self.plan.compared,
             time_attr="epochs_done",
             max_t=self.plan.epochs,
             grace_period=self.plan.config.grace,
@@ -205,8 +207,10 @@ class _FinalistsTraining:
     def _going_on(self, alive: Sequence[str], rung: int) -> list[str]:
         """Those that go on from a rung; the others are stopped."""
         histories = {name: self._history(name) for name in alive}
-        top1 = {name: counted_top1(rows[rung - 1]) if len(rows) >= rung else None for name, rows in histories.items()}
-        best = promoted(top1, self.plan.config.reduction)
+        kept = self.plan.compared
+        judged = {name: rows for name, rows in histories.items() if name not in kept}
+        top1 = {name: counted_top1(rows[rung - 1]) if len(rows) >= rung else None for name, rows in judged.items()}
+        best = [*promoted(top1, self.plan.config.reduction), *kept]
         # One that failed, and came here when it was tried again, does not undo what was decided without it.
         going_on = [name for name, rows in histories.items() if name in best or len(rows) > rung]
         new = [name for name in alive if name not in going_on and name not in self._ended]
@@ -329,6 +333,7 @@ class _FinalistsTraining:
             "epochs": self.plan.epochs,
             "trials": trials,
             # A training that went to its end is comparable with others; the accuracy of a stopped one is not.
+            "comparison": verdict(trials),
             "best": [trial for trial in trials if trial["status"] == "completed"],
             "seconds": self.session.seconds,
             "error": error,
@@ -350,6 +355,7 @@ class _FinalistsTraining:
         return {
             "rank": 0,
             "name": member.name,
+            "is_compared": member.is_compared,
             "architecture": {name: member.architecture[name] for name in member.architecture},
             "text": plan.space.text(member.architecture),
             "folder": member.name,

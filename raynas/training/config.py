@@ -46,7 +46,7 @@ BASE_LR = 1e-3
 BASE_BATCH_SIZE = 1024
 
 SchedulePhase = tuple[int, int, int]  # first epoch, stride, dilation
-WeightsPolicy = Literal["exact", "encoder", "resized", "encoder-resized"]
+WeightsPolicy = Literal["exact", "encoder", "resized", "encoder-resized", "inherited"]
 
 
 class TrainConfig(DataOptions):
@@ -137,7 +137,8 @@ class TrainConfig(DataOptions):
     weights_policy: WeightsPolicy = Field(
         "exact",
         description="What of the file of weights is loaded: all of it, all but the head (encoder), and whether "
-        "position embeddings are resized to the image side.",
+        "position embeddings are resized to the image side; or what the network inherits of the largest one of its "
+        "supernet (inherited: without a file, of the supernet that SOURCE was found in).",
     )
     objective: str | None = Field(
         None, description="The objective, by name. Default: distillation with a teacher, else classification."

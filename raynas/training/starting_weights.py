@@ -5,6 +5,7 @@ encoder          all of the model's but its head's, which stays fresh; what else
                  another head, is left out
 resized          as exact, with position embeddings resized to the model's grid
 encoder-resized  both
+inherited        the first parts of the tensors of a supernet's largest network, as members of it have them
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from raynas.errors import ConfigError
+from raynas.errors import ConfigError, SpaceError, StoreError
+from raynas.models.elastic.slices import parts_for, stacked_parameters
 from raynas.models.roles import num_prefix_tokens, roles_of
 from raynas.training.checkpoints import check_weights, read_weights
 from raynas.training.config import WeightsPolicy
@@ -42,6 +44,11 @@ def fitted_weights(
     """
     expected = dict(model.state_dict())
     found = dict(weights)
+    if policy == "inherited":
+        try:
+            found = parts_for(weights, expected.items(), stacked_parameters(model))
+        except SpaceError as error:
+            raise StoreError(f"{where} is of no supernet with this architecture: {error}") from None
     if policy.startswith("encoder"):
         heads = {id(module) for module in roles_of(model).head}
         prefixes = tuple(f"{name}." for name, module in model.named_modules() if id(module) in heads)

@@ -24,7 +24,7 @@ from toy_scores import SLOPE, TOY, toy_space
 from toy_trainings import SMALL, largest_difference, trained, weights, with_broken_image
 
 import raynas
-from raynas import Choice
+from raynas import Architecture, Choice
 from raynas.api.trainings import finalists as trained_finalists
 from raynas.cli import main
 from raynas.errors import ConfigError, PoolError, SpaceError, StoreError
@@ -564,3 +564,32 @@ def test_finalists_are_trained_on_the_images_of_their_search(
     assert seen["training"]["data"] == data
     assert list(seen["training"]["skipped_images"]) == ([] if given else ["row 7"])
     assert seen["note"] == ("" if given else f"trains on {data}, as {source} records it: --data names other images")
+
+
+@pytest.mark.parametrize("halving", ["asynchronous", "synchronous"])
+def test_the_uniform_network_is_trained_to_the_end_beside_the_best(
+    searched: Path, tmp_path: Path, halving: str
+) -> None:
+    found = trained_finalists(
+        str(searched), top=3, compare="uniform", halving=halving, reduction=4, out=tmp_path / "run",
+        listener=FinalistsListener(), **{**TRAINING, "epochs": 2},
+    )  # fmt: skip
+    trials = {trial["name"]: trial for trial in found.summary["trials"]}
+    (uniform,) = (trial for trial in trials.values() if trial["is_compared"])
+    assert uniform["status"] == "completed" and uniform["epochs_done"] == 2
+    space = spaces.get("as-vit")
+    size = {"img_size": 32, "num_classes": 10}
+    best = finalists(searched, 1)[0].architecture
+    assert space.macs is not None and space.uniform is not None
+    costs = {one: space.macs(one, *size.values()) for one in space.uniform(space.fields)}
+    target = space.macs(best, *size.values())
+    assert Architecture(uniform["architecture"]) == min(costs, key=lambda one: abs(costs[one] - target))
+    ended = [trial["top1"] for trial in trials.values() if trial["status"] == "completed" and not trial["is_compared"]]
+    assert ended, "one of the best goes on"
+    assert f"({max(ended):.2%} against {uniform['top1']:.2%})" in found.summary["comparison"]
+
+
+def test_one_finalist_alone_has_nobody_to_be_compared_with(searched: Path) -> None:
+    with pytest.raises(ConfigError, match="top is 1: finalists are at least two, or one with compare uniform"):
+        config(searched, top=1)
+    assert config(searched, top=1, compare="uniform").top == 1

@@ -70,7 +70,9 @@ def test_a_sub_network_is_worth_what_the_extracted_model_is_on_the_images_that_w
     run = search(supernet, tmp_path / "run")
     data, _, rows = held_out(supernet)
     training = raynas.load_training(supernet)
-    whole = Supernet(SPACE, training.architecture, training.model(space=SPACE), training.description["model"]["settings"])
+    whole = Supernet(
+        SPACE, training.architecture, training.model(space=SPACE), training.description["model"]["settings"]
+    )
     transform = eval_transform(16)
     shown, labels = data.read(rows.tolist())
     images = torch.stack([transform(image) for image in shown])
@@ -105,10 +107,14 @@ def test_pixels_become_the_numbers_that_a_training_sees() -> None:
     assert torch.equal(normalized(pixels), expected)
 
 
-def test_a_search_that_is_resumed_and_one_on_two_workers_equal_the_unbroken_one(
-    supernet: Path, tmp_path: Path
-) -> None:
-    settings = {"searcher": "regularized_evolution", "settings": {"searcher": {"population": 4, "sample_size": 2}}, "constraints": ["macs<=900e3"], "compare": 3, "seed": 3}  # fmt: skip
+def test_a_search_that_is_resumed_and_one_on_two_workers_equal_the_unbroken_one(supernet: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "searcher": "regularized_evolution",
+        "settings": {"searcher": {"population": 4, "sample_size": 2}},
+        "constraints": ["macs<=900e3"],
+        "compare": 3,
+        "seed": 3,
+    }
     whole = search(supernet, tmp_path / "whole", budget=12, **settings)
     search(supernet, tmp_path / "parts", budget=5, **settings)
     parts = search(None, tmp_path / "parts", resume=True, budget=12)
@@ -158,7 +164,7 @@ def test_a_training_of_one_network_and_weights_of_another_space_are_refused(supe
         search(tmp_path / "one", tmp_path / "run")
     with pytest.raises(raynas.RaynasError, match="no part of the largest network"):
         raynas.search_supernet(supernet, space=NANO, budget=2, out=tmp_path / "run", workers=0)
-    with pytest.raises(StoreError, match="no run|holds no"):
+    with pytest.raises(StoreError, match=r"no run|holds no"):
         search(tmp_path / "nothing", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -177,3 +183,25 @@ def test_the_winner_is_set_beside_the_uniform_network_and_random_ones_of_its_ban
     assert found["random"]["std"] == pytest.approx(np.std(found["random"]["values"], ddof=1))
     assert found["better_random"] == sum(v > found["winner"]["scores"]["top1"] for v in found["random"]["values"])
     assert "the uniform network of nearly equal multiply-adds" in found["verdict"]
+
+
+def test_the_winner_is_trained_from_what_it_inherits_beside_the_uniform_network(supernet: Path, tmp_path: Path) -> None:
+    run = search(supernet, tmp_path / "run", budget=4, constraints=["macs<=900e3"])
+    settings: dict[str, Any] = {"weights_policy": "inherited", "augment": "none", "batch_size": 32, "epochs": 1}
+    few = {**settings, "max_images": 64, "lr": 1e-9, "min_lr": 0.0, "weight_decay": 0.0, "drop_path_rate": 0.0}
+    trained = raynas.train(str(run.folder), space=SPACE, workers=0, out=tmp_path / "one", listener=StepCounter(), **few)
+    source = raynas.load_training(supernet)
+    whole = Supernet(SPACE, source.architecture, source.model(space=SPACE), source.description["model"]["settings"])
+    expected = whole.extract(trained.architecture).state_dict()
+    assert trained.architecture == raynas.Architecture(run.best[0]["architecture"])
+    for name, value in trained.model(space=SPACE).state_dict().items():
+        if "running" not in name and "num_batches" not in name:
+            assert torch.allclose(value, expected[name], atol=1e-6), name
+    with pytest.raises(ConfigError, match="inherited needs a SOURCE that was found in a supernet"):
+        raynas.train(SPACE, architecture=SPACE.smallest().to_json(), weights_policy="inherited", out=tmp_path / "no")
+    other = spaces.get("vit-res-nano")
+    with pytest.raises(StoreError, match="is of no supernet with this architecture"):
+        raynas.train(
+            other, architecture=other.smallest().to_json(), weights_policy="inherited", data="digits", img_size=16,
+            weights=str(supernet / "checkpoints" / "last.pt"), out=tmp_path / "no",
+        )  # fmt: skip

@@ -116,7 +116,7 @@ def test_a_run_is_a_source_and_a_training_is_resumed_by_its_folder(tmp_path: Pat
         ([SMALL, "--workers", "4", "--batch-size", "4"], "cannot be divided over 4 workers"),
         ([SMALL, "--precision", "float16"], "precision float16 needs a GPU"),
         ([SMALL, "--workers", "2", "--set", "min_workers=3"], "min_workers is 3, more than the 2 workers"),
-        ([SMALL, "--top", "4"], "--top, --grace, --reduction and --halving go with --finalists"),
+        ([SMALL, "--top", "4"], "--top, --grace, --reduction, --halving and --compare go with --finalists"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(
