@@ -264,6 +264,29 @@ BENCHMARKS = (
         shown=(Shown("candidates of a growth step at 128 px, two actors against one", "{ratio:.1f} times"),),
     ),
     Benchmark(
+        "training_workers",
+        "two workers at least 1.7 times as fast",
+        (_faster("^two workers are faster by "),),
+        hardware="two idle CPU cores",
+        shown=(Shown("training a supernet, two workers against one, one thread each", "{ratio:.1f} times"),),
+    ),
+    Benchmark(
+        "supernet_search",
+        "two actors at least 1.8 times as fast as one; inheriting at most 5 % more than the forward passes",
+        (
+            _faster("^two actors are faster by "),
+            Figure("inheriting", rf"^inheriting takes {_VALUE} x", "x", False),
+        ),
+        hardware="two idle CPU cores",
+        shown=(
+            Shown("members of a supernet by inherited weights, two actors against one", "{ratio:.1f} times"),
+            Shown(
+                "a member by inherited weights, against the forward passes of a stand-alone model",
+                "{inheriting:.2f} times",
+            ),
+        ),
+    ),
+    Benchmark(
         "as_vit_search",
         "under 15 minutes at 224 px, of which building is the least part",
         (
