@@ -3,8 +3,8 @@
     python benchmarks/training_workers.py [--data parquet:train.parquet] [--img-size 64] [--quick]
 
 vit-res-nano with two sub-networks a block, the same steps on both sides, one thread a worker; images per second
-of the steps of the epochs after the first, medians of the rounds; sides take turns. Expected on an idle machine with two
-cores: at least 1.7 times.
+of the steps of the epochs after the first, medians of the rounds; sides take turns. Expected on an idle machine with
+two cores: at least 1.7 times.
 """
 
 from __future__ import annotations
