@@ -56,7 +56,7 @@ class Evolution:
 
     _max_repeats = 100  # mutants or children of the same parents that were asked before
     _max_tries = 1000  # the same, with those that are not admitted
-    _max_draws = 1000  # random draws for one architecture, before they are uniform
+    _max_draws = 200  # random draws for one architecture, before they are uniform
 
     def __init__(
         self,

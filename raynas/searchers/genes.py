@@ -7,6 +7,7 @@ into being, they are drawn uniformly.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -101,18 +102,20 @@ class BoundedDraws:
         for i, levels in enumerate(self._levels):
             if self._is_repeated[i] and levels and numbers[i] != self._absent.get(i):
                 numbers[i] = levels[-1]
-        for step in range(sum(map(len, self._levels)) + 1):
+        is_new = True  # which blocks and layers there are
+        for step in itertools.count():
             architecture = self._space.decode(numbers)
             violated = self._admission.violated(architecture)
             if not violated:
                 return architecture
-            numbers = self._space.encode(architecture)  # -1 for what has no effect
+            if is_new:
+                numbers = self._space.encode(architecture)  # -1 for what has no effect
             steps = self._steps(numbers, only_repeated=step < self.num_first_steps)
             if not steps or not all(bound.is_upper for bound in violated):
                 return None
             i, number = steps[rng.integers(len(steps))]
+            is_new = not self._is_repeated[i] or number == self._absent.get(i)
             numbers[i] = number
-        return None
 
     def _steps(self, numbers: list[int], only_repeated: bool) -> list[tuple[int, int]]:
         """Decisions that have a smaller option, with its number."""
