@@ -35,7 +35,7 @@ Examples:
 
     raynas search --resume --out runs/a --budget 200
 
-    raynas search vit-res-tiny --searcher evolution --band macs:1.75e9:1.7944e9 --num-classes 1000 --budget 3350
+    raynas search vit-res-tiny --searcher evolution --band macs:1.74954e9:1.7944e9 --num-classes 1000 --budget 3350
 
     raynas search as-vit --searcher reinforce --searcher regularized_evolution --repeat 5
 """
