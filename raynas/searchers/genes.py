@@ -7,7 +7,6 @@ into being, they are drawn uniformly.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -103,7 +102,8 @@ class BoundedDraws:
             if self._is_repeated[i] and levels and numbers[i] != self._absent.get(i):
                 numbers[i] = levels[-1]
         is_new = True  # which blocks and layers there are
-        for step in itertools.count():
+        step = 0
+        while True:
             architecture = self._space.decode(numbers)
             violated = self._admission.violated(architecture)
             if not violated:
@@ -116,6 +116,7 @@ class BoundedDraws:
             i, number = steps[rng.integers(len(steps))]
             is_new = not self._is_repeated[i] or number == self._absent.get(i)
             numbers[i] = number
+            step += 1
 
     def _steps(self, numbers: list[int], only_repeated: bool) -> list[tuple[int, int]]:
         """Decisions that have a smaller option, with its number."""
