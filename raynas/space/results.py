@@ -188,6 +188,18 @@ def parse_band(text: str) -> tuple[Constraint, Constraint]:
     return low, high
 
 
+def parse_bounds(constraints: Sequence[str], bands: Sequence[str]) -> tuple[Constraint, ...]:
+    """Read constraints, then bands, each bound once.
+
+    Raises:
+        ConfigError: A text has another form.
+    """
+    found = [Constraint.parse(text) for text in constraints]
+    for text in bands:
+        found += parse_band(text)
+    return tuple(dict.fromkeys(found))
+
+
 def violations(constraints: tuple[Constraint, ...], scores: Mapping[str, float]) -> dict[str, float]:
     """The violated constraints among those whose score is known, with their amounts."""
     amounts = {str(c): c.violation(scores) for c in constraints if c.name in scores}
