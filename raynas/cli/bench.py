@@ -36,6 +36,7 @@ _NOT_HERE = (
     "settings",
     "objectives",
     "constraints",
+    "bands",
     "searcher",
     "budget",
     "architectures",

@@ -45,6 +45,7 @@ _NOT_HERE = (
     "window",
     "seed",
     "teacher",
+    "bands",
     "supernet",
     "holdout",
     "test_data",

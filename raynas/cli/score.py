@@ -33,7 +33,7 @@ Examples:
     raynas score as-vit --file architectures.txt -p ntk_condition --data digits
 """
 
-_NOT_HERE = ("space", "settings", "objectives", "constraints", "searcher", "budget", "architectures", "window")
+_NOT_HERE = ("space", "settings", "objectives", "constraints", "bands", "searcher", "budget", "architectures", "window")
 
 
 def parameters() -> Parameters:

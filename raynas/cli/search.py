@@ -35,10 +35,12 @@ Examples:
 
     raynas search --resume --out runs/a --budget 200
 
+    raynas search vit-res-tiny --searcher evolution --band macs:1.74954e9:1.7944e9 --num-classes 1000 --budget 3350
+
     raynas search as-vit --searcher reinforce --searcher regularized_evolution --repeat 5
 """
 
-_FIRST = ("objectives", "proxies", "constraints", "searchers", "repeat", "level", "budget", "window", "seed")
+_FIRST = ("objectives", "proxies", "constraints", "bands", "searchers", "repeat", "level", "budget", "window", "seed")
 _NOT_HERE = ("space", "settings", "searcher", "architectures", "width_divisor")
 
 

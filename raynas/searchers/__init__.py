@@ -1,5 +1,6 @@
 """Searchers behind one ask/tell protocol; importing this package registers them."""
 
+from raynas.searchers.evolution import Evolution
 from raynas.searchers.growth import AutoScaling
 from raynas.searchers.nsga2 import NSGA2
 from raynas.searchers.random_search import RandomSearch
@@ -7,4 +8,4 @@ from raynas.searchers.regularized_evolution import RegularizedEvolution
 from raynas.searchers.reinforce import Reinforce
 from raynas.searchers.tpe import TPE
 
-__all__ = ["NSGA2", "TPE", "AutoScaling", "RandomSearch", "RegularizedEvolution", "Reinforce"]
+__all__ = ["NSGA2", "TPE", "AutoScaling", "Evolution", "RandomSearch", "RegularizedEvolution", "Reinforce"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS, closed_form
@@ -10,10 +10,33 @@ from raynas.space.results import Constraint
 from raynas.space.search_space import SearchSpace
 
 
+class Admission:
+    """Says whether an architecture meets the constraints on costs that are known before scoring, and which it does not.
+
+    Args:
+        bounds: Constraints on costs.
+        costs: Gives those costs of an architecture, by name.
+    """
+
+    def __init__(self, bounds: Sequence[Constraint], costs: Callable[[Architecture], Mapping[str, float]]) -> None:
+        self._bounds = tuple(bounds)
+        self._costs = costs
+
+    def __call__(self, architecture: Architecture) -> bool:
+        """Whether an architecture meets all bounds."""
+        costs = self._costs(architecture)
+        return not any(bound.violation(costs) for bound in self._bounds)
+
+    def violated(self, architecture: Architecture) -> list[Constraint]:
+        """The bounds that an architecture does not meet; they say on which side of a band it is."""
+        costs = self._costs(architecture)
+        return [bound for bound in self._bounds if bound.violation(costs)]
+
+
 def admission(
     space: SearchSpace, constraints: Iterable[Constraint], *, img_size: int, num_classes: int
-) -> Callable[[Architecture], bool] | None:
-    """A function that says whether an architecture meets the constraints on costs that are known before scoring.
+) -> Admission | None:
+    """What says whether an architecture meets the constraints on costs that are known before scoring.
 
     Args:
         space: The space whose architectures it takes.
@@ -23,17 +46,14 @@ def admission(
         num_classes: Number of outputs of the networks whose costs are counted.
 
     Returns:
-        The function; None if there are no constraints on costs with closed forms.
+        A callable that takes an architecture; None if there are no constraints on costs with closed forms.
     """
-    bounds = [
-        (bound, closed)
-        for bound in constraints
-        if bound.name in COSTS and (closed := closed_form(space, bound.name)) is not None
-    ]
+    bounds = [bound for bound in constraints if bound.name in COSTS and closed_form(space, bound.name) is not None]
+    closed = {
+        name: form for name in COSTS if name in {bound.name for bound in bounds} and (form := closed_form(space, name))
+    }
 
-    def admits(architecture: Architecture) -> bool:
-        return not any(
-            bound.violation({bound.name: closed(architecture, img_size, num_classes)}) for bound, closed in bounds
-        )
+    def costs(architecture: Architecture) -> dict[str, float]:
+        return {name: form(architecture, img_size, num_classes) for name, form in closed.items()}
 
-    return admits if bounds else None
+    return Admission(bounds, costs) if bounds else None

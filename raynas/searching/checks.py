@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 
@@ -10,7 +12,9 @@ from raynas.config import Setting
 from raynas.errors import ConfigError, SpaceError, UnknownNameError
 from raynas.proxies.probe import Proxy
 from raynas.registry import normalised
+from raynas.searchers.admission import Admission
 from raynas.searchers.base import own_settings
+from raynas.searchers.genes import BoundedDraws
 from raynas.searchers.registered import searchers
 from raynas.seeds import seed_from
 from raynas.space.architecture import Architecture
@@ -19,6 +23,7 @@ from raynas.space.results import Constraint, Objective
 from raynas.space.search_space import SearchSpace
 
 _ADMISSION_TRIES = 2000
+_BOUNDED_TRIES = 200
 
 Costs = Callable[[Architecture], Mapping[str, float]]
 """The costs of an architecture that are known before scoring, by name."""
@@ -90,7 +95,9 @@ def chosen_searcher(asked: str | None, settings: Mapping[str, Setting], objectiv
 
 
 def check_admission(space: SearchSpace, constraints: Sequence[Constraint], costs: Costs, seed: int) -> None:
-    """Refuse constraints on costs that no sampled architecture meets.
+    """Refuse constraints on costs that no architecture was found to meet.
+
+    Tried are uniform samples, then the smallest and the largest architecture, then draws that go for the bounds.
 
     Args:
         space: The space that is sampled.
@@ -99,7 +106,7 @@ def check_admission(space: SearchSpace, constraints: Sequence[Constraint], costs
         seed: The run's seed, which drives the samples.
 
     Raises:
-        ConfigError: None of many samples meets one of the constraints, which is named, or all of them at once.
+        ConfigError: None of many samples meets one of the constraints or bands, which is named, or all at once.
     """
     known = COSTS.keys() - set(counted_costs(space))
     bounds = [constraint for constraint in constraints if constraint.name in known]
@@ -107,18 +114,45 @@ def check_admission(space: SearchSpace, constraints: Sequence[Constraint], costs
         return
     rng = np.random.default_rng(seed_from(seed, "admission"))
     found = []
-    for _ in range(_ADMISSION_TRIES):
-        found.append(costs(space.sample(rng)))
+    for architecture in itertools.chain(_samples(space, rng), _extremes(space)):
+        found.append(costs(architecture))
         if all(constraint.violation(found[-1]) == 0 for constraint in bounds):
             return
-    for constraint in bounds:
-        values = [each[constraint.name] for each in found]
-        if all(constraint.violation(each) for each in found):
+    if not any(all(map(constraint.violation, found)) for constraint in bounds):
+        # Each bound is met, but never all at once: the band may be narrow.
+        draws = BoundedDraws(space, Admission(bounds, costs))
+        if any(draws.draw(rng) is not None for _ in range(_BOUNDED_TRIES)):
+            return
+    alone = [[constraint] for constraint in bounds]
+    by_cost = [[one for one in bounds if one.name == name] for name in dict.fromkeys(one.name for one in bounds)]
+    for group in alone + by_cost:
+        name, values = group[0].name, [each[group[0].name] for each in found]
+        if all(any(constraint.violation(each) for constraint in group) for each in found):
             raise ConfigError(
-                f"no architecture of {len(found)} drawn from {space.name} meets {constraint}: "
-                f"{constraint.name} is from {min(values):,.0f} to {max(values):,.0f}"
+                f"no architecture of {len(found)} tried in {space.name} meets {_named(group, bounds)}: "
+                f"{name} is from {min(values):,.0f} to {max(values):,.0f}"
             )
     raise ConfigError(f"no architecture of {len(found)} meets all of {', '.join(map(str, bounds))} at once")
+
+
+def _samples(space: SearchSpace, rng: np.random.Generator) -> Iterator[Architecture]:
+    return (space.sample(rng) for _ in range(_ADMISSION_TRIES))
+
+
+def _extremes(space: SearchSpace) -> Iterator[Architecture]:
+    """The smallest and the largest architecture, where there are such."""
+    for extreme in (space.smallest, space.largest):
+        with suppress(SpaceError):
+            yield extreme()
+
+
+def _named(group: Sequence[Constraint], bounds: Sequence[Constraint]) -> str:
+    """What some constraints on one cost are called: a band, where there is one bound on each side."""
+    same = sorted((one for one in bounds if one.name == group[0].name), key=lambda one: one.is_upper)
+    if [one.relation for one in same] == [">=", "<="]:
+        low, high = (str(one).removeprefix(f"{one.name}{one.relation}") for one in same)
+        return f"the band {same[0].name}:{low}:{high}"
+    return " and ".join(map(str, group))
 
 
 def check_start(

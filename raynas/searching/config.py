@@ -29,6 +29,11 @@ class RunConfig(DataOptions):
     constraints: Annotated[tuple[str, ...], Flags(("--constraint", "-c"))] = Field(
         (), description='Bound on a cost or a score, such as "macs<=2e9".'
     )
+    bands: Annotated[tuple[str, ...], Flags(("--band",))] = Field(
+        (),
+        description="Two bounds on one cost or score: NAME:LOW:HIGH, such as macs:1.75e9:1.79e9, is NAME>=LOW and "
+        "NAME<=HIGH.",
+    )
     settings: Mapping[str, Mapping[str, Setting]] = Field(
         default_factory=dict, description="Settings of proxies by their names, and of the searcher under 'searcher'."
     )

@@ -25,7 +25,7 @@ from raynas.space.architecture import Architecture
 from raynas.space.build import builder, built
 from raynas.space.cost import counted_costs
 from raynas.space.registered import spaces
-from raynas.space.results import Constraint, ScoreIdentity
+from raynas.space.results import Constraint, ScoreIdentity, parse_bounds
 from raynas.space.search_space import SearchSpace
 from raynas.storage.run_folder import reading
 from raynas.training.checkpoints import check_weights, checkpoint_folder, read_last, trained_weights
@@ -178,7 +178,7 @@ def open_supernet(config: RunConfig, space: SearchSpace | None = None) -> Opened
         images,
         labels,
         train_config.precision,
-        tuple(Constraint.parse(text) for text in config.constraints),
+        parse_bounds(config.constraints, config.bands),
     )
     resolved = config.resolved(
         **options.model_dump(),

@@ -35,7 +35,7 @@ from raynas.seeds import seed_from
 from raynas.space.architecture import Architecture
 from raynas.space.cost import cost
 from raynas.space.registered import spaces
-from raynas.space.results import Constraint, Objective, Platform
+from raynas.space.results import Constraint, Objective, Platform, parse_bounds
 from raynas.space.search_space import SearchSpace
 from raynas.storage.run_folder import run_description
 
@@ -159,7 +159,7 @@ def make_plan(config: RunConfig, *, space: SearchSpace | None = None, own_proxie
         raise ConfigError(f"img_size of {space.name} is a multiple of {space.img_size_multiple}, not {img_size}")
     architectures = _read_all(space, config.architectures) if config.architectures else None
     wanted_objectives = space.objectives if config.objectives is None else config.objectives
-    constraints = tuple(Constraint.parse(text) for text in config.constraints)
+    constraints = parse_bounds(config.constraints, config.bands)
     in_files = [proxies.get(name) for name in config.proxies if is_in_file(name)]
     references = {proxy.name: proxies.reference(proxy) for proxy in in_files}
     named = [*in_files, *own_proxies]  # what no file has registered is known by its name, too
@@ -227,7 +227,7 @@ def plan_of_task(
     """
     scores = tuple(scores)
     objectives = tuple(objective_of(text, scores) for text in config.objectives or ())
-    constraints = tuple(Constraint.parse(text) for text in config.constraints)
+    constraints = parse_bounds(config.constraints, config.bands)
     check_names([constraint.name for constraint in constraints], scores)
     if config.device_type is not None and config.mixed_devices:
         raise ConfigError(f"device_type is {config.device_type!r}, but mixed_devices asks for whatever there is")

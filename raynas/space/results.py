@@ -152,6 +152,11 @@ class Constraint:
                 f"a constraint is NAME<=NUMBER or NAME>=NUMBER, such as 'macs<=2e9', not {text!r}"
             ) from None
 
+    @property
+    def is_upper(self) -> bool:
+        """Whether it bounds from above."""
+        return self.relation in ("<", "<=")
+
     def violation(self, scores: Mapping[str, float]) -> float:
         """How far the score is on the wrong side of the bound, 0 where the constraint holds."""
         value = scores[self.name]
@@ -164,6 +169,35 @@ class Constraint:
         bound = f"{self.bound:g}"
         # Six digits where they suffice; else two bounds would share a text.
         return f"{self.name}{self.relation}{bound if float(bound) == self.bound else repr(self.bound)}"
+
+
+def parse_band(text: str) -> tuple[Constraint, Constraint]:
+    """Read NAME:LOW:HIGH, such as macs:1.75e9:1.79e9, which is NAME>=LOW and NAME<=HIGH.
+
+    Raises:
+        ConfigError: The text has another form, or LOW is above HIGH.
+    """
+    name, *bounds = text.split(":")
+    try:
+        parts = zip((">=", "<="), bounds, strict=True)
+        low, high = [Constraint.parse(f"{name}{relation}{bound}") for relation, bound in parts]
+    except ValueError:
+        raise ConfigError(f"a band is NAME:LOW:HIGH, such as macs:1.75e9:1.79e9, not {text!r}") from None
+    if low.bound > high.bound:
+        raise ConfigError(f"the band {text!r} has its low bound {low.bound:g} above its high bound {high.bound:g}")
+    return low, high
+
+
+def parse_bounds(constraints: Sequence[str], bands: Sequence[str]) -> tuple[Constraint, ...]:
+    """Read constraints, then bands, each bound once.
+
+    Raises:
+        ConfigError: A text has another form.
+    """
+    found = [Constraint.parse(text) for text in constraints]
+    for text in bands:
+        found += parse_band(text)
+    return tuple(dict.fromkeys(found))
 
 
 def violations(constraints: tuple[Constraint, ...], scores: Mapping[str, float]) -> dict[str, float]:

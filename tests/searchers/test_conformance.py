@@ -53,6 +53,9 @@ on_every_space = pytest.mark.parametrize(
     ],
 )
 
+SMALL = {"evolution": {"population": 40, "parents": 15, "mutants": 10, "children": 10}}
+"""Settings of searchers whose defaults are for thousands of evaluations."""
+
 FAILURES = [status for status in Status if status is not Status.OK]
 TWO = (Objective("score"), Objective("cost", maximize=False))
 BOUND = Constraint("score", "<=", 3)
@@ -75,7 +78,7 @@ def made(
         # The last option of the first decision, which some tests admit alone; then the first of all.
         first = [len(space.decisions[0].options) - 1] + [0] * (len(space.decisions) - 1)
         settings["start"] = space.decode(first).to_json()
-    return searchers.get(name)(space, objectives, constraints, seed=seed, **settings)
+    return searchers.get(name)(space, objectives, constraints, seed=seed, **{**SMALL.get(name, {}), **settings})
 
 
 def asked_four(name: str) -> tuple[Searcher, list[Candidate]]:

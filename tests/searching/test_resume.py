@@ -65,7 +65,7 @@ def test_a_run_that_started_meanwhile_in_the_folder_is_not_mixed_in(tmp_path: Pa
     }  # costs: 0
 
 
-@pytest.mark.parametrize("searcher", ["random", "regularized_evolution", "reinforce", "nsga2", "tpe"])
+@pytest.mark.parametrize("searcher", ["random", "evolution", "regularized_evolution", "reinforce", "nsga2", "tpe"])
 def test_lost_parts_are_scored_again_with_the_same_result(tmp_path: Path, searcher: str) -> None:
     folder = tmp_path / "run"
     expected = content(search(folder, searcher=searcher))
