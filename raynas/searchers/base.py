@@ -177,7 +177,7 @@ class Unseen:
                 yield from np.transpose(np.unravel_index(block, num_options)).tolist() if num_options else [[]]
         else:
             while True:
-                yield from self._rng.integers(0, num_options, size=(self._block, len(num_options))).tolist()
+                yield from self._space.drawn_options(self._rng, self._block).tolist()
 
 
 def oriented_values(objectives: Sequence[Objective], evaluation: Evaluation) -> list[float] | None:

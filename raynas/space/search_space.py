@@ -225,13 +225,16 @@ class SearchSpace:
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """Draw every decision uniformly; a block that may be absent is so with probability 1/2."""
-        numbers = rng.integers(0, self._num_options)
+        return self.decode(self.drawn_options(rng, 1)[0])
+
+    def drawn_options(self, rng: np.random.Generator, number: int) -> np.ndarray:
+        """Option numbers of so many draws, (number, decisions), each distributed as those of `sample`."""
+        drawn = rng.integers(0, self._num_options, size=(number, len(self._num_options)))
         for i, absent in self.removable:
-            if rng.random() < 0.5:
-                numbers[i] = absent
-            elif numbers[i] == absent:
-                numbers[i] = (absent + rng.integers(1, self._num_options[i])) % self._num_options[i]
-        return self.decode(numbers)
+            is_absent = rng.random(number) < 0.5
+            others = (absent + rng.integers(1, self._num_options[i], size=number)) % self._num_options[i]
+            drawn[:, i] = np.where(is_absent, absent, np.where(drawn[:, i] == absent, others, drawn[:, i]))
+        return drawn
 
     def mutate(self, architecture: Architecture, rng: np.random.Generator) -> Architecture:
         """Change one decision that has an effect, chosen uniformly; layers that appear are drawn."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from raynas.errors import ConfigError
 from raynas.searchers import RandomSearch
 from raynas.searchers.base import Unseen
 from raynas.searchers.registered import searchers
+from raynas.space.registered import spaces
 from raynas.space.results import Evaluation, Objective, Status
 
 
@@ -121,3 +123,16 @@ def test_one_objective_ends_in_no_choice_of_its_own() -> None:
 def test_settings_of_the_choice_are_checked(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         RandomSearch(stages, TWO, **settings)  # type: ignore[arg-type]
+
+
+def test_blocks_are_absent_half_the_time_and_otherwise_uniform() -> None:
+    space = spaces.get("vit-res-nano")
+    searcher = searchers.get("random")(space, maximize_score, seed=1)
+    drawn = [candidate.architecture for candidate in searcher.ask(2000)]
+    heads: Any = np.array([one["num_heads"] for one in drawn])
+    for i, _ in space.removable:
+        column = heads[:, int(space.decisions[i].name.partition("[")[2][:-1])]
+        values, counts = np.unique(column, return_counts=True)
+        assert abs(counts[values == 0][0] / 2000 - 0.5) < 4 * 0.5 / 2000**0.5
+        present = counts[values > 0]
+        assert chisquare(present).pvalue > 1e-4
