@@ -241,11 +241,8 @@ def test_channels_stand_in_all_these_places() -> None:
     assert channels.number == 42
     assert all(place.stacked == 1 for place in channels.places)
     assert found == {(n, d) for n, p in model.named_parameters() for d in places_of(n)}
-    slow = [
-        sum(float(p.detach().double().abs().select(d, c).sum()) for n, p in model.named_parameters()
-            for d in places_of(n))
-        for c in range(42)
-    ]  # fmt: skip
+    parts = [(p.detach().double().abs(), d) for n, p in model.named_parameters() for d in places_of(n)]
+    slow = [sum(float(part.select(d, channel).sum()) for part, d in parts) for channel in range(42)]
     assert importance(channels, dict(model.named_parameters())).tolist() == pytest.approx(slow, rel=1e-9)
 
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import subprocess
 import sys
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from ray import cloudpickle
 
+import raynas
 from raynas import SearchSpace
+from raynas.api.lists import listing
 from raynas.errors import SpaceError, UnknownNameError
 from raynas.report.embedding import registered_space
 from raynas.space.registered import spaces
+from raynas.storage.runs import load_run
+from raynas.storage.sources import read_source
 from searchspaces.vit import vit
 from searchspaces.vit_elastic import vit_elastic
 
@@ -82,6 +88,26 @@ def test_names_of_no_space_are_refused_in_a_line(name: str, kind: type[Exception
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert registered_space(name) is None
+
+
+def test_lists_have_the_plain_name() -> None:
+    assert [row["name"] for row in listing("spaces") if "elastic" in row["name"]] == ["vit-elastic"]
+
+
+def test_a_run_keeps_the_full_name(tmp_path: Path) -> None:
+    """Also where the network was named in another form; and what is taken from the folder knows its space."""
+    run = raynas.search(
+        "vit-elastic@p4-w48-d4-h3-m4.0", searcher="random", objectives=["synflow"], budget=3, batch_size=2,
+        img_size=8, num_classes=3, out=tmp_path / "run",
+    )  # fmt: skip
+    found = load_run(tmp_path / "run")
+    assert found.description["config"]["space"] == SMALL.name
+    assert found.space is run.space is SMALL
+    assert SMALL.name in json.dumps(found.description["identity"])
+    taken = read_source(str(tmp_path / "run"))
+    assert taken.space is SMALL
+    assert taken.architecture in SMALL
+    assert SMALL.name in raynas.report(tmp_path / "run").read_text()
 
 
 # -- what there is to choose -------------------------------------------------------------------------------------------
