@@ -97,7 +97,7 @@ def test_lists_have_the_plain_name() -> None:
 def test_a_run_keeps_the_full_name(tmp_path: Path) -> None:
     """Also where the network was named in another form; and what is taken from the folder knows its space."""
     run = raynas.search(
-        "vit-elastic@p4-w48-d4-h3-m4.0", searcher="random", objectives=["synflow"], budget=3, batch_size=2,
+        "vit-elastic@p4-w48-d4-h3-m4.0", searcher="random", objectives=["synflow"], budget=3, workers=0, batch_size=2,
         img_size=8, num_classes=3, out=tmp_path / "run",
     )  # fmt: skip
     found = load_run(tmp_path / "run")
