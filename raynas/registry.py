@@ -4,6 +4,9 @@ Built-in members register themselves when their package is imported, which the r
 other wheels come in through entry points of the same group, so a third party's space needs no change here; and those of
 a file of one's own by its path, FILE.py:NAME.
 
+A member may stand for many: NAME@TEXT is what its function `variants` makes of the text, such as the space of the parts
+of another largest network. Variants are looked up as members are, and are in no list.
+
 A file is imported, and so run, only for those who named it. A program that calls a registry has; in the folder of a
 run, which may come from anybody, such a name is data. `named_code` is the context in which that difference is known.
 """
@@ -38,6 +41,13 @@ def normalised(name: str) -> str:
 def is_in_file(name: str) -> bool:
     """Whether a name is of the form FILE.py:NAME."""
     return name.rpartition(":")[0].endswith(".py")
+
+
+def _parted(name: str) -> tuple[str, str | None]:
+    """A name without what follows its @, and that text; None if it has none. Folders of files may have an @, too."""
+    file, colon, own = name.rpartition(":") if is_in_file(name) else ("", "", name)
+    base, at, text = own.partition("@")
+    return file + colon + base, text if at else None
 
 
 def file_hashes(given: Any) -> dict[str, str]:
@@ -169,6 +179,7 @@ class Registry(Generic[T]):
         self._is_loaded = False
         self._members: dict[str, tuple[str, T | EntryPoint]] = {}
         self._files: dict[int, str] = {}  # by the identity of members that files of the user's brought
+        self._variants: dict[str, T] = {}  # by what finds them again
         self._registered_in: dict[str, str] = {}  # by normalised name, the module of the user's file that did it
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -192,13 +203,18 @@ class Registry(Generic[T]):
 
         Args:
             name: The name of the member; or FILE.py:NAME, which imports the file: NAME is what it registers under that
-                name, or calls so.
+                name, or calls so. Either may be followed by @TEXT, for a variant of that member.
 
         Raises:
-            UnknownNameError: There is none; the message lists the known names.
+            UnknownNameError: There is none, or it has no variants; the message lists the known names.
             ConfigError: The file cannot be imported; or it is a folder that names it, and not the user.
+            RaynasError: The text after the @ names no variant.
         """
         self._load()
+        base, text = _parted(name)
+        return self._member(base) if text is None else self._variant(base, text)
+
+    def _member(self, name: str) -> T:
         if is_in_file(name):
             return self._in_file(name)
         try:
@@ -216,8 +232,9 @@ class Registry(Generic[T]):
         return sorted(shown for shown, _ in self._members.values())
 
     def __contains__(self, name: str) -> bool:
+        """Whether a member has that name, or the one before an @; whether it has that variant, `get` says."""
         self._load()
-        return normalised(name) in self._members
+        return normalised(_parted(name)[0]) in self._members
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
@@ -230,6 +247,20 @@ class Registry(Generic[T]):
     def _drop(self, name: str) -> None:
         del self._members[normalised(name)]
         del self._registered_in[normalised(name)]
+
+    def _variant(self, base: str, text: str) -> T:
+        member = self._member(base)
+        make = getattr(member, "variants", None)
+        if make is None:
+            raise UnknownNameError(f"{self.kind} {base!r} has no variants, so no @{text:.80} can follow its name")
+        made = make(text)
+        if made is member:
+            return member
+        reference = f"{self.reference(member)}@{made.name.partition('@')[2]}"
+        found = self._variants.setdefault(reference, made)
+        if id(member) in self._files:
+            self._files[id(found)] = reference
+        return found
 
     def _in_file(self, name: str) -> T:
         file, _, own = name.rpartition(":")

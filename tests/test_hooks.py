@@ -18,6 +18,7 @@ from raynas.hooks import is_offered_by, offered
 from raynas.models import protocols as of_models
 from raynas.models.families.as_vit import AsViT
 from raynas.models.families.resnet import ResNet
+from raynas.models.families.vit_elastic import ViTElastic
 from raynas.models.families.vit_res import ViTResNano
 from raynas.models.features import features_of
 from raynas.models.networks import Networks
@@ -28,6 +29,7 @@ from raynas.searchers.protocols import is_complete, reason_of, start_of
 from raynas.searchers.registered import searchers
 from raynas.space.tokens import Phase, phase_macs
 from searchspaces.as_vit import as_vit
+from searchspaces.vit_elastic import vit_elastic
 from searchspaces.vit_res import vit_res_nano
 
 SIZE = {"img_size": 32, "num_classes": 3}
@@ -89,7 +91,13 @@ MODEL_HOOKS = [
     of_models.Retokenizable,
     of_models.ExemptsFromWeightDecay,
 ]
-SUPERNET_HOOKS = [of_models.StacksParameters, of_models.HasUnits, of_models.HasStem]
+SUPERNET_HOOKS = {
+    of_models.StacksParameters: ViTResNano,
+    of_models.HasUnits: ViTResNano,
+    of_models.HasStem: ViTResNano,
+    of_models.HasChannelUnits: ViTElastic,
+}
+"""What supernets ask for, and a model that offers it."""
 SEARCHER_HOOKS = [
     of_searchers.Recommends,
     of_searchers.Explains,
@@ -113,11 +121,13 @@ def test_a_model_offers_what_it_has(protocol: type[Any]) -> None:
     assert not is_offered_by(lambda architecture: full, protocol)
 
 
-@pytest.mark.parametrize("protocol", SUPERNET_HOOKS)
+@pytest.mark.parametrize("protocol", list(SUPERNET_HOOKS))
 def test_a_model_offers_what_supernets_ask_for(protocol: type[Any]) -> None:
-    full = ViTResNano(vit_res_nano.largest(), img_size=32, num_classes=5, device="meta")
+    kind = SUPERNET_HOOKS[protocol]
+    space = vit_elastic if kind is ViTElastic else vit_res_nano
+    full = kind(space.largest(), img_size=32, num_classes=5, device="meta")
     assert offered(full, protocol) is full
-    assert is_offered_by(ViTResNano, protocol)
+    assert is_offered_by(kind, protocol)
     plain = Plain(as_vit.named["seed"])
     assert offered(plain, protocol) is None
     method = next(name for name in vars(protocol) if not name.startswith("_"))

@@ -49,6 +49,45 @@ def test_members_of_other_packages_come_in_through_entry_points(monkeypatch: pyt
     assert function("a/b") == "b"
 
 
+# -- variants ---------------------------------------------------------------------------------------------------------
+
+
+class Varied:
+    """A member that stands for one of each number."""
+
+    def __init__(self, name: str, number: int = 1) -> None:
+        self.name, self.number = name, number
+
+    def variants(self, text: str) -> Varied:
+        if not text.isdecimal():
+            raise ConfigError(f"{text!r} is no number")
+        base = self.name.partition("@")[0]
+        return self if int(text) == 1 else Varied(f"{base}@{int(text)}", int(text))
+
+
+def test_a_text_after_the_name_makes_a_variant_which_is_one_however_it_is_written(tools: Registry[object]) -> None:
+    tools.register("sizes")(Varied("sizes"))
+    found = tools.get("sizes@3")
+    assert isinstance(found, Varied)
+    assert found.number == 3
+    assert tools.get("Sizes@03") is found
+    assert tools.get("sizes@1") is tools.get("sizes")
+    assert tools.reference(found) == "sizes@3"
+    assert tools.names() == ["claw-hammer", "saw", "sizes"]
+    assert "sizes@3" in tools
+    assert "seizes@3" not in tools
+
+
+def test_a_text_that_makes_none_is_refused(tools: Registry[object]) -> None:
+    tools.register("sizes")(Varied("sizes"))
+    with pytest.raises(ConfigError, match="'x@y' is no number"):
+        tools.get("sizes@x@y")
+    with pytest.raises(UnknownNameError, match="tool 'saw' has no variants, so no @3 can follow its name"):
+        tools.get("saw@3")
+    with pytest.raises(UnknownNameError, match=r"unknown tool 'size'\. Did you mean 'sizes'\?"):
+        tools.get("size@3")
+
+
 # -- files of the user's ----------------------------------------------------------------------------------------------
 
 KINDS: dict[str, Registry[object]] = {}
@@ -141,3 +180,17 @@ def test_a_file_within_a_file_that_failed_keeps_its_names(folder: Path) -> None:
         KINDS["tool"].get(f"{outer}:outer")
     assert KINDS["tool"].names() == ["inner"]
     assert KINDS["tool"].get(f"{inner}:inner") is KINDS["tool"].get("inner")
+
+
+def test_a_file_has_variants_too_and_a_folder_with_an_at_is_a_folder(folder: Path) -> None:
+    file = folder / "a@b" / "own.py"
+    file.parent.mkdir()
+    file.write_text("import tests_registries as t\nsizes = t.Varied('sizes')\nsaw = t.Tool('saw')\n")
+    tools = KINDS["tool"]
+    found = tools.get(f"{file}:sizes@03")
+    assert isinstance(found, Varied)
+    assert tools.reference(found) == f"{file}:sizes@3"
+    assert tools.get(tools.reference(found)) is found
+    assert tools.get(f"{file}:sizes@1") is tools.get(f"{file}:sizes")
+    with pytest.raises(UnknownNameError, match=r"own\.py:saw' has no variants"):
+        tools.get(f"{file}:saw@2")

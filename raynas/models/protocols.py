@@ -20,6 +20,7 @@ from raynas.space.tokens import Retokenizable
 
 __all__ = [
     "ExemptsFromWeightDecay",
+    "HasChannelUnits",
     "HasPlainCode",
     "HasPooledFeatures",
     "HasRoles",
@@ -122,6 +123,19 @@ class HasUnits(Protocol):
 
     def units(self) -> Sequence[Units]:
         """All sets of units, such as the heads and the MLP units of each block."""
+        ...
+
+
+@runtime_checkable
+class HasChannelUnits(Protocol):
+    """A model that says where the channels of its tokens stand, which all its layers have in common.
+
+    A supernet that starts from trained weights puts the most important ones first, once; it does not do so while it is
+    trained, as it does with what `HasUnits` tells.
+    """
+
+    def channel_units(self) -> Sequence[Units]:
+        """All sets of channels: one, or one for each stage that has a width of its own."""
         ...
 
 

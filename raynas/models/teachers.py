@@ -83,8 +83,8 @@ class FrozenTeacher(nn.Module):
         self.model = model.to(device, dtype).eval().requires_grad_(False)
         self._blocks = roles_of(self.model).blocks
         self._size = teacher.img_size, teacher.img_size
-        scale, shift = _renormalisation(teacher)
-        self._scale, self._shift = (values.to(device, dtype)[:, None, None] for values in (scale, shift))
+        scale, shift = renormalisation(teacher.mean, teacher.std)
+        self._scale, self._shift = (torch.tensor(values).to(device, dtype)[:, None, None] for values in (scale, shift))
         self._is_usual = (teacher.mean, teacher.std) == (IMAGENET_MEAN, IMAGENET_STD)
 
     @property
@@ -137,8 +137,8 @@ def evenly_spaced_pairs(blocks: int, stages: int) -> tuple[Pair, ...]:
     return tuple((int(stage * (blocks - 1) / (stages - 1) + 0.5), stage) for stage in range(stages))
 
 
-def _renormalisation(teacher: Teacher) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scale and shift that take an image from the mean and std of ImageNet to the teacher's."""
+def renormalisation(mean: Sequence[float], std: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and shift, one of each a channel, that take an image from the mean and std of ImageNet to others."""
     before_mean, before_std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
-    mean, std = np.array(teacher.mean), np.array(teacher.std)
-    return torch.tensor(before_std / std), torch.tensor((before_mean - mean) / std)
+    after_mean, after_std = np.array(mean), np.array(std)
+    return before_std / after_std, (before_mean - after_mean) / after_std

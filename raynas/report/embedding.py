@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from raynas.errors import SpaceError, UnknownNameError
 from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
@@ -16,10 +17,10 @@ from raynas.storage.points import Points
 
 
 def registered_space(name: str) -> SearchSpace | None:
-    """The space of a name; None if it is not registered, or of a wheel that is there in part."""
+    """The space of a name; None if it is not registered, of a wheel that is there in part, or no variant of one."""
     try:
         return spaces.get(name) if name in spaces else None
-    except ImportError:
+    except (ImportError, SpaceError, UnknownNameError):
         return None
 
 

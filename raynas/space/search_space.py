@@ -56,6 +56,9 @@ class SearchSpace:
         uniform: Takes the fields, and gives those architectures that can be drawn and are uniform: blocks all alike,
             widths in proportion. A search is set beside the one of equal cost. None: the space has none.
         named: Published architectures, by their names.
+        variants: Takes a text and gives the space of the same kind that NAME@TEXT names, such as the parts of another
+            largest network. Its own name is NAME@TEXT, in one form of all texts that mean the same; a text that means
+            the space itself gives the space itself, another one is a SpaceError. None: there are none.
         img_size_multiple: What the side of images in pixels must be divisible by.
         search_img_size: Side of images in pixels in `search` and `score` unless another is asked for.
         objectives: Proxies that `search` maximises or minimises unless others are asked for.
@@ -78,6 +81,7 @@ class SearchSpace:
     growth: Growth | None = None
     uniform: Callable[[Mapping[str, Field]], Iterable[Architecture]] | None = None
     named: Mapping[str, Architecture] = field(default_factory=dict)
+    variants: Callable[[str], SearchSpace] | None = None
     img_size_multiple: int = 1
     search_img_size: int = 224
     objectives: tuple[str, ...] = ()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from raynas.storage.sources import existing_path, read_source
 from raynas.training.best_epoch import top1_of
 from raynas.training.checkpoints import CHECKPOINTS, check_weights, read_weights
 from raynas.training.folder import load_training
+from raynas.training.timm_weights import name_and_file, timm_model
 
 FORMS = "the folder of a training, a checkpoint in one, timm:NAME:FILE or random:NAME"
 _DEFAULT_CLASSES = 10
@@ -56,7 +56,7 @@ def read_teacher(spec: str, *, num_classes: int | None = None) -> Teacher:
     if path is not None:
         teacher = _of_training(path)
     elif kind == "timm" and rest:
-        teacher = _of_timm(*_name_and_file(spec, rest))
+        teacher = _of_timm(*name_and_file(f"teacher {spec!r}", rest))
     elif kind == "random" and rest:
         return _random(rest, num_classes or _DEFAULT_CLASSES)
     else:
@@ -98,25 +98,15 @@ def _taught(about: Mapping[str, Any], model: nn.Module, state: Mapping[str, Any]
     )
 
 
-def _name_and_file(spec: str, rest: str) -> tuple[str, Path]:
-    name, colon, file = rest.partition(":")
-    if not colon or not file:
-        raise ConfigError(f"teacher {spec!r} has no file of weights: nothing is downloaded. A teacher is {FORMS}")
-    path = Path(file).expanduser()
-    if not exists(path) or is_folder(path):
-        raise StoreError(f"teacher {spec!r}: there is no file {file!r}")
-    return name, path
-
-
 def _of_timm(name: str, file: Path) -> Teacher:
     weights = read_weights(file)
-    model = _timm_model(name)
+    model = timm_model(name)
     head = _head_name(model)
     if head is None or weights.get(f"{head}.weight") is None:
         check_weights(model, weights, str(file))  # says what else is there
         raise ConfigError(f"teacher timm:{name} has no layer that gives out logits")
     num_classes = len(weights[f"{head}.weight"])
-    model = _timm_model(name, num_classes=num_classes)
+    model = timm_model(name, num_classes=num_classes)
     check_weights(model, weights, str(file))
     return _timm_teacher(f"timm:{name}", name, model, num_classes, _arrays(weights))
 
@@ -126,7 +116,7 @@ def _random(name: str, num_classes: int) -> Teacher:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         if kind == "timm" and rest:
-            model = _timm_model(rest, num_classes=num_classes)
+            model = timm_model(rest, num_classes=num_classes)
             return _timm_teacher(
                 f"random:{name}", rest, model, num_classes, _arrays(model.state_dict()), is_random=True
             )
@@ -151,7 +141,7 @@ def _timm_teacher(
     about: Mapping[str, Any] = getattr(model, "default_cfg", None) or {}
     return Teacher(
         name=label,
-        make=partial(_timm_model, name, num_classes=num_classes),
+        make=partial(timm_model, name, num_classes=num_classes),
         weights=weights,
         img_size=int(about.get("input_size", (3, 224, 224))[-1]),
         num_classes=num_classes,
@@ -168,16 +158,6 @@ def _built(
     model = make(architecture, **settings)
     if phase is not None:
         retokenizable(model, "the teacher").retokenize(phase.stride, phase.dilation)
-    return model
-
-
-def _timm_model(name: str, **settings: Any) -> nn.Module:
-    import timm
-
-    if not timm.is_model(name):
-        near = get_close_matches(name, timm.list_models(), n=3)
-        raise ConfigError(f"timm has no model {name!r}.{' Did you mean ' + ', '.join(near) + '?' if near else ''}")
-    model: nn.Module = timm.create_model(name, pretrained=False, **settings)
     return model
 
 

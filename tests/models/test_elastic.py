@@ -20,7 +20,7 @@ from raynas.models.step_draws import StepContext, share_draws
 from raynas.space.registered import spaces
 from raynas.training.optimizers import reorder_units
 
-SIDES = {"vit-res-nano": 32, "autoformer-tiny": 32, "autoformer-tiny-plain": 32}
+SIDES = {"vit-res-nano": 32, "autoformer-tiny": 32, "autoformer-tiny-plain": 32, "vit-elastic@p4-w48-d4-h3-m4": 16}
 
 
 @pytest.fixture(autouse=True)

@@ -20,8 +20,9 @@ from torch.utils.flop_counter import FlopCounterMode
 import raynas
 from raynas.errors import ConfigError
 from raynas.models.families.vit_res import ViTRes, ViTResNano
-from raynas.models.families.vit_res_network import Attention, Reduction, Stem
+from raynas.models.families.vit_res_network import Reduction, Stem
 from raynas.models.networks import Networks
+from raynas.models.pre_norm import Attention
 from raynas.models.roles import roles_of
 from raynas.space.registered import models, spaces
 from searchspaces.vit_res import num_params, vit_res_nano, vit_res_tiny

@@ -41,6 +41,18 @@ def block_units(name: str, block: nn.Module) -> list[Units]:
     ]
 
 
+def block_channels(name: str) -> list[Place]:
+    """Where the channels of the tokens stand in a pre-norm transformer block.
+
+    Args:
+        name: The block's name in the network; its parts are norm1, attn (qkv, proj), norm2 and mlp (fc1, fc2), whose
+            linear layers have biases.
+    """
+    into = [Place(f"{name}.{layer}.weight", 1) for layer in ("attn.qkv", "mlp.fc1")]
+    others = ("norm1", "attn.proj", "norm2", "mlp.fc2")
+    return into + [Place(f"{name}.{layer}.{kind}", 0) for layer in others for kind in ("weight", "bias")]
+
+
 def stacked_qkv(model: nn.Module) -> dict[str, int]:
     """The parameters of layers named qkv, each of which are three tensors in one; see `StacksParameters`."""
     return {name: 3 for name, _ in model.named_parameters() if ".qkv." in name}
@@ -67,12 +79,16 @@ def orders_by_importance(model: nn.Module, units: Iterable[Units]) -> list[UnitO
         model: The network.
         units: Sets of units, as the network tells them; equally important ones keep their order.
     """
-    parameters = dict(model.named_parameters())
+    return orders_of(dict(model.named_parameters()), units)
+
+
+def orders_of(tensors: Mapping[str, Tensor], units: Iterable[Units]) -> list[UnitOrder]:
+    """As `orders_by_importance`, of the parameters of a network by name."""
     found = []
     for one in units:
-        order = torch.argsort(importance(one, parameters), descending=True, stable=True)
+        order = torch.argsort(importance(one, tensors), descending=True, stable=True)
         for place in one.places:
-            entries = torch.arange(parameters[place.name].shape[place.dimension])
+            entries = torch.arange(tensors[place.name].shape[place.dimension])
             of_each = entries.view(place.stacked, one.number, -1)
             found.append(UnitOrder(place.name, place.dimension, of_each[:, order].flatten()))
     return found

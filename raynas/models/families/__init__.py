@@ -6,4 +6,5 @@
 from raynas.models.families import as_vit as as_vit
 from raynas.models.families import autoformer as autoformer
 from raynas.models.families import resnet as resnet
+from raynas.models.families import vit_elastic as vit_elastic
 from raynas.models.families import vit_res as vit_res

@@ -9,8 +9,9 @@ import torch
 from raynas.errors import ConfigError
 from raynas.models.elastic.units import block_units, stacked_qkv
 from raynas.models.families import vit_res_network
-from raynas.models.families.vit_res_network import Block, ViTResNetwork
+from raynas.models.families.vit_res_network import ViTResNetwork
 from raynas.models.plain_code import PlainCode, source_of
+from raynas.models.pre_norm import Block
 from raynas.models.protocols import Units
 from raynas.models.roles import Roles, block_roles, linear_layers
 from raynas.models.skeletons import copied_on_meta
