@@ -80,7 +80,7 @@ class Supernet:
         logits = []
         for architecture, own in zip(architectures, rows, strict=True):
             if len(own):
-                with self._drawing_for(own):
+                with self.drawing_for(own):
                     logits.append(self._of_member(architecture, given[own] if len(own) < len(given) else given))
         return torch.cat(logits)[torch.cat(rows).argsort()]
 
@@ -90,7 +90,7 @@ class Supernet:
         Raises:
             SpaceError: The architecture is no part of the largest one.
         """
-        model = self._bare(architecture)
+        model = self.skeleton(architecture)
         parts = {name: part.detach().clone() for name, part in self._parts(model).items()}
         model.load_state_dict(parts, strict=False, assign=True)
         if left := [name for name, one in model.named_buffers() if one.is_meta]:
@@ -104,11 +104,11 @@ class Supernet:
             SpaceError: It is none; the message names the tensor.
         """
         for architecture in (self.space.largest(), self.space.smallest()):
-            self._parts(self._bare(architecture))
+            self._parts(self.skeleton(architecture))
 
     def _of_member(self, architecture: Architecture, given: Tensor) -> Tensor:
         """Logits of images, or of what the stem makes of them."""
-        member = self._bare(architecture).train(self.whole.training)
+        member = self.skeleton(architecture).train(self.whole.training)
         for name, layer in drawing_layers(self.whole).items():
             place, _, leaf = name.rpartition(".")
             with suppress(AttributeError):  # the member lacks that block
@@ -120,8 +120,8 @@ class Supernet:
         logits: Tensor = functional_call(member, parts, (given,))
         return logits
 
-    def _bare(self, architecture: Architecture) -> nn.Module:
-        """The member's model on the meta device."""
+    def skeleton(self, architecture: Architecture) -> nn.Module:
+        """The model of a member without values, on the meta device."""
         with torch.device("meta"):
             return built(self._builder, architecture, **self.settings)
 
@@ -131,7 +131,7 @@ class Supernet:
         return parts_for(tensors, [*member.named_parameters(), *member.named_buffers()], self._stacked)
 
     @contextmanager
-    def _drawing_for(self, rows: Tensor) -> Iterator[None]:
+    def drawing_for(self, rows: Tensor) -> Iterator[None]:
         """A context of a part of a pass, in which layers draw for some of its images."""
         draws = draws_of(self.whole) if self.whole.training else None
         if draws is None:
