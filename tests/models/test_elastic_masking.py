@@ -56,7 +56,8 @@ def test_masked_layer_norm_and_its_gradients_are_those_of_the_formula() -> None:
     kept = [(2, 9), (1, 0), (3, 5)]
     arguments = features(6, 4, 9, dtype=torch.float64)
     towards = torch.randn(6, 4, 9, dtype=torch.float64)
-    found, expected = masked_layer_norm(arguments[0], kept, *arguments[1:], EPS), masked_formula(arguments[0], kept, *arguments[1:])  # fmt: skip
+    x, weight, bias = arguments
+    found, expected = masked_layer_norm(x, kept, weight, bias, EPS), masked_formula(x, kept, weight, bias)
     torch.testing.assert_close(found, expected)
     for own, other in zip(
         torch.autograd.grad(found, arguments, towards), torch.autograd.grad(expected, arguments, towards), strict=True
@@ -93,9 +94,10 @@ def test_statistics_of_half_precision_are_those_of_float32() -> None:
     assert found.dtype == torch.float32
     torch.testing.assert_close(found[..., :48], expected, rtol=1e-6, atol=1e-6)
     # A network that is all in half precision: rounded once, at the end.
-    rounded = masked_layer_norm(half, [(4, 48)], weight.bfloat16(), bias.bfloat16(), EPS)
-    whole = F.layer_norm(half[..., :48].float(), (48,), weight[:48].bfloat16().float(), bias[:48].bfloat16().float(), EPS)  # fmt: skip
-    assert rounded[..., :48].equal(whole.bfloat16())
+    weight, bias = weight.bfloat16(), bias.bfloat16()
+    rounded = masked_layer_norm(half, [(4, 48)], weight, bias, EPS)
+    exact = F.layer_norm(half[..., :48].float(), (48,), weight[:48].float(), bias[:48].float(), EPS)
+    assert rounded[..., :48].equal(exact.bfloat16())
 
 
 # -- supernets ---------------------------------------------------------------------------------------------------------
