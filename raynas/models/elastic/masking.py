@@ -92,7 +92,7 @@ class _GroupedNorm(torch.autograd.Function):
 
 
 def _split(x: Tensor, kept: Kept) -> Sequence[Tensor]:
-    return x.split([images for images, _ in kept])
+    return torch.split(x, [images for images, _ in kept])
 
 
 class MaskedSupernet:
@@ -140,11 +140,9 @@ class MaskedSupernet:
         order = numbers.argsort(stable=True)  # images of a member in a row
         counts = torch.bincount(numbers, minlength=len(architectures)).tolist()
         present = [i for i, count in enumerate(counts) if count]
-        self._members.images = [counts[i] for i in present]
-        self._members.skeletons = [self.supernet.skeleton(architectures[i]) for i in present]
-        self._members.shapes = [
-            {name: one.shape for name, one in skeleton.named_parameters()} for skeleton in self._members.skeletons
-        ]
+        self._members.begin_pass(
+            [counts[i] for i in present], [self.supernet.skeleton(architectures[i]) for i in present]
+        )
         self._network.train(self.supernet.whole.training)
         with self.supernet.drawing_for(order):
             logits: Tensor = self._network(images[order])
@@ -168,21 +166,26 @@ class MaskedSupernet:
 class _Members:
     """The members of a pass, whose images follow one another."""
 
-    def __init__(self) -> None:
-        self.images: list[int] = []
-        self.skeletons: list[nn.Module] = []
-        self.shapes: list[dict[str, torch.Size]] = []
+    def begin_pass(self, images: Sequence[int], skeletons: Sequence[nn.Module]) -> None:
+        """Take numbers of images, and the members whose they are."""
+        self.images, self.skeletons = list(images), list(skeletons)
+        self._shapes = [{name: one.shape for name, one in skeleton.named_parameters()} for skeleton in skeletons]
+        self._masks: dict[tuple[Any, ...], Tensor] = {}
 
     def kept(self, tensor: str, dim: int) -> Kept:
         """The length of a tensor of each member along a dimension; 0 where it has none."""
-        sizes = [shapes[tensor][dim] if tensor in shapes else 0 for shapes in self.shapes]
+        sizes = [shapes[tensor][dim] if tensor in shapes else 0 for shapes in self._shapes]
         return list(zip(self.images, sizes, strict=True))
 
     def masked(self, x: Tensor, tensor: str, dim: int) -> Tensor:
         """Features (B, N, C), 0 in channels beyond a tensor's length along a dimension."""
-        rows, sizes = torch.tensor(self.kept(tensor, dim), device=x.device).T
-        each = torch.arange(x.shape[-1], device=x.device) < sizes[:, None]
-        return x * each.to(x.dtype).repeat_interleave(rows, 0, output_size=len(x))[:, None]
+        kept, channels = self.kept(tensor, dim), x.shape[-1]
+        key = (*kept, channels, x.dtype)
+        if key not in self._masks:
+            rows, sizes = torch.tensor(kept, device=x.device).T
+            each = (torch.arange(channels, device=x.device) < sizes[:, None]).to(x.dtype)
+            self._masks[key] = each.repeat_interleave(rows, 0, output_size=len(x))[:, None]
+        return x * self._masks[key]
 
 
 class _MaskedNorm(nn.Module):
