@@ -149,6 +149,11 @@ def _beside(line: str, name: str) -> Figure:
     return Figure(name, rf"^{line}: \d+ ms, {_VALUE} x ", "x", False)
 
 
+def _of_step(line: str, name: str, *, is_asked: bool = True) -> Figure:
+    """Of supernet_step: how many times as long as what it stands beside something takes, by side and precision."""
+    return Figure(name, rf"^(?P<item>\d+ px \w+) {line}: [\d.]+ ms, {_VALUE} x ", "x", False if is_asked else None)
+
+
 BENCHMARKS = (
     Benchmark(
         "length_distortion",
@@ -323,6 +328,27 @@ BENCHMARKS = (
                 "{time:.0f} % of the time saved, of {multiply_adds:.0f} % of the multiply-adds",
             ),
         ),
+    ),
+    Benchmark(
+        "supernet_step",
+        "2 sub-networks at most 1.1 times, 2 of half the multiply-adds 0.65 times, 4 1.15 times the largest network's "
+        "step; 4 in one pass at most 1.03 times those one by one; LayerNorm by masks at most 1.5 times a plain one, a "
+        "member at most 1.05 times a network built anew",
+        (
+            _of_step("2 largest", "largest_pair"),
+            _of_step("2 sampled", "pair"),
+            _of_step("2 halves", "halves"),
+            _of_step("4 largest", "largest_four"),
+            _of_step("4 sampled", "four"),
+            _of_step("2 sampled by masks", "masks", is_asked=False),
+            _of_step("2 halves by masks", "masks_of_halves", is_asked=False),
+            _of_step("a member extracted", "extracted"),
+            _of_step("a member in the supernet", "in_supernet"),
+            Figure("norm", rf"^LayerNorm by masks: [\d.]+ ms, {_VALUE} x ", "x", False),
+            Figure("rate", rf"^(?P<item>tiny|small|medium): {_VALUE} images per second", "per second", True),
+        ),
+        hardware="two CPU cores, or one GPU",
+        says=("vit-res-nano, batch 4, ", "halves have 0.5"),
     ),
     Benchmark(
         "data_waiting",

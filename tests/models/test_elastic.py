@@ -221,6 +221,29 @@ def test_any_network_whose_members_are_named_alike_is_a_supernet() -> None:
     torch.testing.assert_close(found[1::2], supernet.extract(other)(x[1::2]))
 
 
+class Tied(Plain):
+    """One weight under two names, and a module under two."""
+
+    def __init__(self, architecture: Any, *, img_size: int, num_classes: int) -> None:
+        super().__init__(architecture, img_size=img_size, num_classes=num_classes)
+        self.hidden[1].weight = self.hidden[0].weight
+        self.hidden.append(self.hidden[0])
+
+
+def test_parameters_of_several_names_are_shared_by_members_too() -> None:
+    space = SearchSpace("own", {"depth": Choice(2), "width": Choice(4, 8)}, Tied)
+    supernet: Any = Supernet.fresh(space, Architecture({"depth": 2, "width": 8}), img_size=4, num_classes=3)
+    x = torch.randn(3, 3, 4, 4)
+    found = supernet(x, [Architecture({"depth": 2, "width": 4})])
+    layers = [supernet.whole.first, *supernet.whole.hidden, supernet.whole.head]
+    expected = x.flatten(1)
+    for layer in layers:
+        width = 4 if layer is not layers[-1] else 3
+        expected = expected @ layer.weight[:width, : expected.shape[1]].T + layer.bias[:width]
+        expected = expected.relu() if layer is not layers[-1] else expected
+    torch.testing.assert_close(found, expected)
+
+
 def test_a_space_without_a_largest_choice_needs_one_to_be_named() -> None:
     space = SearchSpace("own", {"depth": Choice(1), "width": Choice(4), "act": Choice("relu", "gelu")}, Plain)
     with pytest.raises(SpaceError, match=r"act has no largest option among \['relu', 'gelu'\]"):

@@ -13,12 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from raynas.errors import SpaceError
-from raynas.hooks import offered
+from raynas.hooks import is_offered_by, offered
 from raynas.models.elastic.slices import parts_for, stacked_parameters
-from raynas.models.protocols import HasStem
+from raynas.models.protocols import HasStem, InitialisedByTable
 from raynas.models.step_draws import drawing_layers, draws_of
 from raynas.space.architecture import Architecture
 from raynas.space.build import build, builder, built
@@ -73,14 +72,17 @@ class Supernet:
         Returns:
             Logits (B, num_classes), in the order of the images.
         """
-        numbers = torch.arange(len(images), device=images.device) % len(architectures) if assigned is None else assigned
+        count = len(architectures)
+        if assigned is None:  # without a GPU's being waited for
+            rows = [torch.arange(i, len(images), count, device=images.device) for i in range(count)]
+        else:
+            rows = [torch.nonzero(assigned == i).flatten() for i in range(count)]
         stem = offered(self.whole, HasStem)
         given = images if stem is None else stem.stem_features(images)
-        rows = [torch.nonzero(numbers == i).flatten() for i in range(len(architectures))]
         logits = []
         for architecture, own in zip(architectures, rows, strict=True):
             if len(own):
-                with self._drawing_for(own):
+                with self.drawing_for(own):
                     logits.append(self._of_member(architecture, given[own] if len(own) < len(given) else given))
         return torch.cat(logits)[torch.cat(rows).argsort()]
 
@@ -90,7 +92,7 @@ class Supernet:
         Raises:
             SpaceError: The architecture is no part of the largest one.
         """
-        model = self._bare(architecture)
+        model = self.skeleton(architecture)
         parts = {name: part.detach().clone() for name, part in self._parts(model).items()}
         model.load_state_dict(parts, strict=False, assign=True)
         if left := [name for name, one in model.named_buffers() if one.is_meta]:
@@ -104,34 +106,33 @@ class Supernet:
             SpaceError: It is none; the message names the tensor.
         """
         for architecture in (self.space.largest(), self.space.smallest()):
-            self._parts(self._bare(architecture))
+            self._parts(self.skeleton(architecture))
 
     def _of_member(self, architecture: Architecture, given: Tensor) -> Tensor:
         """Logits of images, or of what the stem makes of them."""
-        member = self._bare(architecture).train(self.whole.training)
+        member = self.skeleton(architecture).train(self.whole.training)
         for name, layer in drawing_layers(self.whole).items():
             place, _, leaf = name.rpartition(".")
             with suppress(AttributeError):  # the member lacks that block
                 setattr(member.get_submodule(place), leaf, layer)
-        parts = self._parts(member)
-        if offered(self.whole, HasStem) is not None:
-            parts = {f"member.{name}": part for name, part in parts.items()}
-            member = _BehindStem(member)
-        logits: Tensor = functional_call(member, parts, (given,))
+        _give(member, self._parts(member))
+        stem = offered(member, HasStem)
+        logits: Tensor = member(given) if stem is None else stem.forward_from_stem(given)
         return logits
 
-    def _bare(self, architecture: Architecture) -> nn.Module:
-        """The member's model on the meta device."""
+    def skeleton(self, architecture: Architecture) -> nn.Module:
+        """The model of a member without values, on the meta device."""
+        if is_offered_by(self._builder, InitialisedByTable):  # ours, which copy blocks that they have made before
+            return built(self._builder, architecture, **self.settings, device="meta")
         with torch.device("meta"):
             return built(self._builder, architecture, **self.settings)
 
     def _parts(self, member: nn.Module) -> dict[str, Tensor]:
         """What a member computes with, by name: views of the network's tensors where there can be ones."""
-        tensors = {**dict(self.whole.named_parameters()), **dict(self.whole.named_buffers())}
-        return parts_for(tensors, [*member.named_parameters(), *member.named_buffers()], self._stacked)
+        return parts_for(dict(_tensors(self.whole)), _tensors(member), self._stacked)
 
     @contextmanager
-    def _drawing_for(self, rows: Tensor) -> Iterator[None]:
+    def drawing_for(self, rows: Tensor) -> Iterator[None]:
         """A context of a part of a pass, in which layers draw for some of its images."""
         draws = draws_of(self.whole) if self.whole.training else None
         if draws is None:
@@ -145,14 +146,18 @@ class Supernet:
             draws.begin_pass(positions)
 
 
-class _BehindStem(nn.Module):
-    """What a model does after its stem."""
+def _tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
+    """Parameters and buffers by name, those of several names under each of them."""
+    return [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
 
-    def __init__(self, member: nn.Module) -> None:
-        super().__init__()
-        self.member = member
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits of what the stem gives."""
-        logits: Tensor = self.member.forward_from_stem(features)  # type: ignore[operator]
-        return logits
+def _give(skeleton: nn.Module, parts: Mapping[str, Tensor]) -> None:
+    """Put tensors in the place of parameters and buffers without values.
+
+    `torch.func.functional_call` would put these back after each pass, and so take several times as long.
+    """
+    modules = dict(skeleton.named_modules(remove_duplicate=False))
+    for name, part in parts.items():
+        place, _, leaf = name.rpartition(".")
+        delattr(modules[place], leaf)  # else only another parameter may stand there
+        setattr(modules[place], leaf, part)
