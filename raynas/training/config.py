@@ -82,6 +82,13 @@ class TrainConfig(DataOptions):
         description="How images are chosen that are limited or held out: spread over the classes, or the first ones, "
         "as trainings did before there was a choice.",
     )
+    eval_crop: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="How images are prepared that are evaluated: below 1, the shorter side is resized to img_size / "
+        "eval_crop and the centre is cut out, as published with 0.875; 1 squeezes them to the image side.",
+    )
     skipped_val_images: Annotated[tuple[str, ...], Flags(("--skip-val-image",))] = Field(
         (), description="Image to evaluate on that is left out, as skipped_images says it of those to train on."
     )
