@@ -229,16 +229,25 @@ class TrainConfig(DataOptions):
         Raises:
             ConfigError: The device cannot.
         """
-        if self.precision == "auto":
-            return "bfloat16" if device == "cuda" else "float32"
-        if self.precision == "float16" and device == "cpu":
-            raise ConfigError("precision float16 needs a GPU; on CPUs it is float32 or bfloat16")
-        return self.precision
+        return precision_on(self.precision, device)
 
     def augmentation(self) -> dict[str, Any]:
         """The settings of the preset, with those that were given by themselves in their place."""
         preset = AUGMENTATIONS[self.augment]
         return {name: value if (own := getattr(self, name)) is None else own for name, value in preset.items()}
+
+
+def precision_on(precision: str, device: str) -> str:
+    """The type of numbers that a setting stands for on a device, "cpu" or "cuda".
+
+    Raises:
+        ConfigError: The device does not compute in it.
+    """
+    if precision == "auto":
+        return "bfloat16" if device == "cuda" else "float32"
+    if precision == "float16" and device == "cpu":
+        raise ConfigError("precision float16 needs a GPU; on CPUs it is float32 or bfloat16")
+    return precision
 
 
 class ResolvedTraining(TrainConfig):
