@@ -189,6 +189,7 @@ def trained(
     architecture: str | None = None,
     pick: Sequence[str] = (),
     *,
+    command: str = "train",
     config: str | Path | None = None,
     recipe: str | None = None,
     out: str | Path | None = None,

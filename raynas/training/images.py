@@ -83,26 +83,30 @@ def eval_transform(img_size: int, eval_crop: float = 1.0) -> Transform:
     """
     from timm.data import create_transform
 
-    side = shorter_side(img_size, eval_crop)
-    # timm rounds img_size / crop_pct down, where 1e-6 sees to it that the side is not missed by a rounding error.
-    fitting: dict[str, Any] = {"crop_pct": 1.0, "crop_mode": "squash"}
-    if side is not None:
-        fitting = {"crop_pct": img_size / (side + 1e-6), "crop_mode": "center"}
     transform: Transform = create_transform(
-        img_size, interpolation="bicubic", mean=IMAGENET_MEAN, std=IMAGENET_STD, **fitting
+        img_size, interpolation="bicubic", mean=IMAGENET_MEAN, std=IMAGENET_STD, **_fitting(img_size, eval_crop)
     )
     return transform
 
 
-def eval_pixels(img_size: int) -> Transform:
+def eval_pixels(img_size: int, eval_crop: float = 1.0) -> Transform:
     """What `eval_transform` does to an image before it makes numbers of the pixels: uint8 (3, img_size, img_size)."""
     from timm.data import create_transform
 
     # With a prefetcher, timm leaves normalising to it.
     transform: Transform = create_transform(
-        img_size, interpolation="bicubic", crop_pct=1.0, crop_mode="squash", use_prefetcher=True
+        img_size, interpolation="bicubic", use_prefetcher=True, **_fitting(img_size, eval_crop)
     )
     return transform
+
+
+def _fitting(img_size: int, eval_crop: float) -> dict[str, Any]:
+    """How timm brings an image to its side."""
+    side = shorter_side(img_size, eval_crop)
+    if side is None:
+        return {"crop_pct": 1.0, "crop_mode": "squash"}
+    # timm rounds img_size / crop_pct down, where 1e-6 sees to it that the side is not missed by a rounding error.
+    return {"crop_pct": img_size / (side + 1e-6), "crop_mode": "center"}
 
 
 class _Visit(NamedTuple):
