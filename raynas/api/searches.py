@@ -79,15 +79,8 @@ def search(
     Raises:
         RaynasError: Bad input, before anything is started or written; or a cluster or disk that fails later.
     """
-    base = base_values(
-        RunConfig,
-        KIND,
-        config=config,
-        out=out,
-        resume=resume,
-        given=fields,
-        recipe=recipe_settings(recipe, "search"),
-    )
+    said = recipe_settings(recipe, "search")
+    base = base_values(RunConfig, KIND, config=config, recipe=said, out=out, resume=resume, given=fields)
     plan = _plan(_with_space(base, space, fields, out, resume), space, proxies, fields)
     return executed("search", plan, out, resume, reuse, listener)
 
@@ -326,15 +319,8 @@ def sweep(
         RaynasError: As for `search`.
     """
     names, own_proxies = named_proxies(proxies)
-    base = base_values(
-        SweepConfig,
-        SWEEP,
-        config=config,
-        out=out,
-        resume=resume,
-        given=fields,
-        recipe=recipe_settings(recipe, "search"),
-    )
+    said = recipe_settings(recipe, "search")
+    base = base_values(SweepConfig, SWEEP, config=config, recipe=said, out=out, resume=resume, given=fields)
     given = {"space": space_name(space), "proxies": names or None, **fields, "searchers": searchers or None}
     values = laid_over(_with_space(base, space, fields, out, resume), given)
     if searchers:

@@ -204,15 +204,8 @@ def trained(
         source, space, architecture, pick, config, recipe, out, resume, listener, fields: What `train` takes.
         command: The command that a recipe must be for.
     """
-    base = base_values(
-        TrainConfig,
-        TRAINING,
-        config=config,
-        out=out,
-        resume=resume,
-        given=fields,
-        recipe=recipe_settings(recipe, command),
-    )
+    said = recipe_settings(recipe, command)
+    base = base_values(TrainConfig, TRAINING, config=config, recipe=said, out=out, resume=resume, given=fields)
     given, found, of_run = _what_to_train(source, space, architecture, pick)
     values = laid_over(laid_over({**defaults, **base}, given), fields)
     values, note = _with_images(_with_weights(values, of_run), of_run)
