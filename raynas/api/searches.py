@@ -1,4 +1,4 @@
-"""Searches, scoring runs, growths, and sweeps of searches."""
+"""Searches, scoring runs, growths and sweeps of searches, in one file, as all of them resolve the same settings."""
 
 from __future__ import annotations
 

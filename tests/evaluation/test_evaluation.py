@@ -17,10 +17,13 @@ from toy_images import png
 from toy_trainings import trained
 
 import raynas
+from raynas.data.labels import numbered, numbered_by_text, renumbered
 from raynas.data.opening import open_dataset
 from raynas.errors import ConfigError, DataError, RaynasError
+from raynas.evaluation.images import network_labels
 from raynas.evaluation.report import EvaluationReport
 from raynas.evaluation.run import EvaluationListener, class_accuracies
+from raynas.evaluation.source import TrainedNetwork
 from raynas.training.folder import load_training
 from raynas.training.images import eval_transform
 
@@ -138,6 +141,25 @@ def test_without_names_classes_go_by_their_numbers(run: Path, tmp_path: Path) ->
     assert raynas.evaluate(run, data=table(4, 9, 4), **HERE).predictions.labels.tolist() == [4, 9, 4]
     with pytest.raises(DataError, match="has the class 10, but"):
         raynas.evaluate(run, data=table(4, 10), **HERE)
+
+
+def network(num_classes: int, names: tuple[str, ...] = (), *, is_renumbered: bool = False) -> TrainedNetwork:
+    return TrainedNetwork(
+        torch.nn.Identity(), "runs/a", "a", {}, 32, num_classes, names, is_renumbered, None, 1.0, "auto", None
+    )
+
+
+def test_classes_without_names_must_be_as_many_where_their_order_numbers_them() -> None:
+    of_folders = numbered_by_text(["cat", "dog", "cat"], "the class folders")
+    assert network_labels(of_folders, "d", network(2), is_renumbered=False).tolist() == [0, 1, 0]
+    assert network_labels(of_folders, "d", network(3, ("dog", "eel", "cat")), is_renumbered=False).tolist() == [2, 0, 2]
+    with pytest.raises(DataError, match="has 2 classes and the network of runs/a has 3, and no names say which"):
+        network_labels(of_folders, "d", network(3), is_renumbered=False)
+    by_number = numbered("d", np.array([7, 3, 7]))
+    with pytest.raises(DataError, match="has 8 classes and the network of runs/a has 2"):
+        network_labels(by_number, "d", network(2, is_renumbered=True), is_renumbered=False)
+    anew = network_labels(renumbered(by_number), "d", network(2, is_renumbered=True), is_renumbered=True)
+    assert anew.tolist() == [1, 0, 1]
 
 
 def test_results_are_written(run: Path, tmp_path: Path) -> None:
