@@ -151,8 +151,8 @@ class Precise(Classification):
     def train_views(self, img_size: int, augmentation: Mapping[str, Any]) -> tuple[Transform, ...]:
         return tuple(_in_float64(view) for view in super().train_views(img_size, augmentation))
 
-    def eval_views(self, img_size: int) -> tuple[Transform, ...]:
-        return tuple(_in_float64(view) for view in super().eval_views(img_size))
+    def eval_views(self, img_size: int, eval_crop: float) -> tuple[Transform, ...]:
+        return tuple(_in_float64(view) for view in super().eval_views(img_size, eval_crop))
 
 
 def _in_float64(view: Transform) -> Transform:

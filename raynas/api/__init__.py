@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from raynas.api.benches import bench_proxies
     from raynas.api.data import check_data, contact_sheet, inspect_data
+    from raynas.api.evaluations import evaluate
     from raynas.api.lists import LISTS, listing
     from raynas.api.models import build, export
     from raynas.api.reports import report
@@ -28,6 +29,7 @@ __all__ = [
     "contact_sheet",
     "distill",
     "ended_growth",
+    "evaluate",
     "export",
     "family_member",
     "finalists",
@@ -49,6 +51,7 @@ __all__ = [
 _HOMES = {
     "benches": ("bench_proxies",),
     "data": ("check_data", "contact_sheet", "inspect_data"),
+    "evaluations": ("evaluate",),
     "lists": ("LISTS", "listing"),
     "models": ("build", "export"),
     "reports": ("report",),

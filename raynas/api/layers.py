@@ -54,6 +54,7 @@ def base_values(
     out: str | Path | None,
     resume: bool,
     given: Mapping[str, Any],
+    recipe: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Fields of a configuration from the run that is resumed, if it is there, and from a file that overrides them.
 
@@ -64,6 +65,7 @@ def base_values(
         out: The run folder.
         resume: Whether the run in the folder is to be continued.
         given: Fields that the caller will lay over these.
+        recipe: Settings of a recipe, which override those of the run as a file would, and which the file overrides.
 
     Raises:
         ConfigError: Nothing says what to resume, or the file cannot be read; or the run is to go on at an address that
@@ -80,8 +82,8 @@ def base_values(
         except ConfigError as error:
             raise StoreError(f"{Path(out) / 'run.yaml'} is damaged: {error}") from None
         values = made.of_stored(values)
-    if config is not None:
-        values |= (over := read_settings(Path(config)))
+    if over := {**(recipe or {}), **({} if config is None else read_settings(Path(config)))}:
+        values |= over
         made.check_names(over)
         made.check_values(over)
         given = {**over, **{name: value for name, value in given.items() if value is not None}}

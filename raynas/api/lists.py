@@ -128,6 +128,25 @@ def _datasets() -> Rows:
     return [{"form": form, "summary": summary} for form, summary in datasets().items()]
 
 
+def _recipes() -> Rows:
+    from raynas.recipes.reading import read_recipe, recipe_names
+
+    return [
+        {
+            "name": recipe.name,
+            "command": recipe.command,
+            "paper": recipe.paper,
+            "reaches": recipe.reaches,
+            "source": recipe.source,
+            "hardware": recipe.hardware,
+            "settings": dict(recipe.settings),
+            "notes": list(recipe.notes),
+            "summary": recipe.title,
+        }
+        for recipe in map(read_recipe, recipe_names())
+    ]
+
+
 LISTS: Mapping[str, Callable[[], Rows]] = {
     "spaces": _spaces,
     "models": _models,
@@ -135,6 +154,7 @@ LISTS: Mapping[str, Callable[[], Rows]] = {
     "searchers": _searchers,
     "objectives": _objectives,
     "datasets": _datasets,
+    "recipes": _recipes,
 }
 """What can be listed, by name."""
 

@@ -1,4 +1,4 @@
-"""Searches, scoring runs, growths, and sweeps of searches."""
+"""Searches, scoring runs, growths and sweeps of searches, in one file, as all of them resolve the same settings."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from raynas.api.arguments import ArchitectureSource, named_proxies, own_space, source_text, space_name
 from raynas.api.layers import base_values, laid_over, read_settings
 from raynas.errors import ConfigError, StoreError
+from raynas.recipes.reading import recipe_settings
 from raynas.registry import runs_named_code
 from raynas.searching.config import KIND, RunConfig
 from raynas.space.architecture import Architecture
@@ -45,6 +46,7 @@ def search(
     space: str | SearchSpace | None = None,
     *,
     config: str | Path | None = None,
+    recipe: str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     reuse: Sequence[str | Path] = (),
@@ -59,6 +61,7 @@ def search(
         space: A registered name, or a space; None: that of the file or of the run in `out`, else a built-in search of
             about a minute.
         config: A YAML file of settings, which the other arguments override.
+        recipe: Published settings by their name (`raynas list recipes`), which all other arguments override.
         out: The run folder; default runs/<space>-<date>-<time>.
         resume: Continue the run in `out`, with its settings where none are given; start it if there is none.
         reuse: Folders of other runs whose scores are taken where their keys are equal.
@@ -76,7 +79,8 @@ def search(
     Raises:
         RaynasError: Bad input, before anything is started or written; or a cluster or disk that fails later.
     """
-    base = base_values(RunConfig, KIND, config=config, out=out, resume=resume, given=fields)
+    said = recipe_settings(recipe, "search")
+    base = base_values(RunConfig, KIND, config=config, recipe=said, out=out, resume=resume, given=fields)
     plan = _plan(_with_space(base, space, fields, out, resume), space, proxies, fields)
     return executed("search", plan, out, resume, reuse, listener)
 
@@ -282,6 +286,7 @@ def sweep(
     *,
     searchers: Sequence[str] = (),
     config: str | Path | None = None,
+    recipe: str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     reuse: Sequence[str | Path] = (),
@@ -297,6 +302,7 @@ def sweep(
         searchers: Names of searchers; none: the default for the objectives, or those of the file or of the sweep in
             `out`.
         config: A YAML file of settings, which the other arguments override.
+        recipe: Published settings by their name (`raynas list recipes`), which all other arguments override.
         out: The folder, which has a run folder for each search; default runs/<space>-<date>-<time>.
         resume: Continue the sweep in `out`, with its settings where none are given; its budget and repeat may grow.
         reuse, proxies, trust_code: Arguments with the meaning that they have in `search`.
@@ -313,7 +319,8 @@ def sweep(
         RaynasError: As for `search`.
     """
     names, own_proxies = named_proxies(proxies)
-    base = base_values(SweepConfig, SWEEP, config=config, out=out, resume=resume, given=fields)
+    said = recipe_settings(recipe, "search")
+    base = base_values(SweepConfig, SWEEP, config=config, recipe=said, out=out, resume=resume, given=fields)
     given = {"space": space_name(space), "proxies": names or None, **fields, "searchers": searchers or None}
     values = laid_over(_with_space(base, space, fields, out, resume), given)
     if searchers:

@@ -35,6 +35,7 @@ def train_supernet(
     *,
     largest: str | None = None,
     config: str | Path | None = None,
+    recipe: str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     listener: TrainingListener | None = None,
@@ -50,6 +51,7 @@ def train_supernet(
         largest: The architecture of which all members are parts: JSON, the space's text or a published name. None: the
             one with the largest choices of the space.
         config: A YAML file of settings, which the other arguments override.
+        recipe: Published settings by their name (`raynas list recipes`), which all other arguments override.
         out: The training's folder; default runs/<space>-training-<date>-<time>.
         resume: Continue the training in `out`, with its settings where none are given; start it if there is none.
         listener: Receives progress; default: shown on standard error.
@@ -64,12 +66,12 @@ def train_supernet(
     Raises:
         RaynasError: Bad input, before anything is started or written; or what fails later.
     """
-    where: dict[str, Any] = {"config": config, "out": out, "resume": resume, "listener": listener}
+    where: dict[str, Any] = {"config": config, "recipe": recipe, "out": out, "resume": resume, "listener": listener}
     if space is None and largest is not None:
         raise ConfigError("--largest needs a space")
     if space is not None and largest is None:
         largest = (space if isinstance(space, SearchSpace) else spaces.get(space)).largest().to_json()
-    return trained(TRAINING_DEFAULTS, space, None, largest, **where, **fields)
+    return trained(TRAINING_DEFAULTS, space, None, largest, command="supernet train", **where, **fields)
 
 
 @runs_named_code

@@ -14,6 +14,7 @@ from raynas.errors import ConfigError, DataError
 from raynas.finalists.config import FinalistsConfig
 from raynas.finalists.folder import KIND as FINALISTS
 from raynas.finalists.folder import Finalists, load_finalists
+from raynas.recipes.reading import recipe_settings
 from raynas.registry import is_in_file, runs_named_code
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
@@ -40,6 +41,7 @@ def train(
     architecture: str | None = None,
     pick: Sequence[str] = (),
     config: str | Path | None = None,
+    recipe: str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     listener: TrainingListener | None = None,
@@ -56,6 +58,7 @@ def train(
         architecture: An architecture of the space that is the source: JSON, the space's text or a published name.
         pick: Bounds that choose a member of a run folder, such as num_params<=30e6.
         config: A YAML file of settings, which the other arguments override.
+        recipe: Published settings by their name (`raynas list recipes`), which all other arguments override.
         out: The training's folder; default runs/<space>-training-<date>-<time>.
         resume: Continue the training in `out`, with its settings where none are given; start it if there is none.
         listener: Receives progress; default: shown on standard error. `raynas.training.run.TrainingListener()` is
@@ -72,7 +75,7 @@ def train(
     Raises:
         RaynasError: Bad input, before anything is started or written; or what fails later.
     """
-    where: dict[str, Any] = {"config": config, "out": out, "resume": resume, "listener": listener}
+    where: dict[str, Any] = {"config": config, "recipe": recipe, "out": out, "resume": resume, "listener": listener}
     return trained({}, source, space, architecture, pick, **where, **fields)
 
 
@@ -103,7 +106,7 @@ def distill(
     """
     if teacher is None and settings.get("config") is None and not settings.get("resume"):
         raise ConfigError("say whom to learn from with --teacher: a training's folder or checkpoint, or timm:NAME:FILE")
-    return trained(DISTILLATION_DEFAULTS, source, teacher=teacher, **settings)
+    return trained(DISTILLATION_DEFAULTS, source, command="distill", teacher=teacher, **settings)
 
 
 @runs_named_code
@@ -117,6 +120,7 @@ def finalists(
     halving: str | None = None,
     compare: str | None = None,
     config: str | Path | None = None,
+    recipe: str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     listener: FinalistsListener | None = None,
@@ -131,6 +135,7 @@ def finalists(
         top, grace, reduction, halving, compare: Fields of `raynas.finalists.config.FinalistsConfig`; None where nothing
             is said.
         config: A YAML file of fields of `raynas.training.config.TrainConfig`, which `fields` override.
+        recipe: Published settings of trainings by their name (`raynas list recipes`), which all others override.
         out: The folder, which has a training folder for each finalist; default runs/finalists-<date>-<time>.
         resume: Continue the finalists in `out`, with their settings where none are given; start if there are none.
         listener: Receives progress; default: shown on standard error. `raynas.finalists.run.FinalistsListener()` is
@@ -147,7 +152,7 @@ def finalists(
     """
     base = base_values(FinalistsConfig, FINALISTS, config=None, out=out, resume=resume, given={})
     training = {**base.get("training", {})}
-    over = {} if config is None else read_settings(Path(config))
+    over = {**recipe_settings(recipe, "train"), **({} if config is None else read_settings(Path(config)))}
     check_address(training.get("address"), {**fields, **over})
     training |= over
     training, note = laid_over(training, fields), ""
@@ -184,7 +189,9 @@ def trained(
     architecture: str | None = None,
     pick: Sequence[str] = (),
     *,
+    command: str = "train",
     config: str | Path | None = None,
+    recipe: str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     listener: TrainingListener | None = None,
@@ -194,9 +201,11 @@ def trained(
 
     Args:
         defaults: Fields in place of the configuration's own defaults.
-        source, space, architecture, pick, config, out, resume, listener, fields: What `train` takes.
+        source, space, architecture, pick, config, recipe, out, resume, listener, fields: What `train` takes.
+        command: The command that a recipe must be for.
     """
-    base = base_values(TrainConfig, TRAINING, config=config, out=out, resume=resume, given=fields)
+    said = recipe_settings(recipe, command)
+    base = base_values(TrainConfig, TRAINING, config=config, recipe=said, out=out, resume=resume, given=fields)
     given, found, of_run = _what_to_train(source, space, architecture, pick)
     values = laid_over(laid_over({**defaults, **base}, given), fields)
     values, note = _with_images(_with_weights(values, of_run), of_run)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from raynas.cli import bench, data, distill, export, reading, scale, score, search, supernet, train
+from raynas.cli import bench, data, distill, evaluate, export, reading, scale, score, search, supernet, train
 from raynas.cli.options import add_command
 from raynas.errors import LONGEST_MESSAGE, RaynasError, error_words, on_one_line, text_of
 
@@ -45,6 +45,7 @@ add_command(app, "score", score.score, score.parameters, score.EXAMPLES)
 add_command(app, "scale", scale.scale, scale.parameters, scale.EXAMPLES)
 add_command(app, "train", train.train, train.parameters, train.EXAMPLES)
 add_command(app, "distill", distill.distill, distill.parameters, distill.EXAMPLES)
+add_command(app, "evaluate", evaluate.evaluate, evaluate.parameters, evaluate.EXAMPLES)
 add_command(app, "export", export.export, export.parameters, export.EXAMPLES)
 add_command(app, "data", data.data, data.parameters, data.EXAMPLES)
 add_command(app, "report", reading.report, reading.report_parameters, reading.REPORT_EXAMPLES)

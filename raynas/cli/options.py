@@ -106,6 +106,7 @@ TRUST_CODE = option(
     "--trust-code",
 )
 CONFIG = option("config", Path, "YAML file of settings, as in run.yaml under config; the command line overrides it.")
+RECIPE = option("recipe", str, "Published settings by name, see `raynas list recipes`; --config overrides them.")
 SET = option(
     "settings",
     list[str],

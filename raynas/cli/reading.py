@@ -15,6 +15,7 @@ REPORT_EXAMPLES = "Example:\n\n    raynas report runs/first"
 LIST_EXAMPLES = "Examples:\n\n    raynas list proxies\n\n    raynas list spaces --json"
 
 _ONLY_IN_JSON = ("outputs", "description", "batch_norm", "batch_norm_reason", "departures")
+_ONLY_IN_JSON_OF = {"recipes": ("settings", "hardware", "source", "notes")}
 
 
 def report_parameters() -> Parameters:
@@ -41,7 +42,7 @@ def list_parameters() -> Parameters:
 
 
 def list_(*, kind: Any, as_json: bool = False) -> None:
-    """List spaces, models, proxies, searchers, objectives of trainings, or data sets."""
+    """List spaces, models, proxies, searchers, objectives of trainings, data sets, or recipes."""
     from raynas.api.lists import listing
     from raynas.console.terminal import print_rows
 
@@ -49,4 +50,5 @@ def list_(*, kind: Any, as_json: bool = False) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    print_rows([{name: value for name, value in row.items() if name not in _ONLY_IN_JSON} for row in rows])
+    hidden = (*_ONLY_IN_JSON, *_ONLY_IN_JSON_OF.get(kind.value, ()))
+    print_rows([{name: value for name, value in row.items() if name not in hidden} for row in rows])

@@ -8,6 +8,7 @@ from raynas.cli.ending import repeated, resumable, say_folder, say_report, told_
 from raynas.cli.options import (
     CONFIG,
     OUT,
+    RECIPE,
     RESUME,
     REUSE,
     SET,
@@ -53,7 +54,7 @@ def parameters() -> Parameters:
         argument("space", str, space),
         *options(SweepConfig, only=_FIRST),
         *options(SweepConfig, leave_out=(*_FIRST, *_NOT_HERE)),
-        *(SET, OUT, RESUME, REUSE, CONFIG, TRUST_CODE),
+        *(SET, OUT, RESUME, REUSE, RECIPE, CONFIG, TRUST_CODE),
     ]
 
 

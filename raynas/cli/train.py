@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.cli.ending import resumable, say_folder, say_report, told_again
-from raynas.cli.options import CONFIG, RESUME, TRUST_CODE, Parameters, argument, option, options, set_value
+from raynas.cli.options import CONFIG, RECIPE, RESUME, TRUST_CODE, Parameters, argument, option, options, set_value
 from raynas.errors import ConfigError, TrainingError
 from raynas.interruption import resuming_line
 from raynas.storage.session import as_interrupted
@@ -33,6 +33,8 @@ Examples:
     raynas train runs/found --weights-policy inherited --epochs 30 --lr 1e-4 --data parquet:train.parquet
 
     raynas train runs/finalists --pick "num_params<=3e6" --data parquet:train.parquet --epochs 300
+
+    raynas train --recipe vit-resnas-retrain-tiny --data folder:train --val-data folder:val
 
     raynas train --resume --out runs/trained
 """
@@ -74,7 +76,7 @@ def how_to_train(**settings: Any) -> Parameters:
     return [
         option("space", str, "The space of SOURCE, where several can read it."),
         *options(TrainConfig, leave_out=(*seldom, *not_here), **settings),
-        *(_SET, _OUT, RESUME, CONFIG, TRUST_CODE),
+        *(_SET, _OUT, RESUME, RECIPE, CONFIG, TRUST_CODE),
     ]
 
 

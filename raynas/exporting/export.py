@@ -44,6 +44,7 @@ from raynas.storage.runs import default_folder
 from raynas.storage.sources import Source, read_source
 from raynas.training.best_epoch import top1_of
 from raynas.training.folder import Training, load_training
+from raynas.training.images import shorter_side
 from raynas.version import __version__
 
 TOLERANCE = 1e-5
@@ -65,6 +66,7 @@ class _Found:
     top1: float | None = None
     class_names: list[str] | None = None
     pixel_range: list[float] | None = None
+    eval_crop: float = 1.0
 
 
 @runs_named_code
@@ -199,6 +201,7 @@ def _loaded(
         top1=last and top1_of(last),
         class_names=list(about.get("label_names") or []) or None,
         pixel_range=training.description["config"].get("pixel_range"),
+        eval_crop=training.description["config"].get("eval_crop", 1.0),
     )
 
 
@@ -234,6 +237,7 @@ def _config(source: Source, found: _Found, code: PlainCode, *, onnx: bool) -> di
         macs = cost(space, architecture, "macs", **size)
     else:
         (macs,) = phase_macs(space, architecture, [found.phase], **size)
+    side = shorter_side(found.img_size, found.eval_crop)
     packages = (*code.packages, "safetensors", *_IMAGE_PACKAGES, *(_ONNX_PACKAGES if onnx else ()))
     return {
         "name": _name(source),
@@ -251,7 +255,8 @@ def _config(source: Source, found: _Found, code: PlainCode, *, onnx: bool) -> di
             "ground": GROUND,
             "pixel_range": found.pixel_range,
             "undeclared_depth": "refused",
-            "resize": "squash",
+            "resize": "squash" if side is None else "shorter_side",
+            "shorter_side": side,
             "interpolation": "bicubic",
             "divided_by": 255,
         },

@@ -1,4 +1,4 @@
-"""Images as the exported model was evaluated on them: upright, on the ground, squeezed to its side, normalised.
+"""Images as the exported model was evaluated on them: upright, on the ground, brought to its side, normalised.
 
 The rules are those of raynas: they depend on the file alone, and on what `config.json`, beside this file, says under
 `preprocessing`. Whatever raynas refuses is refused here. S is the image side in pixels.
@@ -46,9 +46,26 @@ def load_image(file: str | Path | BinaryIO, folder: str | Path | None = None) ->
     Image.init()
     with Image.open(file, formats=[name for name in Image.ID if name not in _RUNS_A_PROGRAM]) as image:
         rgb = as_rgb(image, tuple(rules["ground"]), rules["pixel_range"])
-    pixels = np.asarray(rgb.resize((side, side), Image.Resampling.BICUBIC), dtype=np.float32) / 255
+    pixels = np.asarray(fitted(rgb, side, rules["shorter_side"]), dtype=np.float32) / 255
     normalised = (pixels - np.array(config["mean"], np.float32)) / np.array(config["std"], np.float32)
     return torch.from_numpy(np.ascontiguousarray(normalised.transpose(2, 0, 1)))
+
+
+def fitted(image: Image.Image, side: int, shorter_side: int | None) -> Image.Image:
+    """An image of side x side pixels (bicubic).
+
+    Args:
+        image: The image, RGB.
+        side: Image side in pixels.
+        shorter_side: What its shorter side is resized to before the centre is cut out; None: it is squeezed.
+    """
+    if shorter_side is None:
+        return image.resize((side, side), Image.Resampling.BICUBIC)
+    shorter = min(image.size)
+    scaled = [shorter_side if length == shorter else int(shorter_side * length / shorter) for length in image.size]
+    left, top = (round((length - side) / 2) for length in scaled)
+    resized = image.resize((scaled[0], scaled[1]), Image.Resampling.BICUBIC)
+    return resized.crop((left, top, left + side, top + side))
 
 
 def as_rgb(image: Image.Image, ground: tuple[int, int, int], pixel_range: list[float] | None) -> Image.Image:

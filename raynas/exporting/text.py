@@ -46,6 +46,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 FOLDER = Path(__file__).resolve().parent
 CONFIG = json.loads((FOLDER / "config.json").read_text())
 NAME = CONFIG["name"]
+SIDE = CONFIG["preprocessing"]["shorter_side"]  # of an image before its centre is cut out; None: it is squeezed
 
 # By its path, since other exported models have a file of that name too.
 _spec = importlib.util.spec_from_file_location(f"{NAME}_network", FOLDER / "model.py")
@@ -59,8 +60,8 @@ default_cfgs = generate_default_cfgs(
             "num_classes": CONFIG["num_classes"],
             "input_size": (3, CONFIG["img_size"], CONFIG["img_size"]),
             "interpolation": CONFIG["interpolation"],
-            "crop_pct": 1.0,
-            "crop_mode": "squash",
+            "crop_pct": 1.0 if SIDE is None else CONFIG["img_size"] / (SIDE + 1e-6),  # by which timm comes to that side
+            "crop_mode": "squash" if SIDE is None else "center",
             "mean": tuple(CONFIG["mean"]),
             "std": tuple(CONFIG["std"]),
             "first_conv": CONFIG["first_conv"],
@@ -178,12 +179,14 @@ def _of_images(config: Mapping[str, Any]) -> list[str]:
     else:
         low, high = rules["pixel_range"]
         depth = f"grey of more than 8 bits is scaled such that {low:g} is black and {high:g} is white"
+    fitted = f"squeezed to {size} x {size} pixels (bicubic)"
+    if (side := rules["shorter_side"]) is not None:
+        fitted = f"resized to a shorter side of {side} pixels (bicubic), cut to its centre of {size} x {size} pixels"
     text = (
         "The model expects images as `images.py` makes them; from others it gives wrong answers without a word. They "
         f"are turned as EXIF says; what is transparent, in palettes too, shows the colour {tuple(rules['ground'])}; of "
-        f"several frames the first is taken; {depth}; then RGB of 8 bits is squeezed to {size} x {size} pixels "
-        "(bicubic), divided by 255, and normalised by `mean` and `std` of `config.json`, where `preprocessing` says "
-        "the same."
+        f"several frames the first is taken; {depth}; then RGB of 8 bits is {fitted}, divided by "
+        "255, and normalised by `mean` and `std` of `config.json`, where `preprocessing` says the same."
     )
     return textwrap.wrap(text, _LINE_LENGTH, break_long_words=False, break_on_hyphens=False)
 

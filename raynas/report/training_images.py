@@ -36,6 +36,7 @@ def image_rows(
         ("to evaluate on", str(config["val_data"] or held_out)),
         ("how many", f"{images['train']:,} and {images['val']:,}" if images else ""),
         ("image side", f"{model['img_size']} pixels"),
+        ("eval_crop", "" if config.get("eval_crop", 1.0) == 1.0 else setting_text(config["eval_crop"])),
         ("classes", " ".join([shown(model["num_classes"]), names_of(model.get("label_names") or [])])),
         ("images of a class", _per_class(found.get("per_class") or {})),
     ]

@@ -253,17 +253,20 @@ def _images(
             held_out = held_out[~seen]
     if not len(held_out):
         raise DataError("no image is left to evaluate sub-networks on: all of the hold-out are also elsewhere")
-    pixels, labels = read_pixels(dataset, held_out, img_size)
+    pixels, labels = read_pixels(dataset, held_out, img_size, train_config.eval_crop)
     return pixels, labels, left_out
 
 
-def read_pixels(dataset: ImageDataset, rows: np.ndarray, img_size: int) -> tuple[np.ndarray, np.ndarray]:
+def read_pixels(
+    dataset: ImageDataset, rows: np.ndarray, img_size: int, eval_crop: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Images as a training evaluates them, before they are normalised, and their classes.
 
     Args:
         dataset: The images.
         rows: (N,) indices of those that are read.
         img_size: Side of the result in pixels.
+        eval_crop: How they are brought to it, see `raynas.training.config.TrainConfig`.
 
     Returns:
         Pixels (N, 3, img_size, img_size) uint8 and classes (N,) int64.
@@ -273,7 +276,7 @@ def read_pixels(dataset: ImageDataset, rows: np.ndarray, img_size: int) -> tuple
     """
     dataset.hold()
     loader = eval_loader(
-        dataset, rows, (eval_pixels(img_size),), batch_size=256, worker=(0, 1), processes=0, pin_memory=False
+        dataset, rows, (eval_pixels(img_size, eval_crop),), batch_size=256, worker=(0, 1), processes=0, pin_memory=False
     )
     pixels, labels = np.empty((len(rows), 3, img_size, img_size), np.uint8), np.empty(len(rows), np.int64)
     with closing(loader):

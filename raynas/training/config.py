@@ -82,6 +82,13 @@ class TrainConfig(DataOptions):
         description="How images are chosen that are limited or held out: spread over the classes, or the first ones, "
         "as trainings did before there was a choice.",
     )
+    eval_crop: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="How images are prepared that are evaluated: below 1, the shorter side is resized to img_size / "
+        "eval_crop and the centre is cut out, as published with 0.875; 1 squeezes them to the image side.",
+    )
     skipped_val_images: Annotated[tuple[str, ...], Flags(("--skip-val-image",))] = Field(
         (), description="Image to evaluate on that is left out, as skipped_images says it of those to train on."
     )
@@ -222,16 +229,25 @@ class TrainConfig(DataOptions):
         Raises:
             ConfigError: The device cannot.
         """
-        if self.precision == "auto":
-            return "bfloat16" if device == "cuda" else "float32"
-        if self.precision == "float16" and device == "cpu":
-            raise ConfigError("precision float16 needs a GPU; on CPUs it is float32 or bfloat16")
-        return self.precision
+        return precision_on(self.precision, device)
 
     def augmentation(self) -> dict[str, Any]:
         """The settings of the preset, with those that were given by themselves in their place."""
         preset = AUGMENTATIONS[self.augment]
         return {name: value if (own := getattr(self, name)) is None else own for name, value in preset.items()}
+
+
+def precision_on(precision: str, device: str) -> str:
+    """The type of numbers that a setting stands for on a device, "cpu" or "cuda".
+
+    Raises:
+        ConfigError: The device does not compute in it.
+    """
+    if precision == "auto":
+        return "bfloat16" if device == "cuda" else "float32"
+    if precision == "float16" and device == "cpu":
+        raise ConfigError("precision float16 needs a GPU; on CPUs it is float32 or bfloat16")
+    return precision
 
 
 class ResolvedTraining(TrainConfig):

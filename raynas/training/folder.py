@@ -112,20 +112,26 @@ class Training:
         """
         return self.loaded(checkpoint, space=space).model
 
-    def loaded(self, checkpoint: str = "last", *, space: SearchSpace | None = None) -> Loaded:
+    def loaded(
+        self, checkpoint: str = "last", *, space: SearchSpace | None = None, img_size: int | None = None
+    ) -> Loaded:
         """The network as `model` gives it, with what else the checkpoint says.
 
         Its tokens have the size that they had in training last.
+
+        Args:
+            checkpoint, space: Arguments with the meaning that they have in `model`.
+            img_size: Image side in pixels, to which position embeddings are resized; None: as it was trained.
         """
         from raynas.space.build import builder, built
         from raynas.training.checkpoints import (
             CHECKPOINTS,
-            check_weights,
             checkpoint_folder,
             read_checkpoint,
             read_last,
             trained_weights,
         )
+        from raynas.training.starting_weights import fitted_weights
 
         if checkpoint not in CHECKPOINTS:
             raise ConfigError(f"checkpoint is {checkpoint!r}; it is one of {', '.join(CHECKPOINTS)}")
@@ -134,10 +140,11 @@ class Training:
         with named_code(), reading(self.folder):
             found = space or spaces.get(self.description["model"]["space"])  # the folder has named it
             found.validate(self.architecture)
-            model = built(builder(found), self.architecture, **self.description["model"]["settings"])
-        weights = trained_weights(state)
-        check_weights(model, weights, str(path))
-        model.load_state_dict(weights)
+            settings = dict(self.description["model"]["settings"])
+            policy = "exact" if img_size in (None, settings["img_size"]) else "resized"
+            settings["img_size"] = img_size or settings["img_size"]
+            model = built(builder(found), self.architecture, **settings)
+        model.load_state_dict(fitted_weights(model, trained_weights(state), policy, str(path)))
         with reading(self.folder):
             phases = [Phase(*phase) for phase in self.description["config"].get("retokenize") or ()]
             # Between epochs, the checkpoint names the next one.

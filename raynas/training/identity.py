@@ -19,7 +19,7 @@ FORMAT = 1
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "model": ("space", "img_size", "num_classes", "drop_path_rate"),
-    "data": ("val_fraction", "max_images", "max_val_images", "image_choice"),
+    "data": ("val_fraction", "max_images", "max_val_images", "image_choice", "eval_crop"),
     "augmentation": tuple(AUGMENTATIONS["strong"]),
     "optimisation": (
         "seed",
@@ -60,7 +60,7 @@ OF_OBJECTIVES = (
 prepared, so that one that it forgets may change when a training is resumed."""
 
 LATER: Mapping[str, Mapping[str, Any]] = {
-    "data": {"image_choice": "first"},
+    "data": {"image_choice": "first", "eval_crop": 1.0},
     "optimisation": {"betas": None},
     "start": {"weights_policy": "exact"},
 }

@@ -63,25 +63,50 @@ def train_transform(img_size: int, augmentation: dict[str, Any]) -> Transform:
     return transform
 
 
-def eval_transform(img_size: int) -> Transform:
-    """timm's transform from an RGB image, squeezed to a square (bicubic), to a normalised tensor."""
+def shorter_side(img_size: int, eval_crop: float) -> int | None:
+    """The shorter side of an image in pixels before its centre is cut out; None where it is squeezed to a square.
+
+    Args:
+        img_size: Image side in pixels.
+        eval_crop: `TrainConfig.eval_crop`.
+    """
+    return None if eval_crop == 1.0 else round(img_size / eval_crop)
+
+
+def eval_transform(img_size: int, eval_crop: float = 1.0) -> Transform:
+    """timm's transform from an RGB image to a normalised tensor (3, img_size, img_size), without variation.
+
+    Args:
+        img_size: Image side in pixels.
+        eval_crop: Below 1, the shorter side becomes round(img_size / eval_crop) pixels (bicubic), and the centre is cut
+            out; 1 squeezes the image to a square.
+    """
     from timm.data import create_transform
 
     transform: Transform = create_transform(
-        img_size, interpolation="bicubic", mean=IMAGENET_MEAN, std=IMAGENET_STD, crop_pct=1.0, crop_mode="squash"
+        img_size, interpolation="bicubic", mean=IMAGENET_MEAN, std=IMAGENET_STD, **_fitting(img_size, eval_crop)
     )
     return transform
 
 
-def eval_pixels(img_size: int) -> Transform:
+def eval_pixels(img_size: int, eval_crop: float = 1.0) -> Transform:
     """What `eval_transform` does to an image before it makes numbers of the pixels: uint8 (3, img_size, img_size)."""
     from timm.data import create_transform
 
     # With a prefetcher, timm leaves normalising to it.
     transform: Transform = create_transform(
-        img_size, interpolation="bicubic", crop_pct=1.0, crop_mode="squash", use_prefetcher=True
+        img_size, interpolation="bicubic", use_prefetcher=True, **_fitting(img_size, eval_crop)
     )
     return transform
+
+
+def _fitting(img_size: int, eval_crop: float) -> dict[str, Any]:
+    """How timm brings an image to its side."""
+    side = shorter_side(img_size, eval_crop)
+    if side is None:
+        return {"crop_pct": 1.0, "crop_mode": "squash"}
+    # timm rounds img_size / crop_pct down, where 1e-6 sees to it that the side is not missed by a rounding error.
+    return {"crop_pct": img_size / (side + 1e-6), "crop_mode": "center"}
 
 
 class _Visit(NamedTuple):

@@ -118,7 +118,7 @@ class _Training:
         evaluation = eval_loader(
             val_dataset,
             task.val_rows,
-            objective.eval_views(task.img_size),
+            objective.eval_views(task.img_size, task.eval_crop),
             batch_size=max(1, task.batch_size // (worker.world * task.accumulation)),
             worker=(worker.rank, worker.world),
             **loading,

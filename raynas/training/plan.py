@@ -128,6 +128,7 @@ class TrainingPlan:
             rows=self.rows,
             val_rows=self.val_rows,
             img_size=config.img_size,
+            eval_crop=config.eval_crop,
             augmentation=config.augmentation(),
             epochs=config.epochs,
             batch_size=config.batch_size,

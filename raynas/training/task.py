@@ -34,6 +34,7 @@ class TrainingTask:
         rows: Indices of the images to train on in their data set.
         val_rows: Indices of the images to evaluate on in theirs.
         img_size: Image side in pixels.
+        eval_crop: `TrainConfig.eval_crop`.
         augmentation: What `TrainConfig.augmentation` returns.
         epochs: How many times the images are gone through.
         batch_size: How many images a step has over all workers.
@@ -64,6 +65,7 @@ class TrainingTask:
     rows: np.ndarray
     val_rows: np.ndarray
     img_size: int
+    eval_crop: float
     augmentation: Mapping[str, Any]
     epochs: int
     batch_size: int

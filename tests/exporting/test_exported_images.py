@@ -20,10 +20,12 @@ from toy_images import encoded, noise, png
 from toy_trainings import trained
 
 import raynas
+from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
 from raynas.data.decoding import decoded
 from raynas.errors import DataError
+from raynas.exporting.plain_images import fitted
 from raynas.training.folder import load_training
-from raynas.training.images import eval_transform
+from raynas.training.images import eval_transform, shorter_side
 
 SIZE = (40, 29)
 RNG = np.random.default_rng(0)
@@ -183,12 +185,48 @@ def test_the_configuration_says_how_images_are_prepared(made: Callable[[str | No
             "pixel_range": bounds,
             "undeclared_depth": "refused",
             "resize": "squash",
+            "shorter_side": None,
             "interpolation": "bicubic",
             "divided_by": 255,
         }
     readme = " ".join((made("0,4095")[1] / "README.md").read_text().split())
     for words in ("EXIF", "transparent", "(255, 255, 255)", "0 is black and 4095 is white", "squeezed to 32 x 32"):
         assert words in readme
+
+
+@pytest.mark.parametrize("eval_crop", [1.0, 0.875, 0.9, 0.3])
+@pytest.mark.parametrize("size", [(40, 29), (29, 40), (33, 33), (101, 7), (1, 5)])
+def test_an_export_cuts_out_what_the_training_did(size: tuple[int, int], eval_crop: float) -> None:
+    image = Image.fromarray(noise(1, size))
+    pixels = np.asarray(fitted(image, 32, shorter_side(32, eval_crop)), np.float32) / 255
+    expected = eval_transform(32, eval_crop)(image).numpy()
+    normalised = (pixels - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
+    np.testing.assert_allclose(normalised.transpose(2, 0, 1), expected, rtol=0, atol=1e-6)
+
+
+def test_images_of_a_training_with_a_crop_are_prepared_as_it_did(tmp_path: Path) -> None:
+    trained(tmp_path / "run", epochs=1, max_images=64, eval_crop=0.875)
+    folder = raynas.export(tmp_path / "run", tmp_path / "export")
+    image = Image.fromarray(COLOURS)
+    image.save(tmp_path / "photo.png")
+    script = """
+import torch, images
+torch.save(images.load_image("../photo.png"), "../found.pt")
+"""
+    alone(folder, script)
+    with_timm = """
+import timm, timm_model, torch
+from PIL import Image
+data = timm.data.resolve_data_config({}, model=timm.create_model(timm_model.NAME))
+torch.save(timm.data.create_transform(**data)(Image.open("../photo.png")), "../timm.pt")
+"""
+    subprocess.run([sys.executable, "-B", "-c", with_timm], cwd=folder, check=True, capture_output=True)
+    for name in ("found.pt", "timm.pt"):
+        found = torch.load(tmp_path / name)
+        torch.testing.assert_close(found, eval_transform(32, 0.875)(image), rtol=0, atol=1e-6)
+    rules = json.loads((folder / "config.json").read_text())["preprocessing"]
+    assert (rules["resize"], rules["shorter_side"]) == ("shorter_side", 37)  # 32 / 0.875 = 36.6
+    assert "resized to a shorter side of 37 pixels" in " ".join((folder / "README.md").read_text().split())
 
 
 @pytest.mark.parametrize("has_names", [True, False])

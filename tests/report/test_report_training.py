@@ -318,8 +318,9 @@ def test_what_was_found_in_the_images_stands_among_the_settings(tmp_path):
         "turned by EXIF": "2",
         "all pixels alike": "1 (cat/07.png)",
     }
-    train_small(tmp_path / "two", **{**settings, "val_data": data})
+    train_small(tmp_path / "two", **{**settings, "val_data": data, "eval_crop": 0.875})
     two = image_rows_of(tmp_path / "two")
+    assert two["eval_crop"] == "0.875"
     assert two["to evaluate on"] == data
     for term in ("turned by EXIF, to train on", "turned by EXIF, to evaluate on"):
         assert two[term] == "2"

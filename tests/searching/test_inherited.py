@@ -99,10 +99,11 @@ def test_the_largest_member_is_worth_what_the_training_says(supernet: Path, tmp_
     assert scored[0]["loss"] == pytest.approx(last["val_loss"], rel=1e-6)
 
 
-def test_pixels_become_the_numbers_that_a_training_sees() -> None:
+@pytest.mark.parametrize("eval_crop", [1.0, 0.875])
+def test_pixels_become_the_numbers_that_a_training_sees(eval_crop: float) -> None:
     images, _ = open_dataset("digits").read([3, 5])
-    expected = torch.stack([eval_transform(24)(image) for image in images])
-    pixels = torch.stack([eval_pixels(24)(image) for image in images])
+    expected = torch.stack([eval_transform(24, eval_crop)(image) for image in images])
+    pixels = torch.stack([eval_pixels(24, eval_crop)(image) for image in images])
     assert pixels.dtype == torch.uint8
     assert torch.equal(normalized(pixels), expected)
 

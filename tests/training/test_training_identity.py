@@ -59,7 +59,7 @@ def test_fields_stand_in_sections_with_the_number_of_their_format() -> None:
 def test_a_setting_that_came_later_is_absent_at_its_default(tmp_path: Path) -> None:
     before = plan(image_choice="first").identity()
     assert all(name not in before[section] for section, fields in LATER.items() for name in fields)
-    explicit = plan(image_choice="first", betas=None, weights_policy="exact").identity()
+    explicit = plan(image_choice="first", betas=None, weights_policy="exact", eval_crop=1.0).identity()
     assert identity_text(explicit) == identity_text(before)  # which checkpoints hold
     folder = stored(tmp_path / "run", before)
     check_folder(folder, explicit, resume=True, kind=KIND, complete=completed)
@@ -67,6 +67,10 @@ def test_a_setting_that_came_later_is_absent_at_its_default(tmp_path: Path) -> N
     assert identity_text(other) != identity_text(before)
     with pytest.raises(StoreError, match=r"holds another run: optimisation\.betas was None and is now \[0\.9, 0\.95\]"):
         check_folder(folder, other, resume=True, kind=KIND, complete=completed)
+
+
+def test_how_images_are_evaluated_is_of_the_identity() -> None:
+    assert plan(eval_crop=0.875).identity()["data"]["eval_crop"] == 0.875
 
 
 def test_a_stored_training_outlives_a_setting_that_it_does_not_know(

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from timm.data import Mixup
 
+from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
 from raynas.data.opening import open_dataset
 from raynas.errors import ConfigError
 from raynas.models.process_state import seed_generators
@@ -133,6 +135,21 @@ def test_evaluation_images_are_those_that_scores_see() -> None:
 
     (image, *_), _ = DIGITS.read([5])
     assert torch.allclose(eval_transform(32)(image), torch.from_numpy(normalised(image, 32)), atol=1e-5)
+
+
+def test_the_centre_is_cut_out_of_an_image_whose_shorter_side_was_resized() -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
+    resized = np.asarray(image.resize((48, 32), Image.Resampling.BICUBIC), np.float32) / 255  # 28 / 0.875 = 32
+    cut = resized[2:30, 10:38]
+    expected = (cut - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
+    found = eval_transform(28, 0.875)(image).numpy()
+    np.testing.assert_allclose(found, expected.transpose(2, 0, 1), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("img_size", "eval_crop", "side"), [(224, 0.875, 256), (32, 0.9, 36), (224, 0.9, 249)])
+def test_the_shorter_side_is_rounded_to_the_nearest_pixel(img_size: int, eval_crop: float, side: int) -> None:
+    resize = eval_transform(img_size, eval_crop).transforms[0]  # type: ignore[attr-defined]
+    assert resize.size == side
 
 
 def test_without_augmentation_an_image_is_only_resized() -> None:

@@ -163,9 +163,14 @@ class Objective(nn.Module):
         """
         return (train_transform(img_size, dict(augmentation)),)
 
-    def eval_views(self, img_size: int) -> tuple[Transform, ...]:
-        """For each view of an image that is evaluated, how it is made; such images are not varied."""
-        return (eval_transform(img_size),)
+    def eval_views(self, img_size: int, eval_crop: float) -> tuple[Transform, ...]:
+        """For each view of an image that is evaluated, how it is made; such images are not varied.
+
+        Args:
+            img_size: Image side in pixels.
+            eval_crop: `TrainConfig.eval_crop`.
+        """
+        return (eval_transform(img_size, eval_crop),)
 
     # -- as the training goes on -----------------------------------------------------------------------------------
 

@@ -1,0 +1,92 @@
+"""What a person sees of an evaluation in a terminal or a log."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from typing import Any
+
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from raynas.console.terminal import print_rows, say, wide_console
+from raynas.evaluation.images import EvaluatedImages
+from raynas.evaluation.report import EvaluationReport
+from raynas.evaluation.run import EvaluationListener
+from raynas.evaluation.source import TrainedNetwork
+from raynas.wording import duration, percent
+
+_LINE_EVERY_S = 20.0
+_CLASSES = 20  # more are not shown, but for those that are classified worst
+_WORST = 10
+
+
+class EvaluationConsole(EvaluationListener):
+    """A bar with the time left in a terminal, and now and then a line elsewhere, on standard error."""
+
+    def __init__(self) -> None:
+        self._console = wide_console(stderr=True)
+        self._last_line = time.monotonic()
+        self._bar = Bar(
+            TextColumn("evaluate"),
+            BarColumn(),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[state]}"),
+            console=self._console,
+            transient=True,
+        )
+        self._shown = self._bar if self._console.is_terminal else nullcontext()
+        self._task = self._bar.add_task("evaluate", total=None, count="", state="starting")
+
+    def __enter__(self) -> EvaluationConsole:
+        self._shown.__enter__()
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        self._shown.__exit__(*details)
+
+    def on_start(self, network: TrainedNetwork, images: EvaluatedImages) -> None:
+        """Say what is evaluated."""
+        self._last_line = time.monotonic()
+        self._say(f"evaluates {network.text} of {network.source} on {len(images.rows):,} images of {images.spec}")
+
+    def on_progress(self, done: int, total: int, images_per_s: float) -> None:
+        """Move the bar, or print a line if it is time."""
+        left = f"about {duration((total - done) / images_per_s)} left"
+        state = f"{images_per_s:,.0f} images/s, {left}"
+        if self._console.is_terminal:
+            self._bar.update(self._task, total=total, completed=done, count=f"{done:,}/{total:,}", state=state)
+        elif time.monotonic() - self._last_line > _LINE_EVERY_S:
+            self._last_line = time.monotonic()
+            self._say(f"{done:,} of {total:,} images, {state}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False)
+
+
+def show_evaluation(report: EvaluationReport) -> None:
+    """What came of an evaluation, on standard output; of many classes those that are classified worst."""
+    low, high = percent(report.top1_low), percent(report.top1_high)
+    row = {"images": report.images, "top-1": percent(report.top1), "95 % interval": f"{low} to {high}"}
+    if report.top5 is not None:
+        row["top-5"] = percent(report.top5)
+    row |= {"loss": f"{report.loss:.4f}", "images/s": f"{report.images_per_s:,.0f}"}
+    print_rows([row])
+    shown = [one for one in report.classes if one.images]
+    worst = ""
+    if len(shown) > _CLASSES:
+        worst = f"the {_WORST} of {len(shown)} classes that are classified worst; --out writes all"
+        shown = sorted(shown, key=lambda one: (one.accuracy or 0.0, one.number))[:_WORST]
+    print_rows(
+        [
+            {
+                "class": one.name or str(one.number),
+                "images": one.images,
+                "accuracy": "" if one.accuracy is None else percent(one.accuracy),
+            }
+            for one in shown
+        ]
+    )
+    if worst:
+        say(worst, stderr=False)

@@ -1,0 +1,48 @@
+"""The configuration of an evaluation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from raynas.data.options import DataOptions
+
+
+class EvaluateConfig(DataOptions):
+    """On which images a trained network is evaluated, and how; None means the default that its source gives."""
+
+    data: str | None = Field(
+        None,
+        description="Labelled images: digits, folder:DIR, parquet:FILE, archive:FILE, webdataset:GLOB, "
+        "torchvision:NAME:ROOT. Default: those that the training evaluated on.",
+    )
+    max_images: int | None = Field(
+        None, ge=1, description="Use no more than this many images, drawn by the seed and spread over the classes."
+    )
+    seed: int = Field(0, ge=0, description="Seed of what max_images draws.")
+    checkpoint: Literal["last", "best"] | None = Field(
+        None,
+        description="Weights of a training: last or best, of their moving average where there is one. Default last.",
+    )
+    img_size: int | None = Field(
+        None, ge=1, description="Image side in pixels, to which position embeddings are resized. Default: as trained."
+    )
+    eval_crop: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Below 1, the shorter side of an image is resized to img_size / eval_crop and the centre is cut "
+        "out; 1 squeezes it to the image side. Default: as the training evaluated.",
+    )
+    batch_size: int = Field(128, ge=1, description="Images of one pass.")
+    device: str = Field("auto", description="Device: auto (a GPU if there is one), cpu, cuda or cuda:N.")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] | None = Field(
+        None,
+        description="Precision: auto (bfloat16 on GPUs, float32 on CPUs), float32, bfloat16 or float16. Default: that "
+        "of the training; auto for exports.",
+    )
+    threads: int | None = Field(None, ge=1, description="CPU threads of the network. Default: torch's own.")
+    loader_processes: int | None = Field(
+        None, ge=0, description="Processes that prepare images; 0: this one does. Default: by the device and its cores."
+    )

@@ -1,0 +1,1 @@
+"""Published settings by name: files of YAML, one for each recipe, and what reads them."""

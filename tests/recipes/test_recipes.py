@@ -1,0 +1,178 @@
+"""Every recipe is valid settings of its command, and a step of it runs."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from toy_trainings import SMALL
+
+import raynas
+from raynas.api import listing
+from raynas.api.layers import base_values
+from raynas.cli import main
+from raynas.data.opening import open_both
+from raynas.errors import ConfigError, UnknownNameError
+from raynas.recipes.reading import Recipe, read_recipe, recipe_names, recipe_settings
+from raynas.searching.config import RunConfig
+from raynas.searching.run import SearchListener
+from raynas.space.architecture import Architecture
+from raynas.space.registered import spaces
+from raynas.storage.run_folder import read_description
+from raynas.training.config import DISTILLATION_DEFAULTS, TrainConfig
+from raynas.training.folder import KIND
+from raynas.training.images import train_loader
+from raynas.training.plan import make_training_plan
+from raynas.training.run import TrainingListener
+from raynas.training.step import StepRunner
+from raynas.training.task import WorkerRank
+
+FOLDER = Path(raynas.__file__).parent / "recipes"
+RECIPES = {name: read_recipe(name) for name in recipe_names()}
+TRAININGS = [name for name, recipe in RECIPES.items() if recipe.command != "search"]
+
+SMALLER: dict[str, Any] = {
+    "data": "digits", "epochs": 1, "warmup_epochs": 0, "max_images": 20, "batch_size": 2, "loader_processes": 0,
+    "weights_policy": "exact", "threads": 1, "loggers": (),
+}  # fmt: skip
+"""What a step of any training is made small by; a recipe that resizes weights is given none here."""
+
+SLOW = ("as-vit-train",)
+"""Recipes whose networks take more than ten seconds for a step."""
+
+SIDES = {"as-vit": 32, "vit-res-tiny": 56, "vit-res-small": 56, "vit": 32}
+STUDENT = {"space": "vit", "architecture": "deit-tiny", "teacher": "random:resnet20"}
+
+
+def small_config(recipe: Recipe) -> TrainConfig:
+    distils = recipe.command == "distill"
+    values = {
+        **(DISTILLATION_DEFAULTS if distils else {}),
+        **recipe.settings,
+        **(STUDENT if distils else {}),
+        **SMALLER,
+    }
+    return TrainConfig.make({**values, "img_size": SIDES[values["space"]]})
+
+
+def test_all_files_are_recipes_for_a_command_that_there_is() -> None:
+    assert sorted(RECIPES) == sorted(file.stem for file in FOLDER.glob("*.yaml"))
+    for recipe in RECIPES.values():
+        assert recipe.command in ("search", "train", "distill", "supernet train")
+        assert recipe.title
+        assert recipe.paper
+        assert recipe.hardware
+        assert bool(recipe.reaches) == bool(recipe.source), recipe.name
+        assert all(isinstance(note, str) for note in recipe.notes)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_settings_are_those_of_the_command(name: str) -> None:
+    recipe = RECIPES[name]
+    config = RunConfig if recipe.command == "search" else TrainConfig
+    config.check_names(recipe.settings)
+    config.check_values(recipe.settings)
+    if "architecture" in recipe.settings:
+        assert recipe.settings["architecture"] in spaces.get(recipe.settings["space"]).named
+
+
+def test_published_values_stand_in_the_recipes() -> None:
+    """ViT-ResNAS trains with 5e-4 for 512 images, and fine-tunes with 5e-6 for them (arXiv 2109.00642)."""
+    for name, drop_path in (("tiny", 0.2), ("small", 0.3), ("medium", 0.3)):
+        settings = RECIPES[f"vit-resnas-retrain-{name}"].settings
+        assert settings["lr"] == 5e-4 * settings["batch_size"] / 512
+        assert (settings["epochs"], settings["min_lr"], settings["warmup_epochs"]) == (300, 1e-5, 5)
+        assert (settings["drop_path_rate"], settings["ema_decay"]) == (drop_path, 0.99996)
+        assert round(224 / settings["eval_crop"]) == 256
+    for side in (280, 392):
+        settings = RECIPES[f"vit-resnas-finetune-{side}"].settings
+        assert settings["lr"] == 5e-6 * settings["batch_size"] / 512
+        assert (settings["img_size"], settings["weights_policy"]) == (side, "resized")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in TRAININGS]
+)
+def test_a_step_of_each_training_runs(name: str) -> None:
+    plan = make_training_plan(small_config(RECIPES[name]))
+    task = plan.task("cpu", threads=1, loader_processes=0)
+    runner = StepRunner(task, WorkerRank())
+    runner.share()
+    runner.start_epoch(0, is_new=True)
+    data, _ = open_both(task.data, task.val_data, task.data_options)
+    stream = train_loader(
+        data,
+        task.rows,
+        runner.objective.train_views(task.img_size, task.augmentation),
+        batch_size=task.batch_size,
+        seed=task.seed,
+        epochs=range(1),
+        first_step=0,
+        worker=(0, 1, 1),
+        processes=0,
+        pin_memory=False,
+    )
+    assert math.isfinite(float(runner.run(0, 0, iter(stream)).loss))
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.command == "search"])
+def test_a_candidate_of_each_search_is_scored(name: str, tmp_path: Path) -> None:
+    teacher = {"teacher": "random:resnet20"} if name == "tvt-search" else {}
+    run = raynas.search(
+        recipe=name, out=tmp_path / "run", data="digits", budget=1, img_size=32, batch_size=4, workers=0,
+        listener=SearchListener(), **teacher,
+    )  # fmt: skip
+    assert run.summary["failed"] == 0
+    config = read_description(tmp_path / "run")["config"]
+    assert {config[key] for key in ("space", "searcher")} == {
+        RECIPES[name].settings[key] for key in ("space", "searcher")
+    }
+
+
+def test_a_recipe_is_a_file_of_settings(tmp_path: Path) -> None:
+    recipe = RECIPES["as-vit-train"]
+    file = tmp_path / "settings.yaml"
+    file.write_text(yaml.safe_dump(dict(recipe.settings)))
+
+    def base(**said: Any) -> dict[str, Any]:
+        return base_values(TrainConfig, KIND, **{"config": None, "out": None, "resume": False, "given": {}, **said})
+
+    assert base(recipe=recipe_settings("as-vit-train", "train")) == base(config=file) == dict(recipe.settings)
+    file.write_text("lr: 0.5\nmixup: null\n")
+    both = base(recipe=recipe_settings("as-vit-train", "train"), config=file)
+    assert both == {**recipe.settings, "lr": 0.5, "mixup": None}
+
+
+def test_the_command_line_stands_over_a_recipe(tmp_path: Path) -> None:
+    arguments = ["train", "as-vit", "-a", SMALL, "--recipe", "as-vit-train", "--data", "digits", "--img-size", "32"]
+    arguments += ["--epochs", "1", "--warmup-epochs", "0", "--max-images", "40", "--batch-size", "8", "--workers", "0"]
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, "--loader-processes", "0", "--out", str(tmp_path / "run")])
+    assert end.value.code == 0
+    config = read_description(tmp_path / "run")["config"]
+    assert (config["epochs"], config["batch_size"], config["img_size"]) == (1, 8, 32)
+    assert (config["lr"], config["eval_crop"], config["augment"]) == (1e-3, 0.875, "strong")
+    assert Architecture.from_json(config["architecture"]) == spaces.get("as-vit").read(SMALL)
+
+
+def test_a_recipe_of_another_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for command, name in (("train", "tvt-search"), ("search", "tvt-distill"), ("distill", "as-vit-train")):
+        teacher = ["--teacher", "random:resnet20"] if command == "distill" else []
+        with pytest.raises(SystemExit) as end:
+            main([command, "--recipe", name, *teacher])
+        assert end.value.code == 1
+        wanted = RECIPES[name].command
+        assert capsys.readouterr().err == f"raynas: recipe {name!r} is for raynas {wanted}, not for raynas {command}\n"
+    with pytest.raises(ConfigError, match="is for raynas search, not for raynas train"):
+        raynas.train(recipe="tvt-search", listener=TrainingListener())
+    with pytest.raises(UnknownNameError, match="Did you mean 'as-vit-train'"):
+        read_recipe("as-vit-trian")
+
+
+def test_recipes_are_listed() -> None:
+    rows = listing("recipes")
+    assert [row["name"] for row in rows] == sorted(RECIPES)
+    assert all(row["settings"] == RECIPES[row["name"]].settings for row in rows)
