@@ -144,6 +144,7 @@ vit = SearchSpace(
         "deit-small": _architecture(16, 384, 12, 6, 4),
         "deit-base": _architecture(16, 768, 12, 12, 4),
     },
+    parts="vit-elastic",
     img_size_multiple=16,
     objectives=("length_distortion",),
     summary="The plain vision transformer of timm: one width, one depth, global attention",

@@ -14,6 +14,7 @@ from raynas.recipes.reading import recipe_settings
 from raynas.registry import runs_named_code
 from raynas.searching.config import KIND, RunConfig
 from raynas.space.architecture import Architecture
+from raynas.space.registered import spaces
 from raynas.space.results import Constraint
 from raynas.space.search_space import SearchSpace
 from raynas.storage.run_folder import holds_run, kind_of, read_description, reading
@@ -361,13 +362,24 @@ def _with_space(
     return {**BUILT_IN_SEARCH, **base}
 
 
-def supernet_space(folder: str | Path) -> str:
-    """The name of the space whose members a supernet's training has trained.
+def supernet_space(source: str | Path) -> str:
+    """The name of the space whose members are parts of a trained network.
+
+    Args:
+        source: The folder of a training, or timm:NAME:FILE.
 
     Raises:
-        StoreError: The folder holds no training.
+        StoreError: The folder holds no training, or there is no such file.
+        ConfigError: timm has no such plain vision transformer.
     """
-    return str(read_description(Path(folder), kind=TRAINING)["model"]["space"])
+    if str(source).strip().startswith("timm:"):
+        from raynas.training.timm_weights import read_timm_vit  # torch is behind it
+
+        return f"{spaces.get('vit').parts}@{read_timm_vit(str(source)).text}"
+    model = read_description(Path(source), kind=TRAINING)["model"]
+    name = str(model["space"])
+    parts = spaces.get(name).parts
+    return f"{parts}@{model['text']}" if parts else name
 
 
 def _plan(

@@ -90,7 +90,9 @@ def search_supernet(
     """Search the members of a trained supernet by their accuracy with inherited weights.
 
     Args:
-        source: The folder of the supernet's training; None: that of the file or of the run in `out`.
+        source: The folder of the supernet's training, or of that of a network that contains others, such as one of the
+            space `vit`; or timm:NAME:FILE, a plain vision transformer of timm with its weights. None: that of the file
+            or of the run in `out`.
         space: The space itself, where it is not a registered one.
         config: A YAML file of settings, which the other arguments override.
         out: The run folder; default runs/<space>-<date>-<time>.

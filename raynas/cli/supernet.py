@@ -37,15 +37,28 @@ Examples:
 SEARCH_EXAMPLES = """
 Examples:
 
-    raynas supernet search runs/supernet --constraint "macs<=30e6" --constraint "macs>=29.25e6" --out runs/found
+    raynas supernet search runs/supernet --band macs:29.25e6:30e6 --test-data parquet:test.parquet --out runs/found
 
     raynas supernet search runs/supernet -o top1 -o num_params --budget 1000 --workers 2
 
-    raynas supernet search runs/supernet --test-data parquet:test.parquet -c "macs<=30e6"
+    raynas supernet search runs/trained-vit --holdout parquet:holdout.parquet --band macs:0.9e9:1e9
+
+    raynas supernet search timm:deit_tiny_patch16_224:deit.safetensors --holdout folder:holdout -o top1 -o macs
 """
 
 _SAMPLING = ("sampling", "subnets", "block_images", "choice_warmup_epochs", "shared_choices")
-_SEARCH = ("objectives", "constraints", "searcher", "budget", "compare", "holdout", "test_data", "window", "seed")
+_SEARCH = (
+    "objectives",
+    "constraints",
+    "bands",
+    "searcher",
+    "budget",
+    "compare",
+    "holdout",
+    "test_data",
+    "window",
+    "seed",
+)
 _WORKERS = ("workers", "gpus_per_worker", "address", "threads", "device_type", "mixed_devices", "worker_memory_gib")
 
 app = typer.Typer(
@@ -90,7 +103,7 @@ def search_parameters() -> Parameters:
     defaults = {**SEARCH_DEFAULTS, "searcher": None}
     searcher = "Searcher, see `raynas list searchers`. Default: evolution for one objective, nsga2 for several."
     return [
-        argument("source", str, "The folder of the supernet's training."),
+        argument("source", str, "The folder of the training of a supernet, or of a vit; or timm:NAME:FILE."),
         *options(RunConfig, only=(*_SEARCH, *_WORKERS, "time_limit_s"), defaults=defaults, help={"searcher": searcher}),
         *(SET, OUT, RESUME, REUSE, CONFIG, TRUST_CODE),
     ]

@@ -58,8 +58,8 @@ class RunConfig(DataOptions):
     )
     supernet: str | None = Field(
         None,
-        description="Score sub-networks by inherited weights: the folder of a supernet's training. Space, image side "
-        "and images are those of the training.",
+        description="Score sub-networks by inherited weights: the folder of the training of a supernet, or of a "
+        "network that contains others; or timm:NAME:FILE. Space, image side and images are those of the training.",
     )
     holdout: str | None = Field(
         None,

@@ -7,30 +7,25 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from raynas.data.contents import contained
 from raynas.data.dataset import ImageDataset, check_labelled
-from raynas.data.opening import open_dataset
+from raynas.data.opening import open_both, open_dataset
 from raynas.data.options import DataOptions
 from raynas.errors import ConfigError, DataError
-from raynas.models.elastic.supernet import Supernet
 from raynas.scoring.inherited import ACCURACY, BATCH_SIZE, InheritedTask
 from raynas.searching.config import RunConfig
 from raynas.searching.scores import Score, cost_scores
+from raynas.searching.supernet_source import SupernetSource, read_supernet
 from raynas.space.architecture import Architecture
-from raynas.space.build import builder, built
 from raynas.space.cost import counted_costs
 from raynas.space.registered import spaces
 from raynas.space.results import Constraint, ScoreIdentity, parse_bounds
 from raynas.space.search_space import SearchSpace
-from raynas.storage.run_folder import reading
-from raynas.training.checkpoints import check_weights, checkpoint_folder, read_last, trained_weights
 from raynas.training.config import TrainConfig
-from raynas.training.folder import Training, load_training
 from raynas.training.image_choice import ChosenImages, absolute, chosen_rows
 from raynas.training.images import eval_loader, eval_pixels
 
@@ -127,66 +122,53 @@ def open_supernet(config: RunConfig, space: SearchSpace | None = None) -> Opened
     """Read the supernet of a run, choose the images to evaluate on, and check that nothing has seen them.
 
     Args:
-        config: What was asked for; `supernet` names the folder of a training.
+        config: What was asked for; `supernet` names the folder of a training, or timm:NAME:FILE.
         space: The space itself, where it is not a registered one.
 
     Raises:
-        ConfigError: Settings that have no meaning here, or a training of something else than a supernet.
-        StoreError: The training cannot be read, or has no weights.
+        ConfigError: Settings that have no meaning here, a network without members, or no images to evaluate them on.
+        StoreError: The network cannot be read.
         DataError: Images that cannot be read, or that were trained on.
     """
     assert config.supernet is not None
-    training = load_training(Path(config.supernet))
     if given := [name for name in _REFUSED if getattr(config, name)]:
         raise ConfigError(
             f"{', '.join(given)} cannot be given where {config.supernet} is searched: a run scores either untrained "
             "networks or sub-networks of a supernet"
         )
-    kind = (training.description.get("objective") or {}).get("name")
-    if kind != "supernet":
-        raise ConfigError(
-            f"{training.folder} is a training of one network ({kind}), and no supernet: `raynas supernet train` "
-            "trains one"
-        )
-    with reading(training.folder):
-        model, trained_as = training.description["model"], training.description["config"]
-        settings = dict(model["settings"])
-        space = space or spaces.get(model["space"])
+    source = read_supernet(config.supernet, space)
+    space, settings, trained_as = source.space, source.settings, source.train_config
     for name in ("img_size", "num_classes"):
         if getattr(config, name) not in (None, settings[name]):
             raise ConfigError(
-                f"{name} is {getattr(config, name)}, but the supernet in {training.folder} was trained with "
-                f"{settings[name]}"
+                f"{name} is {getattr(config, name)}, but the network in {source.text} has {settings[name]}"
             )
-    largest = training.architecture
-    space.validate(largest)
-    weights, weights_hash = _weights(training, space, largest, settings)
-    train_config = TrainConfig.make(TrainConfig.of_stored(dict(trained_as)))
-    if config.data is not None and absolute(config.data) != absolute(train_config.data):
+    data = None if trained_as is None else absolute(trained_as.data)
+    if config.data is not None and absolute(config.data) not in (data, config.holdout and absolute(config.holdout)):
         raise ConfigError(
-            f"data is {config.data!r}, but sub-networks of {training.folder} are evaluated on what its training left "
-            f"out of {train_config.data!r}, or on the images of --holdout"
+            f"data is {config.data!r}, but sub-networks of {source.text} are evaluated on the images of --holdout, or "
+            f"on what the training left out{'' if data is None else f' of {data!r}'}"
         )
-    images, labels, left_out = _images(config, train_config, training, int(settings["img_size"]))
-    options = DataOptions.of(train_config)
+    images, labels, left_out = _images(config, source)
+    weights, weights_hash = _as_arrays(source.weights)
     scoring = InheritedScoring(
         space,
-        largest,
+        source.largest,
         settings,
         weights,
         weights_hash,
         images,
         labels,
-        train_config.precision,
+        "auto" if trained_as is None else trained_as.precision,
         parse_bounds(config.constraints, config.bands),
     )
     resolved = config.resolved(
-        **options.model_dump(),
-        supernet=str(Path(config.supernet).absolute()),
+        **({} if trained_as is None else DataOptions.of(trained_as).model_dump()),
+        supernet=source.text,
         space=spaces.reference(space),
         img_size=settings["img_size"],
         num_classes=settings["num_classes"],
-        data=absolute(train_config.data),
+        data=data or absolute(config.holdout or ""),
         holdout=config.holdout and absolute(config.holdout),
         test_data=config.test_data and absolute(config.test_data),
         objectives=config.objectives or ("top1",),
@@ -194,50 +176,45 @@ def open_supernet(config: RunConfig, space: SearchSpace | None = None) -> Opened
     return OpenedSupernet(scoring, resolved, left_out)
 
 
-def _weights(
-    training: Training, space: SearchSpace, largest: Architecture, settings: Mapping[str, Any]
-) -> tuple[dict[str, np.ndarray], str]:
-    """Parameters and buffers by name, and a hash of them; refuses those that are not of the supernet."""
-    import torch
-
-    state = trained_weights(read_last(training.folder))
-    with torch.device("meta"):
-        whole = built(builder(space), largest, **settings)
-    check_weights(whole, state, str(checkpoint_folder(training.folder)))
-    Supernet(space, largest, whole, settings).check_members()
+def _as_arrays(weights: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], str]:
+    """Parameters and buffers by name, and a hash of them."""
     digest = blake2b(digest_size=8)
-    weights = {}
-    for name, tensor in state.items():
-        weights[name] = tensor.detach().cpu().contiguous().numpy()
+    arrays = {}
+    for name, tensor in weights.items():
+        arrays[name] = tensor.detach().cpu().contiguous().numpy()
         digest.update(name.encode())
-        digest.update(weights[name].tobytes())
-    return weights, digest.hexdigest()
+        digest.update(arrays[name].tobytes())
+    return arrays, digest.hexdigest()
 
 
-def _images(
-    config: RunConfig, train_config: TrainConfig, training: Training, img_size: int
-) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+def _images(config: RunConfig, source: SupernetSource) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
     """Pixels and labels to evaluate on, and how many images of the hold-out are left out, by where they were found.
 
     Raises:
+        ConfigError: There is no hold-out, or its classes are not those of the network.
         DataError: Images cannot be read, are others than the training's, or were trained on.
     """
-    options = DataOptions.of(train_config)
-    data = open_dataset(train_config.data, options)
-    rows, held_out = chosen_rows(train_config, data, data)
-    chosen = ChosenImages(data, data, rows, held_out, data.labels(rows), data.labels(held_out), options, (), {})
-    if chosen.hash != training.description["identity"]["data"]["images"]:
-        raise DataError(
-            f"data {train_config.data!r} are not the images that the supernet in {training.folder} was trained on"
+    trained_as = source.train_config
+    if config.holdout is None and (trained_as is None or trained_as.val_data is not None):
+        reason = (
+            f"nothing says what {source.text} was trained on"
+            if trained_as is None
+            else f"{source.text} was evaluated on {trained_as.val_data}, which may be kept for the end"
         )
+        raise ConfigError(f"{reason}: name images to evaluate its members on with --holdout")
+    options = DataOptions.of(config if trained_as is None else trained_as)
+    own = options.model_copy(update={"skipped_images": ()})
+    data, rows, held_out = (None, None, None) if trained_as is None else _of_training(trained_as, source)
     left_out: dict[str, int] = {}
-    dataset = data
     if config.holdout is not None:
-        dataset = open_dataset(config.holdout, options.model_copy(update={"skipped_images": ()}), like=data)
+        dataset = open_dataset(config.holdout, own, like=data)
         check_labelled(dataset)
         held_out = np.arange(len(dataset))
-    seen = contained(dataset, held_out, data, rows)
-    if seen.any():
+    else:
+        assert data is not None
+        dataset = data
+    assert held_out is not None
+    if data is not None and rows is not None and (seen := contained(dataset, held_out, data, rows)).any():
         if config.holdout is not None:
             raise DataError(
                 f"holdout {config.holdout!r}: {seen.sum():,} of {len(seen):,} images are among those that the supernet "
@@ -246,15 +223,38 @@ def _images(
         left_out["trained on"] = int(seen.sum())
         held_out = held_out[~seen]
     if config.test_data is not None:
-        test = open_dataset(config.test_data, options.model_copy(update={"skipped_images": ()}))
-        seen = contained(dataset, held_out, test, np.arange(len(test)))
-        if seen.any():
+        test = open_dataset(config.test_data, own)
+        if (seen := contained(dataset, held_out, test, np.arange(len(test)))).any():
             left_out[f"in {config.test_data}"] = int(seen.sum())
             held_out = held_out[~seen]
     if not len(held_out):
         raise DataError("no image is left to evaluate sub-networks on: all of the hold-out are also elsewhere")
-    pixels, labels = read_pixels(dataset, held_out, img_size, train_config.eval_crop)
+    num_classes = int(source.settings["num_classes"])
+    if dataset.num_classes and dataset.num_classes != num_classes:
+        raise ConfigError(
+            f"the network in {source.text} has {num_classes} outputs, but {dataset.source!r} has {dataset.num_classes} "
+            "classes"
+        )
+    crop = 1.0 if trained_as is None else trained_as.eval_crop
+    pixels, labels = read_pixels(dataset, held_out, int(source.settings["img_size"]), crop)
     return pixels, labels, left_out
+
+
+def _of_training(config: TrainConfig, source: SupernetSource) -> tuple[ImageDataset, np.ndarray, np.ndarray]:
+    """The images of a training, the rows that it trained on, and those that it left out.
+
+    Raises:
+        DataError: The images are others by now.
+    """
+    assert source.training is not None
+    options = DataOptions.of(config)
+    data, val_data = open_both(config.data, config.val_data, options, val_left_out=config.skipped_val_images)
+    rows, val_rows = chosen_rows(config, data, val_data)
+    labels, val_labels = data.labels(rows), val_data.labels(val_rows)
+    chosen = ChosenImages(data, val_data, rows, val_rows, labels, val_labels, options, config.skipped_val_images, {})
+    if chosen.hash != source.training.description["identity"]["data"]["images"]:
+        raise DataError(f"data {config.data!r} are not the images that the network in {source.text} was trained on")
+    return data, rows, val_rows
 
 
 def read_pixels(

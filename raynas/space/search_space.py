@@ -59,6 +59,8 @@ class SearchSpace:
         variants: Takes a text and gives the space of the same kind that NAME@TEXT names, such as the parts of another
             largest network. Its own name is NAME@TEXT, in one form of all texts that mean the same; a text that means
             the space itself gives the space itself, another one is a SpaceError. None: there are none.
+        parts: Name of the spaces of the parts of single networks of this one, NAME@TEXT, for supernets around a network
+            that was trained by itself; empty: there are none.
         img_size_multiple: What the side of images in pixels must be divisible by.
         search_img_size: Side of images in pixels in `search` and `score` unless another is asked for.
         objectives: Proxies that `search` maximises or minimises unless others are asked for.
@@ -82,6 +84,7 @@ class SearchSpace:
     uniform: Callable[[Mapping[str, Field]], Iterable[Architecture]] | None = None
     named: Mapping[str, Architecture] = field(default_factory=dict)
     variants: Callable[[str], SearchSpace] | None = None
+    parts: str = ""
     img_size_multiple: int = 1
     search_img_size: int = 224
     objectives: tuple[str, ...] = ()

@@ -139,10 +139,10 @@ def test_images_that_were_trained_on_are_refused_as_a_hold_out_and_left_out_wher
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"img_size": 32}, r"img_size is 32, but the supernet in .* was trained with 16"),
-        ({"num_classes": 7}, r"num_classes is 7, but the supernet in .* was trained with 10"),
+        ({"img_size": 32}, r"img_size is 32, but the network in .* has 16"),
+        ({"num_classes": 7}, r"num_classes is 7, but the network in .* has 10"),
         ({"proxies": ["naswot"]}, r"proxies cannot be given"),
-        ({"data": "random"}, r"data is 'random', but sub-networks of .* are evaluated on what its training left out"),
+        ({"data": "random"}, r"data is 'random', but sub-networks of .* are evaluated on the images of --holdout"),
         ({"objectives": ["naswot"]}, r"unknown score 'naswot'. This run computes: top1, loss, num_params, macs"),
         ({"constraints": ["macs<=10"]}, r"no .*architecture"),
         ({"holdout": "folder:nowhere"}, r"nowhere"),
@@ -161,9 +161,9 @@ def test_a_training_of_one_network_and_weights_of_another_space_are_refused(supe
         SPACE, architecture=SPACE.smallest().to_json(), data="digits", img_size=16, max_images=64, batch_size=32,
         epochs=1, augment="none", workers=0, out=tmp_path / "one", listener=StepCounter(),
     )  # fmt: skip
-    with pytest.raises(ConfigError, match="is a training of one network"):
+    with pytest.raises(ConfigError, match="holds a network of which the members of small-res are no parts"):
         search(tmp_path / "one", tmp_path / "run")
-    with pytest.raises(raynas.RaynasError, match="no part of the largest network"):
+    with pytest.raises(raynas.RaynasError, match=r"weights of another architecture|width"):
         raynas.search_supernet(supernet, space=NANO, budget=2, out=tmp_path / "run", workers=0)
     with pytest.raises(StoreError, match=r"no run|holds no"):
         search(tmp_path / "nothing", tmp_path / "run")
@@ -206,3 +206,46 @@ def test_the_winner_is_trained_from_what_it_inherits_beside_the_uniform_network(
             other, architecture=other.smallest().to_json(), weights_policy="inherited", data="digits", img_size=16,
             weights=str(supernet / "checkpoints" / "last.pt"), out=tmp_path / "no",
         )  # fmt: skip
+
+
+def test_a_trained_vit_is_searched_without_training_a_supernet(tmp_path: Path) -> None:
+    raynas.train(
+        "vit", architecture="p4-w24-d3-h3-m2", data="digits", img_size=16, max_images=300, batch_size=32, epochs=1,
+        augment="none", workers=0, loader_processes=0, out=tmp_path / "vit", listener=StepCounter(),
+    )  # fmt: skip
+    training = raynas.load_training(tmp_path / "vit")
+    run = raynas.search_supernet(
+        tmp_path / "vit", searcher="random", budget=5, compare=2, workers=0, out=tmp_path / "run",
+        listener=SearchListener(),
+    )  # fmt: skip
+    assert run.description["config"]["space"] == "vit-elastic@p4-w24-d3-h3-m2"
+    assert run.summary["comparison"]["uniform"] is not None
+    space = run.space
+    whole = raynas.score(
+        space, [space.largest()], supernet=str(tmp_path / "vit"), workers=0, out=tmp_path / "whole",
+        listener=SearchListener(),
+    )  # fmt: skip
+    (largest,), last = whole.table.to_pylist(), training.metrics.to_pylist()[-1]
+    assert largest["top1"] == last["val_top1"]
+    assert largest["loss"] == pytest.approx(last["val_loss"], rel=1e-5)
+
+
+def test_a_network_that_was_evaluated_on_other_images_needs_a_hold_out(tmp_path: Path) -> None:
+    rows = open_dataset("digits")
+    assert len(rows) == 1797
+    folder = tmp_path / "images"
+    for i in range(40):
+        (image,), (label,) = rows.read([i])
+        (folder / str(label)).mkdir(parents=True, exist_ok=True)
+        image.save(folder / str(label) / f"{i}.png")
+    raynas.train(
+        "vit", architecture="p4-w24-d2-h3-m2", data=f"folder:{folder}", val_data=f"folder:{folder}", img_size=16,
+        batch_size=32, epochs=1, augment="none", workers=0, loader_processes=0, out=tmp_path / "vit",
+        listener=StepCounter(),
+    )  # fmt: skip
+    with pytest.raises(
+        ConfigError, match="may be kept for the end: name images to evaluate its members on with --holdout"
+    ):
+        raynas.search_supernet(tmp_path / "vit", budget=2, out=tmp_path / "run", workers=0)
+    with pytest.raises(DataError, match="40 of 40 images are among those"):
+        raynas.search_supernet(tmp_path / "vit", holdout=f"folder:{folder}", budget=2, out=tmp_path / "run", workers=0)
