@@ -53,12 +53,11 @@ def read_timm_vit(spec: str) -> TimmViT:
     if kind != "timm" or not rest:
         raise ConfigError(f"weights {spec!r} are not of the form timm:NAME:FILE")
     name, file = name_and_file(f"weights {spec!r}", rest)
-    model = _on_meta(name)
+    model: Any = _on_meta(name)
     text = _plain_text(name, model)
     weights = read_weights(file)
     if "head.weight" in weights:
         model = _on_meta(name, num_classes=len(weights["head.weight"]))
-    assert model is not None
     check_weights(model, weights, str(file))
     about = _about(model)
     scale, shift = (
@@ -69,7 +68,7 @@ def read_timm_vit(spec: str) -> TimmViT:
     exact = kernel.double()
     weights["patch_embed.proj.weight"] = (exact * scale).to(kernel.dtype)
     weights["patch_embed.proj.bias"] = (bias.double() + (exact * shift).sum((1, 2, 3))).to(bias.dtype)
-    return TimmViT(text, weights, model.patch_embed.img_size[0], len(weights["head.weight"]))  # type: ignore
+    return TimmViT(text, weights, model.patch_embed.img_size[0], len(weights["head.weight"]))
 
 
 def name_and_file(where: str, rest: str) -> tuple[str, Path]:
@@ -122,8 +121,8 @@ def _on_meta(name: str, **settings: Any) -> nn.Module | None:
         return None
 
 
-def _plain_text(name: str, model: nn.Module | None) -> str:
-    """The network as the space `vit` writes it.
+def _plain_text(name: str, model: Any) -> str:
+    """A network, None for one that could not be made, as the space `vit` writes it.
 
     Raises:
         ConfigError: It is no plain vision transformer with a class token.
@@ -165,7 +164,8 @@ def _layers(model: nn.Module) -> tuple[list[str], dict[str, torch.Size]]:
 def _ratio(hidden: int, width: int) -> float:
     """The shortest decimal number whose product with the width, rounded down, is the hidden width."""
     for digits in range(16):
-        ratio = ceil(hidden * 10**digits / width) / 10**digits
+        scale: int = 10**digits
+        ratio = ceil(hidden * scale / width) / scale
         if int(width * ratio) == hidden:
             return ratio
     return hidden / width
