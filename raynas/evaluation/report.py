@@ -27,7 +27,7 @@ class ClassAccuracy:
 
     Args:
         number: The class as the network numbers it.
-        name: Its name; empty if unknown.
+        name: What it is called; empty if unknown.
         images: How many images belong to it.
         correct: How many of them were put into it.
         predicted: How many images were put into it, rightly or not.
@@ -89,7 +89,7 @@ class EvaluationReport:
         loss: Mean cross-entropy in nats, without label smoothing.
         top1: Share of the images whose most probable class is theirs.
         top1_low: Lower bound of Wilson's 95 % interval of `top1`.
-        top1_high: Its upper bound.
+        top1_high: Upper bound of that interval.
         top5: Share of the images whose class is among the five most probable; None with at most five classes.
         seconds: Seconds of the evaluation, with the reading of images.
         images_per_s: Images evaluated in a second.

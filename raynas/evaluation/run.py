@@ -140,7 +140,7 @@ def class_accuracies(
         labels: (N,) class numbers.
         predictions: (N,) class numbers.
         num_classes: How many classes there are.
-        names: Their names; empty if unknown.
+        names: Names of the classes; empty if unknown.
     """
     images, predicted, correct = (
         np.bincount(numbers, minlength=num_classes).tolist()

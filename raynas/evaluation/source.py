@@ -37,7 +37,7 @@ class TrainedNetwork:
         pixel_range: What is black and white in images of more than 8 bits; None: by the file.
         eval_crop: How the training prepared images that it evaluated.
         precision: The setting of the training.
-        training: Its folder, read; None for an export.
+        training: The training that was read; None for an export.
     """
 
     model: nn.Module
