@@ -89,7 +89,12 @@ MODEL_HOOKS = [
     of_models.Retokenizable,
     of_models.ExemptsFromWeightDecay,
 ]
-SUPERNET_HOOKS = [of_models.StacksParameters, of_models.HasUnits, of_models.HasStem]
+SUPERNET_HOOKS = [
+    of_models.StacksParameters,
+    of_models.HasUnits,
+    of_models.HasStem,
+    of_models.HasPatchTokens,
+]
 SEARCHER_HOOKS = [
     of_searchers.Recommends,
     of_searchers.Explains,
@@ -114,7 +119,7 @@ def test_a_model_offers_what_it_has(protocol: type[Any]) -> None:
 
 
 @pytest.mark.parametrize("protocol", SUPERNET_HOOKS)
-def test_a_model_offers_what_supernets_ask_for(protocol: type[Any]) -> None:
+def test_a_model_offers_what_supernets_and_labels_of_patches_ask_for(protocol: type[Any]) -> None:
     full = ViTResNano(vit_res_nano.largest(), img_size=32, num_classes=5, device="meta")
     assert offered(full, protocol) is full
     assert is_offered_by(ViTResNano, protocol)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,9 +17,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from raynas.errors import SpaceError
-from raynas.hooks import offered
 from raynas.models.elastic.slices import parts_for, stacked_parameters
-from raynas.models.protocols import HasStem
+from raynas.models.outputs import PatchHead, after_stem, outputs_from
 from raynas.models.step_draws import drawing_layers, draws_of
 from raynas.space.architecture import Architecture
 from raynas.space.build import build, builder, built
@@ -74,15 +74,53 @@ class Supernet:
             Logits (B, num_classes), in the order of the images.
         """
         numbers = torch.arange(len(images), device=images.device) % len(architectures) if assigned is None else assigned
-        stem = offered(self.whole, HasStem)
-        given = images if stem is None else stem.stem_features(images)
-        rows = [torch.nonzero(numbers == i).flatten() for i in range(len(architectures))]
-        logits = []
+        return self.outputs(after_stem(self.whole, images), architectures, numbers)[0]
+
+    def outputs(
+        self,
+        given: Tensor,
+        architectures: Sequence[Architecture],
+        assigned: Tensor,
+        patch_head: PatchHead | None = None,
+    ) -> tuple[Tensor, ...]:
+        """What members give for images, each for its own.
+
+        Args:
+            given: What `after_stem` makes of the images by the network.
+            architectures: The members.
+            assigned: (B,) the number of each image's member.
+            patch_head: Computes logits of patches from the tokens of each member; None: they are not asked for.
+
+        Returns:
+            What `outputs_from` returns of a model, in the order of the images.
+        """
+        rows = [torch.nonzero(assigned == i).flatten() for i in range(len(architectures))]
+        found = []
         for architecture, own in zip(architectures, rows, strict=True):
             if len(own):
                 with self._drawing_for(own):
-                    logits.append(self._of_member(architecture, given[own] if len(own) < len(given) else given))
-        return torch.cat(logits)[torch.cat(rows).argsort()]
+                    member = self._bare(architecture).train(self.whole.training)
+                    self._draw_as_whole(member)
+                    part = given[own] if len(own) < len(given) else given
+                    found.append(self._outputs_of(member, part, patch_head))
+        order = torch.cat(rows).argsort()
+        return tuple(torch.cat(parts)[order] for parts in zip(*found, strict=True))
+
+    @torch.no_grad()
+    def predicted(
+        self, given: Tensor, architecture: Architecture, patch_head: PatchHead | None = None
+    ) -> tuple[Tensor, ...]:
+        """What a member gives in eval mode, in which it drops nothing; the network stays in its own mode.
+
+        Args:
+            given: What `after_stem` makes of images by the network.
+            architecture: The member.
+            patch_head: Computes logits of patches from tokens; None: they are not asked for.
+
+        Returns:
+            What `outputs_from` returns of a model, without gradient.
+        """
+        return self._outputs_of(self._bare(architecture).eval(), given, patch_head)
 
     def extract(self, architecture: Architecture) -> nn.Module:
         """The plain model of a member, with weights of its own that start as the inherited ones.
@@ -106,19 +144,18 @@ class Supernet:
         for architecture in (self.space.largest(), self.space.smallest()):
             self._parts(self._bare(architecture))
 
-    def _of_member(self, architecture: Architecture, given: Tensor) -> Tensor:
-        """Logits of images, or of what the stem makes of them."""
-        member = self._bare(architecture).train(self.whole.training)
+    def _outputs_of(self, member: nn.Module, given: Tensor, patch_head: PatchHead | None) -> tuple[Tensor, ...]:
+        """What a bare member gives with the network's tensors."""
+        parts = {f"member.{name}": part for name, part in self._parts(member).items()}
+        found: tuple[Tensor, ...] = functional_call(_Outputs(member, patch_head), parts, (given,))
+        return found
+
+    def _draw_as_whole(self, member: nn.Module) -> None:
+        """Have a member draw by the network's own layers."""
         for name, layer in drawing_layers(self.whole).items():
             place, _, leaf = name.rpartition(".")
             with suppress(AttributeError):  # the member lacks that block
                 setattr(member.get_submodule(place), leaf, layer)
-        parts = self._parts(member)
-        if offered(self.whole, HasStem) is not None:
-            parts = {f"member.{name}": part for name, part in parts.items()}
-            member = _BehindStem(member)
-        logits: Tensor = functional_call(member, parts, (given,))
-        return logits
 
     def _bare(self, architecture: Architecture) -> nn.Module:
         """The member's model on the meta device."""
@@ -145,14 +182,14 @@ class Supernet:
             draws.begin_pass(positions)
 
 
-class _BehindStem(nn.Module):
-    """What a model does after its stem."""
+class _Outputs(nn.Module):
+    """What `outputs_from` returns of a member, as a module."""
 
-    def __init__(self, member: nn.Module) -> None:
+    def __init__(self, member: nn.Module, patch_head: PatchHead | None) -> None:
         super().__init__()
         self.member = member
+        self._compute = partial(outputs_from, patch_head=patch_head)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits of what the stem gives."""
-        logits: Tensor = self.member.forward_from_stem(features)  # type: ignore[operator]
-        return logits
+    def forward(self, given: Tensor) -> tuple[Tensor, ...]:
+        """What the member gives of what comes after the stem."""
+        return self._compute(self.member, given)

@@ -95,6 +95,14 @@ class ViTRes(ViTResNetwork):
         """
         return self._tokens(self.stem_features(images)).mean(1)
 
+    def forward_with_patches(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits and tokens of patches of what `stem_features` gives.
+
+        (B, 24, img_size / 2, img_size / 2) to (B, num_classes) and (B, G * G, C), G patches a side of the last stage.
+        """
+        tokens = self.norm(self._tokens(features))
+        return self.forward_head(tokens), tokens[:, 1:]
+
     def stacked_parameters(self) -> dict[str, int]:
         """Queries, keys and values come from one layer."""
         return stacked_qkv(self)
