@@ -1,4 +1,4 @@
-"""Labels of patches: mixtures that agree with pixels, the same on any cut of a step, and the trainings that use them."""
+"""Labels of patches: mixtures that agree with pixels, the same on any cut of a step, and trainings with them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from toy_trainings import SMALL, largest_difference, plan, trained
+from toy_spaces import small_res
+from toy_trainings import SMALL, largest_difference, weights
 
 import raynas
 from raynas import Choice, SearchSpace
@@ -21,17 +22,22 @@ from raynas.training.config import TrainConfig
 from raynas.training.folder import load_training
 from raynas.training.images import microbatches
 from raynas.training.objectives.classification import Classification
+from raynas.training.objectives.objective import exported_part
 from raynas.training.objectives.token_labels import PatchHead, TokenLabels
-from raynas.training.plan import make_training_plan
+from raynas.training.plan import TrainingPlan, make_training_plan
 from raynas.training.run import execute_training
 
 SIDE = 8  # pixels of a patch
 CLASSES = 32
-TINY = spaces.get("vit-res-nano").smallest().to_json()
-NANO: dict[str, Any] = {
-    "space": "vit-res-nano", "architecture": TINY, "img_size": 32, "max_images": 80, "batch_size": 16, "epochs": 2,
-    "augment": "none", "token_labels": True,
+LARGEST = small_res.largest()
+TRAINING: dict[str, Any] = {
+    "architecture": LARGEST.to_json(), "img_size": 32, "data": "digits", "max_images": 80, "batch_size": 16,
+    "epochs": 2, "augment": "none", "threads": 1, "loader_processes": 0, "loggers": [], "token_labels": True,
 }  # fmt: skip
+
+
+def plan(space: SearchSpace = small_res, **settings: Any) -> TrainingPlan:
+    return make_training_plan(TrainConfig.make({**TRAINING, "space": space.name, **settings}), space=space)
 
 
 def labels_of(grid: int = 4, *, smoothing: float = 0.0, block_images: int = 128) -> TokenLabels:
@@ -54,7 +60,7 @@ def encoded(size: int, grid: int = 4, positions: np.ndarray | None = None) -> Ba
 def test_pixels_and_labels_of_patches_agree(grid: int) -> None:
     """Of a mixture, each pixel is the mean of the class numbers under its patch's target."""
     numbers = torch.arange(CLASSES, dtype=torch.float32)
-    for step in range(30):
+    for step in range(10):
         batch = encoded(16, grid)
         images, (classes, patches) = labels_of(grid).mixed(batch, context(16, step))
         assert images.shape == batch.images.shape
@@ -68,9 +74,8 @@ def test_pixels_and_labels_of_patches_agree(grid: int) -> None:
 
 def test_the_share_of_a_class_is_that_of_unchanged_patches() -> None:
     """The first half by CutMix, whose patches are whole; the second half by Mixup, whose patches are all alike."""
-    assert labels_of().label_smoothing == 0
     changed = set()
-    for step in range(200):
+    for step in range(60):
         batch = encoded(16)
         assert batch.labels is not None
         images, (classes, patches) = labels_of().mixed(batch, context(16, step))
@@ -161,7 +166,7 @@ def test_a_box_lies_anywhere_and_has_the_published_sizes(grid: int) -> None:
         found.add((height, width))
         covered += cutmix == 0
     assert found == allowed
-    assert grid == 1 or covered.min() > 0.3 * covered.max()
+    assert grid == 1 or covered.min() > 0.2 * covered.max()
 
 
 def test_the_shares_of_mixtures_have_the_published_distributions() -> None:
@@ -195,56 +200,52 @@ def test_narrower_tokens_are_computed_by_the_first_channels() -> None:
 
 def test_tokens_of_patches_come_with_the_logits() -> None:
     """Of the last stage, row by row: what changes in a corner of the image moves that corner's token the most."""
-    space = spaces.get("vit-res-nano")
     torch.manual_seed(0)
-    model: Any = raynas.build(space, space.smallest(), img_size=64, num_classes=5).eval()
+    model: Any = raynas.build(small_res, LARGEST, img_size=64, num_classes=5).eval()
     images = torch.randn(1, 3, 64, 64)
     logits, tokens = model.forward_with_patches(model.stem_features(images))
-    assert tokens.shape == (1, 16, space.smallest()["width"][-1])
+    assert tokens.shape == (1, 16, 32)
     assert torch.equal(logits, model(images))
-    torch.testing.assert_close(model.forward_features(images)[:, 1:], tokens)
     images[:, :, :16, 48:] = 3.0
     moved = (model.forward_with_patches(model.stem_features(images))[1] - tokens).norm(dim=2)[0]
     assert int(moved.argmax()) == 3
 
 
 def test_evaluation_knows_nothing_of_patches() -> None:
-    space = spaces.get("vit-res-nano")
-    model = raynas.build(space, space.smallest(), img_size=32, num_classes=10).eval()
+    model = raynas.build(small_res, LARGEST, img_size=32, num_classes=10).eval()
     batch = Batch((torch.randn(4, 3, 32, 32),), torch.arange(4), torch.arange(4))
-    made = Classification(
-        model, num_classes=10, token_labels=TokenLabels(10, 0.1, 2, int(space.smallest()["width"][-1]))
-    )
+    made = Classification(model, num_classes=10, token_labels=TokenLabels(10, 0.1, 2, 32))
     assert made.evaluate(model, batch) == Classification(model, num_classes=10).evaluate(model, batch)
+    assert exported_part(made) == "model"
     assert {*made.parts()} == {"model", "patch_head"}
-    assert {*Classification(model, num_classes=10).parts()} == {"model"}
 
 
 # -- trainings ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_training_goes_on_and_its_network_has_no_head_of_patches(tmp_path: Path) -> None:
-    whole = trained(tmp_path / "whole", **NANO)
+    execute_training(plan(), tmp_path / "whole")
     # In the middle of the first epoch, whose head of patches is in no other file than the checkpoint.
     stop = iter([False, True])
-    summary = execute_training(plan(**NANO), tmp_path / "parts", is_stopped=lambda: next(stop, True))
+    summary = execute_training(plan(), tmp_path / "parts", is_stopped=lambda: next(stop, True))
     assert summary["status"] == "interrupted"
     assert read_checkpoint(checkpoint_folder(tmp_path / "parts") / LAST)["parts"]["patch_head"]["weight"].shape[0] == 10
-    assert largest_difference(trained(tmp_path / "parts", **NANO), whole) == 0
+    execute_training(plan(), tmp_path / "parts", resume=True)
+    assert largest_difference(weights(tmp_path / "parts"), weights(tmp_path / "whole")) == 0
     training = load_training(tmp_path / "parts")
-    space: Any = spaces.get("vit-res-nano")
-    counted = sum(parameter.numel() for parameter in training.model().parameters())
-    assert counted == training.description["model"]["num_params"] == space.num_params(space.smallest(), 32, 10)
+    count: Any = small_res.num_params
+    counted = sum(parameter.numel() for parameter in training.model(space=small_res).parameters())
+    assert counted == training.description["model"]["num_params"] == count(LARGEST, 32, 10)
     columns = {name: np.array(training.metrics[name]) for name in ("train_loss", "class_loss", "patch_loss")}
     assert columns["train_loss"] == pytest.approx(columns["class_loss"] + columns["patch_loss"], rel=1e-5)
 
 
 def test_presets_give_way_and_are_no_part_of_what_a_training_is() -> None:
     """An identity names labels of patches where there are some, and stays what it was without."""
-    strong = plan(**{**NANO, "augment": "strong"})
+    strong = plan(augment="strong")
     assert (strong.config.mixup, strong.config.cutmix) == (0.0, 0.0)
     assert strong.identity()["objective"] == {"name": "classification", "label_smoothing": 0.1, "token_labels": True}
-    without = plan(**{**NANO, "augment": "strong", "token_labels": False})
+    without = plan(augment="strong", token_labels=False)
     assert without.config.mixup is None
     assert without.identity()["objective"] == {"name": "classification", "label_smoothing": 0.1}
     assert strong.settings == without.settings
@@ -255,14 +256,17 @@ def test_presets_give_way_and_are_no_part_of_what_a_training_is() -> None:
     [
         ({"mixup": 0.2}, r"token_labels mix images in their own way: mixup must be 0"),
         ({"mixup": 0.2, "cutmix": 1.0}, r"mixup and cutmix must be 0 or left out"),
-        ({"space": "as-vit", "architecture": SMALL}, r"space 'as-vit' have no token_labels: AsViT gives no tokens of"),
+        (
+            {"space": spaces.get("as-vit"), "architecture": SMALL},
+            r"space 'as-vit' have no token_labels: AsViT gives no tokens of patches",
+        ),
         ({"objective": "distillation", "teacher": "random:resnet8"}, r"token_labels go with classification and"),
         ({"retokenize": "0:8,1:4"}, r"retokenize"),
     ],
 )
 def test_what_does_not_go_with_labels_of_patches_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as error:
-        plan(**{**NANO, **settings})
+        plan(**settings)
     assert "\n" not in str(error.value)
 
 
@@ -276,8 +280,5 @@ def test_a_grid_that_is_no_square_is_refused() -> None:
             return self.head(features.mean((2, 3))), features.flatten(2).transpose(1, 2)[:, :6]
 
     space = SearchSpace("odd", {"width": Choice(3)}, Odd, num_params=lambda *_: 1, macs=lambda *_: 1)
-    config = TrainConfig.make(
-        {**NANO, "space": "odd", "architecture": '{"width": 3}', "drop_path_rate": 0.0, "data": "digits"}
-    )
     with pytest.raises(ConfigError, match=r"square grid .* space 'odd' have 6 at 32 pixels"):
-        make_training_plan(config, space=space)
+        plan(space, architecture='{"width": 3}', drop_path_rate=0.0)

@@ -30,7 +30,6 @@ class ViTRes(ViTResNetwork):
             mlp_units of each place for a block.
         img_size: Side of the images in pixels, divisible by 56.
         num_classes: Number of classes, which is the number of the head's outputs.
-        patch_head: Whether there is a second head, which gives logits of each patch of the last stage, for training.
         drop_path_rate: Probability in training that a branch of the last place is dropped; it grows linearly from 0.
         fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
         device, dtype: Device and type of the parameters. On the meta device they get no values.
@@ -49,7 +48,6 @@ class ViTRes(ViTResNetwork):
         *,
         img_size: int = 224,
         num_classes: int = 1000,
-        patch_head: bool = False,
         drop_path_rate: float = 0.0,
         fused_attn: bool = False,
         device: torch.device | str | None = None,
@@ -66,7 +64,7 @@ class ViTRes(ViTResNetwork):
             "num_classes": num_classes,
             "fused_attn": fused_attn,
         }
-        super().__init__(**settings, patch_head=patch_head, drop_path_rate=drop_path_rate, device=device, dtype=dtype)
+        super().__init__(**settings, drop_path_rate=drop_path_rate, device=device, dtype=dtype)
         self._plain_settings = settings
 
     def init_table(self) -> dict[str, Init]:
