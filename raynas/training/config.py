@@ -165,7 +165,7 @@ class TrainConfig(DataOptions):
     token_labels: bool = Field(
         False,
         description="Learn the classes of patches beside that of the image, with Mixup and patch CutMix in place of "
-        "timm's. For models with a head for patches.",
+        "timm's. For models that give tokens of patches.",
     )
     sampling: Literal["multi", "single", "sandwich"] = Field(
         "multi",

@@ -62,7 +62,7 @@ def batch(positions: list[int]) -> Batch:
     return Batch((images[positions],), labels[positions], torch.tensor(positions))
 
 
-SANDWICH = {"strategy": "sandwich", "per_block": 4}
+SANDWICH: dict[str, Any] = {"strategy": "sandwich", "per_block": 4}
 
 
 def sandwich(number: int, block: int, per_block: int) -> list[Architecture]:
@@ -119,7 +119,7 @@ def test_labels_are_for_the_largest_of_a_sandwich_and_its_predictions_for_the_ot
             logit.append(float((told[position] * (told[position].log() - found)).sum()))
     assert float(loss.terms["task_loss"]) == pytest.approx(np.mean(task), rel=1e-4)
     assert float(loss.terms["logit_loss"]) == pytest.approx(np.mean(logit), rel=1e-4)
-    assert float(loss.total) == pytest.approx((sum(task) + sum(logit)) / 16, rel=1e-4)
+    assert loss.total.item() == pytest.approx((sum(task) + sum(logit)) / 16, rel=1e-4)
 
 
 def test_the_largest_learns_from_labels_alone() -> None:

@@ -103,7 +103,7 @@ class Classification(Objective):
     def __init__(self, model: nn.Module, *, token_labels: TokenLabels | None = None, **settings: Any) -> None:
         super().__init__(model)
         self.targets: Any = token_labels or ClassTargets(**settings)
-        self.patch_head = token_labels and token_labels.head(model)
+        self.patch_head = None if token_labels is None else token_labels.head(model)
 
     @classmethod
     def prepare(cls, setup: Setup) -> PreparedObjective:
@@ -133,6 +133,7 @@ class Classification(Objective):
     def forward(self, batch: Batch) -> Loss:
         """See Objective."""
         images, targets = self.targets.mixed(batch, self.context)
+        outputs: tuple[torch.Tensor, ...]
         if self.patch_head is None:
             outputs = (self.model(images),)
         else:

@@ -98,7 +98,7 @@ class SupernetClassification(Objective):
         self._warmup_epochs = int(self._sampling.get("warmup_epochs", 0))
         self._is_sandwich = self._sampling.get("strategy") == "sandwich"
         self.targets: Any = token_labels or ClassTargets(**targets)
-        self.patch_head = token_labels and token_labels.head(model)
+        self.patch_head = None if token_labels is None else token_labels.head(model)
 
     @classmethod
     def prepare(cls, setup: Setup) -> PreparedObjective:
