@@ -96,6 +96,7 @@ SUPERNET_HOOKS = {
     of_models.HasUnits: ViTResNano,
     of_models.HasStem: ViTResNano,
     of_models.HasChannelUnits: ViTElastic,
+    of_models.HasPatchTokens: ViTResNano,
 }
 """What supernets ask for, and a model that offers it."""
 SEARCHER_HOOKS = [
@@ -122,7 +123,7 @@ def test_a_model_offers_what_it_has(protocol: type[Any]) -> None:
 
 
 @pytest.mark.parametrize("protocol", list(SUPERNET_HOOKS))
-def test_a_model_offers_what_supernets_ask_for(protocol: type[Any]) -> None:
+def test_a_model_offers_what_supernets_and_labels_of_patches_ask_for(protocol: type[Any]) -> None:
     kind = SUPERNET_HOOKS[protocol]
     space = vit_elastic if kind is ViTElastic else vit_res_nano
     full = kind(space.largest(), img_size=32, num_classes=5, device="meta")

@@ -10,6 +10,7 @@ from raynas.searchers.base import Searcher
 from raynas.space.architecture import Architecture
 from raynas.space.fields import Choice, PerBlock, PerLayer
 from raynas.space.growth import Growth
+from raynas.space.registered import spaces
 from raynas.space.results import Candidate, Constraint, Evaluation, Objective, Status, violations
 from raynas.space.search_space import SearchSpace
 
@@ -175,3 +176,22 @@ def all_gains_and_costs() -> np.ndarray:
     """`score` and `cost` of every architecture of `grid`, (15625, 2)."""
     levels = np.stack(np.meshgrid(*[np.arange(5.0)] * 6, indexing="ij"), axis=-1).reshape(-1, 6)
     return np.stack([levels @ _GAINS, levels**1.5 @ _COSTS], axis=1)
+
+
+# ViT-Res networks of a few thousand parameters, for supernets.
+_NANO = spaces.get("vit-res-nano")
+small_res = SearchSpace(
+    "small-res",
+    {
+        "width": (Choice(16, 8), Choice(24, 16), Choice(32, 24)),
+        "depth": (Choice(1), Choice(2), Choice(1)),
+        "head_size": (Choice(4), Choice(8), Choice(8)),
+        "num_heads": PerBlock((Choice(2, 1), Choice(3, 2), Choice(3, 2, 0), Choice(4, 2))),
+        "mlp_units": PerBlock((Choice(24, 16), Choice(32, 16), Choice(32, 16), Choice(48, 24))),
+    },
+    model="vit-res-nano",
+    grammar=_NANO.grammar,
+    num_params=_NANO.num_params,
+    macs=_NANO.macs,
+    img_size_multiple=16,
+)

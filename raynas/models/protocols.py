@@ -21,6 +21,7 @@ from raynas.space.tokens import Retokenizable
 __all__ = [
     "ExemptsFromWeightDecay",
     "HasChannelUnits",
+    "HasPatchTokens",
     "HasPlainCode",
     "HasPooledFeatures",
     "HasRoles",
@@ -152,6 +153,22 @@ class HasStem(Protocol):
 
     def forward_from_stem(self, features: Tensor, /) -> Tensor:
         """Logits (B, num_classes) of what `stem_features` gives."""
+        ...
+
+
+@runtime_checkable
+class HasPatchTokens(Protocol):
+    """A model that also gives what its last stage makes of patches, so that a training can label them.
+
+    The head that learns these labels is the training's own: no model has it.
+    """
+
+    def forward_with_patches(self, features: Tensor, /) -> tuple[Tensor, Tensor]:
+        """Logits (B, num_classes) and tokens of patches (B, G * G, C), row by row, as heads take them.
+
+        Args:
+            features: What `HasStem.stem_features` gives, or images where the model has no stem.
+        """
         ...
 
 

@@ -173,23 +173,25 @@ class TrainConfig(DataOptions):
     token_labels: bool = Field(
         False,
         description="Learn the classes of patches beside that of the image, with Mixup and patch CutMix in place of "
-        "timm's. For models with a head for patches.",
+        "timm's. For models that give tokens of patches.",
     )
     sampling: Literal["multi", "single", "sandwich"] = Field(
         "multi",
         description="Sub-networks of a step: multi, several at once in each block of images; single, one for all; "
         "sandwich, the largest, the smallest and random ones, which learn from the largest.",
     )
-    subnets: int = Field(2, ge=1, description="Sub-networks that a block of images trains at once.")
+    subnets: int = Field(
+        2, ge=1, description="Sub-networks that a block of images trains at once; at least 3 with sandwich."
+    )
     block_images: int = Field(128, ge=1, description="Images of a block; the batch is one if it is smaller.")
     choice_warmup_epochs: int | None = Field(
         None,
         ge=0,
         description="Epochs over which smaller choices are let in one by one, from the largest network alone; 0: all "
-        "from the start. Default: a quarter of the epochs, at most 30.",
+        "from the start, as sandwich has it. Default: a quarter of the epochs, at most 30, or with sandwich 0.",
     )
     shared_choices: Annotated[tuple[str, ...], Flags(("--shared-choice",))] = Field(
-        (), description="Field of the space that all sub-networks of a step have in common, such as width."
+        (), description="Field of the space that random sub-networks of a step have in common, such as width."
     )
 
     seed: int = Field(0, ge=0, description="Seed of weights, order and augmentation.")

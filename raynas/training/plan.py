@@ -298,12 +298,17 @@ def make_training_plan(
 
 
 def _objective(config: TrainConfig) -> type[Objective]:
-    """What is optimised; settings of a teacher are refused where there is none, and those of supernets likewise."""
+    """What is optimised; settings of a teacher are refused where there is none, and those of supernets likewise.
+
+    Labels of patches are refused where the objective would not learn them.
+    """
     if config.teacher is None and (given := _given(config, DISTILLATION)):
         raise ConfigError(f"{', '.join(given)} go with a teacher, and none is given")
     kind = objectives.get(config.objective or ("classification" if config.teacher is None else "distillation"))
     if kind.name != "supernet" and (given := _given(config, SUPERNET)):
         raise ConfigError(f"{', '.join(given)} go with the objective supernet, not with {kind.name}")
+    if config.token_labels and not kind.takes_token_labels:
+        raise ConfigError(f"token_labels go with classification and supernet: the objective {kind.name} has none")
     return kind
 
 

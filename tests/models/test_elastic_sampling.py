@@ -82,11 +82,32 @@ def test_one_sub_network_a_step_and_shared_widths() -> None:
     assert len({hybrid.drawn(0, step, 0)[0]["width"] for step in range(20)}) > 5
 
 
+@pytest.mark.parametrize("per_block", [3, 4, 6])
+def test_a_sandwich_has_both_ends_and_random_sub_networks_between(per_block: int) -> None:
+    sampler = SubnetSampler(NANO, 0, strategy="sandwich", per_block=per_block, warmup_epochs=0)
+    between = set()
+    for step in range(10):
+        for block in range(2):
+            largest, smallest, *others = sampler.drawn(0, step, block)
+            assert (largest, smallest) == (NANO.largest(), NANO.smallest())
+            assert len(others) == per_block - 2
+            between |= {*others}
+    assert len(between) == 20 * (per_block - 2)
+    # Those are drawn as without the ends.
+    alone = SubnetSampler(NANO, 0, per_block=per_block - 2, warmup_epochs=0)
+    assert sampler.drawn(0, 3, 1)[2:] == alone.drawn(0, 3, 1)
+
+
 def test_what_cannot_be_drawn_is_refused() -> None:
     for settings, message in (
         ({"per_block": 0}, "per_block is 0"),
         ({"warmup_epochs": -1}, "warmup_epochs -1"),
         ({"shared": ["depths"]}, "has no field depths"),
+        ({"strategy": "sandwich", "warmup_epochs": 0}, "subnets is 2, at least 3"),
+        (
+            {"strategy": "sandwich", "per_block": 3, "warmup_epochs": 4},
+            "choice_warmup_epochs is 4; with sampling",
+        ),
     ):
         with pytest.raises(ConfigError, match=message):
             SubnetSampler(NANO, 0, **settings)  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ from raynas.models.networks import Networks
 from raynas.models.pre_norm import Attention
 from raynas.models.roles import roles_of
 from raynas.space.registered import models, spaces
+from raynas.training.objectives.token_labels import PatchHead
 from searchspaces.vit_res import num_params, vit_res_nano, vit_res_tiny
 
 SMALL = vit_res_nano.read("16h4:2x24,3x16/24h6:1x30,0/40h8:2x48,3x40")
@@ -67,11 +68,11 @@ def test_samples_cost_what_the_closed_forms_say(name: str) -> None:
         assert counter.get_total_flops() == 2 * space.macs(architecture, img_size, num_classes)
 
 
-def test_the_head_of_patches_is_there_if_asked_for() -> None:
-    architecture = vit_res_tiny.read("vit-resnas-tiny")
-    with_head = ViTRes(architecture, patch_head=True, device="meta")
-    assert sum(p.numel() for p in with_head.parameters()) == num_params(architecture, 224, 1000, patch_head=True)
-    assert ViTRes(architecture, device="meta").patch_head is None
+def test_the_head_of_patches_that_trainings_have_counts_as_published() -> None:
+    architecture: Any = vit_res_tiny.read("vit-resnas-tiny")
+    model, head = ViTRes(architecture, device="meta"), PatchHead(architecture["width"][-1], 1000, torch.device("meta"))
+    count = sum(p.numel() for module in (model, head) for p in module.parameters())
+    assert count == num_params(architecture, 224, 1000, patch_head=True) == 41_498_552
 
 
 def test_tokens_of_the_stages_are_257_65_and_17() -> None:

@@ -1,8 +1,10 @@
-"""Which sub-networks of a supernet a step trains: multi-architectural sampling (Liao 2021, arXiv 2109.00642).
+"""Which sub-networks of a supernet a step trains.
 
-The images of a step are cut into blocks, and each block trains several sub-networks at once, which differ in every
-dimension that has enough choices. What a block draws follows from (seed, step, block) alone: so it is the same whoever
-computes the block, and the blocks of a large step, over many workers, train many sub-networks.
+That is multi-architectural sampling (Liao 2021, arXiv 2109.00642), the sandwich rule (Yu 2019, arXiv 1903.05134), or
+one sub-network for all images. The images of a step are cut into blocks, and each block trains several sub-networks at
+once; those that are drawn differ in every dimension that has enough choices. What a block draws follows from (seed,
+step, block) alone: so it is the same whoever computes the block, and the blocks of a large step, over many workers,
+train many sub-networks.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from raynas.seeds import seed_from
 from raynas.space.architecture import Architecture
 from raynas.space.search_space import SearchSpace
 
-Strategy = Literal["multi", "single"]
+Strategy = Literal["multi", "single", "sandwich"]
 
 
 def num_allowed(num_choices: int, epoch: int, warmup_epochs: int) -> int:
@@ -44,13 +46,15 @@ class SubnetSampler:
     Args:
         space: The space of the supernet.
         seed: The seed of the training.
-        strategy: "multi": each block of images draws sub-networks of its own; "single": all of a step train one.
-        per_block: How many sub-networks a block of images trains.
+        strategy: "multi": each block of images draws sub-networks of its own; "single": all of a step train one;
+            "sandwich": each block trains the largest, the smallest, and others that it draws.
+        per_block: How many sub-networks a block of images trains, with the largest and the smallest.
         warmup_epochs: Epochs over which smaller choices are let in one by one; 0: all are there from the start.
-        shared: Names of fields that all sub-networks of a step have in common, such as the widths.
+        shared: Names of fields that all sub-networks that a step draws have in common, such as the widths.
 
     Raises:
-        ConfigError: A number is not positive, or the space has no field of a name.
+        ConfigError: A number is not positive, or does not go with the strategy; the space has no field of a name.
+        SpaceError: A sandwich is asked for, and options of the space are no numbers.
     """
 
     def __init__(
@@ -67,23 +71,36 @@ class SubnetSampler:
             raise ConfigError(
                 f"per_block is {per_block} and warmup_epochs {warmup_epochs}; at least 1 and 0 are needed"
             )
+        if strategy == "sandwich" and per_block < 3:
+            raise ConfigError(
+                "sampling sandwich trains the largest sub-network, the smallest and random ones: subnets is "
+                f"{per_block}, at least 3 are needed"
+            )
+        if strategy == "sandwich" and warmup_epochs:
+            raise ConfigError(
+                f"choice_warmup_epochs is {warmup_epochs}; with sampling sandwich, which trains the smallest "
+                "sub-network from the start, it must be 0"
+            )
         if unknown := sorted(set(shared) - space.fields.keys()):
             raise ConfigError(f"space {space.name!r} has no field {', '.join(unknown)} that sub-networks may share")
         self._space, self._seed, self._strategy = space, seed, strategy
         self._per_block, self._warmup = per_block, warmup_epochs
+        self._ends = [space.largest(), space.smallest()] if strategy == "sandwich" else []
         self._absent = dict(space.removable)
         self._orders = [self._order(i) for i in range(len(space.decisions))]
         self._is_shared = [decision.name.partition("[")[0] in shared for decision in space.decisions]
 
     def drawn(self, epoch: int, step: int, block: int) -> list[Architecture]:
-        """The sub-networks of a block; image i of it is trained by that of number i modulo their count.
+        """The sub-networks of a block; the image in place i of the step is for that of number i modulo their count.
+
+        Of a sandwich, the largest is the first and the smallest the second.
 
         Args:
             epoch: The number of the epoch, from 0.
             step: The number of the step over all epochs, from 0.
             block: The number of the block in the step, from 0.
         """
-        count = 1 if self._strategy == "single" else self._per_block
+        count = 1 if self._strategy == "single" else self._per_block - len(self._ends)
         of_step = np.random.default_rng(seed_from(self._seed, "sub-networks", step))
         of_block = np.random.default_rng(seed_from(self._seed, "sub-networks", step, block))
         columns = []
@@ -95,7 +112,8 @@ class SubnetSampler:
                 is_there = _dealt([1, 1, 0, 0][: num_allowed(4, epoch, self._warmup)], different, rng)
                 options = np.where(is_there, options, self._absent[i])
             columns.append(np.broadcast_to(options, count))
-        return [self._space.decode(numbers) for numbers in np.array(columns, np.int64).reshape(-1, count).T]
+        drawn = [self._space.decode(numbers) for numbers in np.array(columns, np.int64).reshape(-1, count).T]
+        return [*self._ends, *drawn]
 
     def _order(self, decision: int) -> list[int]:
         """Numbers of a decision's options, the largest first; those that are no numbers stay in their order."""

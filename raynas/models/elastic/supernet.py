@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from raynas.errors import SpaceError
-from raynas.hooks import is_offered_by, offered
+from raynas.hooks import is_offered_by
 from raynas.models.elastic.slices import parts_for, stacked_parameters
-from raynas.models.protocols import HasStem, InitialisedByTable
+from raynas.models.outputs import PatchHead, after_stem, outputs_from
+from raynas.models.protocols import InitialisedByTable
 from raynas.models.step_draws import drawing_layers, draws_of
 from raynas.space.architecture import Architecture
 from raynas.space.build import build, builder, built
@@ -72,19 +73,57 @@ class Supernet:
         Returns:
             Logits (B, num_classes), in the order of the images.
         """
+        return self.outputs(after_stem(self.whole, images), architectures, assigned)[0]
+
+    def outputs(
+        self,
+        given: Tensor,
+        architectures: Sequence[Architecture],
+        assigned: Tensor | None = None,
+        patch_head: PatchHead | None = None,
+    ) -> tuple[Tensor, ...]:
+        """What members give for images, each for its own.
+
+        Args:
+            given: What `after_stem` makes of the images by the network.
+            architectures: The members.
+            assigned: (B,) the number of each image's member; default: image i has that of i modulo their count.
+            patch_head: Computes logits of patches from the tokens of each member; None: they are not asked for.
+
+        Returns:
+            What `outputs_from` returns of a model, in the order of the images.
+        """
         count = len(architectures)
         if assigned is None:  # without a GPU's being waited for
-            rows = [torch.arange(i, len(images), count, device=images.device) for i in range(count)]
+            rows = [torch.arange(i, len(given), count, device=given.device) for i in range(count)]
         else:
             rows = [torch.nonzero(assigned == i).flatten() for i in range(count)]
-        stem = offered(self.whole, HasStem)
-        given = images if stem is None else stem.stem_features(images)
-        logits = []
+        found = []
         for architecture, own in zip(architectures, rows, strict=True):
             if len(own):
                 with self.drawing_for(own):
-                    logits.append(self._of_member(architecture, given[own] if len(own) < len(given) else given))
-        return torch.cat(logits)[torch.cat(rows).argsort()]
+                    member = self.skeleton(architecture).train(self.whole.training)
+                    self._draw_as_whole(member)
+                    part = given[own] if len(own) < len(given) else given
+                    found.append(self._outputs_of(member, part, patch_head))
+        order = torch.cat(rows).argsort()
+        return tuple(torch.cat(parts)[order] for parts in zip(*found, strict=True))
+
+    @torch.no_grad()
+    def predicted(
+        self, given: Tensor, architecture: Architecture, patch_head: PatchHead | None = None
+    ) -> tuple[Tensor, ...]:
+        """What a member gives in eval mode, in which it drops nothing; the network stays in its own mode.
+
+        Args:
+            given: What `after_stem` makes of images by the network.
+            architecture: The member.
+            patch_head: Computes logits of patches from tokens; None: they are not asked for.
+
+        Returns:
+            What `outputs_from` returns of a model, without gradient.
+        """
+        return self._outputs_of(self.skeleton(architecture).eval(), given, patch_head)
 
     def extract(self, architecture: Architecture) -> nn.Module:
         """The plain model of a member, with weights of its own that start as the inherited ones.
@@ -108,17 +147,17 @@ class Supernet:
         for architecture in (self.space.largest(), self.space.smallest()):
             self._parts(self.skeleton(architecture))
 
-    def _of_member(self, architecture: Architecture, given: Tensor) -> Tensor:
-        """Logits of images, or of what the stem makes of them."""
-        member = self.skeleton(architecture).train(self.whole.training)
+    def _outputs_of(self, member: nn.Module, given: Tensor, patch_head: PatchHead | None) -> tuple[Tensor, ...]:
+        """What a member without values gives with the network's tensors."""
+        _give(member, self._parts(member))
+        return outputs_from(member, given, patch_head)
+
+    def _draw_as_whole(self, member: nn.Module) -> None:
+        """Have a member draw by the network's own layers."""
         for name, layer in drawing_layers(self.whole).items():
             place, _, leaf = name.rpartition(".")
             with suppress(AttributeError):  # the member lacks that block
                 setattr(member.get_submodule(place), leaf, layer)
-        _give(member, self._parts(member))
-        stem = offered(member, HasStem)
-        logits: Tensor = member(given) if stem is None else stem.forward_from_stem(given)
-        return logits
 
     def skeleton(self, architecture: Architecture) -> nn.Module:
         """The model of a member without values, on the meta device."""

@@ -31,7 +31,6 @@ class ViTRes(ViTResNetwork):
             mlp_units of each place for a block.
         img_size: Side of the images in pixels, divisible by 56.
         num_classes: Number of classes, which is the number of the head's outputs.
-        patch_head: Whether there is a second head, which gives logits of each patch of the last stage, for training.
         drop_path_rate: Probability in training that a branch of the last place is dropped; it grows linearly from 0.
         fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
         device, dtype: Device and type of the parameters. On the meta device they get no values.
@@ -50,7 +49,6 @@ class ViTRes(ViTResNetwork):
         *,
         img_size: int = 224,
         num_classes: int = 1000,
-        patch_head: bool = False,
         drop_path_rate: float = 0.0,
         fused_attn: bool = False,
         device: torch.device | str | None = None,
@@ -67,7 +65,7 @@ class ViTRes(ViTResNetwork):
             "num_classes": num_classes,
             "fused_attn": fused_attn,
         }
-        super().__init__(**settings, patch_head=patch_head, drop_path_rate=drop_path_rate, device=device, dtype=dtype)
+        super().__init__(**settings, drop_path_rate=drop_path_rate, device=device, dtype=dtype)
         self._plain_settings = settings
 
     def init_table(self) -> dict[str, Init]:
@@ -95,6 +93,14 @@ class ViTRes(ViTResNetwork):
         (B, 3, img_size, img_size) to (B, C).
         """
         return self._tokens(self.stem_features(images)).mean(1)
+
+    def forward_with_patches(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits and tokens of patches of what `stem_features` gives.
+
+        (B, 24, img_size / 2, img_size / 2) to (B, num_classes) and (B, G * G, C), G patches a side of the last stage.
+        """
+        tokens = self.norm(self._tokens(features))
+        return self.forward_head(tokens), tokens[:, 1:]
 
     def stacked_parameters(self) -> dict[str, int]:
         """Queries, keys and values come from one layer."""

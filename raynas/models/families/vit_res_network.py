@@ -98,7 +98,6 @@ class ViTResNetwork(nn.Module):
         img_size: Side of the images in pixels, divisible by 8 * patch_size.
         num_classes: Number of classes, which is the number of the head's outputs.
         in_chans: Number of channels of the images.
-        patch_head: Whether there is a second head, which gives logits of each patch of the last stage, for training.
         drop_path_rate: Probability in training that a branch of the last place is dropped; it grows linearly from 0
             over all places, empty ones among them. Needs timm unless it is 0.
         fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
@@ -119,7 +118,6 @@ class ViTResNetwork(nn.Module):
         img_size: int = 224,
         num_classes: int = 1000,
         in_chans: int = 3,
-        patch_head: bool = False,
         drop_path_rate: float = 0.0,
         fused_attn: bool = False,
         device: torch.device | str | None = None,
@@ -153,7 +151,6 @@ class ViTResNetwork(nn.Module):
             self.stages.append(stage)
         self.norm = LayerNorm(width[-1], NORM_EPS, **factory)
         self.head = Linear(width[-1], num_classes, **factory)
-        self.patch_head = Linear(width[-1], num_classes, **factory) if patch_head else None
         self.init_weights()
 
     def blocks(self) -> Iterator[nn.Module]:

@@ -1,10 +1,10 @@
-"""Classification: cross-entropy with label smoothing, Mixup and CutMix (timm's)."""
+"""Classification: cross-entropy with label smoothing, Mixup and CutMix: timm's, or those of labels of patches."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,11 +12,22 @@ import torch.nn.functional as F
 from torch import nn
 
 from raynas.models.classified import evaluated_classes
+from raynas.models.outputs import after_stem, outputs_from
 from raynas.models.step_draws import StepContext
 from raynas.training.batch import Batch
 from raynas.training.best_epoch import BestEpoch
 from raynas.training.config import ResolvedTraining
-from raynas.training.objectives.objective import Loss, Objective, PreparedObjective, Setup, objectives
+from raynas.training.objectives.objective import (
+    AUXILIARY,
+    MODEL,
+    Loss,
+    Objective,
+    Part,
+    PreparedObjective,
+    Setup,
+    objectives,
+)
+from raynas.training.objectives.token_labels import TokenLabels
 
 
 class ClassTargets:
@@ -27,6 +38,8 @@ class ClassTargets:
         label_smoothing: Probability spread over all classes.
         mixup, cutmix: Alphas of Mixup and of CutMix, 0: none; one of the two is taken for each step.
     """
+
+    columns: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self, num_classes: int, *, label_smoothing: float = 0.0, mixup: float = 0.0, cutmix: float = 0.0
@@ -63,6 +76,10 @@ class ClassTargets:
         smoothing = self._label_smoothing if self._mixup is None else 0.0
         return F.cross_entropy(logits, targets, label_smoothing=smoothing)
 
+    def loss(self, outputs: tuple[torch.Tensor, ...], targets: torch.Tensor) -> Loss:
+        """The cross-entropy of the logits, which are all that there is of outputs."""
+        return Loss(self.cross_entropy(outputs[0], targets))
+
 
 @objectives.register("classification")
 class Classification(Objective):
@@ -70,32 +87,59 @@ class Classification(Objective):
 
     Args:
         model: The network, which gives logits (b, num_classes).
-        settings: Keywords of `ClassTargets`, which is kept as `targets` and mixes a batch and its labels.
+        token_labels: How patches are labelled too, which the network then gives tokens of; None: they are not.
+        settings: Keywords of `ClassTargets`.
+
+    Attributes:
+        targets: What mixes a batch and its labels, and says the loss.
+        patch_head: The head that learns labels of patches; None: there is none.
     """
 
     name = "classification"
+    takes_token_labels = True
     evaluation_columns = ("loss", "top1")
     best = BestEpoch("val_top1", higher_is_better=True)
 
-    def __init__(self, model: nn.Module, **settings: Any) -> None:
+    def __init__(self, model: nn.Module, *, token_labels: TokenLabels | None = None, **settings: Any) -> None:
         super().__init__(model)
-        self.targets = ClassTargets(**settings)
+        self.targets: Any = token_labels or ClassTargets(**settings)
+        self.patch_head = None if token_labels is None else token_labels.head(model)
 
     @classmethod
     def prepare(cls, setup: Setup) -> PreparedObjective:
         """See Objective."""
         config = setup.config
         setup.refuse_teacher(cls.name)
+        tokens = TokenLabels.of(setup)
         return PreparedObjective(
             kind=cls,
-            make=partial(cls, **ClassTargets.settings(config)),
-            identity={"label_smoothing": config.label_smoothing},
+            make=partial(cls, token_labels=tokens, **ClassTargets.settings(config)),
+            resolved={} if tokens is None else tokens.resolved,
+            identity={
+                "label_smoothing": config.label_smoothing,
+                **({} if tokens is None else {"token_labels": True}),
+            },
         )
+
+    def parts(self) -> Mapping[str, Part]:
+        """See Objective."""
+        return {"model": MODEL, **({} if self.patch_head is None else {"patch_head": AUXILIARY})}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """With labels of patches `class_loss` and `patch_loss`, whose sum the loss is."""
+        return tuple(self.targets.columns)
 
     def forward(self, batch: Batch) -> Loss:
         """See Objective."""
         images, targets = self.targets.mixed(batch, self.context)
-        return Loss(self.targets.cross_entropy(self.model(images), targets))
+        outputs: tuple[torch.Tensor, ...]
+        if self.patch_head is None:
+            outputs = (self.model(images),)
+        else:
+            outputs = outputs_from(self.model, after_stem(self.model, images), self.patch_head)
+        loss: Loss = self.targets.loss(outputs, targets)
+        return loss
 
     def evaluate(self, model: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
         """See Objective."""

@@ -93,6 +93,7 @@ class Objective(nn.Module):
     Attributes:
         name: The name that the objective is registered under.
         needs_labels: Whether batches have labels, and the data at least two classes.
+        takes_token_labels: Whether it heeds the setting token_labels; if not, trainings with it are refused.
         couples_images: Whether the loss of an image depends on which others are computed with it, as contrast does.
             Then a step cannot be divided into passes. On several workers, the objective itself looks at all of them.
         uses_all_parameters: Whether each pass gives every optimised parameter a gradient. If not, as with sampled
@@ -106,6 +107,7 @@ class Objective(nn.Module):
 
     name: ClassVar[str]
     needs_labels: ClassVar[bool] = True
+    takes_token_labels: ClassVar[bool] = False
     couples_images: ClassVar[bool] = False
     uses_all_parameters: ClassVar[bool] = True
     fills_gradients: ClassVar[bool] = False

@@ -1,4 +1,16 @@
-"""Training a supernet: each image by one of the sub-networks that its block of the step trains, in the same weights."""
+"""Training a supernet: each image by one of the sub-networks that its block of the step trains, in the same weights.
+
+With sampling sandwich (Yu 2019, arXiv 1903.05134; Yu 2020, arXiv 2003.11142), the largest sub-network learns from the
+labels, and the smallest and random ones from what the largest says of their images. As published, every sub-network
+sees the whole batch. Here the images of a block are divided among its sub-networks, as they are otherwise, so that a
+step of n sub-networks costs one pass of each over an n-th of the images; and the largest looks at the images of the
+others once more, without gradient and as it is evaluated, which drops nothing: one forward pass of (n - 1) / n of the
+images on top. As in the publication, all sub-networks weigh the same: the loss is
+
+    1 / n * labels + (n - 1) / n * logits
+
+Letters: b images of a pass, n sub-networks of a block.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +27,7 @@ from raynas.models.classified import evaluated_classes
 from raynas.models.elastic.sampling import SubnetSampler
 from raynas.models.elastic.supernet import Supernet
 from raynas.models.elastic.units import UnitOrder, orders_by_importance
+from raynas.models.outputs import after_stem
 from raynas.models.protocols import HasUnits
 from raynas.space.architecture import Architecture
 from raynas.space.build import build
@@ -22,14 +35,25 @@ from raynas.space.search_space import SearchSpace
 from raynas.training.batch import Batch
 from raynas.training.best_epoch import BestEpoch
 from raynas.training.objectives.classification import ClassTargets
-from raynas.training.objectives.objective import Loss, Objective, PreparedObjective, Setup, objectives
+from raynas.training.objectives.distillation import logit_loss
+from raynas.training.objectives.objective import (
+    AUXILIARY,
+    MODEL,
+    Loss,
+    Objective,
+    Part,
+    PreparedObjective,
+    Setup,
+    objectives,
+)
+from raynas.training.objectives.token_labels import TokenLabels
 
 _PUBLISHED_WARMUP = 30  # epochs, of 120
 
 
 @objectives.register("supernet")
 class SupernetClassification(Objective):
-    """Cross-entropy of sub-networks' logits, with label smoothing, Mixup and CutMix (timm's).
+    """Cross-entropy of sub-networks' logits, with label smoothing, Mixup and CutMix: timm's, or those of patch labels.
 
     The network that is trained is the largest member; what no sub-network of a step uses has a gradient of zero.
 
@@ -41,9 +65,16 @@ class SupernetClassification(Objective):
         block_images: How many images of a step train sub-networks together, as those of one GPU of the source did.
         sampling: Keywords of `SubnetSampler`.
         targets: Keywords of `ClassTargets`.
+        token_labels: How patches are labelled too, which members then give tokens of; None: they are not.
+
+    Attributes:
+        targets: What mixes a batch and its labels, and says the loss.
+        patch_head: The head that learns labels of patches, of which members have the first channels; None: there is
+            none.
     """
 
     name = "supernet"
+    takes_token_labels = True
     uses_all_parameters = False
     fills_gradients = True
     evaluation_columns = ("loss", "top1", "smallest_top1")
@@ -59,12 +90,15 @@ class SupernetClassification(Objective):
         block_images: int = 128,
         sampling: Mapping[str, Any],
         targets: Mapping[str, Any],
+        token_labels: TokenLabels | None = None,
     ) -> None:
         super().__init__(model)
         self._space, self._largest, self._settings = space, largest, settings
         self._block_images, self._sampling = block_images, dict(sampling)
         self._warmup_epochs = int(self._sampling.get("warmup_epochs", 0))
-        self.targets = ClassTargets(**targets)
+        self._is_sandwich = self._sampling.get("strategy") == "sandwich"
+        self.targets: Any = token_labels or ClassTargets(**targets)
+        self.patch_head = None if token_labels is None else token_labels.head(model)
 
     @classmethod
     def prepare(cls, setup: Setup) -> PreparedObjective:
@@ -82,7 +116,8 @@ class SupernetClassification(Objective):
             whole = build(setup.space, setup.architecture, **setup.model_settings)
         Supernet(setup.space, setup.architecture, whole, setup.model_settings).check_members()
         warmup = config.choice_warmup_epochs
-        warmup = min(_PUBLISHED_WARMUP, config.epochs // 4) if warmup is None else warmup
+        if warmup is None:
+            warmup = 0 if config.sampling == "sandwich" else min(_PUBLISHED_WARMUP, config.epochs // 4)
         sampling: dict[str, Any] = {
             "strategy": config.sampling,
             "per_block": config.subnets,
@@ -96,6 +131,7 @@ class SupernetClassification(Objective):
                     f"subnets is {config.subnets}, but a block of {images} images cannot be divided by it: batch_size "
                     f"is {config.batch_size} and block_images {config.block_images}"
                 )
+        tokens = TokenLabels.of(setup)
         return PreparedObjective(
             kind=cls,
             make=partial(
@@ -106,15 +142,30 @@ class SupernetClassification(Objective):
                 block_images=config.block_images,
                 sampling=sampling,
                 targets=ClassTargets.settings(config),
+                token_labels=tokens,
             ),
-            resolved={"choice_warmup_epochs": warmup},
+            resolved={"choice_warmup_epochs": warmup, **({} if tokens is None else tokens.resolved)},
             identity={
                 "label_smoothing": config.label_smoothing,
                 "block_images": config.block_images,
                 **sampling,
                 "shared": list(config.shared_choices),
+                **({} if tokens is None else {"token_labels": True}),
             },
         )
+
+    def parts(self) -> Mapping[str, Part]:
+        """See Objective."""
+        return {"model": MODEL, **({} if self.patch_head is None else {"patch_head": AUXILIARY})}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """With labels of patches `class_loss` and `patch_loss`, of what learns labels.
+
+        With sampling sandwich `logit_loss`, of what learns from the largest, after those, or after `task_loss`.
+        """
+        columns = tuple(self.targets.columns)
+        return (*(columns or ("task_loss",)), "logit_loss") if self._is_sandwich else columns
 
     def unit_orders(self, epoch: int) -> Sequence[UnitOrder]:
         """The most important heads and units come first, as long as the warm-up lasts."""
@@ -136,8 +187,53 @@ class SupernetClassification(Objective):
             own = blocks == block
             assigned[own] = len(members) + batch.positions[own] % len(drawn)
             members += drawn
-        logits = self._supernet(self.model)(images, members, assigned)
-        return Loss(self.targets.cross_entropy(logits, targets))
+        supernet = self._supernet(self.model)
+        given = after_stem(self.model, images)
+        outputs = supernet.outputs(given, members, assigned, self.patch_head)
+        if not self._is_sandwich:
+            loss: Loss = self.targets.loss(outputs, targets)
+            return loss
+        largest = batch.positions % self._sampling["per_block"] == 0
+        rows = torch.nonzero(~largest).flatten()
+        taught = supernet.predicted(given[rows], self._space.largest(), self.patch_head) if len(rows) else ()
+        return self._of_sandwich(outputs, targets, largest, taught)
+
+    def _of_sandwich(
+        self,
+        outputs: tuple[torch.Tensor, ...],
+        targets: torch.Tensor | tuple[torch.Tensor, ...],
+        largest: torch.Tensor,
+        taught: tuple[torch.Tensor, ...],
+    ) -> Loss:
+        """The loss of a pass, whose terms are means over all images of their kind in the step, or a part of them.
+
+        Args:
+            outputs: Logits of the images (b, ...), and of their patches if these are labelled.
+            targets: What they are compared with by labels.
+            largest: (b,) whether an image is the largest sub-network's.
+            taught: What the largest gives for the others' images.
+        """
+        terms = {name: outputs[0].new_zeros(()) for name in self.columns}
+        total = outputs[0].new_zeros((), dtype=torch.float32)
+        count = self._sampling["per_block"]
+        if num := int(largest.sum()):
+            own = targets[largest] if isinstance(targets, torch.Tensor) else tuple(one[largest] for one in targets)
+            labels: Loss = self.targets.loss(tuple(one[largest] for one in outputs), own)
+            share = num / len(largest)
+            total = total + share * labels.total
+            for name, term in (labels.terms or {"task_loss": labels.total.detach()}).items():
+                terms[name] = count * share * term
+        if taught:
+            drawn = torch.stack(
+                [
+                    logit_loss(one[~largest].flatten(0, -2), by.flatten(0, -2), temperature=1.0, targets="soft")
+                    for one, by in zip(outputs, taught, strict=True)
+                ]
+            ).sum()
+            share = 1 - num / len(largest)
+            total = total + share * drawn
+            terms["logit_loss"] = count / (count - 1) * share * drawn.detach()
+        return Loss(total, terms)
 
     def evaluate(self, model: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
         """See Objective."""
