@@ -15,8 +15,9 @@ from raynas.registry import runs_named_code
 from raynas.searching.config import KIND, RunConfig
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
+from raynas.storage.run_folder import holds_run
 from raynas.storage.runs import Run
-from raynas.training.folder import Training
+from raynas.training.folder import Training, load_training
 
 if TYPE_CHECKING:
     from raynas.searching.run import SearchListener
@@ -34,6 +35,7 @@ def train_supernet(
     space: str | SearchSpace | None = None,
     *,
     largest: str | None = None,
+    init: str | Path | None = None,
     config: str | Path | None = None,
     recipe: str | None = None,
     out: str | Path | None = None,
@@ -67,11 +69,41 @@ def train_supernet(
         RaynasError: Bad input, before anything is started or written; or what fails later.
     """
     where: dict[str, Any] = {"config": config, "recipe": recipe, "out": out, "resume": resume, "listener": listener}
+    if init is not None:
+        space, largest, weights = _start(str(init), space, largest)
+        fields = {**fields, **weights, **{name: value for name, value in fields.items() if value is not None}}
     if space is None and largest is not None:
         raise ConfigError("--largest needs a space")
     if space is not None and largest is None:
         largest = (space if isinstance(space, SearchSpace) else spaces.get(space)).largest().to_json()
     return trained(TRAINING_DEFAULTS, space, None, largest, command="supernet train", **where, **fields)
+
+
+def _start(
+    init: str, space: str | SearchSpace | None, largest: str | None
+) -> tuple[str | SearchSpace | None, str | None, dict[str, Any]]:
+    """The space, the largest network, and settings of a training that starts from trained weights.
+
+    Raises:
+        ConfigError: Neither the weights nor the arguments say what the largest network is.
+        RaynasError: There are no such weights.
+    """
+    if init.strip().startswith("timm:"):
+        from raynas.training.timm_weights import read_timm_vit  # torch is behind it
+
+        return space or supernet_space(init), largest, {"weights": init, "img_size": read_timm_vit(init).img_size}
+    folder = Path(init)
+    if not holds_run(folder):
+        if space is None:
+            raise ConfigError(f"--init {init} is a file of weights, which does not say of which space: name the space")
+        return space, largest, {"weights": init}
+    training = load_training(folder)
+    model = training.description["model"]
+    found = supernet_space(folder)
+    if found == model["space"]:
+        largest = largest or training.architecture.to_json()
+    weights = str(folder / "checkpoints" / "last.pt")
+    return space or found, largest, {"weights": weights, "img_size": int(model["img_size"])}
 
 
 @runs_named_code

@@ -31,6 +31,10 @@ Examples:
 
     raynas supernet train vit-res-tiny --data folder:train --epochs 120 --batch-size 1024 --workers 8 --token-labels
 
+    raynas supernet train --init runs/trained-vit --data folder:train --epochs 10 --out runs/elastic
+
+    raynas supernet train --init timm:deit_tiny_patch16_224:deit.pth --weights-policy encoder --data folder:train
+
     raynas supernet train --resume --out runs/supernet
 """
 
@@ -75,12 +79,18 @@ def train_parameters() -> Parameters:
     """The space, what says how its members are sampled, and the parameters of a training."""
     from raynas.training.config import TrainConfig
 
-    not_here = ("space", "objective", "val_data", "max_val_images", "skipped_val_images", "retokenize")
+    not_here = ("space", "objective", "weights", "val_data", "max_val_images", "skipped_val_images", "retokenize")
     training = [one for one in how_to_train() if one.name not in not_here]
     return [
         argument("space", str, "The space whose members share weights, see `raynas list spaces`."),
         option(
             "largest", str, "The architecture of which all members are parts. Default: the space's largest choices."
+        ),
+        option(
+            "init",
+            str,
+            "Trained weights to start from: a training's folder, a file of weights, or timm:NAME:FILE. Of the largest "
+            "network, or of a vit, whose parts are then the members.",
         ),
         *options(TrainConfig, only=_SAMPLING),
         *training,

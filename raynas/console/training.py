@@ -15,6 +15,7 @@ from raynas.console.images import training_images_block
 from raynas.console.terminal import wide_console
 from raynas.training.best_epoch import BestEpoch
 from raynas.training.folder import Training
+from raynas.training.objectives.objective import PreparedObjective
 from raynas.training.plan import TrainingPlan
 from raynas.training.run import TrainingListener
 from raynas.training.task import Row, TrainingProgress
@@ -30,6 +31,7 @@ class TrainingConsole(TrainingListener):
     def __init__(self) -> None:
         self._console = wide_console(stderr=True)
         self._epochs = 0
+        self._objective: PreparedObjective | None = None
         self._last_line = time.monotonic()
         self._bar = Bar(
             TextColumn("train"),
@@ -54,6 +56,7 @@ class TrainingConsole(TrainingListener):
         """Say what is trained, and where the results go."""
         config = plan.config
         self._epochs = config.epochs
+        self._objective = plan.objective
         for line in training_images_block(plan.inspections, plan.class_counts):
             self.on_log(line)
         self.on_log(f"run folder {folder}")
@@ -67,6 +70,8 @@ class TrainingConsole(TrainingListener):
             if stride:
                 share = macs / plan.macs
                 self.on_log(f"from epoch {epoch}: stride {stride}, dilation {dilation}, {share:.1%} of the MACs")
+        for start, words in plan.objective.phases:
+            self.on_log(f"from epoch {start + 1}: {words}")
         if plan.training_macs() != full:
             self.on_log(f"re-tokenization saves {1 - plan.training_macs() / full:.1%} of the training's MACs")
 
@@ -75,7 +80,8 @@ class TrainingConsole(TrainingListener):
         done = progress.epoch + progress.step / progress.steps
         left = "" if math.isnan(progress.left_s) else f"about {duration(progress.left_s)} left"
         loss = "" if math.isnan(progress.loss) else f"loss {progress.loss:.3f}"
-        state = ", ".join(filter(None, [f"{progress.images_per_s:,.0f} images/s", loss, left]))
+        phase = "" if self._objective is None else self._objective.phase_in(progress.epoch)
+        state = ", ".join(filter(None, [f"{progress.images_per_s:,.0f} images/s", loss, left, phase]))
         count = f"epoch {min(progress.epoch + 1, progress.epochs)}/{progress.epochs}"
         if self._console.is_terminal:
             self._bar.update(self._task, total=progress.epochs, completed=done, count=count, state=state)
@@ -92,6 +98,9 @@ class TrainingConsole(TrainingListener):
         parts += [", ".join(measured)] if measured else []
         if row.get("ema_val_top1") is not None:
             parts.append(f"moving average {row['ema_val_top1']:.2%}")
+        for name in ("uniform", "smallest"):
+            if row.get(f"val_{name}_top1") is not None:
+                parts.append(f"{name} {row[f'val_{name}_top1']:.2%}")
         if row["stride"] is not None:
             parts.append(f"stride {row['stride']}")
         parts.append(f"{row['images_per_s']:,.0f} images/s, waited for data {row['data_wait_s'] / row['train_s']:.1%}")

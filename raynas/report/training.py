@@ -18,7 +18,7 @@ from raynas.report.training_images import OF_IMAGES, image_rows
 from raynas.stats.proportion import wilson_interval
 from raynas.stats.thinning import spread
 from raynas.training.best_epoch import BestEpoch
-from raynas.training.config import DISTILLATION, WITHOUT_EFFECT
+from raynas.training.config import DISTILLATION, SUPERNET, WITHOUT_EFFECT
 from raynas.training.identity import SECTIONS
 from raynas.wording import compact, duration, percent, plural, setting_text, shown
 
@@ -334,6 +334,8 @@ def _groups(
         groups.append((title, [(name, _text(name, value)) for name, value in known if value is not None]))
     if teacher := description.get("teacher"):
         groups.insert(2, ("Distillation", _teacher_rows(config, teacher)))
+    if supernet := description.get("supernet"):
+        groups.insert(2, ("Sub-networks", _supernet_rows(config, supernet)))
     if phases:
         schedule = [f"{phase['start']}:{phase['stride']}:{phase['dilation']}" for phase in phases]
         groups.append(("Re-tokenization", [("schedule", f"{', '.join(schedule)} (epoch:stride:dilation)")]))
@@ -347,6 +349,13 @@ def _teacher_rows(config: Mapping[str, Any], teacher: Mapping[str, Any]) -> Rows
     rows = [("teacher", f"{teacher['name']}, images of {teacher['img_size']} pixels"), ("its weights", weights)]
     rows += [("from", str(config["teacher"]))]
     return [*rows, *((name, setting_text(config[name])) for name in DISTILLATION if config.get(name) is not None)]
+
+
+def _supernet_rows(config: Mapping[str, Any], supernet: Mapping[str, Any]) -> Rows:
+    """How sub-networks are sampled, which are compared, and from which epoch on which choices are drawn from."""
+    rows = [(name, setting_text(config[name])) for name in SUPERNET if config.get(name) is not None]
+    rows += [(name, str(supernet[name])) for name in ("largest", "uniform", "smallest") if supernet.get(name)]
+    return [*rows, *((f"from epoch {start + 1}", str(words)) for start, words in supernet.get("in_play", ()))]
 
 
 def _text(name: str, value: Any) -> str:

@@ -139,7 +139,9 @@ class TrainConfig(DataOptions):
         "published schedule scaled.",
     )
     weights: str | None = Field(
-        None, description="Start from the weights of this file. Default: a fresh initialisation."
+        None,
+        description="Start from the weights of this file, or of timm:NAME:FILE, a plain vision transformer of timm. "
+        "Default: a fresh initialisation.",
     )
     weights_policy: WeightsPolicy = Field(
         "exact",

@@ -25,13 +25,12 @@ from raynas.space.search_space import SearchSpace
 from raynas.space.tokens import Phase, check_schedule, parse_schedule, phase_macs, retokenizable
 from raynas.storage.files import opened
 from raynas.training.best_epoch import BestEpoch
-from raynas.training.checkpoints import read_weights
 from raynas.training.config import BASE_BATCH_SIZE, BASE_LR, DISTILLATION, SUPERNET, ResolvedTraining, TrainConfig
 from raynas.training.identity import identity_text, training_identity
 from raynas.training.image_choice import ChosenImages, absolute, checked_classes, choose_images
 from raynas.training.images import train_transform
 from raynas.training.objectives.objective import Objective, PreparedObjective, Setup, objectives
-from raynas.training.starting_weights import fitted_weights
+from raynas.training.starting_weights import absolute_text, fitted_weights, read_starting_weights, weights_file
 from raynas.training.step import check_passes
 from raynas.training.task import TrainingTask
 
@@ -148,7 +147,7 @@ class TrainingPlan:
             clip_grad=config.clip_grad,
             ema_decay=config.ema_decay,
             precision=config.precision_on(device),
-            weights=config.weights and str(Path(config.weights).absolute()),
+            weights=config.weights and absolute_text(config.weights),
             weights_policy=config.weights_policy,
             seed=config.seed,
             identity=identity_text(self.identity()),
@@ -174,7 +173,7 @@ class TrainingPlan:
             model_version=self.space.model_version,
             phases=[phase[:3] for phase in self.phases if phase[1]],
             images=self.data_hash,
-            weights=self.config.weights and _file_hash(Path(self.config.weights)),
+            weights=self.config.weights and _file_hash(weights_file(self.config.weights)),
             objective={"name": self.objective.kind.name, **self.objective.identity},
         )
 
@@ -286,7 +285,7 @@ def make_training_plan(
         class_counts=images.class_counts(),
     )
     if config.weights is not None:
-        fitted_weights(_on_meta(plan), read_weights(Path(config.weights)), config.weights_policy, config.weights)
+        fitted_weights(_on_meta(plan), read_starting_weights(config.weights), config.weights_policy, config.weights)
     elif config.weights_policy != "exact":
         raise ConfigError(f"weights_policy {config.weights_policy} goes with a file of weights, and none is given")
     if config.accumulation > 1:

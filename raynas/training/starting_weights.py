@@ -23,6 +23,9 @@ from raynas.models.elastic.slices import parts_for, stacked_parameters
 from raynas.models.roles import num_prefix_tokens, roles_of
 from raynas.training.checkpoints import check_weights, read_weights
 from raynas.training.config import WeightsPolicy
+from raynas.training.timm_weights import name_and_file, read_timm_vit
+
+_OF_TIMM = "timm:"
 
 POLICIES: tuple[str, ...] = get_args(WeightsPolicy)
 
@@ -64,13 +67,41 @@ def fitted_weights(
     return found
 
 
+def weights_file(text: str) -> Path:
+    """The file that a text names: its path, or that of timm:NAME:FILE.
+
+    Raises:
+        RaynasError: There is no such file, or timm:NAME:FILE is not complete.
+    """
+    if text.strip().startswith(_OF_TIMM):
+        return name_and_file(f"weights {text!r}", text.strip().removeprefix(_OF_TIMM))[1]
+    return Path(text)
+
+
+def absolute_text(text: str) -> str:
+    """The same text with an absolute path, since workers start in other folders."""
+    path = str(weights_file(text).absolute())
+    if text.strip().startswith(_OF_TIMM):
+        return f"{_OF_TIMM}{name_and_file(text, text.strip().removeprefix(_OF_TIMM))[0]}:{path}"
+    return path
+
+
+def read_starting_weights(text: str) -> dict[str, torch.Tensor]:
+    """All weights that a text names: a file's, or those of a plain vision transformer of timm, timm:NAME:FILE.
+
+    Raises:
+        RaynasError: They cannot be read.
+    """
+    return read_timm_vit(text).weights if text.strip().startswith(_OF_TIMM) else read_weights(Path(text))
+
+
 def load_starting_weights(model: nn.Module, file: str, policy: str) -> None:
     """Put the weights of a file into a model.
 
     Raises:
         RaynasError: As `read_weights` and `fitted_weights`.
     """
-    fitted = fitted_weights(model, read_weights(Path(file)), policy, file)
+    fitted = fitted_weights(model, read_starting_weights(file), policy, file)
     model.load_state_dict({**model.state_dict(), **fitted})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,19 @@ from toy_spaces import small_res as SPACE
 from toy_trainings import StepCounter, largest_difference, weights
 
 import raynas
+from raynas import SearchSpace
+from raynas.data.opening import open_dataset
 from raynas.errors import ConfigError, SpaceError
 from raynas.models.elastic.sampling import SubnetSampler
 from raynas.models.elastic.supernet import Supernet
 from raynas.models.process_state import seed_generators
 from raynas.models.step_draws import StepContext, share_draws
 from raynas.space.architecture import Architecture
+from raynas.space.registered import spaces
 from raynas.training.batch import Batch
+from raynas.training.config import TrainConfig
+from raynas.training.image_choice import chosen_rows
+from raynas.training.images import eval_transform
 from raynas.training.objectives.supernet import SupernetClassification
 from raynas.training.objectives.token_labels import TokenLabels
 
@@ -245,3 +252,54 @@ def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], 
     with pytest.raises(ConfigError, match=message):
         train(tmp_path / "run", **settings)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_supernet_that_starts_from_a_trained_network_computes_what_it_does_with_what_matters_first(
+    tmp_path: Path,
+) -> None:
+    common: dict[str, Any] = {"data": "digits", "max_images": 128, "batch_size": 32, "augment": "none", "workers": 0}
+    raynas.train(
+        "vit", architecture="p4-w24-d3-h3-m2", img_size=16, epochs=2, out=tmp_path / "vit", listener=StepCounter(),
+        **common,
+    )  # fmt: skip
+    raynas.train_supernet(
+        init=tmp_path / "vit", epochs=1, lr=1e-9, min_lr=0.0, weight_decay=0.0, out=tmp_path / "elastic",
+        listener=StepCounter(), **common,
+    )  # fmt: skip
+    vit, elastic = (raynas.load_training(tmp_path / name) for name in ("vit", "elastic"))
+    assert elastic.description["model"]["space"] == "vit-elastic@p4-w24-d3-h3-m2"
+    images = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.allclose(elastic.model()(images), vit.model()(images), atol=1e-5)
+    weights = dict(elastic.model().named_parameters())
+    hidden = weights["blocks.0.mlp.fc1.weight"].abs().sum(1) + weights["blocks.0.mlp.fc1.bias"].abs()
+    hidden = hidden + weights["blocks.0.mlp.fc2.weight"].abs().sum(0)
+    assert (hidden.diff() <= 1e-6).all()
+    of_vit = dict(vit.model().named_parameters())["patch_embed.proj.weight"].abs().sum((1, 2, 3))
+    of_elastic = weights["patch_embed.proj.weight"].abs().sum((1, 2, 3))
+    assert torch.allclose(of_vit.sort().values, of_elastic.sort().values, atol=1e-6)
+    assert not torch.allclose(of_vit, of_elastic, atol=1e-6)  # channels have changed their places
+    assert elastic.metrics["val_top1"].to_pylist() == vit.metrics["val_top1"].to_pylist()[-1:]
+
+
+def test_epochs_tell_the_uniform_member_and_which_choices_are_in_play(tmp_path: Path) -> None:
+    nano: Any = spaces.get("vit-res-nano")
+    uniform_too = {"name": "with-uniform", "uniform": nano.uniform}
+    space = SearchSpace(**{**{one.name: getattr(SPACE, one.name) for one in fields(SPACE)}, **uniform_too})
+    done = train(tmp_path / "run", space=space, choice_warmup_epochs=2)
+    found = Supernet(space, space.largest(), done.model(space=space), done.description["model"]["settings"])
+    ends = [nano.macs(one, 16, 10) for one in (space.smallest(), space.largest())]
+    halfway = {one: abs(nano.macs(one, 16, 10) - sum(ends) / 2) for one in nano.uniform(space.fields)}
+    uniform = min(halfway, key=lambda one: halfway[one])
+    assert done.description["supernet"]["uniform"] == uniform.to_json()
+    config = TrainConfig.make(done.description["config"])
+    data = open_dataset("digits")
+    shown, labels = data.read(chosen_rows(config, data, data)[1].tolist())
+    images = torch.stack([eval_transform(16)(image) for image in shown])
+    with torch.no_grad():
+        right = (found.extract(uniform).eval()(images).argmax(1).numpy() == labels).mean()
+    assert done.metrics["val_uniform_top1"].to_pylist()[-1] == pytest.approx(right)
+    assert done.description["supernet"]["in_play"] == [
+        [0, "width 16 / 24 / 32; num_heads 1 of 2; mlp_units 1 of 2; all blocks there"],
+        [2, "width 16 8 / 24 16 / 32 24; num_heads 2 of 2; mlp_units 2 of 2; blocks may be absent"],
+    ]

@@ -18,6 +18,7 @@ import numpy as np
 from raynas.errors import ConfigError
 from raynas.seeds import seed_from
 from raynas.space.architecture import Architecture
+from raynas.space.fields import PerBlock, PerLayer
 from raynas.space.search_space import SearchSpace
 
 Strategy = Literal["multi", "single", "sandwich"]
@@ -114,6 +115,31 @@ class SubnetSampler:
             columns.append(np.broadcast_to(options, count))
         drawn = [self._space.decode(numbers) for numbers in np.array(columns, np.int64).reshape(-1, count).T]
         return [*self._ends, *drawn]
+
+    def in_play(self, epoch: int) -> str:
+        """Which choices an epoch draws from, field by field, such as "width 96 88 / 192 176; num_heads 2 of 4".
+
+        Args:
+            epoch: The number of the epoch, from 0.
+        """
+        found = []
+        for name, entry in self._space.fields.items():
+            own = [i for i, decision in enumerate(self._space.decisions) if decision.name.partition("[")[0] == name]
+            allowed = [self._orders[i][: num_allowed(len(self._orders[i]), epoch, self._warmup)] for i in own]
+            if not own:
+                continue
+            if isinstance(entry, PerLayer | PerBlock):
+                most, drawn = max((len(self._orders[i]), len(options)) for i, options in zip(own, allowed, strict=True))
+                found.append(f"{name} {drawn} of {most}")
+            else:
+                texts = [
+                    " ".join(str(self._space.decisions[i].options[option]) for option in options)
+                    for i, options in zip(own, allowed, strict=True)
+                ]
+                found.append(f"{name} {' / '.join(texts)}")
+        if self._absent:
+            found.append("blocks may be absent" if num_allowed(4, epoch, self._warmup) > 2 else "all blocks there")
+        return "; ".join(found)
 
     def _order(self, decision: int) -> list[int]:
         """Numbers of a decision's options, the largest first; those that are no numbers stay in their order."""

@@ -47,8 +47,11 @@ function showCurves() {
   };
   figure("loss", [line("training", "train_loss", 0), line("validation", "val_loss", 1), line("moving average", "ema_val_loss", 2)]);
   figure("terms of the loss, before they are weighted", data.terms.map((name, i) => line(TERMS[name] || inWords(name), name, i)));
-  figure("top-1, %", [line("validation", "val_top1", 1, 100), line("moving average", "ema_val_top1", 2, 100)], { format: (value) => `${value.toFixed(2)} %` });
-  for (const name of data.evaluated) figure(inWords(name.slice(4)), [line("validation", name, 1), line("moving average", `ema_${name}`, 2)]);
+  // Accuracies of other networks in the same weights stand beside that of the whole.
+  const accuracies = data.evaluated.filter((name) => name.endsWith("_top1"));
+  const memberLines = accuracies.map((name, i) => line(inWords(name.slice(4, -5)), name, 3 + i, 100));
+  figure("top-1, %", [line(accuracies.length ? "largest" : "validation", "val_top1", 1, 100), line("moving average", "ema_val_top1", 2, 100), ...memberLines], { format: (value) => `${value.toFixed(2)} %` });
+  for (const name of data.evaluated.filter((one) => !accuracies.includes(one))) figure(inWords(name.slice(4)), [line("validation", name, 1), line("moving average", `ema_${name}`, 2)]);
   figure("learning rate", [line("learning rate", "lr", 0)], { isLinear: true, format: (value) => number(value, 3) });
   figure("images a second", [line("images a second", "images_per_s", 0)], { isCount: true, low: 0, format: compact });
   const average = Object.keys(curves).some((name) => name.startsWith("ema_")) ? ` The moving average is of the weights; its ${data.measure.title} counts.` : "";
@@ -70,7 +73,10 @@ function showEpochs() {
     ["top-1", "val_top1", percentOf],
     ["loss of the average", "ema_val_loss", number],
     ["its top-1", "ema_val_top1", percentOf],
-    ...data.evaluated.flatMap((name) => [[inWords(name.slice(4)), name, number], [`${inWords(name.slice(4))} of the average`, `ema_${name}`, number]]),
+    ...data.evaluated.flatMap((name) => {
+      const write = name.endsWith("_top1") ? percentOf : number;
+      return [[inWords(name.slice(4)), name, write], [`${inWords(name.slice(4))} of the average`, `ema_${name}`, write]];
+    }),
     ["stride", "stride", number],
     ["MACs", "macs", compact],
     ["images/s", "images_per_s", compact],

@@ -247,6 +247,7 @@ class PreparedObjective:
         resolved: Fields of the configuration whose defaults were found out.
         identity: What a resumed training must share with the stored one, by name.
         description: Sections that run.yaml gets from the objective.
+        phases: What is trained when, in words, with the number of the epoch, from 0, from which on; for progress.
     """
 
     kind: type[Objective]
@@ -254,6 +255,11 @@ class PreparedObjective:
     resolved: Mapping[str, Any] = field(default_factory=dict)
     identity: Mapping[str, Any] = field(default_factory=dict)
     description: Mapping[str, Any] = field(default_factory=dict)
+    phases: tuple[tuple[int, str], ...] = ()
+
+    def phase_in(self, epoch: int) -> str:
+        """What is trained in an epoch, in words; empty where that is the same in all."""
+        return next((words for start, words in reversed(self.phases) if start <= epoch), "")
 
 
 objectives: Registry[type[Objective]] = Registry("objective", "objectives", "raynas.training.objectives")

@@ -28,10 +28,12 @@ from raynas.models.elastic.sampling import SubnetSampler
 from raynas.models.elastic.supernet import Supernet
 from raynas.models.elastic.units import UnitOrder, orders_by_importance
 from raynas.models.outputs import after_stem
-from raynas.models.protocols import HasUnits
+from raynas.models.protocols import HasChannelUnits, HasUnits
 from raynas.space.architecture import Architecture
 from raynas.space.build import build
+from raynas.space.cost import cost
 from raynas.space.search_space import SearchSpace
+from raynas.space.uniform import uniform_of_cost
 from raynas.training.batch import Batch
 from raynas.training.best_epoch import BestEpoch
 from raynas.training.objectives.classification import ClassTargets
@@ -66,6 +68,10 @@ class SupernetClassification(Objective):
         sampling: Keywords of `SubnetSampler`.
         targets: Keywords of `ClassTargets`.
         token_labels: How patches are labelled too, which members then give tokens of; None: they are not.
+        uniform: A member with equal blocks whose accuracy is told beside that of the largest and the smallest; None:
+            there is none.
+        has_weights: Whether the network starts from trained weights, whose heads, units and channels are then put in
+            order of importance first.
 
     Attributes:
         targets: What mixes a batch and its labels, and says the loss.
@@ -77,7 +83,6 @@ class SupernetClassification(Objective):
     takes_token_labels = True
     uses_all_parameters = False
     fills_gradients = True
-    evaluation_columns = ("loss", "top1", "smallest_top1")
     best = BestEpoch("val_top1", higher_is_better=True)
 
     def __init__(
@@ -91,8 +96,12 @@ class SupernetClassification(Objective):
         sampling: Mapping[str, Any],
         targets: Mapping[str, Any],
         token_labels: TokenLabels | None = None,
+        uniform: Architecture | None = None,
+        has_weights: bool = False,
     ) -> None:
         super().__init__(model)
+        self._compared = {"smallest_top1": space.smallest(), **({} if uniform is None else {"uniform_top1": uniform})}
+        self._has_weights = has_weights
         self._space, self._largest, self._settings = space, largest, settings
         self._block_images, self._sampling = block_images, dict(sampling)
         self._warmup_epochs = int(self._sampling.get("warmup_epochs", 0))
@@ -124,7 +133,7 @@ class SupernetClassification(Objective):
             "warmup_epochs": warmup,
             "shared": config.shared_choices,
         }
-        SubnetSampler(setup.space, config.seed, **sampling)  # checks them
+        sampler = SubnetSampler(setup.space, config.seed, **sampling)  # checks them, too
         for images in {min(config.block_images, config.batch_size), config.batch_size % config.block_images}:
             if images % config.subnets:
                 raise ConfigError(
@@ -132,6 +141,7 @@ class SupernetClassification(Objective):
                     f"is {config.batch_size} and block_images {config.block_images}"
                 )
         tokens = TokenLabels.of(setup)
+        uniform = _uniform_between(setup)
         return PreparedObjective(
             kind=cls,
             make=partial(
@@ -143,6 +153,8 @@ class SupernetClassification(Objective):
                 sampling=sampling,
                 targets=ClassTargets.settings(config),
                 token_labels=tokens,
+                uniform=uniform,
+                has_weights=config.weights is not None,
             ),
             resolved={"choice_warmup_epochs": warmup, **({} if tokens is None else tokens.resolved)},
             identity={
@@ -152,6 +164,15 @@ class SupernetClassification(Objective):
                 "shared": list(config.shared_choices),
                 **({} if tokens is None else {"token_labels": True}),
             },
+            description={
+                "supernet": {
+                    "largest": setup.space.text(setup.architecture),
+                    "smallest": setup.space.text(setup.space.smallest()),
+                    "uniform": uniform and setup.space.text(uniform),
+                    "in_play": [list(phase) for phase in _phases(sampler, config.epochs)],
+                }
+            },
+            phases=_phases(sampler, config.epochs),
         )
 
     def parts(self) -> Mapping[str, Part]:
@@ -167,13 +188,19 @@ class SupernetClassification(Objective):
         columns = tuple(self.targets.columns)
         return (*(columns or ("task_loss",)), "logit_loss") if self._is_sandwich else columns
 
+    @property
+    def evaluation_columns(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Loss and accuracy of the largest member, and the accuracies of those that are compared with it."""
+        return ("loss", "top1", *self._compared)
+
     def unit_orders(self, epoch: int) -> Sequence[UnitOrder]:
-        """The most important heads and units come first, as long as the warm-up lasts."""
-        sorts = offered(self.model, HasUnits)
-        if sorts is None or not epoch or epoch > self._warmup_epochs:
+        """The most important heads and units come first, as long as the warm-up lasts; channels in trained weights."""
+        is_start = not epoch and self._has_weights
+        if not is_start and not 0 < epoch <= self._warmup_epochs:
             return ()
-        orders = orders_by_importance(self.model, sorts.units())
-        return [order._replace(name=f"model.{order.name}") for order in orders]
+        within, channels = offered(self.model, HasUnits), offered(self.model, HasChannelUnits)
+        units = [*(within.units() if within else ()), *(channels.channel_units() if channels and is_start else ())]
+        return [order._replace(name=f"model.{order.name}") for order in orders_by_importance(self.model, units)]
 
     def forward(self, batch: Batch) -> Loss:
         """See Objective."""
@@ -238,9 +265,34 @@ class SupernetClassification(Objective):
     def evaluate(self, model: nn.Module, batch: Batch) -> Mapping[str, torch.Tensor]:
         """See Objective."""
         assert batch.labels is not None
-        smallest = self._supernet(model)(batch.images, [self._space.smallest()])
         found = evaluated_classes(model(batch.images), batch.labels)
-        return {**found, "smallest_top1": evaluated_classes(smallest, batch.labels)["top1"]}
+        for name, member in self._compared.items():
+            logits = self._supernet(model)(batch.images, [member])
+            found[name] = evaluated_classes(logits, batch.labels)["top1"]
+        return found
 
     def _supernet(self, network: nn.Module) -> Supernet:
         return Supernet(self._space, self._largest, network, self._settings)
+
+
+def _uniform_between(setup: Setup) -> Architecture | None:
+    """The uniform member whose multiply-adds are halfway between those of the smallest and the largest; None if none.
+
+    Args:
+        setup: What the objective is prepared from.
+    """
+    if setup.space.uniform is None:
+        return None
+    size = {name: setup.model_settings[name] for name in ("img_size", "num_classes")}
+    ends = [cost(setup.space, one, "macs", **size) for one in (setup.space.smallest(), setup.space.largest())]
+    return uniform_of_cost(setup.space, "macs", sum(ends) / 2, **size)
+
+
+def _phases(sampler: SubnetSampler, epochs: int) -> tuple[tuple[int, str], ...]:
+    """From which epoch on which choices are drawn from, in words."""
+    found: list[tuple[int, str]] = []
+    for epoch in range(epochs):
+        words = sampler.in_play(epoch)
+        if not found or found[-1][1] != words:
+            found.append((epoch, words))
+    return tuple(found)
