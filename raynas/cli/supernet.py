@@ -51,6 +51,7 @@ _SEARCH = (
     "objectives",
     "constraints",
     "bands",
+    "proxies",
     "searcher",
     "budget",
     "compare",
