@@ -141,9 +141,9 @@ def test_images_that_were_trained_on_are_refused_as_a_hold_out_and_left_out_wher
     [
         ({"img_size": 32}, r"img_size is 32, but the network in .* has 16"),
         ({"num_classes": 7}, r"num_classes is 7, but the network in .* has 10"),
-        ({"proxies": ["naswot"]}, r"proxies cannot be given"),
+        ({"width_divisor": 2}, r"width_divisor go with proxies, and none is asked for"),
         ({"data": "random"}, r"data is 'random', but sub-networks of .* are evaluated on the images of --holdout"),
-        ({"objectives": ["naswot"]}, r"unknown score 'naswot'. This run computes: top1, loss, num_params, macs"),
+        ({"objectives": ["top5"]}, r"unknown score 'top5'. Known scores: .*naswot.*top1"),
         ({"constraints": ["macs<=10"]}, r"no .*architecture"),
         ({"holdout": "folder:nowhere"}, r"nowhere"),
     ],
