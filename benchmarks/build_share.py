@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from timing import hardware
 
-from raynas.proxies.registered import proxies
+from raynas.proxies.registered import proxies, unmeasured
 from raynas.scoring.evaluator import Evaluator
 from raynas.searching.config import RunConfig
 from raynas.searching.plan import make_plan
@@ -41,7 +41,7 @@ def main() -> None:
 
     torch.set_num_threads(1)
     print(hardware())
-    for name in arguments.proxy or [name for name in proxies if not proxies.get(name).needs_teacher]:
+    for name in arguments.proxy or [name for name in unmeasured() if not proxies.get(name).needs_teacher]:
         values = {
             "space": arguments.space, "objectives": [], "proxies": [name], "data": "digits", "img_size": img_size,
             "batch_size": arguments.batch_size, "searcher": "random",

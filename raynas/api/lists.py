@@ -62,6 +62,7 @@ def _proxies() -> Rows:
             "outputs": [name],
             "paper": "",
             "departures": [],
+            "measured": "",
             "description": COSTS[name],
             "summary": COSTS[name],
         }
@@ -80,6 +81,7 @@ def _proxies() -> Rows:
             "outputs": list(proxy.outputs),
             "paper": proxy.paper,
             "departures": list(proxy.departures or ()),
+            "measured": "by the clock" if proxy.is_measured else "",
             "description": inspect.getdoc(proxy.function) or "",
             "summary": proxy.summary,
         }

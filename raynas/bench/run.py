@@ -201,8 +201,12 @@ def _proxies(
             for name, is_needed in vars(proxy).items()
             if name.startswith("needs_") and name not in _ALWAYS_THERE and is_needed
         ]
-        if missing := [what for what in lacks if not getattr(config, what, None)]:
+        if normalised(proxy.name) in map(normalised, names):
+            continue
+        if proxy.is_measured:
+            left_out[proxy.name] = "depends on the clock"
+        elif missing := [what for what in lacks if not getattr(config, what, None)]:
             left_out[proxy.name] = f"needs a {' and a '.join(missing)}"
-        elif normalised(proxy.name) not in map(normalised, names):
+        else:
             names.append(proxy.name)
     return names, left_out

@@ -14,7 +14,7 @@ from raynas.cli.options import Parameters, argument, option
 REPORT_EXAMPLES = "Example:\n\n    raynas report runs/first"
 LIST_EXAMPLES = "Examples:\n\n    raynas list proxies\n\n    raynas list spaces --json"
 
-_ONLY_IN_JSON = ("outputs", "description", "batch_norm", "batch_norm_reason", "departures")
+_ONLY_IN_JSON = ("outputs", "description", "batch_norm", "batch_norm_reason", "departures", "measured")
 _ONLY_IN_JSON_OF = {"recipes": ("settings", "hardware", "source", "notes")}
 
 

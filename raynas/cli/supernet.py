@@ -55,6 +55,7 @@ _SEARCH = (
     "objectives",
     "constraints",
     "bands",
+    "proxies",
     "searcher",
     "budget",
     "compare",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -187,6 +187,9 @@ class Proxy:
         needs_images, needs_labels, needs_teacher: Whether the probe must hold images, their labels, and a teacher.
         batch_norm: What BatchNorms do in the proxy's passes, one of `BATCH_NORMS`.
         shared_draws: Whether weights are the same numbers for all candidates, instead of a draw for each.
+        is_measured: Whether the value depends on the clock, so that the same network gets another one each time.
+            The network is then built and computes as it is used: with the space's keywords for training, torch's own
+            choice of attention and convolutions, and alone on its device.
         check: A function that is called with the settings as keywords whenever they are set, and raises ConfigError
             for what is not allowed.
         summary, paper: What the proxy is, in a line, and where it was published.
@@ -208,6 +211,7 @@ class Proxy:
     needs_teacher: bool = False
     batch_norm: str = "running"
     shared_draws: bool = False
+    is_measured: bool = False
     check: Callable[..., None] | None = None
     summary: str = ""
     paper: str = ""
@@ -227,7 +231,8 @@ class Proxy:
     def __call__(self, probe: Probe) -> dict[str, float]:
         """The named values on this probe."""
         # Torch's fused attention has no second derivatives.
-        with sdpa_kernel(SDPBackend.MATH), probe.normalised(by_batch=self.batch_norm == "batch"):
+        attention = nullcontext() if self.is_measured else sdpa_kernel(SDPBackend.MATH)
+        with attention, probe.normalised(by_batch=self.batch_norm == "batch"):
             values = self.function(probe, **self.settings)
         named = values if isinstance(values, Mapping) else {self.outputs[0]: values}
         return {name: float(value) for name, value in named.items()}

@@ -15,6 +15,11 @@ RESTING = "Dropout and stochastic depth rest, which the source's training mode h
 """A departure of the proxies whose source leaves the network in training mode."""
 
 
+def unmeasured() -> list[str]:
+    """Names of the registered proxies whose values do not depend on the clock, so that they come out equal again."""
+    return [name for name in proxies if not proxies.get(name).is_measured]
+
+
 def proxy(name: str, **declared: Any) -> Callable[[ProxyFunction], ProxyFunction]:
     """Decorator that registers a function (probe, *, settings) as a proxy; keywords are the fields of `Proxy`.
 

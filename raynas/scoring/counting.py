@@ -30,8 +30,7 @@ class CostCounter:
         builder: Makes a model of the space: (architecture, *, img_size, num_classes) -> nn.Module.
         names: Names of the costs that are counted.
         constraints: The run's bounds, of which those on these costs matter.
-        img_size: Side of the images in pixels.
-        num_classes: Outputs of the head.
+        size: Keywords of the builder, img_size and num_classes; nothing where nothing is counted.
     """
 
     def __init__(
@@ -39,13 +38,11 @@ class CostCounter:
         builder: Callable[..., nn.Module],
         names: Sequence[str],
         constraints: Sequence[Constraint],
-        *,
-        img_size: int,
-        num_classes: int,
+        size: Mapping[str, int],
     ) -> None:
         self._builder, self._names = builder, tuple(names)
         self._constraints = [bound for bound in constraints if bound.name in names]
-        self._size = {"img_size": img_size, "num_classes": num_classes}
+        self._size = {name: size[name] for name in ("img_size", "num_classes")} if names else {}
         self._guard = ProcessGuard() if is_own(builder) else None
 
     def outcomes(self, architecture: Architecture) -> dict[str, Outcome]:

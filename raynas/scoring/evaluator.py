@@ -21,6 +21,7 @@ from raynas.models.process_state import seed_generators
 from raynas.models.teachers import FrozenTeacher, Teacher
 from raynas.proxies.probe import DTYPES, Proxy
 from raynas.scoring.counting import CostCounter, is_own
+from raynas.scoring.device_use import DeviceUse
 from raynas.scoring.failures import failure, is_out_of_memory
 from raynas.scoring.task import Output
 from raynas.scoring.timed_probe import TimedProbe
@@ -28,8 +29,8 @@ from raynas.space.architecture import Architecture
 from raynas.space.growth import Growth
 from raynas.space.results import Constraint, Outcome, Status
 
-_Kind = tuple[str, bool, int, str]
-"""What proxies that share a network have in common: dtype, shared draws, width divisor, init scheme."""
+_Kind = tuple[str, bool, int, str, bool]
+"""What proxies that share a network have in common: dtype, shared draws, width divisor, init scheme, if measured."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class EvaluationTask:
 
     Args:
         builder: Makes a model of the space: (architecture, *, img_size, num_classes, ...) -> nn.Module.
-        settings: Keywords of the builder, img_size and num_classes among them.
+        settings: Keywords of the builder to score a model, img_size and num_classes among them.
         proxies: The proxies to score with, with their settings.
         growth: How the space grows, for proxies that score networks narrower than the architecture says; None: the
             space does not say it, so that such proxies are not applicable.
@@ -53,6 +54,7 @@ class EvaluationTask:
         constraints: The run's bounds, of which those on the counted costs matter.
         device: "cpu" or "cuda".
         threads: How many threads torch computes one evaluation with.
+        used_settings: Keywords of the builder for the model as it is used, which is measured; None: the same.
     """
 
     builder: Callable[..., nn.Module]
@@ -67,6 +69,12 @@ class EvaluationTask:
     constraints: tuple[Constraint, ...] = ()
     device: str = "cpu"
     threads: int = 1
+    used_settings: Mapping[str, Any] | None = None
+
+    @property
+    def measures(self) -> bool:
+        """Whether some values are measured by the clock, for which a process has to be alone on its device."""
+        return any(proxy.is_measured for proxy in self.proxies)
 
     @property
     def outputs(self) -> tuple[tuple[Output, ...], ...]:
@@ -106,7 +114,7 @@ class _Draw:
 
 
 class Evaluator:
-    """Scores architectures with all proxies of a task; the same architecture always gets the same scores.
+    """Scores architectures with all proxies of a task; the same architecture gets the same scores, save measured ones.
 
     Repeats are the outer loop, so that one draw of weights and the passes through it serve all proxies that come with
     raynas. Those of the user's own come last. They share the network as long as they leave it as it was, and neither
@@ -117,13 +125,16 @@ class Evaluator:
         self.task = task
         self._has_own_models = is_own(task.builder)
         self._guard = ProcessGuard()
+        self._use = DeviceUse(task.device) if task.measures else None
         # Costs are of the model that is trained, without what is left out for scores.
-        size = {name: task.settings[name] for name in ("img_size", "num_classes")}
-        self._counter = CostCounter(task.builder, task.counted, task.constraints, **size)
+        self._counter = CostCounter(task.builder, task.counted, task.constraints, task.settings)
         # One for each divisor, since asking for a network overwrites the weights of the last one.
+        used = task.settings if task.used_settings is None else task.used_settings
         self._networks = {
-            divisor: Networks(task.builder, task.settings, score_seed=task.score_seed, device=task.device)
-            for divisor in {proxy.width_divisor for proxy in task.proxies}
+            kind: Networks(
+                task.builder, used if kind[1] else task.settings, score_seed=task.score_seed, device=task.device
+            )
+            for kind in {_model_kind(proxy) for proxy in task.proxies}
         }
         self._inputs: dict[tuple[int, torch.dtype], tuple[torch.Tensor | None, torch.Tensor | None]] = {}
         self._teachers: dict[torch.dtype, FrozenTeacher] = {}
@@ -143,12 +154,24 @@ class Evaluator:
         Raises:
             DeviceLostError: A device error after which this process is of no use.
         """
-        with self._exact_convolutions():
+        with nullcontext() if self._use is None else self._use.shared(), self._exact_convolutions():
             proxies = [self.task.proxies[i] for i in wanted if i < len(self.task.proxies)]
             costs = self._counter.outcomes(architecture) if len(self.task.proxies) in wanted else {}
             refused: list[Outcome | None] = [None for proxy in proxies for _ in proxy.outputs]
             scores = refused if self._counter.is_refused(costs) else self._scored(architecture, proxies)
             return [*scores, *costs.values()]
+
+    def waited_s(self) -> float:
+        """Seconds spent on waiting for other processes, so that one measures alone; a `WaitsForOthers`."""
+        return 0.0 if self._use is None else self._use.waited_s()
+
+    @contextmanager
+    def _as_used(self, probe: TimedProbe) -> Iterator[None]:
+        """A context for measurements: the network is built, convolutions are torch's choice, the device is its own."""
+        assert self._use is not None, "the task measures"
+        _ = probe.model
+        with self._use.alone(), torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
+            yield
 
     def _exact_convolutions(self) -> AbstractContextManager[None]:
         """On GPUs, convolutions would round to 10 bits of mantissa, and take whichever algorithm was fastest."""
@@ -182,7 +205,7 @@ class Evaluator:
 
     def _visit(self, draw: _Draw, proxy: Proxy, state: _ScoreState) -> None:
         """One repeat of one proxy; on lack of memory the batch is halved down to one sample."""
-        started = perf_counter()
+        started, waited = perf_counter(), self.waited_s()
         kind, probes = _kind(proxy), draw.probes
         try:
             probe = probes.get(kind) or probes.setdefault(kind, self._probe(draw, proxy))
@@ -192,12 +215,14 @@ class Evaluator:
                     try:
                         with self._guarded(self._has_own_code(proxy)):
                             seed_generators(self.task.score_seed, draw.repeat, "input")
-                            values = proxy(probe.lent() if is_own(proxy.function) else probe)
+                            with self._as_used(probe) if proxy.is_measured else nullcontext():
+                                values = proxy(probe.lent() if is_own(proxy.function) else probe)
                         state.values.append(values)
                         break
                     except (MemoryError, RuntimeError) as error:
                         halved = probe.max_batch // 2 if probe.max_batch else self._largest_batch(proxy) // 2
-                        if not is_out_of_memory(error) or not halved or proxy.couples_images(probe):
+                        is_whole = proxy.is_measured or not halved or not is_out_of_memory(error)
+                        if is_whole or proxy.couples_images(probe):
                             raise
                     probe = probes[kind] = self._probe(draw, proxy, max_batch=halved)
                     build_before = 0.0
@@ -208,7 +233,7 @@ class Evaluator:
             state.status, state.error = failure(error)
             if state.status is Status.OUT_OF_MEMORY:
                 self._free_memory()
-        state.seconds += perf_counter() - started
+        state.seconds += perf_counter() - started - (self.waited_s() - waited)
 
     def _take_away(self, draw: _Draw, proxy: Proxy, state: _ScoreState, later: Sequence[Proxy]) -> None:
         """Keep what a proxy has changed from the next ones, which then have a network and images built for them.
@@ -222,7 +247,7 @@ class Evaluator:
         is_last = not any(_kind(other) == kind for other in later)
         if is_last or state.status is not None or not self._is_unchanged(draw.probes[kind]):
             del draw.probes[kind]
-            self._networks[proxy.width_divisor].forget()
+            self._networks[_model_kind(proxy)].forget()
 
     def _is_unchanged(self, probe: TimedProbe) -> bool:
         """Whether others can have its network and images; no if these cannot even be looked at any more."""
@@ -251,7 +276,7 @@ class Evaluator:
         images, labels = self._input(repeat, dtype)
 
         def network() -> nn.Module:
-            networks = self._networks[proxy.width_divisor]
+            networks = self._networks[_model_kind(proxy)]
             return networks.network(architecture, repeat, dtype, shared_draws=proxy.shared_draws, init=proxy.init)
 
         probe = TimedProbe(
@@ -307,7 +332,11 @@ class Evaluator:
 
 
 def _kind(proxy: Proxy) -> _Kind:
-    return proxy.dtype, proxy.shared_draws, proxy.width_divisor, proxy.init
+    return proxy.dtype, proxy.shared_draws, proxy.width_divisor, proxy.init, proxy.is_measured
+
+
+def _model_kind(proxy: Proxy) -> tuple[int, bool]:
+    return proxy.width_divisor, proxy.is_measured
 
 
 def _outcomes(proxy: Proxy, state: _ScoreState) -> list[Outcome]:

@@ -100,8 +100,7 @@ class InheritedEvaluator:
             whole = built(builder(task.space), task.largest, **task.settings)
         whole.load_state_dict({name: _shared(array) for name, array in task.weights.items()}, assign=True)
         self._supernet = Supernet(task.space, task.largest, whole.to(task.device).eval(), task.settings)
-        size = {name: task.settings[name] for name in ("img_size", "num_classes")}
-        self._counter = CostCounter(builder(task.space), task.counted, task.constraints, **size)
+        self._counter = CostCounter(builder(task.space), task.counted, task.constraints, task.settings)
         self._images, self._labels = _shared(task.images), _shared(task.labels)
 
     def __call__(self, architecture: Architecture, wanted: Sequence[int]) -> list[Outcome | None]:

@@ -18,6 +18,7 @@ from raynas.errors import ConfigError, error_line
 from raynas.models.process_state import kept_process_state, ordinary_settings
 from raynas.proxies.probe import Proxy
 from raynas.proxies.registered import proxies as registered
+from raynas.proxies.registered import unmeasured
 from raynas.scoring.evaluator import EvaluationTask, Evaluator
 from raynas.seeds import input_seed
 from raynas.space.architecture import Architecture
@@ -44,7 +45,8 @@ def score_model(
 
     Args:
         model: The model, which takes images (B, 3, img_size, img_size) to logits; it is left as it was.
-        proxies: Names of proxies, or proxies of your own; none: all that are registered.
+        proxies: Names of proxies, or proxies of your own; none: all that are registered, save those that are
+            measured by the clock.
         img_size: Side of the images in pixels.
         data: The source of the images, as the option --data of `raynas search` takes it. Labels of "random" are of the
             model's classes; those of other data must be, for proxies that need labels.
@@ -62,7 +64,7 @@ def score_model(
     """
     import raynas.proxies  # noqa: F401  (registers them)
 
-    chosen = tuple(registered.get(p) if isinstance(p, str) else p for p in (proxies or list(registered)))
+    chosen = tuple(registered.get(p) if isinstance(p, str) else p for p in (proxies or unmeasured()))
     if not chosen:
         raise ConfigError("there are no proxies to score with")
     with kept_process_state(), ordinary_settings():

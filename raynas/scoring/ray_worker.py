@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from raynas.hooks import offered
+from raynas.scoring.device_use import WaitsForOthers
 from raynas.scoring.door import Outgrown
 from raynas.scoring.installed import code_versions, device_type, differences
 from raynas.scoring.task import DeviceLostError, TaskEvaluator
@@ -46,6 +48,7 @@ class Worker:
     def __init__(self) -> None:
         self._running: tuple[int, int, float] | None = None  # chunk, item, when it started
         self._evaluator: TaskEvaluator | None = None
+        self._waits: WaitsForOthers | None = None
         self._threads = 1
 
     def prepare(
@@ -80,6 +83,7 @@ class Worker:
             )
         self._threads = task.threads
         self._evaluator = task.evaluator()
+        self._waits = offered(self._evaluator, WaitsForOthers)
         # What has been imported stays: without going through it again and again, building is a third faster.
         gc.collect()
         gc.freeze()
@@ -113,7 +117,7 @@ class Worker:
         try:
             with ordinary_settings():
                 for item, (architecture, wanted) in enumerate(jobs):
-                    self._running = (chunk, item, monotonic())
+                    self._running = (chunk, item, monotonic() - self._waited_s())
                     outcomes.append(self._evaluator(architecture, wanted))
         except DeviceLostError as error:
             print(f"raynas worker ends itself: {error}", file=sys.stderr, flush=True)
@@ -139,9 +143,12 @@ class Worker:
             os._exit(1)
 
     def progress(self) -> tuple[int, int, float] | None:
-        """Chunk, item and its seconds so far, by this worker's own clock; None between chunks."""
+        """Chunk, item and its seconds so far, by this worker's own clock, without waiting; None between chunks."""
         running = self._running
-        return running and (running[0], running[1], monotonic() - running[2])
+        return running and (running[0], running[1], monotonic() - self._waited_s() - running[2])
+
+    def _waited_s(self) -> float:
+        return 0.0 if self._waits is None else self._waits.waited_s()
 
 
 def taken_note(note: Path) -> Outgrown | None:

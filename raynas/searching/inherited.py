@@ -29,9 +29,6 @@ from raynas.training.config import TrainConfig
 from raynas.training.image_choice import ChosenImages, absolute, chosen_rows
 from raynas.training.images import eval_loader, eval_pixels
 
-_REFUSED = ("proxies", "teacher", "width_divisor")
-"""Settings of runs that score untrained networks, which have no meaning here."""
-
 
 @dataclass(frozen=True)
 class InheritedScoring:
@@ -75,9 +72,14 @@ class InheritedScoring:
             threads=threads,
         )
 
+    @property
+    def img_size(self) -> int:
+        """Side of the images in pixels."""
+        return int(self.settings["img_size"])
+
     def scores(self) -> tuple[Score, ...]:
         """Accuracy and loss, then the costs."""
-        img_size, num_classes = (int(self.settings[name]) for name in ("img_size", "num_classes"))
+        img_size, num_classes = self.img_size, int(self.settings["num_classes"])
         of_images = blake2b(self.images.tobytes(), digest_size=8)
         of_images.update(self.labels.astype("<i8").tobytes())
         settings = {"weights": self.weights_hash, "largest": self.largest.key, "batch_size": BATCH_SIZE}
@@ -131,11 +133,6 @@ def open_supernet(config: RunConfig, space: SearchSpace | None = None) -> Opened
         DataError: Images that cannot be read, or that were trained on.
     """
     assert config.supernet is not None
-    if given := [name for name in _REFUSED if getattr(config, name)]:
-        raise ConfigError(
-            f"{', '.join(given)} cannot be given where {config.supernet} is searched: a run scores either untrained "
-            "networks or sub-networks of a supernet"
-        )
     source = read_supernet(config.supernet, space)
     space, settings, trained_as = source.space, source.settings, source.train_config
     for name in ("img_size", "num_classes"):

@@ -11,6 +11,7 @@ from raynas.errors import ConfigError, SpaceError
 from raynas.proxies.probe import Proxy
 from raynas.proxies.registered import proxies
 from raynas.registry import file_hashes, is_in_file
+from raynas.scoring.inherited import ACCURACY
 from raynas.scoring.task import Task
 from raynas.searchers.admission import admission
 from raynas.searchers.base import Searcher
@@ -19,7 +20,8 @@ from raynas.searchers.protocols import start_of
 from raynas.searchers.registered import searchers
 from raynas.searching.checks import check_admission, check_divisors, check_start, chosen_searcher
 from raynas.searching.config import KIND, ResolvedRun, RunConfig
-from raynas.searching.inherited import open_supernet
+from raynas.searching.inherited import InheritedScoring, open_supernet
+from raynas.searching.joined import JoinedScoring
 from raynas.searching.scores import (
     Score,
     UntrainedScoring,
@@ -150,7 +152,7 @@ def make_plan(config: RunConfig, *, space: SearchSpace | None = None, own_proxie
         DataError: Images that cannot be read.
     """
     if config.supernet is not None:
-        return _plan_of_supernet(config, space)
+        return _plan_of_supernet(config, space, own_proxies)
     if given := [name for name in ("holdout", "test_data") if getattr(config, name) is not None]:
         raise ConfigError(f"{', '.join(given)} go with a supernet, and none is given")
     space = space or spaces.get(config.space)
@@ -160,45 +162,73 @@ def make_plan(config: RunConfig, *, space: SearchSpace | None = None, own_proxie
     architectures = _read_all(space, config.architectures) if config.architectures else None
     wanted_objectives = space.objectives if config.objectives is None else config.objectives
     constraints = parse_bounds(config.constraints, config.bands)
-    in_files = [proxies.get(name) for name in config.proxies if is_in_file(name)]
-    references = {proxy.name: proxies.reference(proxy) for proxy in in_files}
-    named = [*in_files, *own_proxies]  # what no file has registered is known by its name, too
-    chosen = chosen_proxies(config, wanted_objectives, constraints, named)
+    chosen, references = _chosen(config, wanted_objectives, constraints, own_proxies)
     check_divisors(space, chosen, architectures)
-    dataset, config, inspection = inspected(chosen, config)
-    num_classes = config.num_classes or dataset.num_classes
-    images, labels = batches(chosen, dataset, config, img_size)
-    teacher = teacher_of(config, chosen, wanted_objectives, constraints, dataset)
-    scoring = UntrainedScoring(
-        space, img_size, num_classes, chosen, config.score_seed, images, labels, teacher, constraints
-    )
-    plan = plan_of_task(
-        config.resolved(
-            img_size=img_size,
-            num_classes=num_classes,
-            proxies=tuple(references.get(proxy.name, proxy.name) for proxy in chosen),
-            objectives=tuple(of_all_outputs(wanted_objectives, chosen)),
-        ),
-        space,
-        scoring.scores(),
-        scoring,
-        architectures=architectures,
-        proxies=chosen,
-    )
+    config = config.resolved(objectives=tuple(wanted_objectives), img_size=img_size)
+    scoring, config, inspection = _untrained(config, space, img_size, chosen, constraints)
+    config = config.resolved(proxies=references)
+    plan = plan_of_task(config, space, scoring.scores(), scoring, architectures=architectures, proxies=chosen)
     return replace(plan, inspection=inspection)
 
 
-def _plan_of_supernet(config: RunConfig, space: SearchSpace | None) -> Plan:
+def _chosen(
+    config: RunConfig,
+    objectives: Sequence[str],
+    constraints: Sequence[Constraint],
+    own_proxies: Sequence[Proxy],
+    others: Sequence[str] = (),
+) -> tuple[tuple[Proxy, ...], tuple[str, ...]]:
+    """The proxies of a run, and what each is called in its configuration."""
+    in_files = [proxies.get(name) for name in config.proxies if is_in_file(name)]
+    references = {proxy.name: proxies.reference(proxy) for proxy in in_files}
+    named = [*in_files, *own_proxies]  # what no file has registered is known by its name, too
+    chosen = chosen_proxies(config, objectives, constraints, named, others)
+    return chosen, tuple(references.get(proxy.name, proxy.name) for proxy in chosen)
+
+
+def _untrained(
+    config: RunConfig,
+    space: SearchSpace,
+    img_size: int,
+    chosen: tuple[Proxy, ...],
+    constraints: tuple[Constraint, ...],
+) -> tuple[UntrainedScoring, RunConfig, Inspection | None]:
+    """What scores untrained networks by proxies; the configuration with what the data say; and what was found there."""
+    dataset, config, inspection = inspected(chosen, config)
+    num_classes, objectives = config.num_classes or dataset.num_classes, config.objectives or ()
+    images, labels = batches(chosen, dataset, config, img_size)
+    teacher = teacher_of(config, chosen, objectives, constraints, dataset)
+    scoring = UntrainedScoring(
+        space, img_size, num_classes, chosen, config.score_seed, images, labels, teacher, constraints
+    )
+    resolved = config.resolved(num_classes=num_classes, objectives=tuple(of_all_outputs(objectives, chosen)))
+    return scoring, resolved, inspection
+
+
+def _plan_of_supernet(config: RunConfig, space: SearchSpace | None, own_proxies: Sequence[Proxy]) -> Plan:
+    constraints = parse_bounds(config.constraints, config.bands)
+    accuracy = [output.name for output in ACCURACY]
+    chosen, references = _chosen(config, config.objectives or (), constraints, own_proxies, accuracy)
+    if given := [name for name in ("teacher", "width_divisor") if getattr(config, name) is not None and not chosen]:
+        raise ConfigError(
+            f"{', '.join(given)} go with proxies, and none is asked for beside the sub-networks' accuracy"
+        )
     opened = open_supernet(config, space)
-    scoring, config = opened.scoring, opened.config
-    architectures = _read_all(scoring.space, config.architectures) if config.architectures else None
+    scoring: InheritedScoring | JoinedScoring = opened.scoring
+    space, config, inspection = opened.scoring.space, opened.config, None
+    architectures = _read_all(space, config.architectures) if config.architectures else None
+    if chosen:
+        check_divisors(space, chosen, architectures)
+        untrained, config, inspection = _untrained(config, space, opened.scoring.img_size, chosen, constraints)
+        scoring, config = JoinedScoring(opened.scoring, untrained), config.resolved(proxies=references)
     if architectures is None and config.searcher is None and len(config.objectives or ()) == 1:
         config = config.resolved(searcher="evolution")
-    plan = plan_of_task(config, scoring.space, scoring.scores(), scoring, architectures=architectures)
+    plan = plan_of_task(config, space, scoring.scores(), scoring, architectures=architectures, proxies=chosen)
     notes = [
         f"{number:,} images of the hold-out are {where}, too, and left out" for where, number in opened.left_out.items()
     ]
-    return replace(plan, notes=(*notes, f"sub-networks are evaluated on {len(scoring.labels):,} images"))
+    notes.append(f"sub-networks are evaluated on {len(opened.scoring.labels):,} images")
+    return replace(plan, inspection=inspection, notes=tuple(notes))
 
 
 def plan_of_task(

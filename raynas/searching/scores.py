@@ -89,6 +89,7 @@ class UntrainedScoring:
             constraints=self.constraints,
             device=device,
             threads=threads,
+            used_settings={"img_size": self.img_size, "num_classes": self.num_classes, **self.space.training},
         )
 
     def scores(self) -> tuple[Score, ...]:
@@ -98,11 +99,12 @@ class UntrainedScoring:
             ConfigError: A proxy has the name of a cost.
         """
         common = _of_every_score(self.space, self.img_size, self.num_classes)
-        scoring = [f"{name}={value!r}" for name, value in sorted(self.space.scoring.items())]
         scores = []
         for number, proxy in enumerate(self.proxies):
             if taken := COSTS.keys() & set(proxy.outputs):
                 raise ConfigError(f"proxy {proxy.name!r} has the name of a cost: {', '.join(taken)}")
+            keywords = self.space.training if proxy.is_measured else self.space.scoring
+            built = [f"{name}={value!r}" for name, value in sorted(keywords.items())]
             # Scores at the architecture's own width keep the keys that they had before there were others.
             narrower = {"width_divisor": proxy.width_divisor} if proxy.width_divisor != 1 else {}
             compared = {"teacher": self.teacher and self.teacher.label} if proxy.needs_teacher else {}
@@ -118,7 +120,7 @@ class UntrainedScoring:
                     proxy_version=proxy.version,
                     settings=json.dumps(settings, sort_keys=True, separators=(",", ":")),
                     repeats=proxy.repeats,
-                    init=", ".join([proxy.init, *(["shared draws"] if proxy.shared_draws else []), *scoring]),
+                    init=", ".join([proxy.init, *(["shared draws"] if proxy.shared_draws else []), *built]),
                     dtype=proxy.dtype,
                     score_seed=self.score_seed,
                     input_hash=hashed,
@@ -160,7 +162,11 @@ def _of_every_score(space: SearchSpace, img_size: int, num_classes: int) -> dict
 
 
 def chosen_proxies(
-    config: RunConfig, objectives: Sequence[str], constraints: Sequence[Constraint], own: Sequence[Proxy]
+    config: RunConfig,
+    objectives: Sequence[str],
+    constraints: Sequence[Constraint],
+    own: Sequence[Proxy],
+    others: Sequence[str] = (),
 ) -> tuple[Proxy, ...]:
     """Every proxy that is asked for by name or through a score, once, with its settings.
 
@@ -169,6 +175,7 @@ def chosen_proxies(
         objectives: Objectives in the form NAME, NAME:max or NAME:min.
         constraints: Bounds on scores and costs.
         own: Proxies that are not registered; found by their names before the registered ones.
+        others: Scores of the run, beside costs, that are none of proxies.
 
     Raises:
         UnknownNameError: A score, proxy or setting that does not exist.
@@ -186,13 +193,13 @@ def chosen_proxies(
                 return proxy
         if normalised(name) in proxies or normalised(name) in named:
             return find(name)  # its outputs have other names, which the caller tells
-        known = sorted({output for proxy in everything for output in proxy.outputs} | COSTS.keys())
+        known = sorted({output for proxy in everything for output in proxy.outputs} | COSTS.keys() | {*others})
         raise UnknownNameError(f"unknown score {name!r}. Known scores: {', '.join(known)}")
 
     scores = [named_direction(text)[0] for text in objectives] + [constraint.name for constraint in constraints]
     chosen: dict[str, Proxy] = {}
     for proxy in [
-        *(find_by_score(name) for name in scores if normalised(name) not in COSTS),
+        *(find_by_score(name) for name in scores if normalised(name) not in {*COSTS, *others}),
         *(find(name) for name in config.proxies if normalised(name) not in COSTS or normalised(name) in named),
     ]:
         chosen.setdefault(proxy.name, proxy)

@@ -367,6 +367,21 @@ def remove(path: Path) -> None:
     files_of(path).remove(path)
 
 
+def waited_lock(path: Path, *, is_shared: bool) -> Lock:
+    """Lock a file of this machine, made if it is missing, after waiting for others, with whom it may be shared.
+
+    Raises:
+        OSError: It cannot be opened or locked.
+    """
+    file = os.fdopen(_opened(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW), "rb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX)
+    except BaseException:  # whose traceback may keep the lock alive, as in a notebook
+        file.close()
+        raise
+    return file
+
+
 def remove_folder(path: Path) -> None:
     """Remove a folder with all that is in it, if it is there; of a link, nothing but the link."""
     with suppress(OSError):  # a folder, or nothing

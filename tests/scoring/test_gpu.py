@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from raynas.proxies.registered import proxies
+from raynas.proxies.registered import proxies, unmeasured
 from raynas.scoring.evaluator import Evaluator
 from raynas.searching.config import RunConfig
 from raynas.searching.plan import make_plan
@@ -18,7 +18,7 @@ it: in float32 another number of threads changes its third digit, as another dev
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
 
-@pytest.mark.parametrize("name", list(proxies))
+@pytest.mark.parametrize("name", unmeasured())
 def test_scores_agree_with_those_of_the_cpu_and_are_equal_when_repeated(name: str) -> None:
     values = {
         "space": "as-vit",

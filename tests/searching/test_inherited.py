@@ -126,6 +126,76 @@ def test_a_search_that_is_resumed_and_one_on_two_workers_equal_the_unbroken_one(
     assert max(whole.table["macs"].to_pylist()) <= 900e3
 
 
+def test_scores_of_untrained_networks_come_beside_the_accuracy_as_they_are_by_themselves(
+    supernet: Path, tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {"proxies": ["naswot", "synflow"], "batch_size": 4}
+    joined = search(supernet, tmp_path / "joined", **settings)
+    texts = joined.table["architecture"].to_pylist()
+    alone = raynas.score(
+        SPACE,
+        texts,
+        data="digits",
+        img_size=16,
+        workers=0,
+        out=tmp_path / "alone",
+        listener=SearchListener(),
+        **settings,
+    )
+    by_accuracy = search(supernet, tmp_path / "accuracy")
+    names = ["architecture", "naswot", "synflow", "num_params", "macs"]
+    assert joined.table.select(names) == alone.table.select(names)
+    names = ["architecture", "top1", "loss", "num_params", "macs"]
+    assert joined.table.select(names) == by_accuracy.table.select(names)
+    assert len(joined.table) == 6
+    assert [row["status"] for row in joined.evaluations.to_pylist()] == ["ok"] * 6 * 6
+    taken = search(supernet, tmp_path / "taken", reuse=[tmp_path / "alone", tmp_path / "accuracy"], **settings)
+    assert taken.table == joined.table
+    assert taken.summary["reused"] == 6
+
+
+def test_accuracy_and_latency_are_searched_together_and_are_kept_when_resumed(supernet: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "objectives": ["top1", "latency_ms"],
+        "constraints": ["latency_ms<=10e3"],
+        "settings": {"latency": {"runs": 3, "warmup": 1}},
+        "searcher": None,
+        "window": 4,
+    }
+    first = search(supernet, tmp_path / "run", budget=5, **settings)
+    assert first.description["config"]["searcher"] == "nsga2"
+    before = {row["architecture"]: row for row in first.table.to_pylist()}
+    assert all(0 < row["latency_ms"] <= 10e3 and 0 <= row["top1"] <= 1 for row in before.values())
+    spread = search(None, tmp_path / "run", resume=True, budget=8, workers=2)
+    after = {row["architecture"]: row for row in spread.table.to_pylist()}
+    assert {text: after[text] for text in before} == before
+    assert len(after) == 8
+
+
+def counted_space() -> SearchSpace:
+    """The space without closed forms, whose costs are counted on workers."""
+    return SearchSpace("small-res", SPACE.fields, SPACE.model, grammar=SPACE.grammar, img_size_multiple=16)
+
+
+def test_counted_costs_are_there_once_and_keep_both_from_being_computed(supernet: Path, tmp_path: Path) -> None:
+    texts = [SPACE.largest().to_json(), SPACE.smallest().to_json()]
+    run = raynas.score(
+        counted_space(), texts, supernet=str(supernet), proxies=["synflow"], constraints=["macs<=800e3"], workers=0,
+        out=tmp_path / "run", listener=SearchListener(),
+    )  # fmt: skip
+    large, small = ({row["proxy"]: row["value"] for row in rows} for rows in rows_by_candidate(run))
+    assert large.keys() == {"num_params", "macs"}
+    assert small.keys() == {"top1", "loss", "synflow", "num_params", "macs"}
+    for architecture, found in ((SPACE.largest(), large), (SPACE.smallest(), small)):
+        assert found["macs"] == NANO.macs(architecture, 16, 10)
+        assert found["num_params"] == NANO.num_params(architecture, 16, 10)
+
+
+def rows_by_candidate(run: Any) -> list[list[dict[str, Any]]]:
+    rows = run.evaluations.to_pylist()
+    return [[row for row in rows if row["candidate"] == number] for number in (0, 1)]
+
+
 def test_images_that_were_trained_on_are_refused_as_a_hold_out_and_left_out_where_they_are_held_out_twice(
     supernet: Path, tmp_path: Path
 ) -> None:
@@ -141,9 +211,9 @@ def test_images_that_were_trained_on_are_refused_as_a_hold_out_and_left_out_wher
     [
         ({"img_size": 32}, r"img_size is 32, but the network in .* has 16"),
         ({"num_classes": 7}, r"num_classes is 7, but the network in .* has 10"),
-        ({"proxies": ["naswot"]}, r"proxies cannot be given"),
+        ({"width_divisor": 2}, r"width_divisor go with proxies, and none is asked for"),
         ({"data": "random"}, r"data is 'random', but sub-networks of .* are evaluated on the images of --holdout"),
-        ({"objectives": ["naswot"]}, r"unknown score 'naswot'. This run computes: top1, loss, num_params, macs"),
+        ({"objectives": ["top5"]}, r"unknown score 'top5'. Known scores: .*naswot.*top1"),
         ({"constraints": ["macs<=10"]}, r"no .*architecture"),
         ({"holdout": "folder:nowhere"}, r"nowhere"),
     ],
