@@ -432,6 +432,13 @@ BENCHMARKS = (
         ),
     ),
     Benchmark(
+        "supernet_sampling",
+        "none: which way of sampling ranks sub-networks best is what is asked",
+        (Figure("tau", rf"^(?P<item>multi|single|sandwich): tau-b {_VALUE} ", "tau-b"),),
+        hardware="two CPU cores for a small study, a GPU for one that decides",
+        says=("members alone: ", "multi against sandwich: "),
+    ),
+    Benchmark(
         "as_vit_scores",
         "none: what scores say is what is asked",
         (
