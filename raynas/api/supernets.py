@@ -11,6 +11,7 @@ from raynas.api.layers import base_values, laid_over
 from raynas.api.searches import executed, supernet_space
 from raynas.api.trainings import trained
 from raynas.errors import ConfigError
+from raynas.recipes.reading import recipe_settings
 from raynas.registry import runs_named_code
 from raynas.searching.config import KIND, RunConfig
 from raynas.space.registered import spaces
@@ -112,6 +113,7 @@ def search_supernet(
     *,
     space: SearchSpace | None = None,
     config: str | Path | None = None,
+    recipe: str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     reuse: Sequence[str | Path] = (),
@@ -127,6 +129,7 @@ def search_supernet(
             or of the run in `out`.
         space: The space itself, where it is not a registered one.
         config: A YAML file of settings, which the other arguments override.
+        recipe: Published settings by their name (`raynas list recipes`), which all other arguments override.
         out: The run folder; default runs/<space>-<date>-<time>.
         resume: Continue the run in `out`, with its settings where none are given; start it if there is none.
         reuse: Folders of other runs whose scores are taken where their keys are equal.
@@ -141,7 +144,8 @@ def search_supernet(
     Raises:
         RaynasError: As for `train_supernet`.
     """
-    base = base_values(RunConfig, KIND, config=config, out=out, resume=resume, given=fields)
+    said = recipe_settings(recipe, "supernet search")
+    base = base_values(RunConfig, KIND, config=config, recipe=said, out=out, resume=resume, given=fields)
     given = {**fields, "supernet": None if source is None else str(source)}
     values = laid_over({**SEARCH_DEFAULTS, **base}, given)
     if values.get("supernet") is None:

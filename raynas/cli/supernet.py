@@ -10,6 +10,7 @@ from raynas.cli.ending import repeated, resumable, say_folder, say_report
 from raynas.cli.options import (
     CONFIG,
     OUT,
+    RECIPE,
     RESUME,
     REUSE,
     SET,
@@ -29,7 +30,7 @@ Examples:
 
     raynas supernet train vit-res-nano --data parquet:train.parquet --img-size 32 --epochs 60 --out runs/supernet
 
-    raynas supernet train vit-res-tiny --data folder:train --epochs 120 --batch-size 1024 --workers 8 --token-labels
+    raynas supernet train --recipe vit-resnas-supernet-tiny --data folder:train --workers 8 --out runs/tiny
 
     raynas supernet train --init runs/trained-vit --data folder:train --epochs 10 --out runs/elastic
 
@@ -42,6 +43,8 @@ SEARCH_EXAMPLES = """
 Examples:
 
     raynas supernet search runs/supernet --band macs:29.25e6:30e6 --test-data parquet:test.parquet --out runs/found
+
+    raynas supernet search runs/tiny --recipe vit-resnas-search-tiny --workers 8
 
     raynas supernet search runs/supernet -o top1 -o num_params --budget 1000 --workers 2
 
@@ -116,7 +119,7 @@ def search_parameters() -> Parameters:
     return [
         argument("source", str, "The folder of the training of a supernet, or of a vit; or timm:NAME:FILE."),
         *options(RunConfig, only=(*_SEARCH, *_WORKERS, "time_limit_s"), defaults=defaults, help={"searcher": searcher}),
-        *(SET, OUT, RESUME, REUSE, CONFIG, TRUST_CODE),
+        *(SET, OUT, RESUME, REUSE, RECIPE, CONFIG, TRUST_CODE),
     ]
 
 

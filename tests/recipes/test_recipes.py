@@ -13,9 +13,10 @@ from toy_trainings import SMALL
 import raynas
 from raynas.api import listing
 from raynas.api.layers import base_values
+from raynas.api.supernets import TRAINING_DEFAULTS
 from raynas.cli import main
 from raynas.data.opening import open_both
-from raynas.errors import ConfigError, UnknownNameError
+from raynas.errors import ConfigError, StoreError, UnknownNameError
 from raynas.recipes.reading import Recipe, read_recipe, recipe_names, recipe_settings
 from raynas.searching.config import RunConfig
 from raynas.searching.run import SearchListener
@@ -32,7 +33,7 @@ from raynas.training.task import WorkerRank
 
 FOLDER = Path(raynas.__file__).parent / "recipes"
 RECIPES = {name: read_recipe(name) for name in recipe_names()}
-TRAININGS = [name for name, recipe in RECIPES.items() if recipe.command != "search"]
+TRAININGS = [name for name, recipe in RECIPES.items() if not recipe.command.endswith("search")]
 
 SMALLER: dict[str, Any] = {
     "data": "digits", "epochs": 1, "warmup_epochs": 0, "max_images": 20, "batch_size": 2, "loader_processes": 0,
@@ -47,11 +48,17 @@ SIDES = {"as-vit": 32, "vit-res-tiny": 56, "vit-res-small": 56, "vit": 32}
 STUDENT = {"space": "vit", "architecture": "deit-tiny", "teacher": "random:resnet20"}
 
 
+def of_supernet(space: str) -> dict[str, Any]:
+    return {**TRAINING_DEFAULTS, "architecture": spaces.get(space).largest().to_json()}
+
+
 def small_config(recipe: Recipe) -> TrainConfig:
     distils = recipe.command == "distill"
+    is_supernet = recipe.command == "supernet train"
     values = {
         **(DISTILLATION_DEFAULTS if distils else {}),
         **recipe.settings,
+        **(of_supernet(recipe.settings["space"]) if is_supernet else {}),
         **(STUDENT if distils else {}),
         **SMALLER,
     }
@@ -61,7 +68,7 @@ def small_config(recipe: Recipe) -> TrainConfig:
 def test_all_files_are_recipes_for_a_command_that_there_is() -> None:
     assert sorted(RECIPES) == sorted(file.stem for file in FOLDER.glob("*.yaml"))
     for recipe in RECIPES.values():
-        assert recipe.command in ("search", "train", "distill", "supernet train")
+        assert recipe.command in ("search", "train", "distill", "supernet train", "supernet search")
         assert recipe.title
         assert recipe.paper
         assert recipe.hardware
@@ -72,7 +79,7 @@ def test_all_files_are_recipes_for_a_command_that_there_is() -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_settings_are_those_of_the_command(name: str) -> None:
     recipe = RECIPES[name]
-    config = RunConfig if recipe.command == "search" else TrainConfig
+    config = RunConfig if recipe.command.endswith("search") else TrainConfig
     config.check_names(recipe.settings)
     config.check_values(recipe.settings)
     if "architecture" in recipe.settings:
@@ -87,6 +94,21 @@ def test_published_values_stand_in_the_recipes() -> None:
         assert (settings["epochs"], settings["min_lr"], settings["warmup_epochs"]) == (300, 1e-5, 5)
         assert (settings["drop_path_rate"], settings["ema_decay"]) == (drop_path, 0.99996)
         assert round(224 / settings["eval_crop"]) == 256
+    # 120 epochs, of which 30 let smaller choices in, two members for 128 images; 500 + 19 * 150 evaluations in a band.
+    for name, drop_path in (("tiny", 0.2), ("small", 0.3)):
+        settings = RECIPES[f"vit-resnas-supernet-{name}"].settings
+        assert (settings["epochs"], settings["choice_warmup_epochs"], settings["drop_path_rate"]) == (
+            120,
+            30,
+            drop_path,
+        )
+        assert (settings["subnets"], settings["block_images"], settings["token_labels"]) == (2, 128, True)
+        assert round(settings["val_fraction"] * 1_281_167, -2) == 25_000
+    for name, macs in (("tiny", 1.7944e9), ("small", 2.9e9), ("medium", 4.6e9)):
+        settings = RECIPES[f"vit-resnas-search-{name}"].settings
+        bounds = [float(one) for one in settings["bands"][0].split(":")[1:]]
+        assert bounds == pytest.approx([0.975 * macs, macs], rel=1e-9)
+        assert settings["budget"] == 500 + 19 * 150
     for side in (280, 392):
         settings = RECIPES[f"vit-resnas-finetune-{side}"].settings
         assert settings["lr"] == 5e-6 * settings["batch_size"] / 512
@@ -176,3 +198,10 @@ def test_recipes_are_listed() -> None:
     rows = listing("recipes")
     assert [row["name"] for row in rows] == sorted(RECIPES)
     assert all(row["settings"] == RECIPES[row["name"]].settings for row in rows)
+
+
+def test_a_search_of_a_supernet_takes_its_recipe(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="holds no"):
+        raynas.search_supernet(tmp_path / "nothing", recipe="vit-resnas-search-tiny", out=tmp_path / "run")
+    with pytest.raises(ConfigError, match="is for"):
+        raynas.search_supernet(tmp_path / "nothing", recipe="as-vit-search", out=tmp_path / "run")
