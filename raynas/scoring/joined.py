@@ -28,7 +28,7 @@ class JoinedTask:
     Args:
         tasks: The tasks, at least one, which have device and number of threads in common.
         builder: Makes a model of the space, for costs: (architecture, *, img_size, num_classes) -> nn.Module.
-        size: Its keywords, img_size and num_classes.
+        size: Keywords of the builder, img_size and num_classes.
         counted: Names of the costs that are counted on the model.
         constraints: The run's bounds, of which those on the counted costs matter.
     """
@@ -51,17 +51,17 @@ class JoinedTask:
 
     @property
     def threads(self) -> int:
-        """That of the tasks."""
+        """How many threads torch computes each of the tasks with."""
         return self.tasks[0].threads
 
     @property
     def device(self) -> str:
-        """That of the tasks."""
+        """Where all tasks are computed: "cpu" or "cuda"."""
         return self.tasks[0].device
 
     @property
     def own_code(self) -> tuple[Callable[..., Any], ...]:
-        """Those of all tasks."""
+        """What the tasks say of theirs."""
         return tuple(function for task in self.tasks for function in task.own_code)
 
     def evaluator(self) -> JoinedEvaluator:

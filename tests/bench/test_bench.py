@@ -206,6 +206,10 @@ def test_all_means_everything_that_has_what_it_needs(table: Path) -> None:
     assert "taught" not in names
     assert plan.about["left_out"]["taught"] == "needs a teacher"
     assert [score.name for score in plan.plan.scores][-2:] == ["num_params", "macs"]
+    assert plan.about["left_out"]["latency"] == "depends on the clock"
+    both = make_bench_plan(config.resolved(proxies=("all", "latency")), space=bench_space())
+    assert "latency" in [proxy.name for proxy in both.plan.proxies]
+    assert "latency" not in both.about["left_out"]
 
 
 def test_without_proxies_the_baselines_are_measured(table: Path, tmp_path: Path) -> None:

@@ -154,7 +154,10 @@ def test_scores_of_untrained_networks_come_beside_the_accuracy_as_they_are_by_th
     assert taken.summary["reused"] == 6
 
 
-def test_accuracy_and_latency_are_searched_together_and_are_kept_when_resumed(supernet: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_accuracy_and_latency_are_searched_together_and_are_kept_when_resumed(
+    supernet: Path, workers: int, tmp_path: Path
+) -> None:
     settings: dict[str, Any] = {
         "objectives": ["top1", "latency_ms"],
         "constraints": ["latency_ms<=10e3"],
@@ -166,7 +169,7 @@ def test_accuracy_and_latency_are_searched_together_and_are_kept_when_resumed(su
     assert first.description["config"]["searcher"] == "nsga2"
     before = {row["architecture"]: row for row in first.table.to_pylist()}
     assert all(0 < row["latency_ms"] <= 10e3 and 0 <= row["top1"] <= 1 for row in before.values())
-    spread = search(None, tmp_path / "run", resume=True, budget=8, workers=2)
+    spread = search(None, tmp_path / "run", resume=True, budget=8, workers=workers)
     after = {row["architecture"]: row for row in spread.table.to_pylist()}
     assert {text: after[text] for text in before} == before
     assert len(after) == 8

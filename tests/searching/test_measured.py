@@ -47,8 +47,11 @@ def latencies(run: Run) -> dict[str, tuple[float, float]]:
     return {row["architecture_key"]: (row["latency_ms"], row["latency_spread"]) for row in rows}
 
 
-def test_measured_values_are_objectives_and_bounds_and_are_kept_when_resumed_and_reused(tmp_path: Path) -> None:
-    first = searched(tmp_path / "first", budget=8)
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_measured_values_are_objectives_and_bounds_and_are_kept_when_resumed_and_reused(
+    workers: int, tmp_path: Path
+) -> None:
+    first = searched(tmp_path / "first", budget=8, workers=workers)
     before = latencies(first)
     assert len(before) == 8
     assert first.description["config"]["searcher"] == "nsga2"
@@ -56,7 +59,7 @@ def test_measured_values_are_objectives_and_bounds_and_are_kept_when_resumed_and
     (stored,) = {row["device_type"] for row in first.evaluations.to_pylist() if row["proxy"].startswith("latency")}
     assert stored == first.description["platform"]["device_type"]
 
-    resumed = latencies(searched(tmp_path / "first", budget=12, resume=True))
+    resumed = latencies(searched(tmp_path / "first", budget=12, resume=True, workers=workers))
     assert {key: resumed[key] for key in before} == before
     assert len(resumed) == 12
 
