@@ -58,11 +58,12 @@ def test_every_command_has_its_place_with_all_its_options(site: Path) -> None:
     page = site / "reference" / "commands.html"
     text = page.read_text(encoding="utf-8")
     top = get_command(app).commands  # type: ignore[attr-defined]
-    bench = top["bench"].commands
-    assert {f"raynas-{name}" for name in top if name != "bench"} | {f"raynas-bench-{name}" for name in bench} <= _ids(
-        page
-    )
-    for command in [*(one for name, one in top.items() if name != "bench"), *bench.values()]:
+    groups = {name: one.commands for name, one in top.items() if hasattr(one, "commands")}
+    assert groups.keys() == {"bench", "supernet"}
+    commands = {f"raynas-{name}": one for name, one in top.items() if name not in groups}
+    commands |= {f"raynas-{group}-{name}": one for group, own in groups.items() for name, one in own.items()}
+    assert commands.keys() <= _ids(page)
+    for command in commands.values():
         for option in command.params:
             assert max(option.opts, key=len) in text
 

@@ -47,9 +47,9 @@ class InheritedTask:
         space: The space of the supernet.
         largest: The architecture of its network.
         settings: Keywords with which the network is built, img_size and num_classes among them.
-        weights: Its parameters and buffers by name.
+        weights: The network's parameters and buffers by name.
         images: Pixels (N, 3, img_size, img_size), uint8, of the images to evaluate on.
-        labels: Their classes (N,), int64.
+        labels: Class numbers of the images (N,), int64.
         precision: "float32", "bfloat16", "float16", or "auto": bfloat16 on a GPU, else float32.
         counted: Names of the costs that are counted on the model.
         constraints: The run's bounds, of which those on the counted costs matter.

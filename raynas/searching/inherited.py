@@ -38,10 +38,10 @@ class InheritedScoring:
         space: The space of the supernet.
         largest: The architecture of its network.
         settings: Keywords with which the network is built, img_size and num_classes among them.
-        weights: Its parameters and buffers by name.
+        weights: The network's parameters and buffers by name.
         weights_hash: A hash of them.
         images: Pixels (N, 3, img_size, img_size), uint8, of the images to evaluate on.
-        labels: Their classes (N,), int64.
+        labels: Class numbers of the images (N,), int64.
         precision: Precision of the evaluation, as `InheritedTask` takes it.
         constraints: The run's bounds.
     """

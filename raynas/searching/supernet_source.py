@@ -32,7 +32,7 @@ class SupernetSource:
         space: The space of its members.
         largest: The architecture of the network.
         settings: Keywords with which it is built, img_size and num_classes among them.
-        weights: Its parameters and buffers by name.
+        weights: The network's parameters and buffers by name.
         training: The training; None: the weights are a file of another program's.
     """
 

@@ -127,7 +127,7 @@ class Classification(Objective):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """With labels of patches `class_loss` and `patch_loss`, whose sum the loss is."""
+        """Where patches are labelled, `class_loss` and `patch_loss`, whose sum the loss is; otherwise none."""
         return tuple(self.targets.columns)
 
     def forward(self, batch: Batch) -> Loss:

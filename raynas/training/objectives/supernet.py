@@ -181,7 +181,7 @@ class SupernetClassification(Objective):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """With labels of patches `class_loss` and `patch_loss`, of what learns labels.
+        """Where patches are labelled, `class_loss` and `patch_loss`, of what learns labels.
 
         With sampling sandwich `logit_loss`, of what learns from the largest, after those, or after `task_loss`.
         """
@@ -289,7 +289,7 @@ def _uniform_between(setup: Setup) -> Architecture | None:
 
 
 def _phases(sampler: SubnetSampler, epochs: int) -> tuple[tuple[int, str], ...]:
-    """From which epoch on which choices are drawn from, in words."""
+    """The epochs from which on other choices are in play, with these in words."""
     found: list[tuple[int, str]] = []
     for epoch in range(epochs):
         words = sampler.in_play(epoch)
