@@ -273,7 +273,6 @@ BENCHMARKS = (
         "two workers at least 1.7 times as fast",
         (_faster("^two workers are faster by "),),
         hardware="two idle CPU cores",
-        shown=(Shown("training a supernet, two workers against one, one thread each", "{ratio:.1f} times"),),
     ),
     Benchmark(
         "supernet_search",
@@ -283,13 +282,6 @@ BENCHMARKS = (
             Figure("inheriting", rf"^inheriting takes {_VALUE} x", "x", False),
         ),
         hardware="two idle CPU cores",
-        shown=(
-            Shown("members of a supernet by inherited weights, two actors against one", "{ratio:.1f} times"),
-            Shown(
-                "a member by inherited weights, against the forward passes of a stand-alone model",
-                "{inheriting:.2f} times",
-            ),
-        ),
     ),
     Benchmark(
         "as_vit_search",
