@@ -175,6 +175,8 @@ def _score_rows(identity: Mapping[str, Any], directions: Mapping[str, str]) -> R
             parts.append(settings_text(json.loads(score.get("settings") or "{}")))
             parts.append(f"version {score['proxy_version']}")
             parts.append(f"input {score['input_hash'][:8]}" if score.get("input_hash") else "")
+        elif score.get("input_hash"):
+            parts += [f"by {score['init']} weights", score["dtype"], f"images {score['input_hash'][:8]}"]
         else:
             parts.append("a cost, counted before scoring")
         rows.append((name, "; ".join(filter(None, parts))))
@@ -184,6 +186,10 @@ def _score_rows(identity: Mapping[str, Any], directions: Mapping[str, str]) -> R
 def _worker_rows(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Rows:
     workers = summary.get("workers", config.get("workers"))
     rows = [("data", f"{config.get('data')}, batches of {config.get('batch_size')} images")]
+    if supernet := config.get("supernet"):
+        evaluated = config.get("holdout") or f"what the training left out of {config.get('data')}"
+        rows = [("supernet", str(supernet)), ("evaluated on", str(evaluated))]
+        rows += [("kept for the end", str(config["test_data"]))] if config.get("test_data") else []
     if workers is None:
         where = "as many as the run found room for"
     else:

@@ -15,6 +15,7 @@ from raynas import Choice, PerBlock, SearchSpace
 from raynas.data.opening import open_dataset
 from raynas.errors import ConfigError, DataError, StoreError
 from raynas.models.elastic.supernet import Supernet
+from raynas.report.search import report_data
 from raynas.scoring.inherited import normalized
 from raynas.searching.run import SearchListener
 from raynas.space.registered import spaces
@@ -322,3 +323,18 @@ def test_a_network_that_was_evaluated_on_other_images_needs_a_hold_out(tmp_path:
         raynas.search_supernet(tmp_path / "vit", budget=2, out=tmp_path / "run", workers=0)
     with pytest.raises(DataError, match="40 of 40 images are among those"):
         raynas.search_supernet(tmp_path / "vit", holdout=f"folder:{folder}", budget=2, out=tmp_path / "run", workers=0)
+
+
+def test_the_page_says_what_sub_networks_are_parts_of_and_sets_the_winner_beside_others(
+    supernet: Path, tmp_path: Path
+) -> None:
+    run = search(supernet, tmp_path / "run", compare=2)
+    data = report_data(run)
+    rows = {term: text for group in data["groups"] for term, text in group["rows"]}
+    assert rows["supernet"] == str(supernet)
+    assert rows["evaluated on"] == "what the training left out of digits"
+    assert "by inherited weights" in rows["top1"]
+    assert rows["macs"] == "lower is better; a cost, counted before scoring"
+    assert data["comparison"]["winner"]["value"] == max(run.table["top1"].to_pylist())
+    assert len(data["comparison"]["random"]) == 2
+    assert data["comparison"]["verdict"] == run.summary["comparison"]["verdict"]
