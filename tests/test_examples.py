@@ -14,8 +14,12 @@ import torch
 
 import raynas
 from raynas.errors import ConfigError, UnknownNameError
+from raynas.models.elastic.supernet import Supernet
 from raynas.proxies.registered import proxies
+from raynas.searching.run import SearchListener
+from raynas.space.cost import cost
 from raynas.space.registered import spaces
+from raynas.training.run import TrainingListener
 
 TINY = "4,2,2|2,1,2|2,1,2|2,1,2|8,8"
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -80,6 +84,33 @@ def test_an_own_space_is_as_other_spaces() -> None:
     architecture = space.sample(np.random.default_rng(0))
     model = raynas.build(space, architecture, img_size=32, num_classes=5)
     assert model(torch.randn(2, 3, 32, 32)).shape == (2, 5)
+
+
+def test_an_own_space_without_a_word_of_elasticity_is_trained_and_searched_as_a_supernet(tmp_path: Path) -> None:
+    space = spaces.get(f"{EXAMPLES / 'own_supernet.py'}:parts")
+    supernet = Supernet.fresh(space, img_size=16, num_classes=10)
+    supernet.whole.eval()
+    rng = np.random.default_rng(0)
+    images = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    for _ in range(25):
+        members = [space.sample(rng), space.sample(rng)]
+        with torch.no_grad():
+            logits = supernet(images, members)
+            for i, member in enumerate(members):
+                torch.testing.assert_close(logits[i::2], supernet.extract(member)(images[i::2]), rtol=0, atol=1e-5)
+    raynas.train_supernet(
+        space, data="digits", img_size=16, max_images=120, batch_size=32, epochs=1, augment="none", workers=0,
+        loader_processes=0, out=tmp_path / "supernet", listener=TrainingListener(),
+    )  # fmt: skip
+    bound = 0.75 * cost(space, space.largest(), "macs", img_size=16, num_classes=10)
+    run = raynas.search_supernet(
+        tmp_path / "supernet", space=space, searcher="random", budget=8, constraints=[f"macs<={bound}"], workers=0,
+        out=tmp_path / "run", listener=SearchListener(),
+    )  # fmt: skip
+    rows = run.table.to_pylist()
+    assert any(row["macs"] > bound and row["top1"] is None for row in rows)  # counted first, and then not evaluated
+    assert any(row["macs"] <= bound and row["top1"] is not None for row in rows)
+    assert all((row["macs"] <= bound) == (row["top1"] is not None) for row in rows)
 
 
 def test_files_and_names_that_are_not_there_are_told(tmp_path: Path) -> None:

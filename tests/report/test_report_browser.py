@@ -22,8 +22,9 @@ def searched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "searched"
     settings = {"length_distortion": {"repeats": 1}}
     raynas.search(
-        "as-vit", objectives=["length_distortion"], budget=40, out=folder, workers=0, img_size=32, settings=settings
-    )
+        "as-vit", objectives=["length_distortion"], budget=40, compare=3, out=folder, workers=0, img_size=32,
+        settings=settings,
+    )  # fmt: skip
     return write_report(folder)
 
 
@@ -97,10 +98,30 @@ def lonely(values, x, y):
 def test_sections_are_there(opened, searched):
     page = opened(searched)
     assert page.title() == "as-vit search · raynas"
-    assert sections(page) == ["best", "scatter", "progress", "policy", "failures", "correlation", "time", "setup"]
+    assert sections(page) == [
+        *("best", "comparison", "scatter", "progress", "policy"),
+        *("failures", "correlation", "time", "setup"),
+    ]
     assert page.locator("#policy-plots figure").count() == 12
     assert "None" in page.locator("#failures").inner_text()
     assert "4,556,250 (4.56 million)" in page.locator("#setup").inner_text()
+
+
+def test_the_winner_stands_beside_the_uniform_network_and_random_ones(opened, searched):
+    compared = embedded(searched.read_text())["comparison"]
+    page = opened(searched)
+    marks = {
+        name: page.locator(f"#comparison-plot path.mark.{name}").all() for name in ("point", "recommended", "best")
+    }
+    assert {name: len(found) for name, found in marks.items()} == {"point": 3, "recommended": 1, "best": 1}
+    values = [*compared["random"], compared["uniform"]["value"], compared["winner"]["value"]]
+    boxes = [mark.bounding_box() for mark in (*marks["point"], *marks["recommended"], *marks["best"])]
+    places = [box["x"] + box["width"] / 2 for box in boxes]
+    order = sorted(range(len(values)), key=values.__getitem__)
+    assert [places[i] for i in order] == sorted(places)
+    shown = page.locator("#comparison").inner_text()
+    assert compared["verdict"][1:] in shown
+    assert compared["uniform"]["text"] in shown.replace("\n", "")
 
 
 def test_best_architecture_is_drawn_first_with_its_stages(opened, searched):
