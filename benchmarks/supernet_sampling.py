@@ -97,8 +97,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.quick:
         given.networks, given.seeds = 4, 1
-        given.images, given.val_images, given.img_size, given.batch_size = 128, 200, 16, 32
-        given.lr, given.epochs, given.alone_epochs = 5e-3, 3, 2
+        given.images, given.val_images, given.img_size, given.batch_size = 320, 200, 16, 32
+        given.lr, given.epochs, given.alone_epochs = 3e-3, 4, 4
     print(hardware())
     space = small_space() if given.space == "small" else spaces.get(given.space)
     members = _members(space, given.networks)

@@ -145,6 +145,7 @@ _SEARCH: Values = {
 _SEARCHERS: Mapping[str, tuple[Values, Values]] = {
     "reinforce": ({}, {}),
     "regularized_evolution": ({"population": 8}, {}),
+    "evolution": ({"population": 8, "parents": 4, "mutants": 4, "children": 4}, {}),
     "random": ({}, {}),
     "nsga2": ({"population": 8}, {"objectives": ("length_distortion", "ntk_condition")}),
     "tpe": ({}, {}),

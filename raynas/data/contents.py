@@ -9,7 +9,7 @@ import numpy as np
 
 from raynas.data.dataset import ImageDataset
 from raynas.data.encoded import EncodedImages
-from raynas.errors import DataError
+from raynas.errors import DataError, error_words
 
 _AT_A_TIME = 256
 
@@ -46,7 +46,7 @@ def _of_files(dataset: EncodedImages, rows: np.ndarray) -> Iterator[bytes]:
         try:
             yield blake2b(reader(), digest_size=16).digest()
         except OSError as error:
-            raise DataError(f"{dataset.where(row)} cannot be read: {error}") from error
+            raise DataError(f"{dataset.where(row)} cannot be read: {error_words(error)}") from error
 
 
 def _of_pixels(dataset: ImageDataset, rows: np.ndarray) -> Iterator[bytes]:

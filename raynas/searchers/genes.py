@@ -73,7 +73,8 @@ class BoundedDraws:
     whatever has a value for each block or layer is at its largest, the rest is drawn uniformly; what is below a bound
     is given up, what is above one is reduced in random steps until it is not. A step takes one value of a block or
     layer to its next smaller option. After 100 steps, or once none is left, all values that are numbers take part, and
-    blocks are removed too; in spaces without values for each block or layer, from the first step on.
+    blocks are removed too; in spaces without values for each block or layer, from the first step on. Where 32 draws in
+    a row are below a bound, one starts with everything at its largest, so that bands near the top are found.
 
     Args:
         space: The space whose architectures are drawn.
@@ -82,6 +83,7 @@ class BoundedDraws:
     """
 
     num_first_steps = 100
+    _most_below = 32
 
     def __init__(self, space: SearchSpace, admits: Callable[[Architecture], bool] | None) -> None:
         self._space = space
@@ -92,15 +94,24 @@ class BoundedDraws:
         self._levels = [_levels(decision, absent.get(i)) for i, decision in enumerate(space.decisions)]
         self._is_repeated = [decision.name.partition("[")[0] in repeated for decision in space.decisions]
         self._absent = absent
+        self._num_below = 0  # draws in a row
 
     def draw(self, rng: np.random.Generator) -> Architecture | None:
         """An architecture; None if this draw has come out below a bound, or cannot be reduced below another."""
         if self._admission is None:
             return self._space.decode(self._genes.some_present(rng))
-        numbers = self._genes.some_present(rng).tolist()
+        is_from_largest = self._num_below == self._most_below
+        numbers = (self._genes.all_present(rng) if is_from_largest else self._genes.some_present(rng)).tolist()
         for i, levels in enumerate(self._levels):
-            if self._is_repeated[i] and levels and numbers[i] != self._absent.get(i):
+            if levels and (is_from_largest or (self._is_repeated[i] and numbers[i] != self._absent.get(i))):
                 numbers[i] = levels[-1]
+        found = self._reduced(numbers, rng)
+        self._num_below = self._num_below + 1 if found is None and not is_from_largest else 0
+        return found
+
+    def _reduced(self, numbers: list[int], rng: np.random.Generator) -> Architecture | None:
+        """What random steps make of option numbers; None if they are below a bound, or cannot be reduced enough."""
+        assert self._admission is not None
         is_new = True  # which blocks and layers there are
         step = 0
         while True:
