@@ -64,6 +64,7 @@ def finalists_report_data(folder: Path, write_report: Callable[[Path], Path]) ->
             "subline": _subline(description, summary, histories),
             "status": run_status(folder, summary, resuming_line("train", folder)),
             "facts": _facts(summary, trials),
+            "comparison": summary.get("comparison"),
             **model_points(
                 space if models else "",  # pictures need the side of the images, which no training says yet
                 [trial["architecture"] for trial in trials],

@@ -34,6 +34,7 @@ from raynas.finalists.folder import read_judged, write_judged
 from raynas.finalists.plan import make_finalists_plan
 from raynas.finalists.run import FinalistsListener, execute_finalists, trial_share
 from raynas.interruption import Interrupted
+from raynas.report.finalists import finalists_report_data
 from raynas.space.registered import spaces
 from raynas.storage.sources import read_source
 from raynas.training.config import TrainConfig
@@ -587,6 +588,10 @@ def test_the_uniform_network_is_trained_to_the_end_beside_the_best(
     ended = [trial["top1"] for trial in trials.values() if trial["status"] == "completed" and not trial["is_compared"]]
     assert ended, "one of the best goes on"
     assert f"({max(ended):.2%} against {uniform['top1']:.2%})" in found.summary["comparison"]
+    page = finalists_report_data(tmp_path / "run", lambda folder: folder)
+    assert page["comparison"] == found.summary["comparison"]
+    at = [trial["name"] for trial in page["trials"]].index(uniform["name"])
+    assert page["points"]["values"]["length_distortion"][at] is None  # it is no candidate of the search
 
 
 def test_one_finalist_alone_has_nobody_to_be_compared_with(searched: Path) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 import torch
+from toy_spaces import small_res
 from toy_trainings import StepCounter, largest_difference, plan, trained, weights, with_broken_image
 
 import raynas
@@ -26,7 +28,7 @@ from raynas.data.opening import open_dataset
 from raynas.errors import DataError, StoreError, TrainingError
 from raynas.training.checkpoints import LAST, checkpoint_folder, read_checkpoint
 from raynas.training.folder import load_training
-from raynas.training.run import execute_training
+from raynas.training.run import TrainingListener, execute_training
 from raynas.training.task import TrainingProgress
 
 VARIED = {"augment": "strong", "drop_path_rate": 0.3, "ema_decay": 0.9}
@@ -54,6 +56,25 @@ def test_two_workers_equal_one_with_the_same_global_batch(tmp_path: Path) -> Non
             assert second[name] == pytest.approx(first[name], rel=1e-4)
         assert second["val_top1"] == first["val_top1"]
     assert load_training(tmp_path / "two").summary["workers"] == 2
+
+
+@pytest.mark.slow
+def test_two_workers_train_a_supernet_as_one(tmp_path: Path) -> None:
+    """The same images by the same sub-networks, with labels of patches, BatchNorm in the stem and dropped branches."""
+    settings: dict[str, Any] = {
+        "data": "digits", "img_size": 16, "max_images": 100, "batch_size": 32, "block_images": 8, "epochs": 3,
+        "choice_warmup_epochs": 1, "token_labels": True, "drop_path_rate": 0.2, "augment": "light", "threads": 1,
+        "loader_processes": 0, "loggers": (), "listener": TrainingListener(),
+    }  # fmt: skip
+    for name, workers in (("one", 0), ("two", 2)):
+        raynas.train_supernet(small_res, workers=workers, out=tmp_path / name, **settings)
+    states = [read_checkpoint(checkpoint_folder(tmp_path / name) / LAST) for name in ("one", "two")]
+    assert largest_difference(states[0]["model"], states[1]["model"]) < 1e-4
+    assert largest_difference(*(state["parts"]["patch_head"] for state in states)) < 1e-4
+    names = ["train_loss", "class_loss", "patch_loss", "val_loss", "val_smallest_top1"]
+    rows = [load_training(tmp_path / name).metrics.select(names).to_pylist() for name in ("one", "two")]
+    for first, second in zip(*rows, strict=True):
+        assert second == pytest.approx(first, rel=1e-4)
 
 
 @pytest.mark.long

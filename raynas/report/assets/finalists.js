@@ -39,6 +39,7 @@ function showTrials() {
     ...(begun.length > MAX_STYLES ? [lineEntry("line series-quiet thin", "the others")] : []),
   );
   note.textContent = `Accuracy on the images to evaluate on, after each epoch; of the moving average of the weights, where there is one.${begun.length > MAX_STYLES ? ` The first ${MAX_STYLES} have names here.` : ""}`;
+  if (data.comparison) note.append(" ", el("strong", { text: `${data.comparison[0].toUpperCase()}${data.comparison.slice(1)}.` }));
 }
 
 function showRanking() {
