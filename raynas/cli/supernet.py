@@ -42,7 +42,7 @@ Examples:
 SEARCH_EXAMPLES = """
 Examples:
 
-    raynas supernet search runs/supernet --band macs:29.25e6:30e6 --test-data parquet:test.parquet --out runs/found
+    raynas supernet search runs/supernet --band macs:34.1e6:35e6 --test-data parquet:test.parquet --out runs/found
 
     raynas supernet search runs/tiny --recipe vit-resnas-search-tiny --workers 8
 
