@@ -102,11 +102,13 @@ def test_an_own_space_without_a_word_of_elasticity_is_trained_and_searched_as_a_
         space, data="digits", img_size=16, max_images=120, batch_size=32, epochs=1, augment="none", workers=0,
         loader_processes=0, out=tmp_path / "supernet", listener=TrainingListener(),
     )  # fmt: skip
-    bound = 0.75 * cost(space, space.largest(), "macs", img_size=16, num_classes=10)
+    bound = 0.45 * cost(space, space.largest(), "macs", img_size=16, num_classes=10)
     run = raynas.search_supernet(
         tmp_path / "supernet", space=space, searcher="random", budget=8, constraints=[f"macs<={bound}"], workers=0,
         out=tmp_path / "run", listener=SearchListener(),
     )  # fmt: skip
+    assert run.summary["comparison"]["uniform"] is None  # costs that only workers count choose no network
+    assert 0 < run.summary["comparison"]["random"]["number"] < 20
     rows = run.table.to_pylist()
     assert any(row["macs"] > bound and row["top1"] is None for row in rows)  # counted first, and then not evaluated
     assert any(row["macs"] <= bound and row["top1"] is not None for row in rows)

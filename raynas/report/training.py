@@ -60,7 +60,7 @@ def training_report_data(training: Training) -> dict[str, Any]:
     data: dict[str, Any] = finite(
         {
             "layout": "training",
-            "title": f"{model['space']} training",
+            "title": f"{model['space']} {'supernet' if description.get('supernet') else 'training'}",
             "headline": _headline(best, summary, model, rows, int(config["epochs"])),
             "subline": _subline(summary, config, model, description.get("teacher")),
             "status": run_status(

@@ -40,7 +40,7 @@ class Peers:
 def peers_of(
     winner: Architecture,
     space: SearchSpace,
-    macs: Callable[[Architecture], float],
+    macs: Callable[[Architecture], float] | None,
     admits: Callable[[Architecture], bool] | None,
     *,
     number: int,
@@ -51,25 +51,27 @@ def peers_of(
     Args:
         winner: The best architecture of a search.
         space: The space that was searched.
-        macs: Tells the multiply-adds of an architecture.
+        macs: Tells the multiply-adds of an architecture. None: only a built model does; then there is no uniform
+            architecture, and random ones may have any cost.
         admits: Says whether an architecture meets the constraints on costs. None: there are none; then random networks
             have between 97.5 % and all of the winner's multiply-adds.
         number: How many random architectures there are to be; there may be fewer, where few are admitted.
         seed: Seed of the draws.
     """
-    target = macs(winner)
     uniform = None
-    if space.uniform is not None:
-        uniform = min(uniform_architectures(space), key=lambda one: abs(macs(one) - target))
-    if admits is None:
-        admits = lambda one: _BAND * target <= macs(one) <= target  # noqa: E731
+    if macs is not None:
+        target = macs(winner)
+        if space.uniform is not None:
+            uniform = min(uniform_architectures(space), key=lambda one: abs(macs(one) - target))
+        if admits is None:
+            admits = lambda one: _BAND * target <= macs(one) <= target  # noqa: E731
     rng = np.random.default_rng(seed_from(seed, "compare"))
     random: dict[Architecture, None] = {}
     for _ in range(_TRIES):
         if len(random) == number:
             break
         drawn = space.sample(rng)
-        if drawn not in (winner, uniform) and drawn not in random and admits(drawn):
+        if drawn not in (winner, uniform) and drawn not in random and (admits is None or admits(drawn)):
             random[drawn] = None
     return Peers(uniform, tuple(random))
 
@@ -84,7 +86,8 @@ def comparison(
 
     Args:
         objective: What was searched for.
-        winner, uniform, random: Architectures as a summary has them, with their `scores`.
+        winner, uniform, random: Architectures as a summary has them, with their `scores`; random ones that violate a
+            constraint do not count.
 
     Returns:
         The objective's name as `objective`; `winner` and `uniform` as they are, the latter None where it has no value;
@@ -92,7 +95,7 @@ def comparison(
         `better_random`, how many of them are better than the winner; and a `verdict` in words.
     """
     name = objective.name
-    values = [one["scores"][name] for one in random if name in one["scores"]]
+    values = [one["scores"][name] for one in random if one["is_feasible"] and name in one["scores"]]
     best = None if not values else (max if objective.maximize else min)(values)
     won = winner["scores"][name]
 
