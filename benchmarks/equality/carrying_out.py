@@ -84,12 +84,12 @@ def _continue(other: Path, chosen: Sequence[Undertaking], proxies: Sequence[str]
 
 
 def _listed_proxies() -> list[str]:
-    """All proxies but the costs, which every run has; as the command lists them."""
+    """All proxies but the costs, which every run has, and those that a clock measures; as the command lists them."""
     (command,) = entry_points(group="console_scripts", name="raynas")
     sys.argv = ["raynas", "list", "proxies", "--json"]
     with redirect_stdout(io.StringIO()) as out, suppress(SystemExit):
         command.load()()
-    return [row["name"] for row in json.loads(out.getvalue()) if row["repeats"]]
+    return [row["name"] for row in json.loads(out.getvalue()) if row["repeats"] and not row.get("measured")]
 
 
 def _when_there(folder: Path, name: str) -> Path:

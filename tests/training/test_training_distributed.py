@@ -124,8 +124,9 @@ def test_two_workers_train_a_network_with_batch_norms_as_one(tmp_path: Path) -> 
     for part in ("model", "ema"):
         assert 0 < largest_difference(states[0][part], states[1][part]) < 1e-4
     rows = [load_training(tmp_path / name).metrics.to_pylist()[0] for name in ("one", "two")]
-    for name in ("train_loss", "val_loss", "ema_val_loss"):
-        assert rows[1][name] == pytest.approx(rows[0][name], rel=1e-4)
+    # Weights that are 3e-5 apart evaluate to losses that are further apart than those of the steps that led to them.
+    for name, tolerance in (("train_loss", 1e-5), ("val_loss", 1e-3), ("ema_val_loss", 1e-3)):
+        assert rows[1][name] == pytest.approx(rows[0][name], rel=tolerance)
 
 
 @pytest.mark.slow
