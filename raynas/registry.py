@@ -190,6 +190,8 @@ class Registry(Generic[T]):
         """
 
         def add(member: T) -> T:
+            if _being_imported and self._is_of_earlier_import(name, _being_imported[-1]):
+                self._drop(name)  # a file that is imported anew replaces what it registered before
             self._add(name, member)
             if _being_imported:
                 self._registered_in[normalised(name)] = _being_imported[-1].name
@@ -243,6 +245,13 @@ class Registry(Generic[T]):
         if normalised(name) in self._members:
             raise RaynasError(f"two {self.plural} are named {name!r}")
         self._members[normalised(name)] = (name, member)
+
+    def _is_of_earlier_import(self, name: str, now: _Import) -> bool:
+        """Whether a file that is being imported registered a name when it was imported before."""
+        is_new = any(
+            registry is self and normalised(other) == normalised(name) for registry, other, _ in now.registered
+        )
+        return self._registered_in.get(normalised(name)) == now.name and not is_new
 
     def _drop(self, name: str) -> None:
         del self._members[normalised(name)]

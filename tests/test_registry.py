@@ -10,6 +10,7 @@ import pytest
 
 from raynas import registry
 from raynas.errors import ConfigError, RaynasError, UnknownNameError
+from raynas.proxies.registered import proxies
 from raynas.registry import Registry
 
 
@@ -194,3 +195,13 @@ def test_a_file_has_variants_too_and_a_folder_with_an_at_is_a_folder(folder: Pat
     assert tools.get(f"{file}:sizes@1") is tools.get(f"{file}:sizes")
     with pytest.raises(UnknownNameError, match=r"own\.py:saw' has no variants"):
         tools.get(f"{file}:saw@2")
+
+
+def test_a_file_that_is_imported_anew_replaces_what_it_registered(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text("from raynas import proxy\n\n\n@proxy('anew')\ndef anew(probe):\n    return 1.0\n")
+    first = proxies.get(f"{file}:anew")
+    del sys.modules[first.function.__module__]
+    second = proxies.get(f"{file}:anew")
+    assert second is not first
+    assert proxies.get(f"{file}:anew") is second

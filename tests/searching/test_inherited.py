@@ -109,6 +109,7 @@ def test_pixels_become_the_numbers_that_a_training_sees(eval_crop: float) -> Non
     assert torch.equal(normalized(pixels), expected)
 
 
+@pytest.mark.slow
 def test_a_search_that_is_resumed_and_one_on_two_workers_equal_the_unbroken_one(supernet: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {
         "searcher": "regularized_evolution",

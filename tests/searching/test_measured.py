@@ -93,6 +93,7 @@ def spans(path: Path) -> list[tuple[float, float]]:
     return [tuple(map(float, line.split())) for line in path.read_text().splitlines()]  # type: ignore[misc]
 
 
+@pytest.mark.slow
 def test_no_worker_computes_while_another_one_measures(tmp_path: Path) -> None:
     measuring, beside = tmp_path / "measuring.txt", tmp_path / "beside.txt"
     own = [
