@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
-from typing import Any
 
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
-
-from raynas.console.terminal import print_rows, say, wide_console
+from raynas.console.bar import BarConsole
+from raynas.console.terminal import print_rows, say
 from raynas.evaluation.images import EvaluatedImages
 from raynas.evaluation.report import EvaluationReport
 from raynas.evaluation.run import EvaluationListener
@@ -21,35 +17,17 @@ _CLASSES = 20  # more are not shown, but for those that are classified worst
 _WORST = 10
 
 
-class EvaluationConsole(EvaluationListener):
+class EvaluationConsole(BarConsole, EvaluationListener):
     """A bar with the time left in a terminal, and now and then a line elsewhere, on standard error."""
 
     def __init__(self) -> None:
-        self._console = wide_console(stderr=True)
+        super().__init__("evaluate")
         self._last_line = time.monotonic()
-        self._bar = Bar(
-            TextColumn("evaluate"),
-            BarColumn(),
-            TextColumn("{task.fields[count]}"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[state]}"),
-            console=self._console,
-            transient=True,
-        )
-        self._shown = self._bar if self._console.is_terminal else nullcontext()
-        self._task = self._bar.add_task("evaluate", total=None, count="", state="starting")
-
-    def __enter__(self) -> EvaluationConsole:
-        self._shown.__enter__()
-        return self
-
-    def __exit__(self, *details: Any) -> None:
-        self._shown.__exit__(*details)
 
     def on_start(self, network: TrainedNetwork, images: EvaluatedImages) -> None:
         """Say what is evaluated."""
         self._last_line = time.monotonic()
-        self._say(f"evaluates {network.text} of {network.source} on {len(images.rows):,} images of {images.spec}")
+        self.on_log(f"evaluates {network.text} of {network.source} on {len(images.rows):,} images of {images.spec}")
 
     def on_progress(self, done: int, total: int, images_per_s: float) -> None:
         """Move the bar, or print a line if it is time."""
@@ -59,10 +37,7 @@ class EvaluationConsole(EvaluationListener):
             self._bar.update(self._task, total=total, completed=done, count=f"{done:,}/{total:,}", state=state)
         elif time.monotonic() - self._last_line > _LINE_EVERY_S:
             self._last_line = time.monotonic()
-            self._say(f"{done:,} of {total:,} images, {state}")
-
-    def _say(self, line: str) -> None:
-        self._console.print(line, highlight=False, markup=False)
+            self.on_log(f"{done:,} of {total:,} images, {state}")
 
 
 def show_evaluation(report: EvaluationReport) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from rich.progress import TextColumn, TimeRemainingColumn
 
+from raynas.console.bar import BarConsole
 from raynas.console.images import images_block
 from raynas.console.terminal import print_rows, say, shown_in_table, wide_console
 from raynas.data.inspection import Inspection
@@ -29,7 +28,7 @@ _SHOWN_BEST = 5
 _SHOWN_SCORES = 50
 
 
-class ConsoleListener(SearchListener):
+class ConsoleListener(BarConsole, SearchListener):
     """Shows a bar with the time left in a terminal, and a line now and then elsewhere, on standard error.
 
     Args:
@@ -37,30 +36,10 @@ class ConsoleListener(SearchListener):
     """
 
     def __init__(self, command: str) -> None:
-        self._console = wide_console(stderr=True)
+        super().__init__(command, "starting workers", (TextColumn("left"), TimeRemainingColumn()))
         self._budget = 0
         self._progress: SearchProgress | None = None
         self._last_line: tuple[float, float] | None = None  # when it was printed, and the share that it told
-        self._bar = Bar(
-            TextColumn(command),
-            BarColumn(),
-            TextColumn("{task.fields[count]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[best]}"),
-            console=self._console,
-            transient=True,
-        )
-        self._shown = self._bar if self._console.is_terminal else nullcontext()
-        self._task = self._bar.add_task(command, total=None, count="", best="starting workers")
-
-    def __enter__(self) -> ConsoleListener:
-        self._shown.__enter__()
-        return self
-
-    def __exit__(self, *details: Any) -> None:
-        self._shown.__exit__(*details)
 
     def on_start(self, folder: Path, budget: int) -> None:
         """Say where the results go."""
@@ -82,7 +61,7 @@ class ConsoleListener(SearchListener):
         count, share = self._progress or (f"{told}/{self._budget}", told / self._budget)
         best = self._best(ranking) if self._progress is None else ""
         if self._console.is_terminal:
-            self._bar.update(self._task, completed=share, count=count, best=best)
+            self._bar.update(self._task, completed=share, count=count, state=best)
             return
         now = time.monotonic()
         if self._last_line is None:
@@ -92,10 +71,6 @@ class ConsoleListener(SearchListener):
             self._last_line = now, share
             left = f"about {duration(seconds / gained * (1 - share))} left" if gained > 0 else ""
             self._console.print(", ".join(filter(None, [count, left, best])), highlight=False)
-
-    def on_log(self, line: str) -> None:
-        """Print the line above the bar."""
-        self._console.print(line, highlight=False, markup=False)
 
     @staticmethod
     def _best(ranking: Ranking) -> str:

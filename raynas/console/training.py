@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
-
+from raynas.console.bar import BarConsole
 from raynas.console.images import training_images_block
 from raynas.console.terminal import wide_console
 from raynas.training.best_epoch import BestEpoch
@@ -25,32 +21,14 @@ _LINE_EVERY_S = 20.0
 _VALUES = ("value", "best_value")
 
 
-class TrainingConsole(TrainingListener):
+class TrainingConsole(BarConsole, TrainingListener):
     """A bar with the time left in a terminal, and a line for every epoch, on standard error."""
 
     def __init__(self) -> None:
-        self._console = wide_console(stderr=True)
+        super().__init__("train")
         self._epochs = 0
         self._objective: PreparedObjective | None = None
         self._last_line = time.monotonic()
-        self._bar = Bar(
-            TextColumn("train"),
-            BarColumn(),
-            TextColumn("{task.fields[count]}"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[state]}"),
-            console=self._console,
-            transient=True,
-        )
-        self._shown = self._bar if self._console.is_terminal else nullcontext()
-        self._task = self._bar.add_task("train", total=None, count="", state="starting")
-
-    def __enter__(self) -> TrainingConsole:
-        self._shown.__enter__()
-        return self
-
-    def __exit__(self, *details: Any) -> None:
-        self._shown.__exit__(*details)
 
     def on_start(self, folder: Path, plan: TrainingPlan, history: list[Row]) -> None:
         """Say what is trained, and where the results go."""
@@ -105,10 +83,6 @@ class TrainingConsole(TrainingListener):
             parts.append(f"stride {row['stride']}")
         parts.append(f"{row['images_per_s']:,.0f} images/s, waited for data {row['data_wait_s'] / row['train_s']:.1%}")
         self.on_log("; ".join(parts))
-
-    def on_log(self, line: str) -> None:
-        """Print the line above the bar."""
-        self._console.print(line, highlight=False, markup=False)
 
 
 def show_training(training: Training) -> None:

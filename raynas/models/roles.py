@@ -134,6 +134,27 @@ def block_roles(block: nn.Module, *, prefix_tokens: int = 0) -> Block:
     return Block(block, middle=block.norm2, prefix_tokens=prefix_tokens)  # type: ignore[arg-type]
 
 
+def transformer_roles(
+    blocks: Iterable[nn.Module], *, head: nn.Module, norm: nn.Module, prefix_tokens: int = 0
+) -> Roles:
+    """The roles of a network of blocks that have the parts attn and mlp.
+
+    Args:
+        blocks: The blocks, in the order in which they compute.
+        head: The layer that gives the logits.
+        norm: The norm before it.
+        prefix_tokens: How many tokens stand before those of patches.
+    """
+    parts = list(blocks)
+    return Roles(
+        attention=linear_layers(block.attn for block in parts),  # type: ignore[misc]
+        mlp=linear_layers(block.mlp for block in parts),  # type: ignore[misc]
+        head=(head,),
+        final_norms=(norm,),
+        blocks=tuple(block_roles(block, prefix_tokens=prefix_tokens) for block in parts),
+    )
+
+
 def linear_layers(modules: Iterable[nn.Module]) -> tuple[nn.Module, ...]:
     """The linear layers and convolutions in some modules."""
     return _layers(modules)

@@ -10,7 +10,7 @@ from raynas.errors import ConfigError
 from raynas.models.families import as_vit_network
 from raynas.models.families.as_vit_network import PATCH_SIZE, AsViTNetwork
 from raynas.models.plain_code import PlainCode, source_of
-from raynas.models.roles import Roles, block_roles, linear_layers
+from raynas.models.roles import Roles, transformer_roles
 from raynas.models.weights import Init, init_table
 from raynas.space.architecture import Architecture
 from raynas.space.registered import models
@@ -96,13 +96,7 @@ class AsViT(AsViTNetwork):
         """The network's parts by role."""
         stages: Any = self.stages
         blocks = [block for stage in stages for block in stage.blocks]
-        return Roles(
-            attention=linear_layers(block.attn for block in blocks),
-            mlp=linear_layers(block.mlp for block in blocks),
-            head=(self.head,),
-            final_norms=(self.norm,),
-            blocks=tuple(block_roles(block) for block in blocks),
-        )
+        return transformer_roles(blocks, head=self.head, norm=self.norm)
 
     def pooled_features(self, images: torch.Tensor) -> torch.Tensor:
         """Mean over the tokens of stage 4, before the final norm: (B, 3, img_size, img_size) to (B, C)."""

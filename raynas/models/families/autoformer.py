@@ -12,7 +12,7 @@ from raynas.models.families import autoformer_network
 from raynas.models.families.autoformer_network import PATCH_SIZE, AutoFormerNetwork, Block
 from raynas.models.plain_code import PlainCode, source_of
 from raynas.models.protocols import Units
-from raynas.models.roles import Roles, block_roles, linear_layers
+from raynas.models.roles import Roles, transformer_roles
 from raynas.models.skeletons import copied_on_meta
 from raynas.models.weights import Init, init_table
 from raynas.space.architecture import Architecture
@@ -78,14 +78,7 @@ class AutoFormer(AutoFormerNetwork):
 
     def roles(self) -> Roles:
         """The network's parts by role."""
-        blocks: list[Any] = list(self.blocks)
-        return Roles(
-            attention=linear_layers(block.attn for block in blocks),
-            mlp=linear_layers(block.mlp for block in blocks),
-            head=(self.head,),
-            final_norms=(self.norm,),
-            blocks=tuple(block_roles(block, prefix_tokens=1) for block in blocks),
-        )
+        return transformer_roles(self.blocks, head=self.head, norm=self.norm, prefix_tokens=1)
 
     def pooled_features(self, images: torch.Tensor) -> torch.Tensor:
         """Mean over the tokens of patches, before the final norm: (B, 3, img_size, img_size) to (B, C)."""

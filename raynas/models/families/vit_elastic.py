@@ -13,7 +13,7 @@ from raynas.models.families.vit_elastic_network import ViTElasticNetwork
 from raynas.models.plain_code import PlainCode, source_of
 from raynas.models.pre_norm import Block
 from raynas.models.protocols import Place, Units
-from raynas.models.roles import Roles, block_roles, linear_layers
+from raynas.models.roles import Roles, transformer_roles
 from raynas.models.skeletons import copied_on_meta
 from raynas.models.weights import Init, init_table
 from raynas.space.architecture import Architecture
@@ -76,14 +76,7 @@ class ViTElastic(ViTElasticNetwork):
 
     def roles(self) -> Roles:
         """The network's parts by role."""
-        blocks: list[Any] = list(self.present_blocks())
-        return Roles(
-            attention=linear_layers(block.attn for block in blocks),
-            mlp=linear_layers(block.mlp for block in blocks),
-            head=(self.head,),
-            final_norms=(self.norm,),
-            blocks=tuple(block_roles(block, prefix_tokens=1) for block in blocks),
-        )
+        return transformer_roles(self.present_blocks(), head=self.head, norm=self.norm, prefix_tokens=1)
 
     def pooled_features(self, images: torch.Tensor) -> torch.Tensor:
         """Mean over all tokens, the class token's among them, before the final norm.
