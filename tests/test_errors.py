@@ -107,10 +107,9 @@ def own_words(text: str) -> list[int]:
     """Lines at which a file of Python puts an OSError into words by itself."""
     found = []
     for node in ast.walk(ast.parse(text)):
-        shown = ast.unparse(node)
-        if isinstance(node, ast.Attribute) and node.attr == "strerror" and shown != "os.strerror":
+        if isinstance(node, ast.Attribute) and node.attr == "strerror" and ast.unparse(node) != "os.strerror":
             found.append(node.lineno)
-        if isinstance(node, ast.Call) and re.match(r"getattr\(\w+, 'strerror'", shown):
+        if isinstance(node, ast.Call) and re.match(r"getattr\(\w+, 'strerror'", ast.unparse(node)):
             found.append(node.lineno)
         if isinstance(node, ast.ExceptHandler) and node.name and node.type and "OSError" in ast.unparse(node.type):
             texts = (f"{{{node.name}}}", f"str({node.name})", f"text_of({node.name})")

@@ -86,6 +86,7 @@ def test_an_own_space_is_as_other_spaces() -> None:
     assert model(torch.randn(2, 3, 32, 32)).shape == (2, 5)
 
 
+@pytest.mark.slow
 def test_an_own_space_without_a_word_of_elasticity_is_trained_and_searched_as_a_supernet(tmp_path: Path) -> None:
     space = spaces.get(f"{EXAMPLES / 'own_supernet.py'}:parts")
     supernet = Supernet.fresh(space, img_size=16, num_classes=10)

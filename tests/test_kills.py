@@ -18,6 +18,7 @@ from toy_runs import content
 from toy_trainings import largest_difference, trained, weights
 
 import raynas
+from raynas.errors import RaynasError
 from raynas.training.checkpoints import BEST, LAST, checkpoint_folder, read_checkpoint
 from raynas.training.folder import METRICS, load_training
 
@@ -54,7 +55,7 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("settings", "moments"),
     [
-        pytest.param(TEACHER, (1, 3), marks=pytest.mark.slow, id="distilled"),
+        pytest.param(TEACHER, (1, 3), marks=pytest.mark.long, id="distilled"),
         pytest.param(TEACHER, random_moments(6, most=10), marks=pytest.mark.long, id="distilled-often"),
         pytest.param({"workers": 2}, random_moments(4, most=8, seed=1), marks=pytest.mark.long, id="two-workers"),
     ],
@@ -78,6 +79,84 @@ def test_a_killed_training_ends_with_the_same_bits(
     summaries = [load_training(one).summary for one in (whole, folder)]
     for name in ("status", "top1", "best_top1", "best_epoch", "epochs_done", "training_macs"):
         assert summaries[0][name] == summaries[1][name]
+
+
+# -- supernets --------------------------------------------------------------------------------------------------------
+
+
+def supernet_code(folder: Path, **settings: Any) -> str:
+    chosen = {
+        "data": "digits", "img_size": 16, "max_images": 300, "batch_size": 32, "augment": "light", "loggers": [],
+        "loader_processes": 0, "threads": 1, "checkpoint_every_s": 0.2, "choice_warmup_epochs": 2, **settings,
+    }  # fmt: skip
+    imports = "import raynas; from toy_spaces import small_res; from toy_trainings import StepCounter"
+    given = f"out={str(folder)!r}, resume=True, listener=StepCounter(), **{chosen!r}"
+    return f"{imports}; raynas.train_supernet(small_res, {given})"
+
+
+@pytest.mark.parametrize(
+    ("settings", "moments"),
+    [
+        pytest.param({"workers": 0}, (2,), marks=pytest.mark.slow, id="once"),
+        pytest.param({"workers": 0}, random_moments(6, most=10), marks=pytest.mark.long, id="often"),
+        pytest.param({"workers": 2}, random_moments(4, most=8, seed=1), marks=pytest.mark.long, id="two-workers"),
+    ],
+)
+def test_a_killed_supernet_ends_with_the_same_bits(
+    tmp_path: Path, settings: dict[str, Any], moments: tuple[int, ...]
+) -> None:
+    settings = {**settings, "epochs": moments[-1] + 2}
+    whole, folder = tmp_path / "whole", tmp_path / "killed"
+    completed(supernet_code(whole, **settings))
+    killed_at(moments, supernet_code(folder, **settings), lambda: epochs_in(folder), spread_s=0.5)
+    assert epochs_in(folder) < settings["epochs"]
+    completed(supernet_code(folder, **settings))
+    assert metrics(folder) == metrics(whole)
+    assert largest_difference(weights(folder), weights(whole)) == 0
+
+
+@pytest.mark.parametrize(
+    ("workers", "moments"),
+    [
+        pytest.param(0, (9,), marks=pytest.mark.slow),
+        pytest.param(0, random_moments(8, most=50), marks=pytest.mark.long),
+        pytest.param(2, random_moments(8, most=50, seed=1), marks=pytest.mark.long),
+    ],
+)
+def test_a_killed_search_of_a_supernet_ends_with_the_same_table(
+    tmp_path: Path, workers: int, moments: tuple[int, ...]
+) -> None:
+    supernet, whole, folder = tmp_path / "supernet", tmp_path / "whole", tmp_path / "killed"
+    completed(supernet_code(supernet, workers=0, epochs=1, val_fraction=0.5))
+
+    def code(out: Path) -> str:
+        settings = {
+            "constraints": ["macs>=600e3", "macs<=1100e3"], "budget": moments[-1] + 12, "compare": 3,
+            "searcher": "evolution",
+            "settings": {"searcher": {"population": 6, "mutants": 3, "children": 3, "parents": 3}},
+            "workers": workers, "threads": 1, "window": 4,
+        }  # fmt: skip
+        imports = "import raynas; from toy_spaces import small_res; from raynas.searching.run import SearchListener"
+        given = f"space=small_res, out={str(out)!r}, resume=True, listener=SearchListener(), **{settings!r}"
+        return f"{imports}; raynas.search_supernet({str(supernet)!r}, {given})"
+
+    completed(code(whole))
+    killed_at(moments, code(folder), lambda: evaluations_in(folder))
+    completed(code(folder))
+    first, second = raynas.load_run(whole), raynas.load_run(folder)
+    assert content(first) == content(second)
+    assert first.summary["comparison"] == second.summary["comparison"]
+    assert second.summary["status"] == "completed"
+    scored = second.table.to_pylist()
+    assert len({row["architecture"] for row in scored}) == len(scored) == moments[-1] + 12
+    assert all(600e3 <= row["macs"] <= 1100e3 for row in scored)
+
+
+def evaluations_in(folder: Path) -> int:
+    try:
+        return len(raynas.load_run(folder).table)
+    except RaynasError:
+        return 0
 
 
 # -- benchmarks of proxies --------------------------------------------------------------------------------------------
@@ -127,7 +206,7 @@ def outputs(folder: Path) -> np.ndarray:
     return np.asarray(session.run(["logits"], {"images": images})[0])
 
 
-@pytest.mark.parametrize("kills", [pytest.param(2, marks=pytest.mark.slow), pytest.param(12, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [pytest.param(2, marks=pytest.mark.long), pytest.param(12, marks=pytest.mark.long)])
 def test_a_killed_export_is_not_there_or_whole_and_ends_the_same(tmp_path: Path, kills: int) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     source, folder, begun = tmp_path / "training", tmp_path / "killed", tmp_path / "begun"

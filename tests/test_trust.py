@@ -306,7 +306,7 @@ def test_checkpoints_of_every_form_are_read_without_what_is_in_them(tmp_path: Pa
     assert not mark.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_tune_left_in_a_sweep_is_removed_unread_and_the_sweep_goes_on(tmp_path: Path) -> None:
     folder, mark = tmp_path / "sweep", tmp_path / "mark"
     settings: dict[str, Any] = {"repeat": 1, "searchers": ["random"], "workers": 0}

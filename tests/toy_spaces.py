@@ -193,5 +193,6 @@ small_res = SearchSpace(
     grammar=_NANO.grammar,
     num_params=_NANO.num_params,
     macs=_NANO.macs,
+    uniform=_NANO.uniform,
     img_size_multiple=16,
 )

@@ -193,6 +193,7 @@ def test_ctrl_c_while_results_are_shown_prints_the_command_that_resumes(
     assert f"continue with: raynas search --resume --out {out}" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_prints_the_command_that_resumes_it(tmp_path: Path) -> None:
     out = tmp_path / "my run"
     arguments = ["search", "as-vit", *SMALL, "--budget", "400", "--out", str(out)]

@@ -103,6 +103,7 @@ def test_an_address_without_a_cluster_is_an_error_and_leaves_nothing(tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_ray_that_does_not_start_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     command = [

@@ -165,6 +165,7 @@ def test_a_set_that_decodes_its_images_itself_is_looked_at_too(tmp_path: Path) -
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 
 
+@pytest.mark.slow
 def test_few_encoded_images_are_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[Any] = []
     most = 0

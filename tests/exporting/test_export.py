@@ -172,6 +172,7 @@ print(model.SETTINGS["kernel"], model.MEAN)
     assert shown == "(7, 3, 4, 4) (0.485, 0.456, 0.406)\n"
 
 
+@pytest.mark.slow
 def test_timm_makes_exported_models_by_name(
     exported: tuple[Path, AsViT], exported_vit: tuple[Path, ViT], tmp_path: Path
 ) -> None:

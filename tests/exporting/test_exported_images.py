@@ -204,6 +204,7 @@ def test_an_export_cuts_out_what_the_training_did(size: tuple[int, int], eval_cr
     np.testing.assert_allclose(normalised.transpose(2, 0, 1), expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_images_of_a_training_with_a_crop_are_prepared_as_it_did(tmp_path: Path) -> None:
     trained(tmp_path / "run", epochs=1, max_images=64, eval_crop=0.875)
     folder = raynas.export(tmp_path / "run", tmp_path / "export")

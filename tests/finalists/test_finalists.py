@@ -567,10 +567,8 @@ def test_finalists_are_trained_on_the_images_of_their_search(
     assert seen["note"] == ("" if given else f"trains on {data}, as {source} records it: --data names other images")
 
 
-@pytest.mark.parametrize(
-    "halving",
-    [pytest.param("asynchronous", marks=pytest.mark.slow), pytest.param("synchronous", marks=pytest.mark.long)],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("halving", ["asynchronous", "synchronous"])
 def test_the_uniform_network_is_trained_to_the_end_beside_the_best(
     searched: Path, tmp_path: Path, halving: str
 ) -> None:

@@ -125,7 +125,7 @@ def test_the_worst_of_each_whole_rung_are_stopped(searched: Path, whole: Path, t
 @pytest.mark.parametrize(
     "moments",
     [
-        pytest.param((4,), marks=pytest.mark.slow),
+        pytest.param((4,), marks=pytest.mark.long),
         pytest.param(random_moments(8, most=9), marks=pytest.mark.long),
     ],
 )

@@ -28,7 +28,10 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="module", params=list(SIDES))
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow) if name.endswith("-plain") else name for name in SIDES],
+)
 def supernet(request: pytest.FixtureRequest) -> Supernet:
     torch.manual_seed(0)
     made = Supernet.fresh(spaces.get(request.param), img_size=SIDES[request.param], num_classes=5)

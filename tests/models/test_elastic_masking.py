@@ -103,7 +103,13 @@ def test_statistics_of_half_precision_are_those_of_float32() -> None:
 # -- supernets ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=["vit-res-nano", "autoformer-tiny", "autoformer-tiny-plain"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "vit-res-nano",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("autoformer-tiny", "autoformer-tiny-plain")),
+    ],
+)
 def supernet(request: pytest.FixtureRequest) -> Supernet:
     torch.manual_seed(0)
     made = Supernet.fresh(spaces.get(request.param), img_size=32, num_classes=5)

@@ -24,6 +24,7 @@ from raynas.models.process_guard import ProcessChangedError, ProcessGuard
 from raynas.models.process_state import kept_process_state, ordinary_settings, seed_generators
 
 
+@pytest.mark.slow
 def test_what_torch_changes_itself_when_its_compiler_is_loaded_is_nobody_s_fault() -> None:
     code = (
         "import torch\n"

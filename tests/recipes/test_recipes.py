@@ -41,8 +41,8 @@ SMALLER: dict[str, Any] = {
 }  # fmt: skip
 """What a step of any training is made small by; a recipe that resizes weights is given none here."""
 
-SLOW = ("as-vit-train",)
-"""Recipes whose networks take more than ten seconds for a step."""
+SLOW = ("as-vit-train", "vit-resnas-finetune-280", "vit-resnas-supernet-small", "vit-resnas-retrain-medium")
+"""Recipes whose networks take long for a step."""
 
 SIDES = {"as-vit": 32, "vit-res-tiny": 56, "vit-res-small": 56, "vit": 32}
 STUDENT = {"space": "vit", "architecture": "deit-tiny", "teacher": "random:resnet20"}

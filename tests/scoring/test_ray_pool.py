@@ -73,6 +73,7 @@ def statuses(run: raynas.Run, proxy: str = "toy") -> dict[str, str]:
     return {row["architecture_key"]: row["status"] for row in rows}
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     expected = content(toy_search(tmp_path / "serial", workers=0))
     assert expected.num_rows > 300
@@ -105,6 +106,7 @@ def test_scores_of_networks_are_bitwise_equal_in_process_and_on_workers(tmp_path
     assert tables[2].equals(tables[0])
 
 
+@pytest.mark.slow
 def test_a_window_too_small_for_the_workers_is_pointed_out(tmp_path: Path) -> None:
     lines = Lines()
     toy_search(tmp_path / "run", window=3, budget=10, listener=lines)
@@ -117,7 +119,7 @@ def test_uv_does_not_make_ray_build_environments() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("budget", "kills"), [(300, 4), pytest.param(1500, 20, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("budget", "kills"), [(150, 2), pytest.param(1500, 20, marks=pytest.mark.long)])
 def test_a_killed_actor_costs_no_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: int, kills: int
 ) -> None:
@@ -255,6 +257,7 @@ def test_workers_share_one_gpu_by_fractions(ray_with_a_gpu_by_name: None) -> Non
         pool.close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU is there")
 def test_a_device_that_is_not_there_is_no_fault_of_the_candidates(tmp_path: Path, ray_with_a_gpu_by_name: None) -> None:
     with pytest.raises(PoolError, match=r"a worker cannot be started: .*NVIDIA"):
@@ -382,6 +385,7 @@ def pages_cleared(probe: Probe) -> float:
     return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries manage memory in their own way")
 def test_workers_keep_memory_that_was_freed(tmp_path: Path) -> None:
     run = raynas.search(

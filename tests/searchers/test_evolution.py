@@ -98,6 +98,7 @@ def test_its_defaults_are_the_published_numbers() -> None:
     assert sizes == [500] + [150] * 19
 
 
+@pytest.mark.slow
 def test_the_published_search_stays_in_its_band_and_never_repeats() -> None:
     limit = 1.7e8
     found = asked(within(NANO, bounds_of(limit)), weighted(NANO), 3350)
@@ -139,6 +140,7 @@ def test_a_narrow_band_of_a_small_space_is_searched_to_its_end() -> None:
     assert searcher.ask(5) == [] == searcher.ask(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("band", ["macs:1:2", "macs:1e12:2e12"])
 def test_nothing_is_asked_where_nothing_is_in_the_band(band: str) -> None:
     assert within(NANO, parse_band(band)).ask(3) == []
@@ -306,6 +308,7 @@ def slow_individuals(limit: float, rng: np.random.Generator) -> Iterator[tuple[l
             yield width, levels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1.7944e9, 1.25e9])
 def test_random_individuals_are_as_published(limit: float) -> None:
     """Moments of draws beside those of the published rule, written out; at the lower limit 100 steps do not suffice."""

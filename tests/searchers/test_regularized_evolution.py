@@ -34,6 +34,7 @@ def test_it_is_registered() -> None:
     assert searchers.get("regularized_evolution") is RegularizedEvolution
 
 
+@pytest.mark.slow
 def test_it_beats_random_search() -> None:
     score = evenly_spaced(stages)
     for seed in range(10):

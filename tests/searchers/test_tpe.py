@@ -27,6 +27,7 @@ def test_it_is_registered() -> None:
     assert TPE.advised_budget == 1_000
 
 
+@pytest.mark.slow
 def test_it_beats_random_search() -> None:
     score = evenly_spaced(stages)
     for seed in range(4):

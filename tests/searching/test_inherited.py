@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from toy_spaces import small_res as SPACE
 from toy_trainings import StepCounter
 
 import raynas
-from raynas import Choice, PerBlock, SearchSpace
+from raynas import SearchSpace
 from raynas.data.opening import open_dataset
 from raynas.errors import ConfigError, DataError, StoreError
 from raynas.models.elastic.supernet import Supernet
@@ -24,22 +25,6 @@ from raynas.training.image_choice import chosen_rows
 from raynas.training.images import eval_pixels, eval_transform
 
 NANO = spaces.get("vit-res-nano")
-SPACE = SearchSpace(
-    "small-res",
-    {
-        "width": (Choice(16, 8), Choice(24, 16), Choice(32, 24)),
-        "depth": (Choice(1), Choice(2), Choice(1)),
-        "head_size": (Choice(4), Choice(8), Choice(8)),
-        "num_heads": PerBlock((Choice(2, 1), Choice(3, 2), Choice(3, 2, 0), Choice(4, 2))),
-        "mlp_units": PerBlock((Choice(24, 16), Choice(32, 16), Choice(32, 16), Choice(48, 24))),
-    },
-    model="vit-res-nano",
-    grammar=NANO.grammar,
-    num_params=NANO.num_params,
-    macs=NANO.macs,
-    uniform=NANO.uniform,
-    img_size_multiple=16,
-)
 
 
 @pytest.fixture(scope="module")

@@ -114,6 +114,7 @@ def test_no_worker_computes_while_another_one_measures(tmp_path: Path) -> None:
     assert any(later[0] < earlier[1] for earlier, later in pairwise(in_time)), "two workers work"
 
 
+@pytest.mark.slow
 def test_waiting_for_others_is_no_time_of_a_candidate(tmp_path: Path) -> None:
     own = [
         Proxy("timed", noted, settings={"log": str(tmp_path / "log.txt"), "pause_s": 0.0}, is_measured=True),

@@ -169,6 +169,7 @@ def started(out: Path, *arguments: str, parts: int = 5) -> subprocess.Popen[str]
     raise AssertionError(f"the growth ended with {process.poll()} before it was stopped")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moments", [(2, 5), pytest.param(random_moments(5, most=6), marks=pytest.mark.long)])
 def test_a_killed_growth_resumes_without_its_source_to_the_same_family(
     grown: raynas.Run, tmp_path: Path, moments: tuple[int, ...]

@@ -178,6 +178,7 @@ def test_samples_stay_in_the_space_and_survive_encoding(space: SearchSpace, seed
         assert space.decode(other) == architecture
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(spaces())
 def test_samples_reach_every_architecture_and_no_other(space: SearchSpace) -> None:

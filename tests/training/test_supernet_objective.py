@@ -176,6 +176,7 @@ def test_the_largest_is_asked_without_drops_and_stays_as_it_was() -> None:
     torch.testing.assert_close(found, model.eval().forward_from_stem(given))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"sampling": "sandwich", "subnets": 4}, {"token_labels": True}])
 def test_trainings_of_both_kinds_go_on_to_the_same_weights(settings: dict[str, Any], tmp_path: Path) -> None:
     settings = {"epochs": 2, "img_size": 32, **settings}

@@ -158,6 +158,7 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path, epochs: i
     assert largest_difference(weights(folder), expected) == 0
 
 
+@pytest.mark.slow
 def test_an_interrupt_writes_a_checkpoint_and_tells_it(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     is_running = (folder / "metrics.parquet").exists
