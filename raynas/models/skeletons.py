@@ -29,7 +29,7 @@ def copied_on_meta(make: Callable[_P, _M]) -> Callable[_P, _M]:
             have no attributes of their own.
     """
 
-    @lru_cache(maxsize=512, typed=True)
+    @lru_cache(maxsize=2048, typed=True)
     def first_made(default_dtype: torch.dtype, /, *args: Any, **kwargs: Any) -> _M:
         with torch.inference_mode(False):  # its parameters could not be trained, nor those of copies
             return make(*args, **kwargs)
