@@ -13,7 +13,7 @@ from raynas.scoring.counting import CostCounter
 from raynas.scoring.device_use import DeviceUse, WaitsForOthers
 from raynas.scoring.evaluator import EvaluationTask
 from raynas.scoring.inherited import InheritedTask
-from raynas.scoring.task import Output, Task, TaskEvaluator
+from raynas.scoring.task import Output, Task, TaskEvaluator, is_timed
 from raynas.space.architecture import Architecture
 from raynas.space.results import Constraint, Outcome
 
@@ -50,6 +50,11 @@ class JoinedTask:
         return (*groups, *([tuple(Output(name, False) for name in self.counted)] if self.counted else []))
 
     @property
+    def measures(self) -> bool:
+        """Whether one of them measures by the clock."""
+        return any(map(is_timed, self.tasks))
+
+    @property
     def threads(self) -> int:
         """How many threads torch computes each of the tasks with."""
         return self.tasks[0].threads
@@ -79,8 +84,8 @@ class JoinedEvaluator:
     def __init__(self, task: JoinedTask) -> None:
         self._counter = CostCounter(task.builder, task.counted, task.constraints, task.size)
         self._parts: list[tuple[TaskEvaluator, Task]] = [(part.evaluator(), part) for part in task.tasks]
-        self._alone = [isinstance(part, EvaluationTask) and part.measures for part in task.tasks]  # by themselves
-        self._use = DeviceUse(task.device) if any(self._alone) else None
+        self._alone = list(map(is_timed, task.tasks))  # by themselves
+        self._use = DeviceUse(task.device) if task.measures else None
 
     def __call__(self, architecture: Architecture, wanted: Sequence[int]) -> list[Outcome | None]:
         """Evaluate one architecture.

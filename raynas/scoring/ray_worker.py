@@ -21,7 +21,7 @@ from raynas.hooks import offered
 from raynas.scoring.device_use import WaitsForOthers
 from raynas.scoring.door import Outgrown
 from raynas.scoring.installed import code_versions, device_type, differences
-from raynas.scoring.task import DeviceLostError, TaskEvaluator
+from raynas.scoring.task import DeviceLostError, TaskEvaluator, is_timed
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome
 from raynas.storage.files import append_text, exists, remove
@@ -90,7 +90,7 @@ class Worker:
         note = Path(tempfile.gettempdir()) / f"raynas-outgrown-{ray.get_runtime_context().get_actor_id()}"
         outgrown = taken_note(note)
         threading.Thread(target=self._watch_memory, args=(memory_limit_bytes, note), daemon=True).start()
-        return found._replace(device_type=device_type(task.device), outgrown=outgrown)
+        return found._replace(device_type=device_type(task.device, is_timed=is_timed(task)), outgrown=outgrown)
 
     def run(
         self, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]

@@ -8,7 +8,7 @@ holds values only.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome
@@ -49,6 +49,21 @@ class TaskEvaluator(Protocol):
             DeviceLostError: A device error after which this process is of no use.
         """
         ...
+
+
+@runtime_checkable
+class IsTimed(Protocol):
+    """A task some of whose values may be taken by the clock."""
+
+    @property
+    def measures(self) -> bool:
+        """Whether some are, so that they depend on the processor, and a process has to be alone on its device."""
+        ...
+
+
+def is_timed(task: Task) -> bool:
+    """Whether some values of a task are taken by the clock."""
+    return isinstance(task, IsTimed) and task.measures
 
 
 class Task(Protocol):

@@ -89,8 +89,9 @@ class RunConfig(DataOptions):
     threads: int = Field(1, ge=1, description="CPU threads of one evaluation.")
     device_type: str | None = Field(
         None,
-        description="What scores are computed on: the name of a GPU, or AVX2, AVX512, ... of a processor. Workers that "
-        "have something else stay idle. Default: what the first worker has.",
+        description="What scores are computed on: the name of a GPU, or AVX2, AVX512, ... of a processor, with its own "
+        "name where latency is measured, as run.yaml has it. Workers that have something else stay idle. Default: what "
+        "the first worker has.",
     )
     mixed_devices: bool = Field(
         False,

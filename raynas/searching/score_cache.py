@@ -74,7 +74,7 @@ class ScoreCache:
 
     def compute_with(self, platform: Platform) -> None:
         """Say what scores are computed with, which is part of their keys."""
-        self._store.platforms = tuple(Platform() if score.name in COSTS else platform for score in self._plan.scores)
+        self._store.platforms = tuple(score.platform(platform) for score in self._plan.scores)
 
     def reuse(self, table: pa.Table) -> int:
         """Take rows of another run from now on, where they are asked for.

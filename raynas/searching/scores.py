@@ -24,7 +24,7 @@ from raynas.searching.config import RunConfig
 from raynas.seeds import input_seed
 from raynas.space.build import builder
 from raynas.space.cost import COSTS, counted_costs
-from raynas.space.results import Constraint, Objective, ScoreIdentity, named_direction
+from raynas.space.results import Constraint, Objective, Platform, ScoreIdentity, named_direction
 from raynas.space.search_space import SearchSpace
 from raynas.training.teachers import FORMS, read_teacher
 
@@ -39,12 +39,20 @@ class Score:
         higher_is_better: The direction in which it is a score.
         group: Number of the task's group of outputs that it belongs to; None for a cost with a closed form, which the
             driver computes before.
+        is_measured: Whether it is taken by the clock.
     """
 
     name: str
     identity: ScoreIdentity
     higher_is_better: bool
     group: int | None
+    is_measured: bool = False
+
+    def platform(self, of_run: Platform) -> Platform:
+        """What values of this score depend on, of what a run computes with."""
+        if self.name in COSTS:
+            return Platform()
+        return of_run if self.is_measured else of_run.of_arithmetic
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,7 @@ class UntrainedScoring:
                     score_seed=self.score_seed,
                     input_hash=hashed,
                 )
-                scores.append(Score(output, identity, proxy.higher_is_better, number))
+                scores.append(Score(output, identity, proxy.higher_is_better, number, proxy.is_measured))
         return (*scores, *cost_scores(self.space, self.img_size, self.num_classes, counted_in=len(self.proxies)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -247,6 +247,9 @@ class ScoreIdentity:
     input_hash: str = ""
 
 
+OF_PROCESSOR = " of "
+"""What stands between instructions and the name of a processor in a device type."""
+
 MIXED_DEVICES = "mixed"
 """The device type of scores that are computed by whichever devices there are."""
 
@@ -256,7 +259,8 @@ class Platform:
     """What scores are computed with, as far as it changes their last digits; part of the key of a row.
 
     Args:
-        device_type: Name of the GPU, or the vector instructions of the processor, such as "AVX2"; `MIXED_DEVICES`.
+        device_type: Name of the GPU, or the vector instructions of the processor, such as "AVX2", with the name of the
+            processor where something is measured by the clock; `MIXED_DEVICES`.
         threads: CPU threads of one evaluation.
         libraries: Versions of the libraries that compute, such as "numpy 2.3.1, timm 1.0.31, torch 2.15.0".
     """
@@ -264,6 +268,11 @@ class Platform:
     device_type: str = ""
     threads: int = 0
     libraries: str = ""
+
+    @property
+    def of_arithmetic(self) -> Platform:
+        """Of scores that no clock measures: without the processor's name, where the device type has it."""
+        return replace(self, device_type=self.device_type.partition(OF_PROCESSOR)[0])
 
     @property
     def in_words(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import raynas
 from raynas import Choice
 from raynas.cluster.joining import connect
 from raynas.proxies.probe import Probe, Proxy
+from raynas.scoring.installed import device_type
 from raynas.searching.run import SearchListener
 from raynas.storage.runs import Run
 
@@ -58,6 +60,7 @@ def test_measured_values_are_objectives_and_bounds_and_are_kept_when_resumed_and
     assert all(0 < ms <= 10e3 and spread >= 0 for ms, spread in before.values())
     (stored,) = {row["device_type"] for row in first.evaluations.to_pylist() if row["proxy"].startswith("latency")}
     assert stored == first.description["platform"]["device_type"]
+    assert stored == device_type("cpu") + f" of {processor()}"
 
     resumed = latencies(searched(tmp_path / "first", budget=12, resume=True, workers=workers))
     assert {key: resumed[key] for key in before} == before
@@ -72,6 +75,32 @@ def test_measured_values_are_objectives_and_bounds_and_are_kept_when_resumed_and
         tmp_path / "other", budget=2, reuse=[tmp_path / "first"], workers=0, settings={"latency": {"runs": 4}}
     )
     assert other_passes.summary["reused"] == 0
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def test_latencies_of_another_processor_are_not_taken_and_scores_beside_them_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {
+        "searcher": "random", "objectives": ["latency_ms"], "proxies": ["synflow"], "constraints": [], "workers": 0,
+    }  # fmt: skip
+    here = searched(tmp_path / "here", budget=3, **settings)
+    alone = searched(tmp_path / "alone", budget=3, **{**settings, "objectives": ["synflow"], "settings": {}})
+    monkeypatch.setattr("raynas.scoring.installed.processor", lambda: "another one")
+    there = searched(tmp_path / "there", budget=3, reuse=[tmp_path / "here"], **settings)
+    names = ["architecture", "synflow", "num_params"]
+    assert there.table.select(names) == here.table.select(names)
+    assert latencies(there).keys() == latencies(here).keys() and latencies(there) != latencies(here)
+    own = device_type("cpu")
+    found = [{(row["proxy"], row["device_type"]) for row in run.evaluations.to_pylist()} for run in (there, alone)]
+    costs = {("num_params", ""), ("macs", "")}
+    measured = {(name, f"{own} of another one") for name in ("latency_ms", "latency_spread")}
+    assert found == [{*measured, ("synflow", own), *costs}, {("synflow", own), *costs}]
+    assert there.summary["reused"] == 3  # their other score
 
 
 def test_what_is_too_slow_is_infeasible(tmp_path: Path) -> None:
