@@ -273,6 +273,13 @@ BENCHMARKS = (
         "two workers at least 1.7 times as fast",
         (_faster("^two workers are faster by "),),
         hardware="two idle CPU cores",
+        shown=(
+            Shown(
+                "images per second of a supernet's training, two workers against one",
+                "{ratio:.1f} times",
+                "--data parquet:FILE",
+            ),
+        ),
     ),
     Benchmark(
         "supernet_search",
@@ -282,6 +289,13 @@ BENCHMARKS = (
             Figure("inheriting", rf"^inheriting takes {_VALUE} x", "x", False),
         ),
         hardware="two idle CPU cores",
+        shown=(
+            Shown(
+                "members of a supernet evaluated, two actors against one; a member against its forward passes alone",
+                "{ratio:.1f} times; {inheriting:.2f} times",
+                "--img-size 32 --budget 40",
+            ),
+        ),
     ),
     Benchmark(
         "as_vit_search",
@@ -341,6 +355,16 @@ BENCHMARKS = (
         ),
         hardware="two CPU cores, or one GPU",
         says=("vit-res-nano, batch 4, ", "halves have 0.5"),
+        shown=(
+            Shown(
+                "a supernet's step with two sampled members, with two of half the multiply-adds, against the largest "
+                "network's, at 32 and 64 px",
+                "at most {pair_most:.2f}, at most {halves_most:.2f} times",
+                is_headline=True,
+            ),
+            Shown("four members in one pass, against one pass each", "at most {four_most:.2f} times"),
+            Shown("the same steps by masks, against slices", "{masks_least:.1f} to {masks_of_halves_most:.1f} times"),
+        ),
     ),
     Benchmark(
         "data_waiting",
