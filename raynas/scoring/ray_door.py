@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from raynas.cluster.memory import KEEP_FREED_MEMORY
 from raynas.cluster.own_code import installed_packages, own_code_by_value
 from raynas.cluster.resources import why_waiting
 from raynas.errors import PoolError, error_line
@@ -16,18 +17,6 @@ from raynas.scoring.installed import code_versions
 from raynas.scoring.ray_worker import Worker
 from raynas.scoring.task import Task
 from raynas.space.architecture import Architecture
-
-_MALLOC = {
-    "MALLOC_MMAP_THRESHOLD_": f"{1 << 30}",
-    "MALLOC_TRIM_THRESHOLD_": f"{1 << 32}",
-    "MALLOC_TOP_PAD_": f"{1 << 26}",
-    "MALLOC_ARENA_MAX": "1",
-    # Else glibc sets the small rests of a large tensor's aligned memory aside: without them, what is freed is too small
-    # for the next tensor of the same size, and the heap grows in its place.
-    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0",
-}
-"""Has glibc keep the memory that one pass frees for the next: else the system clears the same pages over and over, for
-up to two fifths of a score's time. Read when a process starts; other C libraries do not know the names."""
 
 
 @dataclass
@@ -78,7 +67,7 @@ class RayDoor:
         self._made = ray.remote(concurrency_groups={"progress": 1})(Worker).options(
             num_cpus=task.threads,
             num_gpus=gpus_per_worker or None,
-            runtime_env={"env_vars": _MALLOC},
+            runtime_env={"env_vars": KEEP_FREED_MEMORY},
             max_restarts=-1,
             max_task_retries=0,
         )

@@ -18,6 +18,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+from raynas.cluster.memory import KEEP_FREED_MEMORY
 from raynas.cluster.resources import placed_groups, why_waiting
 from raynas.errors import ConfigError, DataError, PoolError, RaynasError, StoreError, TrainingError, error_line
 from raynas.storage.files import exists, remove, remove_folder, write_json, write_mark, write_text
@@ -121,6 +122,7 @@ def train_on_ray(
             name=f"session-{token[:8]}",
             storage_path=str(folder / RAY_TRAIN),
             failure_config=FailureConfig(max_failures=_MAX_FAILURES),
+            worker_runtime_env={"env_vars": KEEP_FREED_MEMORY},
             callbacks=[WorkerFailures(folder, checkpoint_folder(folder) / LAST, folder / OUTCOME, token)],
         ),
     )

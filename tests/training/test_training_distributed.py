@@ -23,6 +23,7 @@ from toy_trainings import StepCounter, largest_difference, plan, trained, weight
 
 import raynas
 from raynas.cluster.joining import connect
+from raynas.cluster.memory import KEEP_FREED_MEMORY
 from raynas.data.batch import normalised
 from raynas.data.opening import open_dataset
 from raynas.errors import DataError, StoreError, TrainingError
@@ -133,6 +134,7 @@ def test_two_workers_train_a_network_with_batch_norms_as_one(tmp_path: Path) -> 
 def test_a_lost_worker_restarts_from_the_last_checkpoint(tmp_path: Path) -> None:
     expected = trained(tmp_path / "whole", **LONG)
     killed: list[int] = []
+    environment: dict[str, str] = {}
     reached: list[int] = []  # after that
 
     class Killer(StepCounter):
@@ -142,6 +144,7 @@ def test_a_lost_worker_restarts_from_the_last_checkpoint(tmp_path: Path) -> None
                 children = psutil.Process().children(recursive=True)
                 worker = next(child for child in children if "RayTrainWorker" in " ".join(child.cmdline()))
                 killed.append(worker.pid)
+                environment.update(worker.environ())
                 worker.kill()
 
         def on_progress(self, progress: TrainingProgress) -> None:
@@ -152,6 +155,7 @@ def test_a_lost_worker_restarts_from_the_last_checkpoint(tmp_path: Path) -> None
     summary = execute_training(plan(workers=2, **LONG), tmp_path / "run", listener=listener)
     assert summary["status"] == "completed"
     assert killed
+    assert environment.items() >= KEEP_FREED_MEMORY.items()
     assert min(reached) >= 4  # finished epochs: nothing is trained again
     assert [row["epoch"] for row in load_training(tmp_path / "run").metrics.to_pylist()] == list(range(8))
     assert largest_difference(weights(tmp_path / "run"), expected) < 1e-3
