@@ -277,7 +277,7 @@ BENCHMARKS = (
             Shown(
                 "images per second of a supernet's training, two workers against one",
                 "{ratio:.1f} times",
-                "--data parquet:FILE",
+                "--data parquet:FILE --steps 6",
             ),
         ),
     ),
