@@ -72,6 +72,14 @@ def placed_groups() -> set[str]:
     return {name for name, group in placement_group_table().items() if group["state"] == "CREATED"}
 
 
+def is_free(needs: Mapping[str, float], workers: int) -> bool:
+    """Whether the cluster has resources left for some workers, taken together, with these needs each."""
+    import ray
+
+    free = ray.available_resources()
+    return all(free.get(name, 0.0) >= workers * amount for name, amount in needs.items())
+
+
 def why_waiting(which: str, needs: Mapping[str, float]) -> str:
     """A line on what workers wait for.
 
