@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
@@ -155,6 +157,10 @@ def test_a_lost_worker_restarts_from_the_last_checkpoint(tmp_path: Path) -> None
     summary = execute_training(plan(workers=2, **LONG), tmp_path / "run", listener=listener)
     assert summary["status"] == "completed"
     assert killed
+    (lost,) = [line for line in listener.lines if "start again" in line]
+    what = rf"worker [01]: its process {killed[0]} on {re.escape(platform.node())} was lost"
+    assert re.search(rf"(^|; ){what}(;|$)", lost), lost
+    assert len(lost) < 400
     asked = {name: value for name, value in KEEP_FREED_MEMORY.items() if name.startswith("MALLOC_")}
     assert environment.items() >= asked.items() != set()  # glibc itself cuts what it reads in its tunables
     assert min(reached) >= 4  # finished epochs: nothing is trained again
