@@ -10,8 +10,8 @@ from typing import Any
 from raynas.console.images import training_images_block
 from raynas.console.terminal import print_rows, wide_console
 from raynas.data.inspection import Inspection
+from raynas.finalists.folder import search_scores
 from raynas.finalists.run import FinalistsListener
-from raynas.space.cost import COSTS
 from raynas.wording import duration
 
 
@@ -66,9 +66,9 @@ def show_finalists(summary: Mapping[str, Any]) -> None:
                 "status": trial["status"],
                 "num_params": trial["num_params"],
                 "macs": trial["macs"],
-                **{name: value for name, value in trial["score"].items() if name not in COSTS},
                 "folder": trial["folder"],
                 "architecture": trial["text"],
+                **search_scores(trial),
             }
             for trial in summary["trials"]
         ]

@@ -38,13 +38,14 @@ def say(line: str, *, stderr: bool = True) -> None:
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], *, stderr: bool = False) -> None:
-    """A table of dictionaries with equal keys."""
+    """A table of dictionaries: a column for each key that one of them has, "-" where another one has it not."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in rows[0] if rows else ():
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    for name in names:
         # What one copies or searches for stays in one piece.
         table.add_column(escape(printable(name)), overflow="fold", no_wrap=name in ("name", "architecture"))
     for row in rows:
-        table.add_row(*(escape(printable(shown_in_table(value))) for value in row.values()))
+        table.add_row(*(escape(printable(shown_in_table(value))) for value in map(row.get, names)))
     wide_console(stderr=stderr).print(table)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.errors import StoreError
+from raynas.space.cost import COSTS
 from raynas.storage.files import write_json
 from raynas.storage.kinds import Bounds
 from raynas.storage.run_folder import holds_run, read_description, read_summary
@@ -50,6 +51,20 @@ class Finalists:
 
         folders = {str(trial["name"]): self.folder / trial["folder"] for trial in self.summary.get("trials", ())}
         return {name: load_training(folder) for name, folder in folders.items() if holds_run(folder)}
+
+
+IN_SEARCH = " (search)"
+"""What stands behind the name of a score of the search where the training has a value of that name too."""
+
+
+def search_scores(trial: Mapping[str, Any]) -> dict[str, float]:
+    """The scores that a finalist had in the search, without costs, by names that no value of its training has.
+
+    Args:
+        trial: An entry of `trials` in summary.json.
+    """
+    found = {name: value for name, value in (trial.get("score") or {}).items() if name not in COSTS}
+    return {f"{name}{IN_SEARCH}" if name in trial else name: value for name, value in found.items()}
 
 
 def best_training(folder: Path, description: Mapping[str, Any], bounds: Bounds) -> Path:

@@ -10,11 +10,13 @@ from raynas.errors import ConfigError
 from raynas.finalists.choice import Finalist, finalists
 from raynas.finalists.config import FinalistsConfig
 from raynas.registry import named_code
+from raynas.space.architecture import Architecture
 from raynas.space.cost import cost
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
 from raynas.space.uniform import uniform_of_cost
 from raynas.storage.run_folder import read_description, reading
+from raynas.storage.sources import existing_summary
 from raynas.training.config import TrainConfig
 from raynas.training.image_choice import choose_images
 from raynas.training.plan import TrainingPlan, make_training_plan
@@ -117,4 +119,13 @@ def _with_uniform(
     uniform = uniform_of_cost(space, "macs", target, **size)
     if any(member.architecture == uniform for member in members):
         raise ConfigError("the uniform network of the best one's multiply-adds is a finalist itself: leave compare out")
-    return [*members, Finalist(f"uniform-{uniform.key[:8]}", uniform, {}, is_compared=True)]
+    return [*members, Finalist(f"uniform-{uniform.key[:8]}", uniform, _scores_of(uniform, source), is_compared=True)]
+
+
+def _scores_of(uniform: Architecture, source: Path) -> dict[str, float]:
+    """The scores that the uniform network had when the search set its winner beside it; empty if it did not."""
+    with reading(source):
+        told = (existing_summary(source).get("comparison") or {}).get("uniform")
+        if not told or Architecture(told["architecture"]) != uniform:
+            return {}
+        return {name: value for name, value in told["scores"].items() if value is not None}

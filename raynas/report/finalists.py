@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raynas.errors import RaynasError, StoreError
+from raynas.finalists.folder import IN_SEARCH, search_scores
 from raynas.interruption import resuming_line
 from raynas.report.embedding import finite, short_number
 from raynas.report.model_points import has_report, model_points
@@ -116,8 +117,10 @@ def score_columns(
         columns[f"top-1 after epoch {common} (%)"] = [
             _percent(counted_top1(history[common - 1])) if history else None for history in histories
         ]
-    names = dict.fromkeys(name for trial in trials for name in trial.get("score") or {})
-    for name in [*(name for name in names if name not in ("num_params", "macs")), "num_params", "macs"]:
+    searched = [search_scores(trial) for trial in trials]
+    for name in dict.fromkeys(name for scores in searched for name in scores):
+        columns[name] = [scores.get(name) for scores in searched]
+    for name in ("num_params", "macs"):
         column = [(trial.get("score") or {}).get(name, trial.get(name)) for trial in trials]
         if any(value is not None for value in column):
             columns[name] = column
@@ -129,7 +132,8 @@ def _rankings(values: Mapping[str, Sequence[float | None]], directions: Mapping[
     scores, rankings = [], []
     for name, column in values.items():
         is_cost = name in ("num_params", "macs")
-        direction = "max" if name.startswith("top-1") else "min" if is_cost else directions.get(name)
+        known_direction = directions.get(name.removesuffix(IN_SEARCH))
+        direction = "max" if name.startswith("top-1") else "min" if is_cost else known_direction
         score = {"name": name, "is_cost": is_cost, "is_objective": name == TOP1}
         known = [number for number, value in enumerate(column) if value is not None and np.isfinite(value)]
         if direction is not None:

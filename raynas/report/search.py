@@ -299,7 +299,7 @@ def _comparison(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
 
     def shown(one: Mapping[str, Any]) -> dict[str, Any]:
-        return {"value": one["scores"][found["objective"]], "macs": one["macs"], "text": one["text"]}
+        return {"value": {**one, **one["scores"]}[found["objective"]], "macs": one["macs"], "text": one["text"]}
 
     uniform = found["uniform"]
     return {

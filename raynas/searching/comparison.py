@@ -16,6 +16,7 @@ import numpy as np
 
 from raynas.seeds import seed_from
 from raynas.space.architecture import Architecture
+from raynas.space.cost import COSTS
 from raynas.space.results import Objective
 from raynas.space.search_space import SearchSpace
 from raynas.space.uniform import uniform_architectures
@@ -95,19 +96,19 @@ def comparison(
         `better_random`, how many of them are better than the winner; and a `verdict` in words.
     """
     name = objective.name
-    values = [one["scores"][name] for one in random if one["is_feasible"] and name in one["scores"]]
+    values = [value for one in random if one["is_feasible"] and (value := _value(one, name)) is not None]
     best = None if not values else (max if objective.maximize else min)(values)
-    won = winner["scores"][name]
+    won = _value(winner, name)
+    assert won is not None, "a winner has a value of what was searched for"
 
     def is_better(value: float) -> bool:
         return bool(value > won if objective.maximize else value < won)
 
-    if uniform is not None and name not in uniform["scores"]:
-        uniform = None
+    of_uniform = None if uniform is None else _value(uniform, name)
     return {
         "objective": name,
         "winner": dict(winner),
-        "uniform": None if uniform is None else dict(uniform),
+        "uniform": None if uniform is None or of_uniform is None else dict(uniform),
         "random": {
             "number": len(values),
             "mean": fmean(values) if values else None,
@@ -116,8 +117,14 @@ def comparison(
             "values": values,
         },
         "better_random": sum(map(is_better, values)),
-        "verdict": _verdict(name, won, None if uniform is None else uniform["scores"][name], is_better, values),
+        "verdict": _verdict(name, won, of_uniform, is_better, values),
     }
+
+
+def _value(entry: Mapping[str, Any], name: str) -> float | None:
+    """A score of an entry of a summary, or a cost, which stands beside the scores; None if there is none."""
+    value: float | None = entry["scores"].get(name, entry.get(name) if name in COSTS else None)
+    return value
 
 
 def _verdict(

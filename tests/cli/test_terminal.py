@@ -45,3 +45,9 @@ def test_errors_of_commands_are_one_line(capsys: pytest.CaptureFixture[str]) -> 
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert told[:-1].isprintable()
+
+
+def test_rows_may_lack_what_others_have(capsys: pytest.CaptureFixture[str]) -> None:
+    print_rows([{"name": "a", "score": 1.0}, {"name": "b", "folder": "c"}, {"folder": "d", "name": "e", "score": None}])
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert shown == [["name", "score", "folder"], ["a", "1", "-"], ["b", "-", "c"], ["e", "-", "d"]]

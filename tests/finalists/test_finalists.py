@@ -35,6 +35,7 @@ from raynas.finalists.plan import make_finalists_plan
 from raynas.finalists.run import FinalistsListener, execute_finalists, trial_share
 from raynas.interruption import Interrupted
 from raynas.report.finalists import finalists_report_data
+from raynas.searching.run import SearchListener
 from raynas.space.registered import spaces
 from raynas.storage.sources import read_source
 from raynas.training.config import TrainConfig
@@ -593,6 +594,21 @@ def test_the_uniform_network_is_trained_to_the_end_beside_the_best(
     assert page["comparison"] == found.summary["comparison"]
     at = [trial["name"] for trial in page["trials"]].index(uniform["name"])
     assert page["points"]["values"]["length_distortion"][at] is None  # it is no candidate of the search
+
+
+def test_the_uniform_network_has_the_scores_that_the_search_gave_it(tmp_path: Path) -> None:
+    run = raynas.search(
+        "as-vit", objectives=["num_params:min"], proxies=["synflow"], searcher="random",
+        img_size=32, data="digits", budget=6, compare=1, workers=0, out=tmp_path / "search", listener=SearchListener(),
+    )  # fmt: skip
+    made = make_finalists_plan(config(tmp_path / "search", top=1, compare="uniform"))
+    told = run.summary["comparison"]["uniform"]["scores"]
+    assert made.members[-1].is_compared and made.members[-1].scores == told and told.keys() == {"synflow"}
+    # Compared by a cost, which no summary has among the scores.
+    least = min(run.table["num_params"].to_pylist())
+    found = run.summary["comparison"]
+    assert found["winner"]["num_params"] == least and found["verdict"].startswith("by num_params, the winner is ")
+    assert f"({least:.4g} against {found['uniform']['num_params']:.4g})" in found["verdict"]
 
 
 def test_one_finalist_alone_has_nobody_to_be_compared_with(searched: Path) -> None:

@@ -92,6 +92,17 @@ def test_equally_long_trainings_have_one_accuracy():
     assert columns == {TOP1: [50.0, None], "a": [1.0, None], "num_params": [10, 20]}
 
 
+def test_accuracies_of_the_search_are_none_of_the_training():
+    """Those of a supernet's members by inherited weights have the name that the training's accuracy has."""
+    trials = [
+        {"top1": 0.5, "num_params": 10, "macs": 1, "score": {"top1": 0.4, "loss": 2.0, "macs": 3}},
+        {"top1": 0.3, "num_params": 20, "macs": 2, "score": {}},
+    ]
+    columns = score_columns(trials, [epoch_rows(2, macs=10), epoch_rows(2, macs=10)])
+    expected = {TOP1: [50.0, 30.0], "top1 (search)": [0.4, None], "loss": [2.0, None]}
+    assert columns == {**expected, "num_params": [10, 20], "macs": [3, 2]}
+
+
 def test_rank_correlations_are_scipys(many):
     data = embedded(many.read_text())
     names, tau = data["correlation"]["names"], data["correlation"]["tau"]
