@@ -140,8 +140,13 @@ class PoolWorker:
         self.state = state
 
     def taken(self, chunk: int) -> Chunk | None:
-        """A chunk that came back; the next one is running then. None for one that was given up before."""
+        """A chunk that came back; the next one is running then. None for one that was given up before.
+
+        It may come before the one that ran before it, whose answer takes longer to arrive.
+        """
         found = self.chunks.pop(chunk, None)
+        if found is not None and found.items[0].state is ItemState.SENT:
+            found.become(ItemState.RUNNING)
         following = next(iter(self.chunks.values()), None)
         if following is not None and following.items[0].state is ItemState.SENT:
             following.become(ItemState.RUNNING)

@@ -271,7 +271,7 @@ class Platform:
 
     @property
     def of_arithmetic(self) -> Platform:
-        """Of scores that no clock measures: without the processor's name, where the device type has it."""
+        """What scores depend on that no clock measures: the same without the processor's name in the device type."""
         return replace(self, device_type=self.device_type.partition(OF_PROCESSOR)[0])
 
     @property

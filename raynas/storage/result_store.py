@@ -261,9 +261,9 @@ class ResultStore:
 
 
 def _is_on(table: pa.Table, platform: Platform) -> bool:
-    """Whether all rows were computed with a platform, are counts, or do not say it."""
+    """Whether all rows were computed with a platform, by the clock or not, are counts, or do not say it."""
     told = table.filter(pc.and_(pc.is_valid(table["device_type"]), pc.not_equal(table["device_type"], "")))
-    return len(told) == len(rows_of(told, platform))
+    return len(told) == sum(len(rows_of(told, one)) for one in {platform, platform.of_arithmetic})
 
 
 def read_evaluations(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:

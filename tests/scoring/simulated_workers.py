@@ -50,6 +50,7 @@ class SimulatedWorkers:
         self.starts: list[tuple[float, int]] = []
         self.is_slow_to_return: set[int] = set()
         self.is_answer_lost: Callable[[], bool] = lambda: False
+        self.delay: Callable[[int], float] = lambda chunk: 0.0  # of a chunk's answer on its way
         self._events: list[tuple[float, int, Event]] = []
         self._number = 0
 
@@ -106,7 +107,8 @@ class SimulatedWorkers:
         if time < math.inf:
             broken = any(self.cost(architecture) == "break" for architecture, _ in jobs)
             answer = Answer(worker, chunk, time - began, outcomes, time + WAY_S)
-            self._at(time + WAY_S, Broken(worker, chunk, "it broke") if broken else answer)
+            arrives = time + WAY_S + self.delay(chunk)
+            self._at(arrives, Broken(worker, chunk, "it broke") if broken else answer)
 
     def ask(self, worker: int) -> None:
         process = self.processes[worker]

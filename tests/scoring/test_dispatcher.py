@@ -100,6 +100,16 @@ def test_what_the_evaluator_tells_is_not_tried_again(status: str) -> None:
     assert len(pool.door.starts) == 2
 
 
+@pytest.mark.parametrize("is_delayed", [lambda chunk: chunk % 2 == 0, lambda chunk: chunk % 3 < 2])
+def test_answers_of_a_worker_may_come_in_another_order(is_delayed: Callable[[int], bool]) -> None:
+    """An error's answer takes another way than a value's, and may come after that of the chunk behind it."""
+    pool = Pool(lambda one: "break" if one["a"] % 10 == 7 else 0.2)
+    pool.door.delay = lambda chunk: 0.9 * is_delayed(chunk)
+    pool.submit(*range(60))
+    found = pool.finish(60)
+    assert found == {number: "failed" if number % 10 == 7 else "ok" for number in range(60)}
+
+
 def test_an_error_that_breaks_a_chunk_stays_with_its_item() -> None:
     pool = Pool(lambda a: "break" if a["a"] == 21 else 0.01)
     pool.submit(*range(40))
