@@ -359,10 +359,10 @@ BENCHMARKS = (
             Shown(
                 "a supernet's step with two sampled members, with two of half the multiply-adds, against the largest "
                 "network's, at 32 and 64 px",
-                "at most {pair_most:.2f}, at most {halves_most:.2f} times",
+                "at most {pair_most:.3f}, at most {halves_most:.3f} times",
                 is_headline=True,
             ),
-            Shown("four members in one pass, against one pass each", "at most {four_most:.2f} times"),
+            Shown("four members in one pass, against one pass each", "at most {four_most:.3f} times"),
             Shown("the same steps by masks, against slices", "{masks_least:.1f} to {masks_of_halves_most:.1f} times"),
         ),
     ),

@@ -55,8 +55,7 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("settings", "moments"),
     [
-        pytest.param(TEACHER, (1, 3), marks=pytest.mark.long, id="distilled"),
-        pytest.param(TEACHER, random_moments(6, most=10), marks=pytest.mark.long, id="distilled-often"),
+        pytest.param(TEACHER, random_moments(6, most=10), marks=pytest.mark.long, id="distilled"),
         pytest.param({"workers": 2}, random_moments(4, most=8, seed=1), marks=pytest.mark.long, id="two-workers"),
     ],
 )
@@ -206,7 +205,7 @@ def outputs(folder: Path) -> np.ndarray:
     return np.asarray(session.run(["logits"], {"images": images})[0])
 
 
-@pytest.mark.parametrize("kills", [pytest.param(2, marks=pytest.mark.long), pytest.param(12, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [pytest.param(1, marks=pytest.mark.slow), pytest.param(12, marks=pytest.mark.long)])
 def test_a_killed_export_is_not_there_or_whole_and_ends_the_same(tmp_path: Path, kills: int) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     source, folder, begun = tmp_path / "training", tmp_path / "killed", tmp_path / "begun"

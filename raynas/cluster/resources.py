@@ -72,8 +72,8 @@ def placed_groups() -> set[str]:
     return {name for name, group in placement_group_table().items() if group["state"] == "CREATED"}
 
 
-def is_free(needs: Mapping[str, float], workers: int) -> bool:
-    """Whether the cluster has resources left for some workers, taken together, with these needs each."""
+def has_room(needs: Mapping[str, float], workers: int) -> bool:
+    """Whether what is free in the cluster, taken together, suffices for some workers with these needs each."""
     import ray
 
     free = ray.available_resources()

@@ -19,7 +19,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from raynas.cluster.memory import KEEP_FREED_MEMORY
-from raynas.cluster.resources import is_free, placed_groups, why_waiting
+from raynas.cluster.resources import has_room, placed_groups, why_waiting
 from raynas.errors import ConfigError, DataError, PoolError, RaynasError, StoreError, TrainingError, error_line
 from raynas.storage.files import exists, remove, remove_folder, write_json, write_mark, write_text
 from raynas.storage.run_folder import holds_run
@@ -160,8 +160,8 @@ def train_on_ray(
             if monotonic() - said > _SAID_EVERY_S:
                 said = monotonic()
                 which = f"{min_workers} worker{'s' * (min_workers != 1)}"
-                is_placed = placed_groups() - groups_before or is_free(resources, min_workers)
-                log(f"waiting for the processes of {which}" if is_placed else why_waiting(which, resources))
+                will_start = placed_groups() - groups_before or has_room(resources, min_workers)
+                log(f"waiting for the processes of {which}" if will_start else why_waiting(which, resources))
         told = _pass_on(folder / PROGRESS, told, on_progress)
         sleep(_POLL_S)
     _pass_on(folder / PROGRESS, told, on_progress)

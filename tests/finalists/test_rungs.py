@@ -93,7 +93,7 @@ def whole(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_worst_of_each_whole_rung_are_stopped(searched: Path, whole: Path, tmp_path: Path) -> None:
     plan = make_finalists_plan(finalists_config(searched, epochs=EPOCHS, halving="synchronous"))
     curves = {}
@@ -122,16 +122,8 @@ def test_the_worst_of_each_whole_rung_are_stopped(searched: Path, whole: Path, t
         execute_finalists(make_finalists_plan(other), whole, resume=True)
 
 
-@pytest.mark.parametrize(
-    "moments",
-    [
-        pytest.param((4,), marks=pytest.mark.long),
-        pytest.param(random_moments(8, most=9), marks=pytest.mark.long),
-    ],
-)
-def test_whenever_it_is_killed_the_same_are_stopped(
-    searched: Path, whole: Path, tmp_path: Path, moments: tuple[int, ...]
-) -> None:
+@pytest.mark.long
+def test_whenever_it_is_killed_the_same_are_stopped(searched: Path, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     made = finalists_config(searched, epochs=EPOCHS, halving="synchronous")
     code = (
@@ -140,7 +132,7 @@ def test_whenever_it_is_killed_the_same_are_stopped(
         f"execute_finalists(make_finalists_plan(FinalistsConfig.make({made.model_dump()!r})), Path({str(folder)!r}),"
         "resume=True)"
     )
-    killed_at(moments, code, lambda: epochs_done(folder), spread_s=1.0)
+    killed_at(random_moments(8, most=9), code, lambda: epochs_done(folder), spread_s=1.0)
     summary = execute_finalists(make_finalists_plan(made), folder, resume=True)
     assert summary["status"] == "completed"
     assert outcome(folder) == outcome(whole)

@@ -26,6 +26,7 @@ from toy_trainings import StepCounter, largest_difference, plan, trained, weight
 import raynas
 from raynas.cluster.joining import connect
 from raynas.cluster.memory import KEEP_FREED_MEMORY
+from raynas.cluster.resources import has_room
 from raynas.data.batch import normalised
 from raynas.data.opening import open_dataset
 from raynas.errors import DataError, StoreError, TrainingError
@@ -95,7 +96,7 @@ def test_two_workers_distil_as_one(tmp_path: Path) -> None:
         assert second == pytest.approx(first, rel=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_workers_share_the_statistics_of_batch_norms(tmp_path: Path) -> None:
     """What each evaluated, on its part of the images, is the network that the checkpoint holds."""
     recipe = {"optimizer": "sgd", "lr": 0.05, "augment": "none", "label_smoothing": 0.0, "ema_decay": 0.8}
@@ -179,6 +180,16 @@ def test_workers_stop_when_asked_and_go_on_later(tmp_path: Path) -> None:
     assert 2 < stopped["epochs_done"] < 8
     # What is left is done by one worker: how many there are is not what a training is.
     assert largest_difference(trained(tmp_path / "run", **LONG), expected) < 1e-3
+
+
+def test_there_is_room_for_as_many_workers_as_what_is_free_suffices_for() -> None:
+    """Ray frees what others of these tests had a moment after they ended."""
+    deadline = time.monotonic() + 30
+    while ray.available_resources().get("CPU") != 3 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert has_room({"CPU": 1.0}, 3) and has_room({"CPU": 3.0}, 1)
+    assert not has_room({"CPU": 1.0}, 4)
+    assert not has_room({"CPU": 1.0, "GPU": 1.0}, 1)
 
 
 @pytest.mark.slow
