@@ -72,6 +72,10 @@ class Files(Protocol):
         """Remove a file, if it is there."""
         ...
 
+    def remove_folder(self, path: Path) -> None:
+        """Remove a folder with all that is in it, if it is there; of a link, nothing but the link."""
+        ...
+
     def make_folder(self, path: Path) -> None:
         """Make a folder with those that it is in, unless it is there."""
         ...
