@@ -67,7 +67,9 @@ _SEARCH = (
     "window",
     "seed",
 )
-_WORKERS = ("workers", "gpus_per_worker", "address", "threads", "device_type", "mixed_devices", "worker_memory_gib")
+_WORKERS = (
+    *("workers", "gpus_per_worker", "address", "join", "threads", "device_type", "mixed_devices", "worker_memory_gib"),
+)
 
 app = typer.Typer(
     help="Train a weight-sharing supernet, and search its members.", no_args_is_help=True, rich_markup_mode="rich"

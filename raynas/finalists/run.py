@@ -88,11 +88,16 @@ def execute_finalists(
     with Session(
         folder, partial(check_folder, folder, plan.identity(), resume=resume, kind=KIND, complete=_completed)
     ) as session:
+        session.hold()
         if first.inspections:
             listener.on_images(first.inspections, first.class_counts)
         share: dict[str, float] = {}
         if plan.plans.keys() - _ended_before(folder):
-            session.stack.callback(connect(plan.config.training.get("address"), min_cpus=training.threads or 1))
+            asked = plan.config.training
+            undo = connect(
+                asked.get("address"), min_cpus=training.threads or 1, makes_node=bool(asked.get("join", False))
+            )
+            session.stack.callback(undo)
             session.collect_signals()
             from raynas.cluster.tune import node_resources
 
@@ -100,7 +105,6 @@ def execute_finalists(
             share = trial_share(training, None if gpus is None else float(gpus), node_resources())
         if note:
             listener.on_log(note)
-        session.hold()
         session.describe(run_description(KIND, plan.config.model_dump(), plan.identity()))
         return _FinalistsTraining(plan, session, listener, share).carry_out()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Protocol, runtime_checkable
 
-from raynas.storage.files import waited_lock
+from raynas.storage.local_files import waited_lock
 from raynas.storage.stores import Lock
 
 

@@ -85,7 +85,15 @@ class RunConfig(DataOptions):
         description="Processes that score; 0: this process. Default: one per GPU, without GPUs one per core up to 2.",
     )
     gpus_per_worker: float | None = Field(None, ge=0, description="Share of a GPU for each worker, such as 0.25.")
-    address: str | None = Field(None, description="Address of a running Ray cluster: HOST:PORT, or auto.")
+    address: str | None = Field(
+        None,
+        description="Address of a running Ray cluster: HOST:PORT, or auto. Default: RAY_ADDRESS, which jobs have; "
+        "without one, or with local, Ray is started on this machine.",
+    )
+    join: bool = Field(
+        False,
+        description="Make this machine a node of the cluster, without cores, while the run lasts, if it is none.",
+    )
     threads: int = Field(1, ge=1, description="CPU threads of one evaluation.")
     device_type: str | None = Field(
         None,

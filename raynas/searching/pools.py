@@ -41,7 +41,8 @@ def _ray_pool(plan: Plan, stack: ExitStack, log: Callable[[str], None], device_t
     # A local Ray offers what is asked for; where nothing is, it has room for the one worker that there is at least.
     asked = 1 if config.workers is None else config.workers
     gpus_asked = 0.0 if config.gpus_per_worker is None else asked * config.gpus_per_worker
-    stack.callback(connect(config.address, min_cpus=asked * config.threads, min_gpus=gpus_asked))
+    undo = connect(config.address, min_cpus=asked * config.threads, min_gpus=gpus_asked, makes_node=config.join)
+    stack.callback(undo)
     workers, gpus = default_workers(config.gpus_per_worker)
     if config.workers is not None:
         workers = config.workers

@@ -105,8 +105,6 @@ def execute(
     for line in plan.notes:
         listener.on_log(line)
     with session:
-        pool, workers = start_pool(plan, session.stack, listener.on_log, device_type)
-        session.collect_signals()
         identities = [score.identity for score in plan.scores]
         store = ResultStore(folder, identities, session.check, platform=stored)  # holds the folder
         session.stack.callback(store.close)
@@ -129,6 +127,8 @@ def execute(
                     f"are equal: {IF_VALUES_CHANGE}"
                 )
         own_files = {**plan.own_files, **began}
+        pool, workers = start_pool(plan, session.stack, listener.on_log, device_type)
+        session.collect_signals()
         session.describe(search_description(plan, stored, own_files))
         return _Run(plan, session, cache, tables, pool, workers, listener, own_files).carry_out()
 

@@ -176,6 +176,11 @@ def remove_folder(path: Path) -> None:
     files_of(path).remove_folder(path)
 
 
+def remove_empty_folder(path: Path) -> None:
+    """Remove a folder if there is nothing in it."""
+    files_of(path).remove_empty_folder(path)
+
+
 def make_folder(path: Path) -> None:
     """Make a folder with those that it is in, unless it is there.
 

@@ -125,6 +125,11 @@ class LocalFiles:
             path.unlink()
         shutil.rmtree(path, ignore_errors=True)
 
+    def remove_empty_folder(self, path: Path) -> None:
+        """Remove a folder if there is nothing in it."""
+        with suppress(OSError):  # there is
+            path.rmdir()
+
     def make_folder(self, path: Path) -> None:
         """Make a folder with those that it is in, unless it is there."""
         path.mkdir(parents=True, exist_ok=True)
@@ -145,6 +150,8 @@ class LocalFiles:
         file = os.fdopen(_opened(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW), "r+", errors="replace")
         try:
             _lock(file)
+            if not _is_still_at(path, file):  # whoever held it has removed it with its folder: it keeps nobody out
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
             file.truncate(0)
             file.write(holder)
             file.flush()
@@ -204,6 +211,12 @@ def _lock(file: IO[str]) -> None:
             sleep(_POLL_S)
         else:
             return
+
+
+def _is_still_at(path: Path, file: IO[str]) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.lstat(path), os.fstat(file.fileno()))
+    return False
 
 
 def _publish(temporary: Path, path: Path, *, once: bool) -> None:

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 
 from raynas.errors import StoreError, error_words
-from raynas.storage.files import exists, files_below, files_of, is_folder, make_folder, names_in, remove
+from raynas.storage.files import (
+    exists,
+    files_below,
+    files_of,
+    is_folder,
+    make_folder,
+    names_in,
+    remove,
+    remove_empty_folder,
+)
 from raynas.storage.stores import Lock
 
 _LOCK = ".lock"
 _PREDECESSOR_S = 60.0
 _POLL_S = 0.5
+_IN_VAIN_S = 5.0
 
 
 def held(folder: Path, *inner: Path) -> Lock:
     """Make a run folder, unless it exists, and keep other processes out of it until what is returned is closed.
+
+    A folder that was made for a run that did not begin is removed when that is closed: nothing has come into it.
 
     Args:
         folder: The folder of the run.
@@ -29,10 +42,11 @@ def held(folder: Path, *inner: Path) -> Lock:
     """
     check_inside(folder)
     try:
-        for path in (folder, *inner):
-            make_folder(path)
-        lock = locked(folder / _LOCK)
+        made = [path for path in (folder, *folder.parents) if not exists(path)]
+        lock = _FolderLock(_lock_in(folder), folder, inner, made)
         try:
+            for path in inner:
+                make_folder(path)
             remove_temporary(folder)
         except BaseException:  # whose traceback may keep the lock alive, as in a notebook
             lock.close()
@@ -40,6 +54,49 @@ def held(folder: Path, *inner: Path) -> Lock:
     except OSError as error:
         raise StoreError(f"run folder {folder} cannot be written: {error_words(error)}") from error
     return lock
+
+
+def _lock_in(folder: Path) -> Lock:
+    """The lock of a folder, which is made, also if another one removes it meanwhile, for whom it was made in vain."""
+    deadline = monotonic() + _IN_VAIN_S
+    while True:
+        make_folder(folder)
+        try:
+            return locked(folder / _LOCK)
+        except FileNotFoundError:
+            if monotonic() > deadline:
+                raise
+
+
+class _FolderLock(AbstractContextManager[Lock]):
+    """The lock of a run folder, which leaves nothing where nothing has come into the folder that it was made for.
+
+    Args:
+        lock: The lock itself.
+        folder: The run folder.
+        inner: Folders in it.
+        made: The run folder and those that it is in, as far as they were made for it, inner ones first.
+    """
+
+    def __init__(self, lock: Lock, folder: Path, inner: Sequence[Path], made: Sequence[Path]) -> None:
+        self._lock, self._folder, self._inner, self._made = lock, folder, inner, made
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others in."""
+        with suppress(OSError):  # what cannot be removed stays, and does no harm
+            if self._made and files_below(self._folder) == [self._folder / _LOCK]:
+                for path in reversed(self._inner):
+                    remove_empty_folder(path)
+                # While it is held: whoever opened it before sees that it is gone, and whoever makes a new one keeps the
+                # folder.
+                remove(self._folder / _LOCK)
+                for path in self._made:
+                    remove_empty_folder(path)
+        self._made = ()
+        self._lock.close()
 
 
 def locked(path: Path) -> Lock:

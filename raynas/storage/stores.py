@@ -76,6 +76,10 @@ class Files(Protocol):
         """Remove a folder with all that is in it, if it is there; of a link, nothing but the link."""
         ...
 
+    def remove_empty_folder(self, path: Path) -> None:
+        """Remove a folder if there is nothing in it."""
+        ...
+
     def make_folder(self, path: Path) -> None:
         """Make a folder with those that it is in, unless it is there."""
         ...
@@ -96,5 +100,6 @@ class Files(Protocol):
 
         Raises:
             BlockingIOError: Another one holds it; its text is that holder.
+            FileNotFoundError: Its folder was removed meanwhile.
         """
         ...

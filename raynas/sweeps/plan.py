@@ -53,10 +53,6 @@ def make_sweep_plan(
     """
     if config.architectures:
         raise ConfigError("a sweep repeats searches; a list of architectures is scored once, by raynas score")
-    if config.address is not None and "://" in config.address:
-        raise ConfigError(
-            f"a sweep is started on a node of its cluster, with HOST:PORT or auto, not {config.address!r}"
-        )
     if config.workers == 0 and (config.address or config.gpus_per_worker):
         raise ConfigError("workers=0 scores in the searches' own processes; an address or GPUs per worker need workers")
     shared = {name: values for name, values in config.settings.items() if name != "searcher"}

@@ -87,10 +87,10 @@ def execute_sweep(
     with Session(folder, partial(check_sweep_folder, folder, plan, resume=resume)) as session:
         if inspection is not None:
             listener.on_images(inspection)
+        session.hold()
         if _unfinished(plan.config, folder):
             _connect(plan.config, session.stack)
             session.collect_signals()
-        session.hold()
         return _Sweeping(plan, session, reuse, listener).carry_out()
 
 
@@ -101,7 +101,8 @@ def _unfinished(config: ResolvedSweep, folder: Path) -> list[str]:
 def _connect(config: ResolvedSweep, stack: ExitStack) -> None:
     workers = max(1, config.workers)
     min_gpus = workers * (config.gpus_per_worker or 0.0)
-    stack.callback(connect(config.address, min_cpus=workers * config.threads, min_gpus=min_gpus))
+    undo = connect(config.address, min_cpus=workers * config.threads, min_gpus=min_gpus, makes_node=config.join)
+    stack.callback(undo)
 
 
 def check_sweep_folder(folder: Path, plan: SweepPlan, *, resume: bool) -> None:

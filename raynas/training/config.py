@@ -205,7 +205,15 @@ class TrainConfig(DataOptions):
     )
     min_workers: int | None = Field(None, ge=1, description="Go on with as few workers if some are lost for good.")
     gpus_per_worker: float | None = Field(None, ge=0, description="Share of a GPU for each worker, such as 0.25.")
-    address: str | None = Field(None, description="Address of a running Ray cluster: HOST:PORT, or auto.")
+    address: str | None = Field(
+        None,
+        description="Address of a running Ray cluster: HOST:PORT, or auto. Default: RAY_ADDRESS, which jobs have; "
+        "without one, or with local, Ray is started on this machine.",
+    )
+    join: bool = Field(
+        False,
+        description="Make this machine a node of the cluster, without cores, while the run lasts, if it is none.",
+    )
     threads: int | None = Field(None, ge=1, description="CPU threads of a worker. Default: an equal share.")
     loader_processes: int | None = Field(None, ge=0, description="Processes that prepare images, for each worker.")
     checkpoint_every_s: float = Field(
@@ -280,6 +288,7 @@ WITHOUT_EFFECT = (
     "min_workers",
     "gpus_per_worker",
     "address",
+    "join",
     "threads",
     "loader_processes",
     "checkpoint_every_s",

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from raynas.cluster.joining import connect
+from raynas.cluster.joining import cluster_address, connect
 from raynas.cluster.resources import alive_nodes, cpus_per_worker, default_workers
 from raynas.errors import ConfigError
 from raynas.models.process_state import kept_process_state
@@ -80,9 +80,9 @@ def execute_training(
         folder, partial(check_folder, folder, plan.identity(), resume=resume, kind=KIND, complete=completed)
     ) as session:
         listener = listener or TrainingListener()
+        session.hold()
         run = _TrainingRun(plan, session, listener)
         session.collect_signals()
-        session.hold()
         if _has_other_files(plan, folder):
             listener.on_log(
                 "image files that are used have other names or sizes than when this was trained last: what is learned "
@@ -141,7 +141,7 @@ class _TrainingRun:
         """Workers, and GPUs and CPU cores of each, with Ray under them if need be; no workers: this process."""
         config = self.plan.config
         workers, share = config.workers, config.gpus_per_worker
-        if config.address is None:
+        if cluster_address(config.address) is None:
             gpus = torch.cuda.device_count()
             if workers is None:
                 workers = gpus if gpus > 1 else 0
@@ -152,7 +152,12 @@ class _TrainingRun:
                 raise ConfigError("without workers this process trains; an address or GPUs per worker need workers")
             return 0, 0.0, os.cpu_count() or 1
         least = workers or 1
-        undo = connect(config.address, min_cpus=least * (config.threads or 1), min_gpus=least * (share or 0.0))
+        undo = connect(
+            config.address,
+            min_cpus=least * (config.threads or 1),
+            min_gpus=least * (share or 0.0),
+            makes_node=config.join,
+        )
         stack.callback(undo)
         # What there is, the cluster says: this machine may have no GPU, or other cores than the nodes.
         of_cluster, share = default_workers(share)

@@ -90,7 +90,7 @@ def test_a_running_cluster_is_joined_by_its_address_and_token(tmp_path: Path, he
 def test_a_wrong_token_is_an_error_that_says_what_to_set(tmp_path: Path, head: str) -> None:
     done = search_on(head, "b" * 64, tmp_path)
     assert done.returncode == 1
-    assert "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" in done.stderr
+    assert "does not let this process in: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" in done.stderr
     assert not (tmp_path / "run").exists()
 
 

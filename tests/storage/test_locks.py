@@ -20,7 +20,7 @@ import pytest
 
 from raynas.errors import StoreError
 from raynas.report.status import status_now
-from raynas.storage import files, locks
+from raynas.storage import local_files, locks
 from raynas.storage.locks import check_free, held, is_free, is_in_use
 
 _NOBODY = 65534
@@ -140,7 +140,7 @@ def test_a_look_that_takes_long_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_look_that_never_ends_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_LOOKS_S", 0.1)
+    monkeypatch.setattr(local_files, "_LOOKS_S", 0.1)
     held(tmp_path).close()
     with (tmp_path / ".lock").open() as look:
         fcntl.flock(look, fcntl.LOCK_SH)

@@ -276,7 +276,7 @@ def test_without_a_searcher_the_default_is_repeated(objectives: list[str], searc
         ),
         (["--repeat", "2", "--set", "searcher.history=1"], "history is an integer of at least 2, not 1"),
         (["--repeat", "2", "--constraint", "macs<=10"], "raynas: no architecture of"),
-        (["--repeat", "2", "--address", "ray://localhost:1"], "a sweep is started on a node of its cluster"),
+        (["--repeat", "2", "--address", "ray://localhost:1"], "is the address of a Ray client"),
         (["--repeat", "2", "--workers", "0", "--gpus-per-worker", "1"], "workers=0 scores in the searches' own"),
         (["--level", "3"], "--level compares searches: give --repeat, or --searcher more than once"),
         (["--repeat", "2", "--level", "nan"], "level: input should be a finite number"),

@@ -1,0 +1,159 @@
+"""Machines of their own on one: network namespaces with a file system for what Ray keeps, joined by a switch.
+
+Needs root. Each machine has its own address, loopback, process ids, `/tmp/ray` and `/dev/shm`; all other files are
+those of this machine, as on shared storage.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+_NET = "10.87.0"
+_PORT = 6379
+_RAY = Path(sys.executable).with_name("ray")
+_PATIENCE = {  # an agent that is slow to come up on a busy machine is waited for
+    "RAY_agent_register_timeout_ms": "180000",
+    "RAY_raylet_start_wait_time_s": "180",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_AUTH_MODE": "disabled",  # unless a test says otherwise
+    "OMP_NUM_THREADS": "1",
+}
+_QUICK_TO_NOTICE = {
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "3",
+}
+
+
+def can_make_machines() -> bool:
+    """Whether namespaces may be made here."""
+    return os.geteuid() == 0 and all(map(shutil.which, ("ip", "unshare", "nsenter")))
+
+
+class Machine:
+    """One of them; a process in its namespaces keeps it up.
+
+    Args:
+        network: The name of its network namespace.
+        address: Its address.
+        env: What the environment of its commands has beside that of this process.
+    """
+
+    def __init__(self, network: str, address: str, env: dict[str, str]) -> None:
+        self.network, self.address, self.env = network, address, env
+        self._keeper = subprocess.Popen(
+            ["ip", "netns", "exec", network, "unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child",
+             "sh", "-c", "mkdir -p /tmp/ray && mount -t tmpfs tmpfs /tmp/ray && mount -t tmpfs -o size=1g tmpfs "
+             "/dev/shm && echo up && exec sleep infinity"],
+            stdout=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        assert self._keeper.stdout is not None
+        assert self._keeper.stdout.readline() == "up\n"
+        (child,) = Path(f"/proc/{self._keeper.pid}/task/{self._keeper.pid}/children").read_text().split()
+        self._inside = child
+
+    def popen(self, command: Sequence[str], **settings: Any) -> subprocess.Popen[str]:
+        """Start a command on it."""
+        env = {**os.environ, **_PATIENCE, **self.env, **settings.pop("env", {})}
+        enter = ["nsenter", "-t", self._inside, "--net", "--mount", "--pid", f"--wd={Path.cwd()}"]
+        return subprocess.Popen([*enter, *command], env=env, text=True, start_new_session=True, **settings)
+
+    def run(self, command: Sequence[str], **settings: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command on it to its end."""
+        process = self.popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **settings)
+        out, err = process.communicate()
+        return subprocess.CompletedProcess(list(command), process.returncode, out, err)
+
+    def raynas(self, *words: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command of raynas on it to its end."""
+        return self.run([sys.executable, "-m", "raynas.cli", *words], **settings)
+
+    def start_ray(self, *options: str, head: Machine | None = None, env: dict[str, str] | None = None) -> str:
+        """Make it a node of the cluster of a head, or that head; returns the address of the cluster."""
+        of = self if head is None else head
+        role = ["--head", f"--port={_PORT}", "--include-dashboard=false"] if head is None else [
+            f"--address={of.address}:{_PORT}"]  # fmt: skip
+        self.popen(
+            [str(_RAY), "start", "--block", *role, f"--node-ip-address={self.address}", "--disable-usage-stats",
+             "--object-store-memory=200000000", *options],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**_QUICK_TO_NOTICE, **(env or {})},
+        )  # fmt: skip
+        deadline = monotonic() + 90
+        while not self.has_raylet():
+            assert monotonic() < deadline, f"Ray does not start on {self.address}"
+            sleep(0.5)
+        return f"{of.address}:{_PORT}"
+
+    def has_raylet(self) -> bool:
+        """Whether a node of Ray runs on it."""
+        return "raylet/raylet" in self.run(["ps", "-eo", "args"]).stdout
+
+    def lose(self) -> None:
+        """Have all its processes killed at once."""
+        self._keeper.send_signal(signal.SIGKILL)
+        self._keeper.wait()
+
+
+class Machines:
+    """Some machines on one switch, as a context.
+
+    Args:
+        number: How many.
+        env: What the environment of commands on all of them has beside that of this process, such as a token.
+    """
+
+    def __init__(self, number: int, env: dict[str, str] | None = None) -> None:
+        self._prefix = f"rn{os.getpid()}"
+        self._number, self._env = number, env or {}
+        self.machines: list[Machine] = []
+
+    def __enter__(self) -> Machines:
+        switch = f"{self._prefix}s"
+        _ip("netns", "add", switch)
+        _ip("-n", switch, "link", "add", "switch", "type", "bridge")
+        _ip("-n", switch, "link", "set", "switch", "up")
+        for number in range(self._number):
+            self.add(number)
+        return self
+
+    def __getitem__(self, number: int) -> Machine:
+        return self.machines[number]
+
+    def add(self, number: int) -> Machine:
+        """Another machine."""
+        switch, network, address = f"{self._prefix}s", f"{self._prefix}n{number}", f"{_NET}.{number + 1}"
+        _ip("netns", "add", network)
+        _ip("link", "add", f"eth{number}", "netns", network, "type", "veth", "peer", "name", f"port{number}", "netns",
+            switch)  # fmt: skip
+        _ip("-n", switch, "link", "set", f"port{number}", "master", "switch", "up")
+        _ip("-n", network, "addr", "add", f"{address}/24", "dev", f"eth{number}")
+        for device in (f"eth{number}", "lo"):
+            _ip("-n", network, "link", "set", device, "up")
+        self.machines.append(Machine(network, address, self._env))
+        return self.machines[-1]
+
+    def cut(self, number: int) -> None:
+        """Cut the link of a machine to the switch."""
+        _ip("-n", f"{self._prefix}s", "link", "set", f"port{number}", "down")
+
+    def heal(self, number: int) -> None:
+        """Heal the link of a machine."""
+        _ip("-n", f"{self._prefix}s", "link", "set", f"port{number}", "up")
+
+    def __exit__(self, *_: object) -> None:
+        for machine in self.machines:
+            machine.lose()
+        for network in [*(machine.network for machine in self.machines), f"{self._prefix}s"]:
+            subprocess.run(["ip", "netns", "delete", network], check=False)
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
