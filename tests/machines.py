@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -59,12 +58,15 @@ class Machine:
         assert self._keeper.stdout.readline() == "up\n"
         (child,) = Path(f"/proc/{self._keeper.pid}/task/{self._keeper.pid}/children").read_text().split()
         self._inside = child
+        self._started: list[subprocess.Popen[str]] = []
 
     def popen(self, command: Sequence[str], **settings: Any) -> subprocess.Popen[str]:
         """Start a command on it."""
         env = {**os.environ, **_PATIENCE, **self.env, **settings.pop("env", {})}
         enter = ["nsenter", "-t", self._inside, "--net", "--mount", "--pid", f"--wd={Path.cwd()}"]
-        return subprocess.Popen([*enter, *command], env=env, text=True, start_new_session=True, **settings)
+        process = subprocess.Popen([*enter, *command], env=env, text=True, start_new_session=True, **settings)
+        self._started.append(process)
+        return process
 
     def run(self, command: Sequence[str], **settings: Any) -> subprocess.CompletedProcess[str]:
         """Run a command on it to its end."""
@@ -98,8 +100,12 @@ class Machine:
 
     def lose(self) -> None:
         """Have all its processes killed at once."""
-        self._keeper.send_signal(signal.SIGKILL)
-        self._keeper.wait()
+        self._keeper.kill()
+        for process in (self._keeper, *self._started):
+            process.wait()
+            for pipe in (process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
 
 
 class Machines:

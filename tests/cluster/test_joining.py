@@ -152,8 +152,7 @@ def test_the_address_towards_another_is_that_of_the_network_between() -> None:
 
 # -- machines ----------------------------------------------------------------------------------------------------------
 
-ARGUMENTS = ("search", "as-vit", "--img-size", "32", "--budget", "4", "--workers", "1", "--set",
-             "settings.length_distortion.repeats=1")  # fmt: skip
+ARGUMENTS = ("search", "vit", "-o", "num_params", "--img-size", "32", "--budget", "4", "--workers", "1")
 
 
 @on_machines
@@ -184,13 +183,11 @@ def test_a_machine_outside_says_how_to_join_or_joins_for_the_run(tmp_path: Path)
 @on_machines
 @pytest.mark.netns
 @pytest.mark.slow
-@pytest.mark.parametrize("token", ["b" * 64, None])
-def test_a_machine_with_a_wrong_token_or_none_says_what_to_set(tmp_path: Path, token: str | None) -> None:
+def test_a_machine_without_a_token_says_what_to_set(tmp_path: Path) -> None:
     right = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64}
     with Machines(1) as machines:
         address = machines[0].start_ray("--num-cpus=1", env=right)
-        # Without a token, Ray ends the process that asks for one.
-        wrong = {"RAY_AUTH_MODE": "token", **({"RAY_AUTH_TOKEN": token} if token else {"HOME": str(tmp_path)})}
+        wrong = {"RAY_AUTH_MODE": "token", "HOME": str(tmp_path)}  # Ray ends the process that asks for one
         done = machines[0].raynas(*ARGUMENTS, "--address", address, "--out", str(tmp_path / "run"), env=wrong)
     assert done.returncode == 1
     assert "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as on the head node" in done.stderr
