@@ -47,7 +47,7 @@ class Machine:
     """
 
     def __init__(self, network: str, address: str, env: dict[str, str]) -> None:
-        self.network, self.address, self.env = network, address, env
+        self.network, self.address = network, address
         self._keeper = subprocess.Popen(
             ["ip", "netns", "exec", network, "unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child",
              "sh", "-c", "mkdir -p /tmp/ray && mount -t tmpfs tmpfs /tmp/ray && mount -t tmpfs -o size=1g tmpfs "
@@ -57,13 +57,14 @@ class Machine:
         assert self._keeper.stdout is not None
         assert self._keeper.stdout.readline() == "up\n"
         (child,) = Path(f"/proc/{self._keeper.pid}/task/{self._keeper.pid}/children").read_text().split()
-        self._inside = child
+        self.inside = child
+        self.given = {**_PATIENCE, **env}
         self._started: list[subprocess.Popen[str]] = []
 
     def popen(self, command: Sequence[str], **settings: Any) -> subprocess.Popen[str]:
         """Start a command on it."""
-        env = {**os.environ, **_PATIENCE, **self.env, **settings.pop("env", {})}
-        enter = ["nsenter", "-t", self._inside, "--net", "--mount", "--pid", f"--wd={Path.cwd()}"]
+        env = {**os.environ, **self.given, **settings.pop("env", {})}
+        enter = ["nsenter", "-t", self.inside, "--net", "--mount", "--pid", f"--wd={Path.cwd()}"]
         process = subprocess.Popen([*enter, *command], env=env, text=True, start_new_session=True, **settings)
         self._started.append(process)
         return process

@@ -216,7 +216,9 @@ def _work(config: dict[str, Any]) -> None:
             with suppress(StoreError):  # on a full disk; the error itself says so, if later
                 told = {"error": str(error), "kind": type(error).__name__}
                 write_json(folder / OUTCOME, {"token": config["token"], **told})
-            raise  # so that the others, which wait for this one, are ended
+            if not isinstance(error, TrainingError):
+                raise  # so that the others, which wait for this one, are ended
+            # It follows from what all workers share, and each meets it at the same step: none is started again.
 
 
 @contextmanager
