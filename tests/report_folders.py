@@ -70,8 +70,8 @@ def write_folder(
     for number, (architecture, outcomes) in enumerate(rows):
         store.append(number, architecture, {names.index(name): outcome for name, outcome in outcomes.items()})
     store.flush()
-    store.close()
     (folder / "run.yaml").write_text(yaml.safe_dump(described, sort_keys=False))
+    store.close()
     if summary is None or summary:
         write_json(folder / "summary.json", {**SUMMARY, "evaluations": len(rows), **(summary or {})})
     return folder

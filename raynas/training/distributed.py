@@ -93,6 +93,7 @@ def train_on_ray(
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
+    from raynas.cluster.interfaces import NodeInterfaces
     from raynas.cluster.own_code import own_code_by_value
     from raynas.training.worker_failures import WorkerFailures, told_failures
 
@@ -105,6 +106,7 @@ def train_on_ray(
     resources = {"CPU": cpus_per_worker, **({"GPU": gpus_per_worker} if gpus_per_worker else {})}
     trainer = TorchTrainer(
         _work,
+        torch_config=NodeInterfaces(),
         train_loop_config={
             "task": [packed],  # in a list, a reference is passed on as it is
             "folder": str(folder),

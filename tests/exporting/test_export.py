@@ -150,6 +150,7 @@ def exported_vit(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ViT]:
 # -- what was exported runs by itself ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_as_vit_runs_on_torch_alone(exported: tuple[Path, AsViT], tmp_path: Path) -> None:
     folder, model = exported
     np.save(tmp_path / "images.npy", images(3))

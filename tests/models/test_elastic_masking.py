@@ -140,6 +140,7 @@ def gradients(whole: nn.Module, logits: torch.Tensor) -> dict[str, torch.Tensor]
     return dict(zip(named, found, strict=True))
 
 
+@pytest.mark.slow
 def test_masks_and_slices_give_the_same_logits_and_gradients(supernet: Supernet) -> None:
     masked, x = MaskedSupernet(supernet), images(4)
     for seed in range(30):

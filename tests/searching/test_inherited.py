@@ -50,6 +50,7 @@ def held_out(supernet: Path) -> tuple[Any, np.ndarray, np.ndarray]:
     return data, rows, val_rows
 
 
+@pytest.mark.slow
 def test_a_sub_network_is_worth_what_the_extracted_model_is_on_the_images_that_were_left_out(
     supernet: Path, tmp_path: Path
 ) -> None:

@@ -49,14 +49,14 @@ def test_a_budget_does_not_shrink(tmp_path: Path) -> None:
 
 
 def test_a_run_that_started_meanwhile_in_the_folder_is_not_mixed_in(tmp_path: Path) -> None:
-    def other_run(*_: Any) -> tuple[Any, int]:
+    def other_run(*given: Any, **more: Any) -> Any:
         monkeypatch.undo()
         search(tmp_path / "run", budget=5, score_seed=7)
-        return start(*_)
+        return store(*given, **more)
 
     monkeypatch = pytest.MonkeyPatch()
-    start = raynas.searching.run.start_pool
-    monkeypatch.setattr(raynas.searching.run, "start_pool", other_run)
+    store = raynas.searching.run.ResultStore
+    monkeypatch.setattr(raynas.searching.run, "ResultStore", other_run)
     with pytest.raises(StoreError, match="holds a run already"):
         search(tmp_path / "run", budget=5)
     assert {row["score_seed"] for row in raynas.load_run(tmp_path / "run").evaluations.to_pylist()} == {
@@ -221,7 +221,7 @@ def wait_for_lines(log: Path, n: int, driver: subprocess.Popen[bytes]) -> None:
 @pytest.mark.parametrize(
     ("workers", "moments"),
     [
-        (0, (3, 90)),
+        pytest.param(0, (3, 90), marks=pytest.mark.slow),
         pytest.param(2, (20, 80), marks=pytest.mark.long),
         pytest.param(0, random_moments(12, most=100), marks=pytest.mark.long),
         pytest.param(2, random_moments(12, most=100, seed=1), marks=pytest.mark.long),

@@ -99,7 +99,7 @@ def test_all_steps_follow_from_the_stored_scores(grown: raynas.Run) -> None:
             assert state["candidate"] in [row["candidate"] for row in best]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.usefixtures("ray")
 def test_any_number_of_workers_grows_the_same_family(grown: raynas.Run, tmp_path: Path, workers: int) -> None:
     again = raynas.scale(SEED, stop=STOP, workers=workers, out=tmp_path / "run", listener=SearchListener(), **SETTINGS)
