@@ -76,8 +76,12 @@ def files_below(folder: Path) -> list[Path]:
     """All files in a folder and in the folders in it, as paths, links among them; none if there is no such folder."""
     if not is_folder(folder):
         return []
+    try:
+        names = names_in(folder)
+    except FileNotFoundError:  # removed meanwhile
+        return []
     found: list[Path] = []
-    for name in names_in(folder):
+    for name in names:
         path = folder / name
         found += files_below(path) if is_folder(path) and not path.is_symlink() else [path]
     return found
