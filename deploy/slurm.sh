@@ -34,9 +34,10 @@ srun --nodes=1 --ntasks=1 --nodelist="$head" --overlap \
     ray start --head --block --port=$port --num-cpus="$cpus" --include-dashboard=false --disable-usage-stats &
 head_node=$!
 if ((others)); then
-    # They try until the head listens.
+    # They wait until the head listens.
     srun --nodes=$others --ntasks=$others --exclude="$head" --overlap \
-        bash -c "until ray start --address=$head:$port --block --num-cpus=$cpus --disable-usage-stats; do sleep 2; done" &
+        bash -c "until (exec 3<>/dev/tcp/$head/$port) 2>/dev/null; do sleep 1; done
+            exec ray start --address=$head:$port --block --num-cpus=$cpus --disable-usage-stats" &
 fi
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 

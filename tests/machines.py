@@ -144,6 +144,7 @@ class Machines:
         _ip("-n", network, "addr", "add", f"{address}/24", "dev", f"eth{number}")
         for device in (f"eth{number}", "lo"):
             _ip("-n", network, "link", "set", device, "up")
+        _ip("-n", network, "route", "add", "default", "dev", f"eth{number}")  # by which Ray finds a machine's address
         self.machines.append(Machine(network, address, self._env))
         return self.machines[-1]
 

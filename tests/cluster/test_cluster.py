@@ -178,12 +178,6 @@ def test_a_lost_node_blames_nobody_and_costs_no_result(tmp_path: Path) -> None:
     assert not any("worker process" in line for line in loses.lines), loses.lines
 
 
-def test_the_launcher_accepts_cluster_yaml() -> None:
-    from ray.autoscaler._private.util import prepare_config, validate_config
-
-    validate_config(prepare_config(yaml.safe_load((ROOT / "cluster.yaml").read_text())))
-
-
 class Lines(SearchListener):
     """Keeps what a run says."""
 

@@ -191,18 +191,20 @@ def test_a_job_of_slurm_uses_both_machines_and_goes_on_after_its_time(tmp_path: 
             "--out",
             str(out),
         ]
-        job = subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        said = tmp_path / "said"
+        with said.open("w") as file:  # which nodes that are left may have open, too
+            job = subprocess.Popen(command, env=env, stdout=file, stderr=subprocess.STDOUT)
         deadline = monotonic() + 120
         while not list(out.glob("evaluations/*.parquet")):
-            assert monotonic() < deadline and job.poll() is None, job.communicate()[0]
+            assert monotonic() < deadline and job.poll() is None, said.read_text()
             sleep(0.5)
         job.terminate()  # as Slurm does before the time is over
-        said, _ = job.communicate(timeout=120)
-        assert job.returncode == 143, said
+        assert job.wait(120) == 143, said.read_text()
         assert told.read_text() == "requeue 7\n"
         assert raynas.load_run(out).summary["status"] == "interrupted"
-        again = subprocess.run(command, env=env, text=True, capture_output=True, timeout=300)
-        assert again.returncode == 0, again.stdout + again.stderr
+        with said.open("w") as file:
+            again = subprocess.run(command, env=env, stdout=file, stderr=subprocess.STDOUT, timeout=300)
+        assert again.returncode == 0, said.read_text()
     run = raynas.load_run(out)
     assert run.summary["status"] == "completed"
     alone = raynas.search("vit", objectives=["synflow"], img_size=32, budget=40, workers=0, out=tmp_path / "alone")
