@@ -450,7 +450,7 @@ BENCHMARKS = (
     Benchmark(
         "supernet_sampling",
         "none: which way of sampling ranks sub-networks best is what is asked",
-        (Figure("tau", rf"^(?P<item>multi|single|sandwich): tau-b {_VALUE} ", "tau-b"),),
+        (Figure("tau", rf"^(?P<item>multi|single|sandwich|alone): tau-b {_VALUE} ", "tau-b"),),
         hardware="two CPU cores for a small study, a GPU for one that decides",
         says=("members alone: ", "multi against sandwich: "),
     ),

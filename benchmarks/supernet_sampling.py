@@ -10,6 +10,9 @@ without gradient included: epochs are as many as come nearest to those of multi.
 between both accuracies over the members, for each seed of the supernet, and its mean with the interval that resampled
 members give. Both sides are evaluated on the images of --val-data, or without it on those that no training sees.
 
+What is trained alone is trained with several seeds, too, whose mean counts. How well two of these seeds agree says what
+can be asked of any way: where they hardly do, the members are too much alike, or trained too little, to be ranked.
+
 It can be interrupted and run again: finished trainings are kept. --results writes the accuracies to a Parquet file. On
 a GPU at the size of CIFAR-10:
 
@@ -33,6 +36,7 @@ from timing import hardware
 
 import raynas
 from raynas import Architecture, Choice, PerBlock, SearchSpace
+from raynas.evaluation.run import EvaluationListener
 from raynas.searching.run import SearchListener
 from raynas.seeds import seed_from
 from raynas.space.registered import spaces
@@ -85,8 +89,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=24, help="of the supernet with sampling multi")
     parser.add_argument("--alone-epochs", type=int, default=12, help="of each member that is trained alone")
+    parser.add_argument("--alone-seeds", type=int, default=2, help="trainings of each member that is trained alone")
     parser.add_argument("--images", type=int, default=4000, help="to train on; 0: all")
-    parser.add_argument("--val-images", type=int, default=2000)
+    parser.add_argument(
+        "--val-images", type=int, default=2000, help="to evaluate on while training, or without --val-data"
+    )
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--augment", default="light")
     parser.add_argument("--lr", type=float, help="of all trainings")
@@ -96,15 +103,20 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a small setting, to see that the script works")
     given = parser.parse_args()
     if given.quick:
-        given.networks, given.seeds = 4, 1
+        given.networks, given.seeds, given.alone_seeds = 4, 1, 2
         given.images, given.val_images, given.img_size, given.batch_size = 320, 200, 16, 32
         given.lr, given.epochs, given.alone_epochs = 3e-3, 4, 4
     print(hardware())
     space = small_space() if given.space == "small" else spaces.get(given.space)
     members = _members(space, given.networks)
     study = _Study(space, members, given)
-    alone = [study.alone(member) for member in members]
+    of_seeds = [[study.alone(member, seed) for member in members] for seed in range(given.alone_seeds)]
+    alone = [statistics.fmean(values) for values in zip(*of_seeds, strict=True)]
     print(f"{len(members)} members alone: top-1 {min(alone):.3f} to {max(alone):.3f}", flush=True)
+    if given.alone_seeds > 1:
+        first, second = of_seeds[:2]
+        low, high = _interval([first], second)
+        print(f"alone: tau-b {kendall_tau(first, second):.3f} [{low:.3f}, {high:.3f}] between two seeds", flush=True)
     rows = []
     taus: dict[str, list[float]] = {}
     found: dict[str, list[list[float]]] = {}
@@ -120,10 +132,10 @@ def main() -> None:
                 for member, one, other in zip(members, inherited, alone, strict=True)
             ]  # fmt: skip
         low, high = _interval(found[strategy], alone)
-        of_seeds = ", ".join(f"{tau:.2f}" for tau in taus[strategy])
+        each = ", ".join(f"{tau:.2f}" for tau in taus[strategy])
         tau = statistics.fmean(taus[strategy])
         print(
-            f"{strategy}: tau-b {tau:.3f} [{low:.3f}, {high:.3f}] over {given.seeds} seeds ({of_seeds}), "
+            f"{strategy}: tau-b {tau:.3f} [{low:.3f}, {high:.3f}] over {given.seeds} seeds ({each}), "
             f"{epochs} epochs, inherited top-1 {np.mean(found[strategy]):.3f} on average",
             flush=True,
         )
@@ -167,16 +179,21 @@ class _Study:
         }  # fmt: skip
         self.val_fraction = given.val_images / self.common["max_images"] if self.common["max_images"] else 0.1
 
-    def alone(self, member: Architecture) -> float:
+    def alone(self, member: Architecture, seed: int) -> float:
         """Top-1 of a member that is trained by itself."""
         held_out = {"val_fraction": self.val_fraction} if self.given.val_data is None else {
             "val_data": self.given.val_data, "max_val_images": self.given.val_images}  # fmt: skip
         done = raynas.train(
             self.space, architecture=member.to_json(), epochs=self.given.alone_epochs, mixup=0.0, cutmix=0.0,
-            out=self.out / f"alone-{member.key[:8]}", resume=True, listener=TrainingListener(), **held_out,
-            **self.common,
+            out=self.out / f"alone-{member.key[:8]}-{seed}", resume=True, listener=TrainingListener(), **held_out,
+            **{**self.common, "seed": seed},
         )  # fmt: skip
-        return float(done.metrics["val_top1"].to_pylist()[-1])
+        if self.given.val_data is None:
+            return float(done.metrics["val_top1"].to_pylist()[-1])
+        # On all images, as members of supernets are: a thousand leave more noise than members differ by.
+        return raynas.evaluate(
+            done.folder, data=self.given.val_data, space=self.space, listener=EvaluationListener()
+        ).top1
 
     def epochs_of(self, strategy: str) -> int:
         """As many as cost what those of multi do."""

@@ -24,7 +24,6 @@ from raynas.errors import PoolError
 from raynas.searching.run import SearchListener
 from raynas.storage.result_store import TIMING_COLUMNS
 
-ROOT = Path(__file__).parents[2]
 TOKEN = "a" * 64
 
 
