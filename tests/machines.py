@@ -6,6 +6,7 @@ those of this machine, as on shared storage.
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -32,9 +33,20 @@ _QUICK_TO_NOTICE = {
 }
 
 
+@functools.cache
 def can_make_machines() -> bool:
-    """Whether namespaces may be made here."""
-    return os.geteuid() == 0 and all(map(shutil.which, ("ip", "unshare", "nsenter")))
+    """Whether namespaces may be made here: a container's root may lack the right."""
+    if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "unshare", "nsenter", "ps"))):
+        return False
+    name = f"rn{os.getpid()}try"
+    tries = (
+        ["ip", "netns", "add", name],
+        ["ip", "-n", name, "link", "add", "switch", "type", "bridge"],
+        ["ip", "netns", "exec", name, "unshare", "--mount", "--pid", "--fork", "--mount-proc", "true"],
+    )
+    can = all(subprocess.run(words, capture_output=True).returncode == 0 for words in tries)
+    subprocess.run(["ip", "netns", "delete", name], capture_output=True)
+    return can
 
 
 class Machine:

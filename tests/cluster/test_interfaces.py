@@ -16,7 +16,7 @@ import raynas
 from raynas.cluster.interfaces import VARIABLES, NodeInterfaces, interface_of, use_interface_of_the_node
 from raynas.training.checkpoints import LAST, checkpoint_folder, read_checkpoint
 
-on_machines = pytest.mark.skipif(not can_make_machines(), reason="namespaces need root")
+on_machines = pytest.mark.skipif(not can_make_machines(), reason="network namespaces cannot be made here")
 ARGUMENTS = (
     "train", "as-vit-small", "--data", "digits", "--img-size", "32", "--max-images", "200", "--batch-size", "40",
     "--augment", "none", "--seed", "3",

@@ -23,7 +23,7 @@ from raynas.errors import ConfigError, PoolError, StoreError
 from raynas.storage.locks import held
 from raynas.storage.result_store import TIMING_COLUMNS
 
-on_machines = pytest.mark.skipif(not can_make_machines(), reason="namespaces need root")
+on_machines = pytest.mark.skipif(not can_make_machines(), reason="network namespaces cannot be made here")
 
 
 def toy_search(folder: Path, **settings: object) -> raynas.Run:
