@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 from raynas.errors import PoolError, error_words, on_one_line
@@ -112,7 +113,7 @@ def check_reachable(address: str) -> None:
             f"{address!r} is no address of a Ray cluster: HOST:PORT of its head, or auto on one of its nodes"
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+        address_towards(address)
     except OSError as error:
         raise PoolError(f"cannot join the Ray cluster at {address!r}: {error_words(error)}") from error
 
@@ -154,7 +155,8 @@ def _answer(address: str) -> Mapping[str, Any]:
     client: Any = vars(_raylet)["GcsClient"](address=address)
     nodes = [node for node in client.get_all_node_info(timeout=ANSWER_S).values() if node.state == 0]
     here = {one.address for addresses in psutil.net_if_addrs().values() for one in addresses}
-    metadata = get_cluster_metadata(client)
+    while (metadata := get_cluster_metadata(client)) is None:  # of a head that is about to write it
+        sleep(0.2)
     return {
         "address": address,
         "ray_version": metadata["ray_version"],

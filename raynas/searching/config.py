@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from raynas.cluster.options import ClusterOptions
 from raynas.config import Flags, Setting
 from raynas.data.options import DataOptions
 
@@ -14,7 +15,7 @@ KIND = "search"
 """The kind of the run folders of searches, scoring runs and growths."""
 
 
-class RunConfig(DataOptions):
+class RunConfig(DataOptions, ClusterOptions):
     """Everything that a search or a scoring run can be told; None: the default that is found when it is resolved."""
 
     space: str = Field(description="Search space, see `raynas list spaces`; or FILE.py:NAME.")
@@ -83,16 +84,6 @@ class RunConfig(DataOptions):
         None,
         ge=0,
         description="Processes that score; 0: this process. Default: one per GPU, without GPUs one per core up to 2.",
-    )
-    gpus_per_worker: float | None = Field(None, ge=0, description="Share of a GPU for each worker, such as 0.25.")
-    address: str | None = Field(
-        None,
-        description="Address of a running Ray cluster: HOST:PORT, or auto. Default: RAY_ADDRESS, which jobs have; "
-        "without one, or with local, Ray is started on this machine.",
-    )
-    join: bool = Field(
-        False,
-        description="Make this machine a node of the cluster, without cores, while the run lasts, if it is none.",
     )
     threads: int = Field(1, ge=1, description="CPU threads of one evaluation.")
     device_type: str | None = Field(

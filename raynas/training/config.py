@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from raynas.cluster.options import ClusterOptions
 from raynas.config import Flags
 from raynas.data.options import DataOptions
 from raynas.errors import ConfigError
@@ -49,7 +50,7 @@ SchedulePhase = tuple[int, int, int]  # first epoch, stride, dilation
 WeightsPolicy = Literal["exact", "encoder", "resized", "encoder-resized", "inherited"]
 
 
-class TrainConfig(DataOptions):
+class TrainConfig(DataOptions, ClusterOptions):
     """All settings of a training; None means the default that is found when it is resolved."""
 
     space: str = Field(description="The space that the architecture belongs to.")
@@ -204,16 +205,6 @@ class TrainConfig(DataOptions):
         description="Data-parallel processes; 0: this process. Default: one per GPU if there are several.",
     )
     min_workers: int | None = Field(None, ge=1, description="Go on with as few workers if some are lost for good.")
-    gpus_per_worker: float | None = Field(None, ge=0, description="Share of a GPU for each worker, such as 0.25.")
-    address: str | None = Field(
-        None,
-        description="Address of a running Ray cluster: HOST:PORT, or auto. Default: RAY_ADDRESS, which jobs have; "
-        "without one, or with local, Ray is started on this machine.",
-    )
-    join: bool = Field(
-        False,
-        description="Make this machine a node of the cluster, without cores, while the run lasts, if it is none.",
-    )
     threads: int | None = Field(None, ge=1, description="CPU threads of a worker. Default: an equal share.")
     loader_processes: int | None = Field(None, ge=0, description="Processes that prepare images, for each worker.")
     checkpoint_every_s: float = Field(
