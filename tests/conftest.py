@@ -5,6 +5,7 @@ import signal
 
 import pytest
 from hypothesis import settings
+from machines import why_no_machines
 
 # As `raynas.cluster.joining.connect` has it, which comes too late in a test process that has imported Ray by then.
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
@@ -33,3 +34,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
     rank = {room: number for number, room in enumerate(LONG_ROOMS)}
     items.sort(key=lambda item: rank.get(item.path.parent.name, len(rank)))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests of machines, with the reason, where there can be none."""
+    if item.get_closest_marker("netns") is not None and (why := why_no_machines()) is not None:
+        pytest.skip(why)

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic, sleep
@@ -34,19 +35,30 @@ _QUICK_TO_NOTICE = {
 
 
 @functools.cache
-def can_make_machines() -> bool:
-    """Whether namespaces may be made here: a container's root may lack the right."""
+def why_no_machines() -> str | None:
+    """Why tests of machines cannot run here, None where they can: each right that they need is tried, and Ray.
+
+    A container's root may lack the rights, and a sandbox's network may carry nothing between namespaces or refuse Ray.
+    """
     if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "unshare", "nsenter", "ps"))):
-        return False
-    name = f"rn{os.getpid()}try"
-    tries = (
-        ["ip", "netns", "add", name],
-        ["ip", "-n", name, "link", "add", "switch", "type", "bridge"],
-        ["ip", "netns", "exec", name, "unshare", "--mount", "--pid", "--fork", "--mount-proc", "true"],
-    )
-    can = all(subprocess.run(words, capture_output=True).returncode == 0 for words in tries)
-    subprocess.run(["ip", "netns", "delete", name], capture_output=True)
-    return can
+        return "machines of namespaces need root, ip, unshare, nsenter and ps"
+    listen = f"import socket; socket.create_server(('{_NET}.1', 7)).accept()"
+    call = f"import socket; socket.create_connection(('{_NET}.1', 7), timeout=1)"
+    try:
+        with Machines(2) as machines:
+            server = machines[0].popen([sys.executable, "-c", listen])
+            deadline = monotonic() + 20
+            while machines[1].run([sys.executable, "-S", "-c", call]).returncode != 0:
+                if monotonic() > deadline:
+                    return "namespaces can be made here, but carry no connections"
+                sleep(0.2)
+            server.wait(20)
+            machines[0].start_ray("--num-cpus=1", patience=45)
+    except subprocess.CalledProcessError as error:
+        return f"namespaces cannot be made here: {error.stderr or error}"
+    except (AssertionError, subprocess.TimeoutExpired, OSError, ValueError) as error:
+        return f"machines of namespaces do not work here: {error}"
+    return None
 
 
 class Machine:
@@ -67,7 +79,7 @@ class Machine:
             stdout=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         assert self._keeper.stdout is not None
-        assert self._keeper.stdout.readline() == "up\n"
+        assert self._keeper.stdout.readline() == "up\n", "file systems of its own cannot be mounted"
         (child,) = Path(f"/proc/{self._keeper.pid}/task/{self._keeper.pid}/children").read_text().split()
         self.inside = child
         self.given = {**_PATIENCE, **env}
@@ -91,20 +103,24 @@ class Machine:
         """Run a command of raynas on it to its end."""
         return self.run([sys.executable, "-m", "raynas.cli", *words], **settings)
 
-    def start_ray(self, *options: str, head: Machine | None = None, env: dict[str, str] | None = None) -> str:
+    def start_ray(self, *options: str, head: Machine | None = None, env: dict[str, str] | None = None,
+                  patience: float = 90) -> str:  # fmt: skip
         """Make it a node of the cluster of a head, or that head; returns the address of the cluster."""
         of = self if head is None else head
         role = ["--head", f"--port={_PORT}", "--include-dashboard=false"] if head is None else [
             f"--address={of.address}:{_PORT}"]  # fmt: skip
-        self.popen(
-            [str(_RAY), "start", "--block", *role, f"--node-ip-address={self.address}", "--disable-usage-stats",
-             "--object-store-memory=200000000", *options],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**_QUICK_TO_NOTICE, **(env or {})},
-        )  # fmt: skip
-        deadline = monotonic() + 90
-        while not self.has_raylet():
-            assert monotonic() < deadline, f"Ray does not start on {self.address}"
-            sleep(0.5)
+        with tempfile.TemporaryFile("w+") as said:
+            ray = self.popen(
+                [str(_RAY), "start", "--block", *role, f"--node-ip-address={self.address}", "--disable-usage-stats",
+                 "--object-store-memory=200000000", *options],
+                stdout=said, stderr=subprocess.STDOUT, env={**_QUICK_TO_NOTICE, **(env or {})},
+            )  # fmt: skip
+            deadline = monotonic() + patience
+            while not self.has_raylet():
+                if ray.poll() is not None or monotonic() > deadline:
+                    said.seek(0)
+                    raise AssertionError(f"Ray does not start on {self.address}: {said.read()[-2000:]}")
+                sleep(0.5)
         return f"{of.address}:{_PORT}"
 
     def has_raylet(self) -> bool:

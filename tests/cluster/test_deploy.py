@@ -17,7 +17,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from machines import Machines, can_make_machines
+from machines import Machines
 
 import raynas
 
@@ -161,7 +161,6 @@ if [ "$1" = show ]; then echo {head}; echo other; else echo "$@" >> {told}; fi
 """
 
 
-@pytest.mark.skipif(not can_make_machines(), reason="network namespaces cannot be made here")
 @pytest.mark.netns
 @pytest.mark.long
 def test_a_job_of_slurm_uses_both_machines_and_goes_on_after_its_time(tmp_path: Path) -> None:

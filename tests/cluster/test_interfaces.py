@@ -9,14 +9,13 @@ from time import monotonic, sleep
 
 import psutil
 import pytest
-from machines import Machines, can_make_machines
+from machines import Machines
 from toy_trainings import largest_difference
 
 import raynas
 from raynas.cluster.interfaces import VARIABLES, NodeInterfaces, interface_of, use_interface_of_the_node
 from raynas.training.checkpoints import LAST, checkpoint_folder, read_checkpoint
 
-on_machines = pytest.mark.skipif(not can_make_machines(), reason="network namespaces cannot be made here")
 ARGUMENTS = (
     "train", "as-vit-small", "--data", "digits", "--img-size", "32", "--max-images", "200", "--batch-size", "40",
     "--augment", "none", "--seed", "3",
@@ -57,7 +56,6 @@ def test_ray_train_asks_for_the_backend_of_a_configuration() -> None:
     assert order == ["use_interface_of_the_node"]
 
 
-@on_machines
 @pytest.mark.netns
 @pytest.mark.long
 def test_a_training_over_two_machines_survives_the_loss_of_one(tmp_path: Path) -> None:

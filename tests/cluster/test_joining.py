@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from machines import Machines, can_make_machines
+from machines import Machines
 from toy_scores import TOY, toy_space
 
 import raynas
@@ -22,8 +22,6 @@ from raynas.cluster.joining import cluster_address
 from raynas.errors import ConfigError, PoolError, StoreError
 from raynas.storage.locks import held
 from raynas.storage.result_store import TIMING_COLUMNS
-
-on_machines = pytest.mark.skipif(not can_make_machines(), reason="network namespaces cannot be made here")
 
 
 def toy_search(folder: Path, **settings: object) -> raynas.Run:
@@ -155,7 +153,6 @@ def test_the_address_towards_another_is_that_of_the_network_between() -> None:
 ARGUMENTS = ("search", "vit", "-o", "num_params", "--img-size", "32", "--budget", "4", "--workers", "1")
 
 
-@on_machines
 @pytest.mark.netns
 @pytest.mark.slow
 def test_a_machine_outside_says_how_to_join_or_joins_for_the_run(tmp_path: Path) -> None:
@@ -180,7 +177,6 @@ def test_a_machine_outside_says_how_to_join_or_joins_for_the_run(tmp_path: Path)
     assert answer["has_node_here"]
 
 
-@on_machines
 @pytest.mark.netns
 @pytest.mark.slow
 def test_a_machine_without_a_token_says_what_to_set(tmp_path: Path) -> None:
