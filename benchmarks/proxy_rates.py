@@ -30,6 +30,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import raynas.proxies  # noqa: F401  (registers them)
+from raynas.cluster.options import PoolSize
 from raynas.proxies.probe import DTYPES
 from raynas.proxies.registered import proxies as registered
 from raynas.scoring.evaluator import EvaluationTask, Evaluator
@@ -149,7 +150,9 @@ def _pool(task: EvaluationTask, workers: int, gpus: float) -> tuple[EvaluatorPoo
     from raynas.scoring.ray_pool import RayPool
 
     disconnect = connect(None, min_cpus=workers, min_gpus=gpus)
-    return RayPool(task, workers=workers, gpus_per_worker=gpus / workers, window=8 * workers), disconnect
+    return RayPool(
+        task, size=PoolSize(workers, workers), gpus_per_worker=gpus / workers, window=8 * workers
+    ), disconnect
 
 
 def _rate(

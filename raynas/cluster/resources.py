@@ -20,6 +20,28 @@ def default_workers(gpus_per_worker: float | None) -> tuple[int, float]:
     return max(1, min(2, int(total.get("CPU", 1)))), 0.0
 
 
+def most_workers(each: Mapping[str, float]) -> int:
+    """How many workers the joined cluster may ever have room for: as far as its autoscaler may grow it, if it says so.
+
+    Args:
+        each: Resources of one worker, such as {"CPU": 1}.
+    """
+    from ray._private.state import state  # the one place where what an autoscaler may reach is told
+
+    reach = state.get_max_resources_from_cluster_config()
+    return max(1, room_on(alive_nodes(), each), room_on([reach] if reach else [], each))
+
+
+def room_on(nodes: Iterable[Mapping[str, float]], each: Mapping[str, float]) -> int:
+    """How many workers nodes could hold together, had they nothing else to do.
+
+    Args:
+        nodes: Resources of each node, such as {"CPU": 8, "GPU": 1}.
+        each: Resources of one worker, such as {"CPU": 1}, not all of them 0.
+    """
+    return sum(min(fitting(node.get(name, 0.0), amount) for name, amount in each.items()) for node in nodes)
+
+
 def fitting(total: float, each: float) -> int:
     """How often a share fits into what there is; as often as one likes if it is nothing."""
     return int(total / each + 1e-9) if each else sys.maxsize

@@ -10,12 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from time import monotonic
 
-from raynas.errors import PoolError
-from raynas.scoring.admission import WorkerAdmission
 from raynas.scoring.backlog import Backlog
 from raynas.scoring.door import Answer, Broken, Door, Event, Lost, Outgrown, Progress, Ready, Unfit, Unprepared
-from raynas.scoring.pool import WORKER_WORK, Job, Result, WorkerTime
+from raynas.scoring.pool import Job, Result
 from raynas.scoring.states import Chunk, ItemState, PoolWorker, WorkerState
+from raynas.scoring.workforce import Workforce
 from raynas.space.results import Outcome, Status
 
 _IN_FLIGHT = 2  # chunks per worker: one computes while the next one travels
@@ -58,10 +57,10 @@ class Dispatcher:
         self._door = door
         self._backlog = Backlog(window, _IN_FLIGHT)
         self._time_limit_s = time_limit_s
-        self._admission = WorkerAdmission(device_type, log)
+        self._workers = Workforce(door, self._backlog.give_back, device_type, log, clock)
         self._log = log
         self._clock = clock
-        self._workers: dict[int, PoolWorker] = {}
+        self._num_unfinished = 0
         self._failed: list[Result] = []
         self._waiting_said = -math.inf
         self._pause_s = min(1.0, time_limit_s / 10)
@@ -72,7 +71,7 @@ class Dispatcher:
     @property
     def workers(self) -> Sequence[PoolWorker]:
         """All workers that have not ended, in the order of joining."""
-        return [worker for worker in self._workers.values() if worker.state is not WorkerState.ENDED]
+        return list(self._workers)
 
     def items(self) -> Counter[ItemState]:
         """How many items are in each state; those that are done are not kept."""
@@ -82,21 +81,24 @@ class Dispatcher:
         return Counter(item.state for item in (*self._backlog, *held))
 
     def join(self) -> None:
-        """Ask for one more worker."""
-        now = self._clock()
-        number = self._door.join()
-        self._workers[number] = PoolWorker(number, WorkerTime(self._clock), now)
-        self._door.start(number)
+        """Ask for one more worker, which is to be there all the time."""
+        self._workers.sizing.least += 1
+        self._workers.ask_for_one()
+
+    def follow_work(self, most: int) -> None:
+        """Ask for more workers while there is something to do for each of them, and end those that have nothing.
+
+        Args:
+            most: How many workers there may be, with those that are there all the time.
+        """
+        self._workers.sizing.most = most
 
     def leave(self, number: int) -> None:
         """End a worker for good; what it was given is evaluated by others, and counts against nobody."""
-        worker = self._workers[number]
-        worker.time.book(worker.works_in(), self._clock())
-        for chunk in reversed([*([] if worker.lost is None else [worker.lost]), *worker.chunks.values()]):
-            self._backlog.give_back(chunk)
-        worker.lost, worker.chunks = None, {}
-        worker.become(WorkerState.ENDED)
-        self._door.leave(number)
+        worker = self._workers.get(number)
+        if worker is not None:
+            self._workers.sizing.least = max(0, self._workers.sizing.least - 1)
+            self._workers.end(worker)
 
     def device_type(self, is_stopped: Callable[[], bool] = lambda: False) -> str | None:
         """What evaluations are computed on, after waiting for the first worker if that decides it.
@@ -110,14 +112,16 @@ class Dispatcher:
         Raises:
             PoolError: Workers cannot be started, or none of them can be used.
         """
-        while self._admission.device_type is None and not is_stopped():
+        while self._workers.admission.device_type is None and not is_stopped():
+            self._workers.fit(self._num_unfinished)
             for event in self._door.receive(self._pause_s):
                 self._take(event)
             self._look_after()
-        return self._admission.device_type
+        return self._workers.admission.device_type
 
     def submit(self, job: Job) -> None:
         """Queue a job."""
+        self._num_unfinished += 1
         self._backlog.submit(job)
 
     def poll(self, timeout_s: float) -> list[Result]:
@@ -127,31 +131,30 @@ class Dispatcher:
             PoolError: Workers cannot be started.
         """
         deadline = self._clock() + timeout_s
-        while True:
+        results: list[Result] = []
+        while not results:
+            self._workers.fit(self._num_unfinished)
             self._send()
             results, self._failed = self._failed, []
-            if not any(worker.state is not WorkerState.IDLE for worker in self.workers):
-                return results
+            if all(worker.state is WorkerState.IDLE for worker in self._workers):
+                break
             pause = 0.0 if results else max(0.0, min(deadline - self._clock(), self._pause_s))
             for event in self._door.receive(pause):
                 results += self._take(event)
             self._look_after()
-            if results or self._clock() >= deadline:
-                return results
+            if self._clock() >= deadline:
+                break
+        self._num_unfinished -= len(results)
+        return results
 
     def worker_seconds(self) -> dict[str, float]:
         """Where the time of all workers went, in seconds; while one has a chunk, it is taken to score it."""
-        total = dict.fromkeys(WORKER_WORK, 0.0)
-        for worker in self._workers.values():
-            now_in = None if worker.state is WorkerState.ENDED else worker.works_in()
-            for part, seconds in worker.time.seconds(now_in).items():
-                total[part] += seconds
-        return total
+        return self._workers.seconds()
 
     def close(self) -> None:
         """End the workers."""
-        for worker in self.workers:
-            self.leave(worker.id)
+        for worker in self._workers:
+            self._workers.end(worker)
 
     # -- sending -------------------------------------------------------------------------------------------------
 
@@ -159,11 +162,17 @@ class Dispatcher:
         """Fill the workers up, least loaded first."""
         if not self._backlog:
             return
-        workers, ready = len(self.workers), [worker for worker in self.workers if worker.is_ready]
+        ready = self._workers.ready()
+        # Those that wait for a node, which may never come, have no part of what is shared out.
+        workers = max(len(ready), min(self._workers.sizing.least, len(self._workers)))
+        kinds, nodes = Counter(worker.device_type for worker in ready), {worker.node for worker in ready}
         for depth in range(_IN_FLIGHT):
             for worker in ready:
                 if len(worker.chunks) == depth and not worker.has_suspect:
-                    chunk = self._backlog.next_chunk(is_first=depth == 0, workers=workers, ready=len(ready))
+                    chunk = self._backlog.next_chunk(
+                        is_first=depth == 0, workers=workers, ready=kinds, device_type=worker.device_type,
+                        node=worker.node, nodes=nodes,
+                    )  # fmt: skip
                     if chunk is not None:
                         self._send_to(worker, chunk)
 
@@ -178,9 +187,9 @@ class Dispatcher:
     # -- receiving -----------------------------------------------------------------------------------------------
 
     def _take(self, event: Event) -> list[Result]:
-        worker = self._workers[event.worker]
-        if worker.state is WorkerState.ENDED:
-            return []
+        worker = self._workers.get(event.worker)
+        if worker is None:
+            return []  # it has ended
         match event:
             case Answer():
                 return self._on_answer(worker, event)
@@ -204,7 +213,8 @@ class Dispatcher:
             return []
         worker.time.book_chunk(chunk.sent, event.arrived, event.seconds)
         worker.running = None
-        self._backlog.took(event.seconds, len(chunk.items))
+        self._backlog.took(event.seconds, len(chunk.items), worker.device_type)
+        self._workers.computed(worker)
         chunk.become(ItemState.DONE)
         return [Result(item.job, found) for item, found in zip(chunk.items, event.outcomes, strict=True)]
 
@@ -250,15 +260,7 @@ class Dispatcher:
         if worker.is_ready:
             return
         self._settle(worker, event.outgrown if isinstance(event, Ready) else None)
-        if reason := self._admission.reason_against(event):
-            self.leave(worker.id)
-            if not self.workers:
-                raise PoolError(f"no worker can be used: {reason}")
-            return
-        assert isinstance(event, Ready)
-        worker.time.book("starting", self._clock())
-        worker.node, worker.pid = event.node, event.pid
-        worker.become(WorkerState.BUSY if worker.chunks else WorkerState.IDLE)
+        self._workers.admit(worker, event)
 
     def _on_lost(self, worker: PoolWorker) -> None:
         """The worker's process is gone, with everything it was given; it may come back elsewhere if its node is gone.
@@ -266,6 +268,8 @@ class Dispatcher:
         Whether the node is gone may be known only later: blame waits until the worker is back or the node is dead.
         """
         worker.asked_since = None
+        if worker.killed_for is None and self._workers.is_lost_with_node(worker):
+            return
         if worker.chunks:
             guilty, *innocent = worker.chunks.values()
             worker.time.book("waiting", guilty.sent)
@@ -274,6 +278,8 @@ class Dispatcher:
                 self._backlog.give_back(chunk)
             worker.chunks = {}
             if worker.is_ready:
+                for item in guilty.items:
+                    item.lost_on.add(worker.node or "")
                 guilty.become(ItemState.LOST)
                 worker.lost = guilty
                 worker.become(WorkerState.LOST)
@@ -349,16 +355,17 @@ class Dispatcher:
         if now - self._last_look < self._pause_s:
             return
         self._last_look = now
-        for worker in self.workers:
+        for worker in self._workers:
             if worker.state is WorkerState.LOST:
                 is_gone = worker.node is not None and not self._door.is_alive(worker.node)
                 if is_gone or now - worker.waits_since > _BLAME_AFTER_S:
                     self._settle(worker)
             elif worker.state is WorkerState.BUSY and worker.killed_for is None:
                 self._check_time(worker, now)
-        waiting = [worker for worker in self.workers if not worker.is_ready]
-        if any(now - worker.waits_since > _WAITING_SAID_AFTER_S for worker in waiting):
-            self._say_why_waiting(len(waiting), now)
+        missing = self._workers.sizing.least - len(self._workers.ready())
+        waiting = [worker for worker in self._workers if not worker.is_ready]
+        if missing > 0 and any(now - worker.waits_since > _WAITING_SAID_AFTER_S for worker in waiting):
+            self._say_why_waiting(missing, now)
 
     def _check_time(self, worker: PoolWorker, now: float) -> None:
         first = next(iter(worker.chunks.values()))
@@ -394,4 +401,4 @@ class Dispatcher:
         if now - self._waiting_said < _WAITING_SAID_EVERY_S:
             return
         self._waiting_said = now
-        self._log(self._door.why_waiting(f"{missing} of {len(self.workers)} workers"))
+        self._log(self._door.why_waiting(f"{missing} of {self._workers.sizing.least} workers"))

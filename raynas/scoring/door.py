@@ -5,7 +5,7 @@ Ray stands behind it, `raynas.scoring.ray_door.RayDoor`; a simulation on a fake 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from raynas.space.architecture import Architecture
@@ -34,6 +34,7 @@ class Ready(NamedTuple):
     pid: int
     device_type: str
     outgrown: Outgrown | None = None  # why the one before it has ended itself, if it has left word
+    seconds: float = 0.0  # that it took to prepare itself, by its own clock
 
 
 class Unfit(NamedTuple):
@@ -95,8 +96,20 @@ Event = Ready | Unfit | Answer | Unprepared | Broken | Lost | Progress | Unanswe
 class Door(Protocol):
     """Processes that evaluate, by the numbers that `join` gives them."""
 
-    def join(self) -> int:
-        """Ask for one more process; it says nothing before it is started."""
+    def join(self, avoided: Collection[str] = ()) -> int:
+        """Ask for one more process; it says nothing before it is started.
+
+        Args:
+            avoided: Ids of the nodes where it is not to be.
+        """
+        ...
+
+    def room(self, avoided: Collection[str] = ()) -> int:
+        """How many processes all nodes that are there now could hold together, had they nothing else to do.
+
+        Args:
+            avoided: Ids of nodes that are not counted.
+        """
         ...
 
     def start(self, worker: int) -> None:

@@ -57,6 +57,10 @@ class WorkerTime:
         self._seconds = dict.fromkeys(WORKER_WORK, 0.0)
         self._until = clock()
 
+    def begin(self, at: float) -> None:
+        """Count from a time on, before which there was nothing that could have done anything."""
+        self._until = at
+
     def book(self, part: str, until: float) -> None:
         """Put what is not booked yet down to a part, up to this time of the driver; nothing if that is booked."""
         if until > self._until:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from time import monotonic
@@ -10,13 +10,15 @@ from typing import Any
 
 from raynas.cluster.memory import KEEP_FREED_MEMORY
 from raynas.cluster.own_code import installed_packages, own_code_by_value
-from raynas.cluster.resources import why_waiting
+from raynas.cluster.resources import room_on, why_waiting
 from raynas.errors import PoolError, error_line
 from raynas.scoring.door import Answer, Broken, Event, Lost, Progress, Ready, Unanswered, Unfit, Unprepared
 from raynas.scoring.installed import code_versions
 from raynas.scoring.ray_worker import Worker
 from raynas.scoring.task import Task
 from raynas.space.architecture import Architecture
+
+_NODE_ID = "ray.io/node-id"  # the label that Ray gives every node
 
 
 @dataclass
@@ -81,12 +83,20 @@ class RayDoor:
         self._num_joined = 0
         self._calls: dict[Any, _Call] = {}  # by the reference to what comes back, in the order of calling
 
-    def join(self) -> int:
+    def join(self, avoided: Collection[str] = ()) -> int:
         """Ask for one more actor."""
         number = self._num_joined
         self._num_joined += 1
-        self._actors[number] = self._made.remote()
+        elsewhere = {"label_selector": {_NODE_ID: f"!in({','.join(sorted(avoided))})"}} if avoided else {}
+        self._actors[number] = self._made.options(**elsewhere).remote()
         return number
+
+    def room(self, avoided: Collection[str] = ()) -> int:
+        """How many actors all nodes that are there now could hold together, had they nothing else to do."""
+        return room_on(
+            [node["Resources"] for node in self._ray.nodes() if node["Alive"] and node["NodeID"] not in avoided],
+            self._share,
+        )
 
     def start(self, worker: int) -> None:
         """Have an actor prepare itself."""
@@ -163,7 +173,9 @@ class RayDoor:
             found = self._ray.get(reference)
             if found.unfit:
                 return Unfit(call.worker, found.node, found.host, found.unfit)
-            return Ready(call.worker, found.node, found.host, found.pid, found.device_type, found.outgrown)
+            return Ready(
+                call.worker, found.node, found.host, found.pid, found.device_type, found.outgrown, found.seconds
+            )
         except self._ray.exceptions.ActorUnavailableError:
             return Lost(call.worker)
         except (self._ray.exceptions.ActorDiedError, self._ray.exceptions.RayTaskError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from raynas.cluster.options import PoolSize
 from raynas.cluster.resources import memory_share
 from raynas.scoring.dispatcher import Dispatcher
 from raynas.scoring.ray_door import RayDoor
@@ -15,7 +16,7 @@ class RayPool(Dispatcher):
 
     Args:
         task: What actors carry out.
-        workers: Number of actors.
+        size: How many actors: the same number all the time, or as many as there is work for.
         gpus_per_worker: Share of a GPU for each; 0 computes on the CPU.
         window: Candidates in flight, which bounds chunks to window / (2 * workers).
         time_limit_s: Seconds that one evaluation may take.
@@ -29,7 +30,7 @@ class RayPool(Dispatcher):
         self,
         task: Task,
         *,
-        workers: int,
+        size: PoolSize,
         gpus_per_worker: float = 0.0,
         window: int = 64,
         time_limit_s: float = 600.0,
@@ -37,8 +38,12 @@ class RayPool(Dispatcher):
         device_type: str | None = None,
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
-        limit = memory_share(workers) if memory_limit_bytes is None else memory_limit_bytes
-        door = RayDoor(task, gpus_per_worker=gpus_per_worker, memory_limit_bytes=limit)
+        most = size.least if size.most is None else size.most
+        if memory_limit_bytes is None:
+            memory_limit_bytes = memory_share(most, {"CPU": float(task.threads), "GPU": gpus_per_worker})
+        door = RayDoor(task, gpus_per_worker=gpus_per_worker, memory_limit_bytes=memory_limit_bytes)
         super().__init__(door, window=window, time_limit_s=time_limit_s, device_type=device_type, log=log)
-        for _ in range(workers):
+        for _ in range(size.least):
             self.join()
+        if not size.is_fixed:
+            self.follow_work(most)

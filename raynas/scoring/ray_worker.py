@@ -9,19 +9,20 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 import psutil
 
+from raynas.errors import error_line
 from raynas.hooks import offered
 from raynas.scoring.device_use import WaitsForOthers
 from raynas.scoring.door import Outgrown
 from raynas.scoring.installed import code_versions, device_type, differences
-from raynas.scoring.task import DeviceLostError, TaskEvaluator, is_timed
+from raynas.scoring.task import DeviceLostError, TaskEvaluator, is_timed, uses_torch
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome
 from raynas.storage.files import append_text, exists, remove
@@ -40,6 +41,7 @@ class Prepared(NamedTuple):
     device_type: str = ""
     unfit: str = ""  # why it is of no use, and has prepared nothing
     outgrown: Outgrown | None = None  # why the process before it has ended itself, if it has left word
+    seconds: float = 0.0  # since it came to be
 
 
 class Worker:
@@ -50,11 +52,13 @@ class Worker:
         self._evaluator: TaskEvaluator | None = None
         self._waits: WaitsForOthers | None = None
         self._threads = 1
+        self._uses_torch = True
+        self._since = monotonic()
 
     def prepare(
         self, packed: Sequence[Any], versions: Mapping[str, str], memory_limit_bytes: float, gpu_share: float
     ) -> Prepared:
-        """Build what takes long, and see that code, device and memory are there.
+        """Build what takes long, and see that code, device and memory are there; what is not makes it unfit.
 
         Args:
             packed: A reference to the task, alone.
@@ -65,16 +69,33 @@ class Worker:
         import ray
 
         found = Prepared(ray.get_runtime_context().get_node_id(), platform.node(), os.getpid())
+        try:
+            return self._prepared(found, packed, versions, memory_limit_bytes, gpu_share)
+        except Exception as error:  # such as a driver of a GPU that is broken, on this node alone
+            return found._replace(unfit=f"a worker cannot be started: {error_line(error)}")
+
+    def _prepared(
+        self,
+        found: Prepared,
+        packed: Sequence[Any],
+        versions: Mapping[str, str],
+        memory_limit_bytes: float,
+        gpu_share: float,
+    ) -> Prepared:
+        import ray
+
         # Before anything of the task is unpacked: with another version of its classes it might mean something else.
         if unfit := differences(versions, code_versions(versions.keys() - code_versions().keys())):
             return found._replace(unfit=unfit)
-        import torch
-
         (task,) = ray.get(list(packed))
-        torch.zeros(1, device=task.device)  # a device that is not there is no fault of the candidates
-        if task.device != "cpu" and gpu_share < 1:
-            # Whether a batch fits must not depend on what the neighbours have taken.
-            torch.cuda.set_per_process_memory_fraction(gpu_share)
+        self._uses_torch = uses_torch(task)
+        if task.device != "cpu":
+            import torch
+
+            torch.zeros(1, device=task.device)  # a device that is not there is no fault of the candidates
+            if gpu_share < 1:
+                # Whether a batch fits must not depend on what the neighbours have taken.
+                torch.cuda.set_per_process_memory_fraction(gpu_share)
         taken = psutil.Process().memory_info().rss
         if taken > 0.8 * memory_limit_bytes:
             raise MemoryError(
@@ -90,7 +111,8 @@ class Worker:
         note = Path(tempfile.gettempdir()) / f"raynas-outgrown-{ray.get_runtime_context().get_actor_id()}"
         outgrown = taken_note(note)
         threading.Thread(target=self._watch_memory, args=(memory_limit_bytes, note), daemon=True).start()
-        return found._replace(device_type=device_type(task.device, is_timed=is_timed(task)), outgrown=outgrown)
+        computes_on = device_type(task.device, is_timed=is_timed(task)) if self._uses_torch else platform.machine()
+        return found._replace(device_type=computes_on, outgrown=outgrown, seconds=monotonic() - self._since)
 
     def run(
         self, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]
@@ -106,16 +128,10 @@ class Worker:
         """
         if self._evaluator is None:
             return None
-        import torch
-
-        from raynas.models.process_state import ordinary_settings  # torch is behind it
-
-        # The number belongs to the thread that computes, which is not always the same one.
-        torch.set_num_threads(self._threads)
         started = monotonic()
         outcomes: list[Sequence[Outcome | None]] = []
         try:
-            with ordinary_settings():
+            with self._settings():
                 for item, (architecture, wanted) in enumerate(jobs):
                     self._running = (chunk, item, monotonic() - self._waited_s())
                     outcomes.append(self._evaluator(architecture, wanted))
@@ -125,6 +141,21 @@ class Worker:
         finally:
             self._running = None
         return monotonic() - started, outcomes
+
+    @contextmanager
+    def _settings(self) -> Iterator[None]:
+        """The settings of torch that a task finds, where it uses torch."""
+        if not self._uses_torch:
+            yield
+            return
+        import torch
+
+        from raynas.models.process_state import ordinary_settings  # torch is behind it
+
+        # The number belongs to the thread that computes, which is not always the same one.
+        torch.set_num_threads(self._threads)
+        with ordinary_settings():
+            yield
 
     def _watch_memory(self, limit_bytes: float, note: Path) -> None:
         """End this process before it takes the memory of the others on its node, and leave word for the next one.

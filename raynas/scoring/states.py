@@ -68,6 +68,7 @@ class Item:
 
     job: Job
     state: ItemState = ItemState.WAITING
+    lost_on: set[str] = field(default_factory=set)  # nodes on which a worker was lost that may have computed it
     lost_alone: int = 0
     late: int = 0
 
@@ -88,6 +89,11 @@ class Chunk:
     sent: float = 0.0
 
     @property
+    def lost_on(self) -> set[str]:
+        """Nodes on which a worker was lost that may have computed one of them."""
+        return set().union(*(item.lost_on for item in self.items))
+
+    @property
     def in_words(self) -> str:
         """The architecture if there is but one, else how many there are."""
         return self.items[0].in_words if len(self.items) == 1 else f"{len(self.items)} candidates"
@@ -106,8 +112,12 @@ class PoolWorker:
     id: int
     time: WorkerTime
     waits_since: float  # for its process to be ready, or back
+    is_extra: bool = False
+    """Whether it is one of those beyond the least number, which may wait for a node for ever."""
     state: WorkerState = WorkerState.STARTING
     node: str | None = None
+    host: str = ""  # the node's name for people
+    device_type: str = ""
     pid: int | None = None
     chunks: dict[int, Chunk] = field(default_factory=dict)  # by their numbers, in the order of sending
     asked_since: float | None = None  # where it is, without an answer yet

@@ -61,6 +61,21 @@ class IsTimed(Protocol):
         ...
 
 
+@runtime_checkable
+class MayLackTorch(Protocol):
+    """A task that says whether its processes have to import torch, which takes seconds and most of their memory."""
+
+    @property
+    def uses_torch(self) -> bool:
+        """Whether evaluations use it; where they do not, its threads and settings are nobody's business."""
+        ...
+
+
+def uses_torch(task: Task) -> bool:
+    """Whether evaluations of a task use torch; so it is unless the task says otherwise."""
+    return not isinstance(task, MayLackTorch) or task.uses_torch
+
+
 def is_timed(task: Task) -> bool:
     """Whether some values of a task are taken by the clock."""
     return isinstance(task, IsTimed) and task.measures

@@ -49,7 +49,7 @@ class SearcherClass(Protocol):
     """What is registered: makes a searcher. Keywords beyond these are the searcher's settings, with defaults."""
 
     default_window: int
-    """Candidates in flight unless the user says otherwise."""
+    """Candidates in flight, unless the user says otherwise or there are many workers."""
     is_multi_objective: bool
     """Accepts several objectives."""
     advised_budget: int | None

@@ -79,6 +79,14 @@ class Completes(Protocol):
 
 
 @runtime_checkable
+class LimitsWindow(Protocol):
+    """A class of searchers that learn from every result, so that only few should be in flight."""
+
+    largest_window_share: float
+    """Of the budget, the share that may be in flight unless the user says otherwise."""
+
+
+@runtime_checkable
 class GrowsFromStart(Protocol):
     """A searcher whose architectures all grow out of one, which then has to meet the constraints on costs."""
 

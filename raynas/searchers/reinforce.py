@@ -47,6 +47,7 @@ class Reinforce:
     """
 
     default_window = 4  # the paper's is 1; results lag by the window
+    largest_window_share = 1 / 8  # beyond it, too few results come before the last candidates are drawn
     is_multi_objective = True
     advised_budget: ClassVar[int | None] = None
     reason = "the most probable option of every decision in its final policy"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from raynas.cluster.options import ClusterOptions
+from raynas.cluster.options import ClusterOptions, PoolSize, pool_size, read_workers
 from raynas.config import Flags, Setting
 from raynas.data.options import DataOptions
 
@@ -44,7 +44,12 @@ class RunConfig(DataOptions, ClusterOptions):
     )
     budget: int = Field(500, ge=1, description="Candidates to evaluate.")
     architectures: tuple[str, ...] = Field((), description="Architectures to score, instead of asking a searcher.")
-    window: int | None = Field(None, ge=1, description="Candidates in flight. Default: the searcher's own.")
+    window: int | None = Field(
+        None,
+        ge=1,
+        description="Candidates in flight. Default: 4 for each worker, and at least what suits the searcher; of those "
+        "that learn from every result, at most a share of the budget.",
+    )
     seed: int = Field(0, ge=0, description="Seed of the searcher.")
     score_seed: int = Field(0, ge=0, description="Seed of weights, batches and curves.")
     data: str | None = Field(
@@ -80,10 +85,11 @@ class RunConfig(DataOptions, ClusterOptions):
     width_divisor: int | None = Field(
         None, ge=1, description="Score networks with their width divided by it. Default: each proxy's own, which is 1."
     )
-    workers: int | None = Field(
+    workers: Annotated[int | str | None, BeforeValidator(read_workers)] = Field(
         None,
-        ge=0,
-        description="Processes that score; 0: this process. Default: one per GPU, without GPUs one per core up to 2.",
+        description="Processes that score: a number; MIN:MAX, as many of them as there is work for, on nodes that join "
+        "later too; or all, as many as the window has work for. 0: this process. Default: one per GPU, without GPUs "
+        "one per core up to 2.",
     )
     threads: int = Field(1, ge=1, description="CPU threads of one evaluation.")
     device_type: str | None = Field(
@@ -104,16 +110,21 @@ class RunConfig(DataOptions, ClusterOptions):
         600.0, gt=0, description="Seconds that one evaluation may take, on workers."
     )
 
+    @property
+    def pool_size(self) -> PoolSize | None:
+        """How many workers are asked for; None: what the cluster suggests."""
+        return None if self.workers is None else pool_size(self.workers)
+
 
 class ResolvedRun(RunConfig):
     """A `RunConfig` with every default filled in that the driver finds, as run.yaml has it.
 
-    What depends on the cluster may still be None: `workers`, `gpus_per_worker`, `worker_memory_gib`. `searcher` is None
+    What depends on the cluster may still be None: `workers`, `gpus_per_worker`, `worker_memory_gib`, and, where it
+    follows from the number of workers, `window`. `searcher` is None
     only where the architectures are given; `teacher` and `width_divisor` where there is none.
     """
 
     img_size: int = Field(ge=1)
     num_classes: int = Field(ge=1)
     objectives: tuple[str, ...]
-    window: int = Field(ge=1)
     data: str

@@ -33,6 +33,7 @@ from raynas.searching.scores import (
     of_all_outputs,
     teacher_of,
 )
+from raynas.searching.windows import AS_ASKED, Window, default_window
 from raynas.seeds import seed_from
 from raynas.space.architecture import Architecture
 from raynas.space.cost import cost
@@ -40,8 +41,6 @@ from raynas.space.registered import spaces
 from raynas.space.results import Constraint, Objective, Platform, parse_bounds
 from raynas.space.search_space import SearchSpace
 from raynas.storage.run_folder import run_description
-
-_WINDOW = 64  # where no searcher asks
 
 
 class TaskMaker(Protocol):
@@ -66,6 +65,7 @@ class Plan:
         architectures: What to score; None if a searcher decides.
         proxies: Proxies that score untrained networks, in the order of their groups; none where the task is another
             one.
+        window_origin: Where the window is from, in words that continue "up to 64 candidates at a time: ".
         inspection: What was found in the data set; None where there are no files.
         notes: Lines on the images for people.
         own_files: A hash of each file of the user's that the space or a proxy is from, by its path.
@@ -79,14 +79,25 @@ class Plan:
     constraints: tuple[Constraint, ...]
     architectures: tuple[Architecture, ...] | None = None
     proxies: tuple[Proxy, ...] = ()
+    window_origin: str = AS_ASKED
     inspection: Inspection | None = None
     notes: tuple[str, ...] = ()
     own_files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def window(self) -> int:
-        """Candidates in flight."""
+        """Candidates in flight, once it is known."""
+        assert self.config.window is not None, "the window follows from workers that are not known yet"
         return self.config.window
+
+    def with_window(self, window: Window) -> Plan:
+        """The plan with a number of candidates in flight."""
+        return replace(self, config=self.config.resolved(window=window.size), window_origin=window.origin)
+
+    def default_window(self, workers: int) -> Window:
+        """The number of candidates in flight for a number of workers, the most that there may be."""
+        name = None if self.architectures is not None else self.config.searcher
+        return default_window(None if name is None else searchers.get(name), workers, self.config.budget)
 
     def costs(self, architecture: Architecture) -> dict[str, float]:
         """The costs that are known before scoring, by name: those with closed forms."""
@@ -131,7 +142,7 @@ class Plan:
             "architectures": None
             if self.architectures is None
             else f"{seed_from(*(a.key for a in self.architectures)):016x}",
-            "window": self.window,
+            "window": self.config.window,
             "seed": self.config.seed,
             "score_seed": self.config.score_seed,
         }
@@ -263,23 +274,25 @@ def plan_of_task(
         raise ConfigError(f"device_type is {config.device_type!r}, but mixed_devices asks for whatever there is")
     if architectures is None:
         searcher = chosen_searcher(config.searcher, config.settings.get("searcher", {}), objectives)
-        budget, window = config.budget, config.window or searchers.get(searcher).default_window
+        budget = config.budget
     elif config.searcher:
         raise ConfigError("a searcher and a list of architectures exclude each other")
     else:
-        searcher, budget, window = None, len(architectures), config.window or _WINDOW
+        searcher, budget = None, len(architectures)
     resolved = ResolvedRun.of(
         config,
         space=spaces.reference(space),
         objectives=tuple(str(objective) for objective in objectives),
         searcher=searcher,
         budget=budget,
-        window=window,
         data=config.data or "random",
     )
     given = None if architectures is None else tuple(architectures)
     own_files = file_hashes((resolved.space, resolved.proxies))
     plan = Plan(resolved, space, scores, make_task, objectives, constraints, given, tuple(proxies), own_files=own_files)
+    size = resolved.pool_size
+    if resolved.window is None and size is not None and size.most is not None:
+        plan = plan.with_window(plan.default_window(size.most))
     start = start_of(plan.searcher())  # its settings are checked by its constructor
     if start is not None:
         check_start(space, start, constraints, plan.costs, plan.proxies)

@@ -6,21 +6,27 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from raynas.cluster.joining import connect
+from raynas.cluster.options import PoolSize
 from raynas.cluster.own_code import own_code_by_value
-from raynas.cluster.resources import default_workers
+from raynas.cluster.resources import default_workers, most_workers
 from raynas.errors import ConfigError
 from raynas.scoring.pool import EvaluatorPool, SerialPool
 from raynas.scoring.ray_pool import RayPool
 from raynas.scoring.task import Task
 from raynas.searching.plan import Plan
+from raynas.searching.windows import idle_workers
 
 
 def start_pool(
     plan: Plan, stack: ExitStack, log: Callable[[str], None], device_type: str | None
-) -> tuple[EvaluatorPool, int]:
-    """The pool that the configuration asks for, with Ray under it if need be, and its workers; the stack ends both."""
+) -> tuple[Plan, EvaluatorPool, int]:
+    """The pool that the configuration asks for, with Ray under it if need be; the stack ends both.
+
+    Returns:
+        The plan, whose window is known now; the pool; and how many workers it has at least.
+    """
     if plan.config.workers == 0:
-        return _serial_pool(plan, stack, device_type), 0
+        return plan, _serial_pool(plan, stack, device_type), 0
     return _ray_pool(plan, stack, log, device_type)
 
 
@@ -34,24 +40,28 @@ def _serial_pool(plan: Plan, stack: ExitStack, device_type: str | None) -> Seria
     return pool
 
 
-def _ray_pool(plan: Plan, stack: ExitStack, log: Callable[[str], None], device_type: str | None) -> tuple[RayPool, int]:
-    config = plan.config
+def _ray_pool(
+    plan: Plan, stack: ExitStack, log: Callable[[str], None], device_type: str | None
+) -> tuple[Plan, RayPool, int]:
+    config, size = plan.config, plan.config.pool_size
     with own_code_by_value(*plan.task("cpu").own_code):
         pass  # what cannot travel is said before anything is started
     # A local Ray offers what is asked for; where nothing is, it has room for the one worker that there is at least.
-    asked = 1 if config.workers is None else config.workers
+    asked = 1 if size is None else size.least
     gpus_asked = 0.0 if config.gpus_per_worker is None else asked * config.gpus_per_worker
     undo = connect(config.address, min_cpus=asked * config.threads, min_gpus=gpus_asked, makes_node=config.join)
     stack.callback(undo)
-    workers, gpus = default_workers(config.gpus_per_worker)
-    if config.workers is not None:
-        workers = config.workers
-    if plan.window < 2 * workers:
-        log(f"the window of {plan.window} is under twice the {workers} workers: some will wait for others")
+    suggested, gpus = default_workers(config.gpus_per_worker)
+    size = size or PoolSize(suggested, suggested)
+    if config.window is None:
+        each = {"CPU": float(config.threads), "GPU": gpus}
+        plan = plan.with_window(plan.default_window(size.most or most_workers(each)))
+    if line := idle_workers(plan.window, size.most or size.least):
+        log(line)
     memory_gib = config.worker_memory_gib
     pool = RayPool(
         _task(plan, "cuda" if gpus else "cpu"),
-        workers=workers,
+        size=size if size.most is not None else PoolSize(size.least, max(size.least, plan.window // 2)),
         gpus_per_worker=gpus,
         window=plan.window,
         time_limit_s=config.time_limit_s,
@@ -60,7 +70,7 @@ def _ray_pool(plan: Plan, stack: ExitStack, log: Callable[[str], None], device_t
         log=log,
     )
     stack.callback(pool.close)
-    return pool, workers
+    return plan, pool, size.least
 
 
 def _task(plan: Plan, device: str) -> Task:

@@ -28,6 +28,7 @@ from raynas.searching.platforms import platform_of, stored_platform, wanted_devi
 from raynas.searching.pools import start_pool
 from raynas.searching.ranking import Ranking
 from raynas.searching.score_cache import ScoreCache
+from raynas.searching.windows import AS_ASKED, stored_window
 from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS, closed_form
 from raynas.space.results import Candidate, Evaluation, Outcome, Platform
@@ -97,6 +98,8 @@ def execute(
         Interrupted: SIGINT or SIGTERM; what was done is stored.
     """
     listener = listener or SearchListener()
+    if plan.window_origin != AS_ASKED and resume and (begun := stored_window(folder)) is not None:
+        plan = plan.with_window(begun)
     session = Session(folder, partial(check_folder, folder, plan.identity(), resume=resume, kind=KIND))
     stored, device_type = stored_platform(folder), wanted_device_type(plan.config, folder)
     tables = {path: read_evaluations(path) for path in reuse}
@@ -127,7 +130,8 @@ def execute(
                     f"are equal: {IF_VALUES_CHANGE}"
                 )
         own_files = {**plan.own_files, **began}
-        pool, workers = start_pool(plan, session.stack, listener.on_log, device_type)
+        plan, pool, workers = start_pool(plan, session.stack, listener.on_log, device_type)
+        listener.on_log(f"up to {plan.window} candidates at a time: {plan.window_origin}")
         session.collect_signals()
         session.describe(search_description(plan, stored, own_files))
         return _Run(plan, session, cache, tables, pool, workers, listener, own_files).carry_out()

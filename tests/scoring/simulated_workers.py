@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +15,16 @@ from raynas.space.results import Outcome
 START_S, NOTICED_S, NODE_NOTICED_S, WAY_S = 3.0, 1.5, 10.0, 0.001
 
 
+NOWHERE = ""
+"""The node of a process that waits for one."""
+
+
 @dataclass
 class Process:
     """One process, in its present life."""
 
     node: str
+    avoided: frozenset[str] = frozenset()
     is_prepared: bool = False
     chunks: list[int] = field(default_factory=list)  # given to it, without an event yet
     free_at: float = 0.0
@@ -48,6 +53,10 @@ class SimulatedWorkers:
         self.outgrown: dict[int, Outgrown] = {}  # the word that a process has left for the next one
         self.kills: list[tuple[float, int]] = []
         self.starts: list[tuple[float, int]] = []
+        self.left: list[tuple[float, int]] = []
+        self.places = 1000  # for processes on each node
+        self.seconds_on: defaultdict[str, float] = defaultdict(lambda: 1.0)  # by node, what a second of cost takes
+        self.is_killing: Callable[[str], bool] = lambda node: False  # whether a node kills what starts to compute on it
         self.is_slow_to_return: set[int] = set()
         self.is_answer_lost: Callable[[], bool] = lambda: False
         self.delay: Callable[[int], float] = lambda chunk: 0.0  # of a chunk's answer on its way
@@ -59,22 +68,28 @@ class SimulatedWorkers:
 
     # -- the door ------------------------------------------------------------------------------------------------
 
-    def join(self) -> int:
+    def join(self, avoided: Collection[str] = ()) -> int:
         number = len(self.processes)
-        self.processes[number] = Process(self.nodes[number % len(self.nodes)])
+        usable = [node for node in self.nodes if node not in avoided]
+        self.processes[number] = Process(usable[number % len(usable)] if usable else NOWHERE, frozenset(avoided))
         return number
 
+    def room(self, avoided: Collection[str] = ()) -> int:
+        return self.places * len(set(self.nodes) - set(avoided))
+
     def start(self, worker: int) -> None:
-        process = self.processes[worker]
-        node = process.node if process.node in self.nodes else self.nodes[0]
-        self.processes[worker] = Process(node)
+        before = self.processes[worker]
+        node = self._place(worker)
+        self.processes[worker] = Process(node, before.avoided)
+        if node == NOWHERE:
+            return  # until a node comes, or a place is free
         self.starts.append((self.now, worker))
         seconds = 60.0 if worker in self.is_slow_to_return else START_S
         if node in self.unfit_nodes:
             self._at(self.now + seconds, Unfit(worker, node, f"host-{node}", "raynas is 1 there and 2 here"))
             return
         pid, word = 100 + len(self.starts), self.outgrown.pop(worker, None)
-        self._at(self.now + seconds, Ready(worker, node, f"host-{node}", pid, self.device_types[node], word))
+        self._at(self.now + seconds, Ready(worker, node, f"host-{node}", pid, self.device_types[node], word, seconds))
 
     def send(self, worker: int, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]) -> None:
         process = self.processes[worker]
@@ -90,7 +105,10 @@ class SimulatedWorkers:
         outcomes: list[list[Outcome]] = []
         for item, (architecture, wanted) in enumerate(jobs):
             cost = self.cost(architecture)
+            if self.is_killing(process.node):
+                cost = "kill"
             seconds = cost if isinstance(cost, float) else math.inf if cost in ("hang", "deaf") else 0.0
+            seconds *= self.seconds_on[process.node]
             process.spans.append((chunk, item, time, time + seconds))
             process.is_deaf |= cost == "deaf"
             time += seconds
@@ -148,12 +166,38 @@ class SimulatedWorkers:
 
     def leave(self, worker: int) -> None:
         self._forget(worker)
+        self.left.append((self.now, worker))
+        self.processes[worker].node = NOWHERE
+        self._place_waiting()
 
     def is_alive(self, node: str) -> bool:
         return node in self.nodes
 
     def why_waiting(self, which: str) -> str:
         return f"waiting for {which}"
+
+    # -- where they are ------------------------------------------------------------------------------------------
+
+    def add_node(self, node: str) -> None:
+        """A node joins; what waits for one starts there."""
+        self.nodes.append(node)
+        self._place_waiting()
+
+    def alive(self) -> list[int]:
+        """Processes that have a node."""
+        return [worker for worker, process in self.processes.items() if process.node != NOWHERE]
+
+    def _place(self, worker: int) -> str:
+        process = self.processes[worker]
+        taken = Counter(other.node for number, other in self.processes.items() if number != worker)
+        usable = [one for one in self.nodes if one not in process.avoided and taken[one] < self.places]
+        return process.node if process.node in usable else usable[0] if usable else NOWHERE
+
+    def _place_waiting(self) -> None:
+        gone = {worker for _, worker in self.left}
+        for worker, process in self.processes.items():
+            if process.node == NOWHERE and worker not in gone and self._place(worker) != NOWHERE:
+                self.start(worker)
 
     # -- what befalls them ---------------------------------------------------------------------------------------
 

@@ -7,83 +7,18 @@ import math
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from simulated_workers import SimulatedWorkers
+from simulated_pool import Pool
 
 from raynas import Architecture
 from raynas.errors import PoolError
 from raynas.scoring.backlog import Backlog
-from raynas.scoring.dispatcher import Dispatcher
-from raynas.scoring.pool import Job, Result
+from raynas.scoring.pool import Job
 from raynas.scoring.states import ITEM_STATES, WORKER_STATES, Chunk, Item, ItemState, PoolWorker, WorkerState
 from raynas.space.results import MIXED_DEVICES, Outcome
-
-
-class Pool:
-    """A dispatcher with its workers, and what came back."""
-
-    def __init__(
-        self,
-        cost: Callable[[Any], float | str | Outcome],
-        workers: int = 2,
-        window: int = 64,
-        time_limit_s: float = 6.0,
-        nodes: Sequence[str] = ("a",),
-        device_types: Mapping[str, str] = MappingProxyType({}),
-        device_type: str | None = None,
-        unfit: Collection[str] = (),
-    ) -> None:
-        self.lines: list[str] = []
-        self.results: list[Result] = []
-        self.door = SimulatedWorkers(cost)
-        self.door.nodes = list(nodes)
-        self.door.device_types |= device_types
-        self.door.unfit_nodes |= set(unfit)
-        self.dispatcher = Dispatcher(
-            self.door, window=window, time_limit_s=time_limit_s, device_type=device_type, log=self.lines.append,
-            clock=self.door.clock,
-        )  # fmt: skip
-        for _ in range(workers):
-            self.dispatcher.join()
-
-    def submit(self, *numbers: int) -> None:
-        for number in numbers:
-            self.dispatcher.submit(Job(Architecture({"a": number}), (0, 1), 2))
-
-    def poll(self) -> None:
-        self.results += self.dispatcher.poll(0.5)
-
-    def finish(self, jobs: int, within_s: float = 3600.0) -> dict[int, str]:
-        """Statuses by number, once all are back."""
-        until = self.door.now + within_s
-        while len(self.results) < jobs:
-            self.poll()
-            assert self.door.now < until, f"after {within_s} s: {self.dispatcher.items()}"
-        assert self.dispatcher.items() == {}
-        return self.statuses()
-
-    def statuses(self) -> dict[int, str]:
-        found: dict[int, str] = {}
-        for job, outcomes in self.results:
-            assert len(outcomes) == 2
-            assert outcomes[0] == outcomes[1]
-            assert job.architecture["a"] not in found  # each comes back once
-            found[int(job.architecture["a"])] = outcomes[0].status
-        return found
-
-    def until_sent(self, number: int) -> int:
-        """Poll until an item is with a worker; which one."""
-        while True:
-            for worker in self.dispatcher.workers:
-                for chunk in worker.chunks.values():
-                    if any(item.job.architecture["a"] == number for item in chunk.items):
-                        return worker.id
-            self.poll()
-            assert self.door.now < 3600
 
 
 def sendings(pool: Pool, number: int) -> list[list[int]]:
@@ -366,8 +301,8 @@ def test_long_candidates_at_the_end_go_to_idle_workers_alone(
             made.submit(Job(Architecture({"a": a}), (0,), 1))
         return made
 
-    assert (backlog().next_chunk(is_first=False, workers=2, ready=ready) is None) == is_held
-    chunk = backlog().next_chunk(is_first=True, workers=2, ready=ready)
+    assert (backlog().next_chunk(is_first=False, workers=2, ready={"AVX2": ready}) is None) == is_held
+    chunk = backlog().next_chunk(is_first=True, workers=2, ready={"AVX2": ready})
     assert chunk is not None
     assert chunk.items[0].job.architecture["a"] == 0
 
@@ -492,6 +427,7 @@ def test_a_pool_none_of_whose_workers_can_be_used_says_why(settings: dict[str, A
 
 def test_a_worker_that_comes_back_on_another_kind_of_device_is_given_nothing_more() -> None:
     pool = Pool(lambda _: 1.0, workers=2, nodes="ab", device_types={"b": "AVX2"})
+    pool.door.places = 1
     pool.submit(*range(100))
     pool.until_sent(1)
     pool.door.device_types["b"] = "AVX512"

@@ -28,6 +28,7 @@ from toy_scores import HARMS, NOTHING, SLOPE, TOY, toy, toy_space, value
 import raynas
 from raynas import Architecture, Choice
 from raynas.cluster.joining import connect
+from raynas.cluster.options import PoolSize
 from raynas.errors import PoolError
 from raynas.proxies.probe import Probe, Proxy
 from raynas.scoring.evaluator import EvaluationTask
@@ -240,7 +241,7 @@ def ray_with_a_gpu_by_name() -> Iterator[None]:
 @pytest.mark.slow
 def test_workers_share_one_gpu_by_fractions(ray_with_a_gpu_by_name: None) -> None:
     task = EvaluationTask(toy_space().model, {"img_size": 8, "num_classes": 10}, (NOTHING,))
-    pool = RayPool(task, workers=4, gpus_per_worker=0.25)
+    pool = RayPool(task, size=PoolSize(4, 4), gpus_per_worker=0.25)
     try:
         jobs = [Job(Architecture({"a": a}), (0,), 1) for a in range(40)]
         for job in jobs:
@@ -275,7 +276,7 @@ def test_too_little_memory_for_a_worker_is_said_at_once(tmp_path: Path) -> None:
 def pool_of(workers: int, proxy: Proxy) -> Iterator[RayPool]:
     """A pool whose actors are ready."""
     task = EvaluationTask(toy_space().model, {"img_size": 8, "num_classes": 10}, (proxy,))
-    pool = RayPool(task, workers=workers)
+    pool = RayPool(task, size=PoolSize(workers, workers))
     try:
         deadline = time.monotonic() + 60
         while any(worker.state is WorkerState.STARTING for worker in pool.workers):

@@ -23,6 +23,7 @@ from toy_runs import content
 import raynas
 from raynas import Architecture, Choice, SearchSpace
 from raynas.cluster.joining import connect
+from raynas.cluster.options import PoolSize
 from raynas.errors import StoreError
 from raynas.report.page import write_report
 from raynas.scoring.failures import failure
@@ -172,7 +173,7 @@ def searched(folder: Path, stored: Path, *, resume: bool = False, **values: Any)
 @pytest.mark.parametrize("workers", [0, 2])
 def test_both_pools_carry_it_out(stored: Path, model: LogisticRegression, workers: int) -> None:
     task = StoredModel(stored)("cpu", 1)
-    pool: EvaluatorPool = RayPool(task, workers=workers) if workers else SerialPool(task)
+    pool: EvaluatorPool = RayPool(task, size=PoolSize(workers, workers)) if workers else SerialPool(task)
     architectures = [Architecture({"rows": rows, "columns": columns}) for rows in (1, 4, 8) for columns in (1, 5, 8)]
     try:
         for architecture in architectures:

@@ -1,0 +1,151 @@
+"""The workers of a pool: who is asked for, who is used, who ends, and where their time went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from raynas.errors import PoolError
+from raynas.scoring.admission import WorkerAdmission
+from raynas.scoring.door import Door, Ready, Unfit
+from raynas.scoring.node_watch import NodeWatch
+from raynas.scoring.pool import WORKER_WORK, WorkerTime
+from raynas.scoring.sizing import PoolSizing
+from raynas.scoring.states import Chunk, PoolWorker, WorkerState
+
+
+class Workforce:
+    """Has as many workers as there are to be, none of them on a node that is of no use.
+
+    Args:
+        door: The door to the processes that evaluate.
+        give_back: Called with each chunk that a worker had when it ends, the last one first.
+        device_type: What evaluations are to be computed on, see `raynas.scoring.dispatcher.Dispatcher`.
+        log: Called with lines for people.
+        clock: Seconds that only grow.
+
+    Attributes:
+        sizing: How many there are to be.
+        admission: What they compute on.
+    """
+
+    def __init__(
+        self,
+        door: Door,
+        give_back: Callable[[Chunk], None],
+        device_type: str | None,
+        log: Callable[[str], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.sizing = PoolSizing()
+        self.admission = WorkerAdmission(device_type, log)
+        self._door = door
+        self._give_back = give_back
+        self._log = log
+        self._clock = clock
+        self._workers: dict[int, PoolWorker] = {}
+        self._nodes = NodeWatch()
+        self._seconds_of_ended = dict.fromkeys(WORKER_WORK, 0.0)
+
+    def __iter__(self) -> Iterator[PoolWorker]:
+        """All that have not ended, in the order of joining."""
+        return iter(list(self._workers.values()))
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def get(self, number: int) -> PoolWorker | None:
+        """A worker by its number; None if it has ended."""
+        return self._workers.get(number)
+
+    def ready(self) -> list[PoolWorker]:
+        """Those that can be given chunks."""
+        return [worker for worker in self._workers.values() if worker.is_ready]
+
+    def ask_for_one(self) -> None:
+        """Ask for one more."""
+        number = self._door.join(self._nodes.avoided)
+        self._workers[number] = PoolWorker(number, WorkerTime(self._clock), self._clock())
+        self._door.start(number)
+
+    def fit(self, unfinished: int) -> None:
+        """Have as many as there are to be.
+
+        Args:
+            unfinished: Items that have not come back.
+        """
+        missing = self.sizing.wanted(unfinished) - len(self._workers)
+        for _ in range(missing):
+            self.ask_for_one()
+        if self.sizing.is_elastic:
+            for worker in self.sizing.surplus(list(self), unfinished, self._clock()):
+                self.end(worker)
+
+    def end(self, worker: PoolWorker) -> None:
+        """End one for good; what it was given is given back, and counts against nobody."""
+        for chunk in reversed([*([] if worker.lost is None else [worker.lost]), *worker.chunks.values()]):
+            self._give_back(chunk)
+        for part, seconds in self._seconds_of(worker).items():
+            self._seconds_of_ended[part] += seconds
+        worker.lost, worker.chunks = None, {}
+        worker.become(WorkerState.ENDED)
+        del self._workers[worker.id]
+        self._door.leave(worker.id)
+
+    def admit(self, worker: PoolWorker, found: Ready | Unfit) -> None:
+        """A worker's process has started: it is ready, or ended if its values would not be those of the others.
+
+        Raises:
+            PoolError: There is none that can be used.
+        """
+        if reason := self.admission.reason_against(found):
+            self._nodes.avoided.add(found.node)
+            room = self._door.room(self._nodes.avoided)
+            if len(self._workers) > room:
+                self.sizing.least = max(0, self.sizing.least - 1)  # there is no other place for it
+            self.end(worker)
+            if not room and not self.ready():
+                raise PoolError(f"no worker can be used: {reason}")
+            return
+        assert isinstance(found, Ready)
+        if worker.node is None and self.sizing.is_elastic:
+            worker.time.begin(self._clock() - found.seconds)
+        worker.time.book("starting", self._clock())
+        worker.node, worker.host, worker.pid = found.node, found.host, found.pid
+        worker.device_type = found.device_type
+        worker.become(WorkerState.BUSY if worker.chunks else WorkerState.IDLE)
+
+    def computed(self, worker: PoolWorker) -> None:
+        """A worker has computed a chunk."""
+        assert worker.node is not None
+        self._nodes.computed(worker.node)
+
+    def is_lost_with_node(self, worker: PoolWorker) -> bool:
+        """A worker is lost, by no doing of the pool: whether it has ended, as its node has lost too many.
+
+        A node that is gone is to blame for nothing more; Ray starts its workers again elsewhere.
+        """
+        node = worker.node
+        if node is None or not self._door.is_alive(node) or not self._nodes.is_broken(node):
+            return False
+        self._nodes.avoided.add(node)
+        self._log(
+            f"node {node[:8]} ({worker.host}) is not used any more: it loses one worker after the other, and other "
+            "nodes do not; what it had is scored elsewhere"
+        )
+        for other in self:
+            if other.node == node:
+                self.end(other)
+        return True
+
+    def seconds(self) -> dict[str, float]:
+        """Where the time of all went, in seconds, with those that have ended."""
+        total = dict(self._seconds_of_ended)
+        for worker in self._workers.values():
+            for part, seconds in self._seconds_of(worker).items():
+                total[part] += seconds
+        return total
+
+    def _seconds_of(self, worker: PoolWorker) -> dict[str, float]:
+        # Of those that come and go with the work, one that waits for a node is not there yet.
+        is_there = worker.node is not None or not self.sizing.is_elastic
+        return worker.time.seconds(worker.works_in() if is_there else None)
