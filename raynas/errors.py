@@ -50,6 +50,10 @@ class PoolError(RaynasError, RuntimeError):
     """Workers that cannot be started or reached."""
 
 
+class ClusterLostError(PoolError):
+    """The cluster that a run was carried out on is gone; what is done is stored, and can be gone on with elsewhere."""
+
+
 class TrainingError(RaynasError, RuntimeError):
     """A training that cannot go on."""
 

@@ -8,20 +8,33 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from raynas.errors import RaynasError
+from raynas.errors import ClusterLostError, RaynasError
+
+EXIT_CLUSTER_LOST = 75
+"""Status of a command whose cluster is gone, the usual one for what may well succeed later (EX_TEMPFAIL)."""
 
 
 class Interrupted(RaynasError):
-    """A signal ended the run; what was done is stored.
+    """Something from outside ended the run; what was done is stored.
 
     Args:
-        signum: The signal.
+        by: The signal that did; or the error that says that the cluster is gone.
         folder: The run folder, which can be resumed.
+
+    Attributes:
+        signum: The signal, if one did.
+        exit_code: The status with which a command ends for it: 130 or 143 for SIGINT and SIGTERM.
     """
 
-    def __init__(self, signum: int, folder: Path) -> None:
-        super().__init__(f"interrupted by {signal.Signals(signum).name}; what is done is stored in {folder}")
-        self.signum = signum
+    signum: int | None
+
+    def __init__(self, by: int | ClusterLostError, folder: Path) -> None:
+        if isinstance(by, ClusterLostError):
+            super().__init__(f"{by}; what is done is stored in {folder}")
+            self.exit_code, self.signum = EXIT_CLUSTER_LOST, None
+        else:
+            super().__init__(f"interrupted by {signal.Signals(by).name}; what is done is stored in {folder}")
+            self.exit_code, self.signum = 128 + by, by
         self.folder = folder
 
 

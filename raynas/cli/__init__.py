@@ -60,8 +60,7 @@ def main(arguments: list[str] | None = None) -> Any:
         return app(arguments, standalone_mode=True)
     except RaynasError as error:
         typer.echo(f"raynas: {on_one_line(text_of(error), LONGEST_MESSAGE)}", err=True)
-        signum = getattr(error, "signum", None)
-        sys.exit(128 + signum if signum else 1)
+        sys.exit(getattr(error, "exit_code", 1))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         typer.echo(f"raynas: {on_one_line(where + error_words(error), LONGEST_MESSAGE)}", err=True)

@@ -100,19 +100,3 @@ def has_room(needs: Mapping[str, float], workers: int) -> bool:
 
     free = ray.available_resources()
     return all(free.get(name, 0.0) >= workers * amount for name, amount in needs.items())
-
-
-def why_waiting(which: str, needs: Mapping[str, float]) -> str:
-    """A line on what workers wait for.
-
-    Args:
-        which: What waits, such as "2 of 4 workers".
-        needs: Resources of each, such as {"CPU": 1}.
-    """
-    import ray
-
-    free, total = ray.available_resources(), ray.cluster_resources()
-    each = " and ".join(f"{amount:g} {name}" for name, amount in needs.items() if amount)
-    has = ", ".join(f"{total.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in ("CPU", "GPU"))
-    nodes = len(alive_nodes())
-    return f"waiting for {which} with {each} each; the cluster has {nodes} node{'s' * (nodes != 1)} with {has}"

@@ -13,6 +13,7 @@ from raynas.console.bar import BarConsole
 from raynas.console.images import images_block
 from raynas.console.terminal import print_rows, say, shown_in_table, wide_console
 from raynas.data.inspection import Inspection
+from raynas.scoring.pool import Waiting
 from raynas.searchers.base import SearchProgress
 from raynas.searching.ranking import Ranking
 from raynas.searching.run import SearchListener
@@ -23,6 +24,7 @@ from raynas.storage.runs import Run
 from raynas.wording import duration
 
 _LINE_EVERY_S = 10.0
+_STARTS_S = 15.0
 _SHOWN_FAILURES = 4
 _SHOWN_BEST = 5
 _SHOWN_SCORES = 50
@@ -71,6 +73,11 @@ class ConsoleListener(BarConsole, SearchListener):
             self._last_line = now, share
             left = f"about {duration(seconds / gained * (1 - share))} left" if gained > 0 else ""
             self._console.print(", ".join(filter(None, [count, left, best])), highlight=False)
+
+    def on_waiting(self, waiting: Waiting | None) -> None:
+        """Show what workers are awaited for longer than it takes to start one, in place of the best."""
+        if self._console.is_terminal and waiting is not None and waiting.seconds > _STARTS_S:
+            self._bar.update(self._task, state=waiting.in_words)
 
     @staticmethod
     def _best(ranking: Ranking) -> str:

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any
 
 from raynas.cluster.joining import connect
-from raynas.cluster.resources import why_waiting
+from raynas.cluster.waiting import why_waiting
 from raynas.data.inspection import Inspection
 from raynas.errors import ConfigError, PoolError, StoreError
 from raynas.finalists.choice import Finalist

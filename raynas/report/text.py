@@ -191,7 +191,8 @@ def _worker_rows(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Rows:
         rows = [("supernet", str(supernet)), ("evaluated on", str(evaluated))]
         rows += [("kept for the end", str(config["test_data"]))] if config.get("test_data") else []
     if workers is None:
-        where = "as many as the run found room for"
+        asked = config.get("workers")
+        where = "as many as the run found room for" if asked is None else f"{asked}, as many as there was work for"
     else:
         where = "none: scored in the driver's process" if workers == 0 else str(workers)
     threads = config.get("threads") or 1

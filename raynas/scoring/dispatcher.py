@@ -5,14 +5,13 @@ The states stand in `raynas.scoring.states`, what it has done and learns of in `
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from time import monotonic
 
 from raynas.scoring.backlog import Backlog
 from raynas.scoring.door import Answer, Broken, Door, Event, Lost, Outgrown, Progress, Ready, Unfit, Unprepared
-from raynas.scoring.pool import Job, Result
+from raynas.scoring.pool import Job, Result, Waiting
 from raynas.scoring.states import Chunk, ItemState, PoolWorker, WorkerState
 from raynas.scoring.workforce import Workforce
 from raynas.space.results import Outcome, Status
@@ -22,8 +21,6 @@ _MAX_LOST_ALONE = 3
 _MAX_LATE = 2
 _SILENCE_S = 10.0  # beyond the time limit, for a worker that does not answer
 _BLAME_AFTER_S = 15.0  # if its process does not come back; more than it takes to notice that a node is lost
-_WAITING_SAID_AFTER_S = 10.0
-_WAITING_SAID_EVERY_S = 30.0
 
 
 class Dispatcher:
@@ -62,7 +59,6 @@ class Dispatcher:
         self._clock = clock
         self._num_unfinished = 0
         self._failed: list[Result] = []
-        self._waiting_said = -math.inf
         self._pause_s = min(1.0, time_limit_s / 10)
         self._last_look = clock()
 
@@ -150,6 +146,10 @@ class Dispatcher:
     def worker_seconds(self) -> dict[str, float]:
         """Where the time of all workers went, in seconds; while one has a chunk, it is taken to score it."""
         return self._workers.seconds()
+
+    def waiting(self) -> Waiting | None:
+        """What workers are awaited; None while there are as many as there are to be all the time."""
+        return self._workers.waiting()
 
     def close(self) -> None:
         """End the workers."""
@@ -352,7 +352,7 @@ class Dispatcher:
     def _look_after(self) -> None:
         """Now and then: ask long-running workers how far they are, kill late ones, say why nothing goes on."""
         now = self._clock()
-        if now - self._last_look < self._pause_s:
+        if now - self._last_look < self._pause_s or not self._door.is_there():
             return
         self._last_look = now
         for worker in self._workers:
@@ -362,10 +362,7 @@ class Dispatcher:
                     self._settle(worker)
             elif worker.state is WorkerState.BUSY and worker.killed_for is None:
                 self._check_time(worker, now)
-        missing = self._workers.sizing.least - len(self._workers.ready())
-        waiting = [worker for worker in self._workers if not worker.is_ready]
-        if missing > 0 and any(now - worker.waits_since > _WAITING_SAID_AFTER_S for worker in waiting):
-            self._say_why_waiting(missing, now)
+        self._workers.say_why_waiting()
 
     def _check_time(self, worker: PoolWorker, now: float) -> None:
         first = next(iter(worker.chunks.values()))
@@ -396,9 +393,3 @@ class Dispatcher:
     def _kill(self, worker: PoolWorker, chunk: int) -> None:
         worker.killed_for = chunk
         self._door.kill(worker.id)
-
-    def _say_why_waiting(self, missing: int, now: float) -> None:
-        if now - self._waiting_said < _WAITING_SAID_EVERY_S:
-            return
-        self._waiting_said = now
-        self._log(self._door.why_waiting(f"{missing} of {self._workers.sizing.least} workers"))

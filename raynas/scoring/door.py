@@ -146,10 +146,23 @@ class Door(Protocol):
         """End a process for good; nothing follows."""
         ...
 
+    def is_there(self) -> bool:
+        """Whether what holds the processes together answers; while it does not, nothing else is asked of it.
+
+        Raises:
+            ClusterLostError: It has not answered for so long that it is given up.
+        """
+        ...
+
     def is_alive(self, node: str) -> bool:
         """Whether a node is part of the cluster still."""
         ...
 
-    def why_waiting(self, which: str) -> str:
-        """A line for people on what processes wait for."""
+    def why_waiting(self, missing: int, of: int) -> str:
+        """A line for people on what processes wait for.
+
+        Args:
+            missing: How many do.
+            of: How many there are to be.
+        """
         ...

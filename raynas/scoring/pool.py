@@ -16,6 +16,7 @@ from raynas.scoring import installed
 from raynas.scoring.task import DeviceLostError, Task, is_timed
 from raynas.space.architecture import Architecture
 from raynas.space.results import MIXED_DEVICES, Outcome
+from raynas.wording import duration
 
 
 class Job(NamedTuple):
@@ -31,6 +32,20 @@ class Result(NamedTuple):
 
     job: Job
     outcomes: Sequence[Outcome | None]
+
+
+class Waiting(NamedTuple):
+    """Workers that are to be there and are not."""
+
+    workers: int
+    of: int  # that are to be there
+    seconds: float  # since the first of them was asked for, or lost
+    why: str  # a line that was said last; empty at first
+
+    @property
+    def in_words(self) -> str:
+        """How long it has waited, and for what."""
+        return f"waiting {duration(self.seconds)} for {self.workers} of {self.of} workers"
 
 
 WORKER_WORK = {
@@ -114,6 +129,10 @@ class EvaluatorPool(Protocol):
         """What the time of all workers went to since the pool was made, by the names of `WORKER_WORK`."""
         ...
 
+    def waiting(self) -> Waiting | None:
+        """What workers are awaited; None while all are there that are to be there."""
+        ...
+
     def close(self) -> None:
         """End what the pool has started."""
         ...
@@ -173,6 +192,10 @@ class SerialPool:
     def worker_seconds(self) -> dict[str, float]:
         """Where the time of this process went, in seconds: scoring, or waiting for what else it does in a run."""
         return self._time.seconds("waiting")
+
+    def waiting(self) -> Waiting | None:
+        """Nothing is awaited."""
+        return None
 
     def close(self) -> None:
         """Give the process its threads and its random generators back."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
+from raynas.cluster.head_watch import HeadWatch
 from raynas.cluster.memory import KEEP_FREED_MEMORY
 from raynas.cluster.own_code import installed_packages, own_code_by_value
-from raynas.cluster.resources import room_on, why_waiting
+from raynas.cluster.resources import room_on
+from raynas.cluster.waiting import why_waiting
 from raynas.errors import PoolError, error_line
 from raynas.scoring.door import Answer, Broken, Event, Lost, Progress, Ready, Unanswered, Unfit, Unprepared
 from raynas.scoring.installed import code_versions
@@ -57,9 +59,17 @@ class RayDoor:
         task: What actors carry out; shipped once.
         gpus_per_worker: Share of a GPU for each; 0 computes on the CPU.
         memory_limit_bytes: Resident memory at which an actor ends itself.
+        log: Called with lines for people.
     """
 
-    def __init__(self, task: Task, *, gpus_per_worker: float, memory_limit_bytes: float) -> None:
+    def __init__(
+        self,
+        task: Task,
+        *,
+        gpus_per_worker: float,
+        memory_limit_bytes: float,
+        log: Callable[[str], None] = lambda line: None,
+    ) -> None:
         import ray
 
         self._ray = ray
@@ -79,6 +89,7 @@ class RayDoor:
             except Exception as error:  # of what the user's code holds, such as settings
                 raise PoolError(f"the work cannot travel to workers: {error_line(error)}") from None
         self._versions = code_versions(installed_packages(*task.own_code))
+        self._head = HeadWatch(ray.get_runtime_context().gcs_address, log)
         self._actors: dict[int, Any] = {}
         self._num_joined = 0
         self._calls: dict[Any, _Call] = {}  # by the reference to what comes back, in the order of calling
@@ -93,6 +104,8 @@ class RayDoor:
 
     def room(self, avoided: Collection[str] = ()) -> int:
         """How many actors all nodes that are there now could hold together, had they nothing else to do."""
+        if not self._head.is_there(at_once=True):
+            return 0
         return room_on(
             [node["Resources"] for node in self._ray.nodes() if node["Alive"] and node["NodeID"] not in avoided],
             self._share,
@@ -146,13 +159,19 @@ class RayDoor:
         self._forget_calls(worker)
         self._ray.kill(self._actors.pop(worker))
 
-    def is_alive(self, node: str) -> bool:
-        """Whether a node is part of the cluster still."""
-        return any(entry["NodeID"] == node and entry["Alive"] for entry in self._ray.nodes())
+    def is_there(self) -> bool:
+        """Whether the head of the cluster answers."""
+        return self._head.is_there()
 
-    def why_waiting(self, which: str) -> str:
+    def is_alive(self, node: str) -> bool:
+        """Whether a node is part of the cluster still, as far as its head can be asked."""
+        return not self._head.is_there(at_once=True) or any(
+            entry["NodeID"] == node and entry["Alive"] for entry in self._ray.nodes()
+        )
+
+    def why_waiting(self, missing: int, of: int) -> str:
         """A line for people on what actors wait for."""
-        return why_waiting(which, self._share)
+        return why_waiting(f"{missing} of {of} workers", self._share, missing)
 
     def _forget_calls(self, worker: int) -> None:
         for reference in [reference for reference, call in self._calls.items() if call.worker == worker]:

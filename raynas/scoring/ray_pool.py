@@ -41,7 +41,7 @@ class RayPool(Dispatcher):
         most = size.least if size.most is None else size.most
         if memory_limit_bytes is None:
             memory_limit_bytes = memory_share(most, {"CPU": float(task.threads), "GPU": gpus_per_worker})
-        door = RayDoor(task, gpus_per_worker=gpus_per_worker, memory_limit_bytes=memory_limit_bytes)
+        door = RayDoor(task, gpus_per_worker=gpus_per_worker, memory_limit_bytes=memory_limit_bytes, log=log)
         super().__init__(door, window=window, time_limit_s=time_limit_s, device_type=device_type, log=log)
         for _ in range(size.least):
             self.join()

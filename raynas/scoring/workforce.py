@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 from raynas.errors import PoolError
 from raynas.scoring.admission import WorkerAdmission
 from raynas.scoring.door import Door, Ready, Unfit
 from raynas.scoring.node_watch import NodeWatch
-from raynas.scoring.pool import WORKER_WORK, WorkerTime
+from raynas.scoring.pool import WORKER_WORK, Waiting, WorkerTime
 from raynas.scoring.sizing import PoolSizing
 from raynas.scoring.states import Chunk, PoolWorker, WorkerState
+from raynas.wording import duration
+
+_SAID_AFTER_S = 10.0
+_SAID_EVERY_S = 30.0
 
 
 class Workforce:
@@ -44,6 +49,7 @@ class Workforce:
         self._clock = clock
         self._workers: dict[int, PoolWorker] = {}
         self._nodes = NodeWatch()
+        self._said_at, self._why_waiting = -math.inf, ""
         self._seconds_of_ended = dict.fromkeys(WORKER_WORK, 0.0)
 
     def __iter__(self) -> Iterator[PoolWorker]:
@@ -61,6 +67,24 @@ class Workforce:
         """Those that can be given chunks."""
         return [worker for worker in self._workers.values() if worker.is_ready]
 
+    def waiting(self) -> Waiting | None:
+        """What is awaited; None while there are as many as there are to be all the time."""
+        starting = [worker.waits_since for worker in self._workers.values() if not worker.is_ready]
+        missing = self.sizing.least - (len(self._workers) - len(starting))
+        if missing <= 0 or not starting:
+            self._why_waiting = ""
+            return None
+        return Waiting(missing, self.sizing.least, self._clock() - min(starting), self._why_waiting)
+
+    def say_why_waiting(self) -> None:
+        """Say now and then what is awaited."""
+        waiting, now = self.waiting(), self._clock()
+        if waiting is None or waiting.seconds <= _SAID_AFTER_S or now - self._said_at < _SAID_EVERY_S:
+            return
+        self._said_at = now
+        self._why_waiting = self._door.why_waiting(waiting.workers, waiting.of)
+        self._log(f"{self._why_waiting}; {duration(waiting.seconds)} so far")
+
     def ask_for_one(self) -> None:
         """Ask for one more."""
         number = self._door.join(self._nodes.avoided)
@@ -72,9 +96,13 @@ class Workforce:
 
         Args:
             unfinished: Items that have not come back.
+
+        Raises:
+            ClusterLostError: The cluster is gone.
         """
-        missing = self.sizing.wanted(unfinished) - len(self._workers)
-        for _ in range(missing):
+        if not self._door.is_there():
+            return
+        for _ in range(self.sizing.wanted(unfinished) - len(self._workers)):
             self.ask_for_one()
         if self.sizing.is_elastic:
             for worker in self.sizing.surplus(list(self), unfinished, self._clock()):

@@ -19,11 +19,11 @@ from raynas.searching.windows import idle_workers
 
 def start_pool(
     plan: Plan, stack: ExitStack, log: Callable[[str], None], device_type: str | None
-) -> tuple[Plan, EvaluatorPool, int]:
+) -> tuple[Plan, EvaluatorPool, int | None]:
     """The pool that the configuration asks for, with Ray under it if need be; the stack ends both.
 
     Returns:
-        The plan, whose window is known now; the pool; and how many workers it has at least.
+        The plan, whose window is known now; the pool; and how many workers it has, None where they come and go.
     """
     if plan.config.workers == 0:
         return plan, _serial_pool(plan, stack, device_type), 0
@@ -42,7 +42,7 @@ def _serial_pool(plan: Plan, stack: ExitStack, device_type: str | None) -> Seria
 
 def _ray_pool(
     plan: Plan, stack: ExitStack, log: Callable[[str], None], device_type: str | None
-) -> tuple[Plan, RayPool, int]:
+) -> tuple[Plan, RayPool, int | None]:
     config, size = plan.config, plan.config.pool_size
     with own_code_by_value(*plan.task("cpu").own_code):
         pass  # what cannot travel is said before anything is started
@@ -70,7 +70,7 @@ def _ray_pool(
         log=log,
     )
     stack.callback(pool.close)
-    return plan, pool, size.least
+    return plan, pool, size.least if size.is_fixed else None
 
 
 def _task(plan: Plan, device: str) -> Task:

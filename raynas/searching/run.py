@@ -16,7 +16,7 @@ import pyarrow as pa
 from raynas.data.inspection import Inspection
 from raynas.errors import StoreError
 from raynas.hooks import offered
-from raynas.scoring.pool import EvaluatorPool
+from raynas.scoring.pool import EvaluatorPool, Waiting
 from raynas.searchers.admission import admission
 from raynas.searchers.base import SearchProgress
 from raynas.searchers.protocols import GrowsFamily, Recommends, ShowsProgress, is_complete, reason_of
@@ -54,6 +54,9 @@ class SearchListener:
 
     def on_progress(self, progress: SearchProgress) -> None:
         """How far the search has come, before each `on_tell`, from a searcher that knows it better than the budget."""
+
+    def on_waiting(self, waiting: Waiting | None) -> None:
+        """What workers are awaited, now and then; None once all are there."""
 
     def on_log(self, line: str) -> None:
         """Something that a person wants to know."""
@@ -147,7 +150,7 @@ class _Run:
         cache: ScoreCache,
         tables: Mapping[Path, pa.Table],
         pool: EvaluatorPool,
-        workers: int,
+        workers: int | None,
         listener: SearchListener,
         own_files: Mapping[str, str],
     ) -> None:
@@ -231,6 +234,9 @@ class _Run:
                 results = self.pool.poll(_POLL_S)
                 now = self.clock.add("wait", now)
                 self.cache.receive(results)
+                self.listener.on_waiting(self.pool.waiting())
+                if now - self._summary_written > _SUMMARY_EVERY_S:
+                    self._write_summary("running")
                 if self.stop:
                     self.cache.flush()
                     return "interrupted"
@@ -327,7 +333,7 @@ class _Run:
         ]
 
     def _write_summary(self, status: str, error: str | None = None) -> dict[str, Any]:
-        seconds = self.session.seconds
+        seconds, waiting = self.session.seconds, self.pool.waiting() if status == "running" else None
         summary = {
             "status": status,
             "evaluations": self.told,
@@ -343,6 +349,7 @@ class _Run:
             "family": self._family(),
             "driver_seconds": dict(self.clock.seconds),
             "worker_seconds": self.pool.worker_seconds(),
+            "waiting": None if waiting is None else waiting._asdict(),
             "error": error,
         }
         self._summary_written = perf_counter()

@@ -13,7 +13,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from raynas.errors import StoreError, error_line
+from raynas.errors import ClusterLostError, StoreError, error_line
 from raynas.interruption import Interrupted, StopSignals
 from raynas.storage.files import write_json, write_text
 from raynas.storage.locks import check_free, held
@@ -116,7 +116,7 @@ class Session:
             The last summary.
 
         Raises:
-            Interrupted: The work ended on a signal.
+            Interrupted: The work ended on a signal, or as the cluster is gone.
             BaseException: What the work raises.
         """
         self._started, self._seconds_before = perf_counter(), seconds_of_earlier_sessions(self.folder)
@@ -124,10 +124,13 @@ class Session:
         try:
             end = work()
         except BaseException as failure:
-            is_interrupted = isinstance(failure, KeyboardInterrupt)
+            is_lost = isinstance(failure, ClusterLostError)
+            is_interrupted = is_lost or isinstance(failure, KeyboardInterrupt)
             with suppress(StoreError):  # on a full disk, the error that is on its way says more
-                error = None if is_interrupted else error_line(failure)
+                error = None if isinstance(failure, KeyboardInterrupt) else error_line(failure)
                 write_summary("interrupted" if is_interrupted else "failed", error)
+            if isinstance(failure, ClusterLostError):
+                raise Interrupted(failure, self.folder) from None
             raise
         if self.stop and end.status == "interrupted":
             with suppress(StoreError):  # a disk that is full does not make a failure of it

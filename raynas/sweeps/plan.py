@@ -10,6 +10,7 @@ from typing import Any
 from raynas.errors import ConfigError, RaynasError
 from raynas.proxies.probe import Proxy
 from raynas.searching.plan import Plan, make_plan
+from raynas.searching.windows import AS_ASKED, window_of
 from raynas.space.search_space import SearchSpace
 from raynas.sweeps.config import ResolvedSweep, SearchName, SweepConfig
 
@@ -37,6 +38,22 @@ class SweepPlan:
         shared = {name: value for name, value in first.items() if name not in own}
         return {**shared, "searchers": by_searcher, "seed": self.config.seed}
 
+    def as_begun(self, identity: Mapping[str, Any]) -> SweepPlan:
+        """The plan with the windows of a stored sweep, which it keeps with another budget or other workers too.
+
+        Args:
+            identity: What the stored sweep is, as `identity` had it then; of another form, it changes nothing.
+        """
+        stored = identity.get("searchers")
+        searchers = stored if isinstance(stored, Mapping) else {}
+        plans = dict(self.plans)
+        for name, plan in self.plans.items():
+            one = searchers.get(name.searcher)
+            window = window_of(one) if isinstance(one, Mapping) else None
+            if window is not None and plan.window_origin != AS_ASKED:
+                plans[name] = plan.with_window(window)
+        return replace(self, plans=plans)
+
 
 def make_sweep_plan(
     config: SweepConfig, *, space: SearchSpace | None = None, own_proxies: Sequence[Proxy] = ()
@@ -55,6 +72,13 @@ def make_sweep_plan(
         raise ConfigError("a sweep repeats searches; a list of architectures is scored once, by raynas score")
     if config.workers == 0 and (config.address or config.gpus_per_worker):
         raise ConfigError("workers=0 scores in the searches' own processes; an address or GPUs per worker need workers")
+    if isinstance(config.workers, str):
+        raise ConfigError(
+            f"workers={config.workers}: the searches of a sweep have a number of workers each; as many searches run at "
+            "once as the cluster has room for"
+        )
+    workers = 1 if config.workers is None else config.workers
+    config = config.resolved(workers=workers)
     shared = {name: values for name, values in config.settings.items() if name != "searcher"}
     common = make_plan(
         config.resolved(settings=shared).search("random", config.seed), space=space, own_proxies=own_proxies
@@ -72,7 +96,6 @@ def make_sweep_plan(
         found[name] = plan
     names = ("space", "img_size", "num_classes", "proxies", "objectives", "data")
     resolved = {name: getattr(common.config, name) for name in names}
-    workers = 1 if config.workers is None else config.workers
     made = ResolvedSweep.of(config, **resolved, searcher=None, searchers=tuple(found), workers=workers)
     return SweepPlan(made, {name: _seeded(found[name.searcher], name.seed, common) for name in made.names})
 

@@ -13,7 +13,8 @@ from time import monotonic, sleep
 from typing import Any
 
 from raynas.cluster.joining import connect
-from raynas.cluster.resources import default_workers, memory_share, placed_groups, why_waiting
+from raynas.cluster.resources import default_workers, memory_share, placed_groups
+from raynas.cluster.waiting import why_waiting
 from raynas.data.inspection import Inspection
 from raynas.errors import PoolError, StoreError
 from raynas.searchers.registered import searchers
@@ -83,6 +84,8 @@ def execute_sweep(
         Interrupted: SIGINT or SIGTERM; what was done is stored.
     """
     listener = listener or SweepListener()
+    if resume and holds_run(folder):
+        plan = plan.as_begun(read_description(folder)["identity"])
     inspection = next(iter(plan.plans.values())).inspection
     with Session(folder, partial(check_sweep_folder, folder, plan, resume=resume)) as session:
         if inspection is not None:

@@ -19,7 +19,8 @@ from time import monotonic, sleep
 from typing import Any
 
 from raynas.cluster.memory import KEEP_FREED_MEMORY
-from raynas.cluster.resources import has_room, placed_groups, why_waiting
+from raynas.cluster.resources import has_room, placed_groups
+from raynas.cluster.waiting import why_waiting
 from raynas.errors import ConfigError, DataError, PoolError, RaynasError, StoreError, TrainingError, error_line
 from raynas.storage.files import exists, remove, remove_folder, write_json, write_mark, write_text
 from raynas.storage.run_folder import holds_run

@@ -170,11 +170,14 @@ class SimulatedWorkers:
         self.processes[worker].node = NOWHERE
         self._place_waiting()
 
+    def is_there(self) -> bool:
+        return True
+
     def is_alive(self, node: str) -> bool:
         return node in self.nodes
 
-    def why_waiting(self, which: str) -> str:
-        return f"waiting for {which}"
+    def why_waiting(self, missing: int, of: int) -> str:
+        return f"waiting for {missing} of {of} workers"
 
     # -- where they are ------------------------------------------------------------------------------------------
 
