@@ -227,7 +227,7 @@ class Dispatcher:
         self._backlog.give_back(chunk)
         if worker.is_ready:
             worker.become(WorkerState.RESTARTING)
-            self._start(worker)
+            self._door.start(worker.id)
 
     def _on_broken(self, worker: PoolWorker, event: Broken) -> None:
         """A chunk that the evaluator could not turn into outcomes, such as one whose error cannot travel."""
@@ -251,10 +251,6 @@ class Dispatcher:
 
     # -- workers that start, hang and die ------------------------------------------------------------------------
 
-    def _start(self, worker: PoolWorker) -> None:
-        worker.waits_since = self._clock()
-        self._door.start(worker.id)
-
     def _on_found(self, worker: PoolWorker, event: Ready | Unfit) -> None:
         """A process has started; it is ended if its values would not be those of the others."""
         if worker.is_ready:
@@ -268,6 +264,8 @@ class Dispatcher:
         Whether the node is gone may be known only later: blame waits until the worker is back or the node is dead.
         """
         worker.asked_since = None
+        if worker.is_ready:
+            worker.waits_since = self._clock()
         if worker.killed_for is None and self._workers.is_lost_with_node(worker):
             return
         if worker.chunks:
@@ -287,7 +285,7 @@ class Dispatcher:
                 self._backlog.give_back(guilty)  # sent to a process that had not been prepared
         elif worker.is_ready:
             worker.become(WorkerState.RESTARTING)
-        self._start(worker)
+        self._door.start(worker.id)
 
     def _settle(self, worker: PoolWorker, outgrown: Outgrown | None = None) -> None:
         """Decide who is to blame for the loss of a worker, which may have left word of its memory."""

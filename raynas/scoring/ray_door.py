@@ -76,13 +76,14 @@ class RayDoor:
         self._memory_limit_bytes = memory_limit_bytes
         self._share = {"CPU": float(task.threads), "GPU": gpus_per_worker}
         # A thread of its own answers for progress while another one computes.
-        self._made = ray.remote(concurrency_groups={"progress": 1})(Worker).options(
-            num_cpus=task.threads,
-            num_gpus=gpus_per_worker or None,
-            runtime_env={"env_vars": KEEP_FREED_MEMORY},
-            max_restarts=-1,
-            max_task_retries=0,
-        )
+        self._class = ray.remote(concurrency_groups={"progress": 1})(Worker)
+        self._options = {
+            "num_cpus": task.threads,
+            "num_gpus": gpus_per_worker or None,
+            "runtime_env": {"env_vars": KEEP_FREED_MEMORY},
+            "max_restarts": -1,
+            "max_task_retries": 0,
+        }
         with own_code_by_value(*task.own_code):
             try:
                 self._task = ray.put(task)  # read again by every actor that restarts
@@ -99,7 +100,7 @@ class RayDoor:
         number = self._num_joined
         self._num_joined += 1
         elsewhere = {"label_selector": {_NODE_ID: f"!in({','.join(sorted(avoided))})"}} if avoided else {}
-        self._actors[number] = self._made.options(**elsewhere).remote()
+        self._actors[number] = self._class.options(**self._options, **elsewhere).remote()
         return number
 
     def room(self, avoided: Collection[str] = ()) -> int:

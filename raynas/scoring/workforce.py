@@ -49,6 +49,7 @@ class Workforce:
         self._clock = clock
         self._workers: dict[int, PoolWorker] = {}
         self._nodes = NodeWatch()
+        self._missing_since: float | None = None
         self._said_at, self._why_waiting = -math.inf, ""
         self._seconds_of_ended = dict.fromkeys(WORKER_WORK, 0.0)
 
@@ -69,12 +70,13 @@ class Workforce:
 
     def waiting(self) -> Waiting | None:
         """What is awaited; None while there are as many as there are to be all the time."""
-        starting = [worker.waits_since for worker in self._workers.values() if not worker.is_ready]
-        missing = self.sizing.least - (len(self._workers) - len(starting))
-        if missing <= 0 or not starting:
-            self._why_waiting = ""
+        missing, now = self.sizing.least - len(self.ready()), self._clock()
+        if missing <= 0:
+            self._missing_since, self._why_waiting = None, ""
             return None
-        return Waiting(missing, self.sizing.least, self._clock() - min(starting), self._why_waiting)
+        if self._missing_since is None:
+            self._missing_since = now
+        return Waiting(missing, self.sizing.least, now - self._missing_since, self._why_waiting)
 
     def say_why_waiting(self) -> None:
         """Say now and then what is awaited."""
@@ -150,10 +152,11 @@ class Workforce:
     def is_lost_with_node(self, worker: PoolWorker) -> bool:
         """A worker is lost, by no doing of the pool: whether it has ended, as its node has lost too many.
 
-        A node that is gone is to blame for nothing more; Ray starts its workers again elsewhere.
+        A node that is gone is to blame for nothing more; Ray starts its workers again elsewhere. A process that is not
+        ready may be on any node, or wait for one, of which Ray says again and again that it is unavailable.
         """
         node = worker.node
-        if node is None or not self._door.is_alive(node) or not self._nodes.is_broken(node):
+        if node is None or not worker.is_ready or not self._door.is_alive(node) or not self._nodes.is_broken(node):
             return False
         self._nodes.avoided.add(node)
         self._log(

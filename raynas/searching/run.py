@@ -134,7 +134,6 @@ def execute(
                 )
         own_files = {**plan.own_files, **began}
         plan, pool, workers = start_pool(plan, session.stack, listener.on_log, device_type)
-        listener.on_log(f"up to {plan.window} candidates at a time: {plan.window_origin}")
         session.collect_signals()
         session.describe(search_description(plan, stored, own_files))
         return _Run(plan, session, cache, tables, pool, workers, listener, own_files).carry_out()
@@ -176,6 +175,7 @@ class _Run:
     def carry_out(self) -> dict[str, Any]:
         """Search, keeping summary.json up to date, also when it ends badly."""
         self.listener.on_start(self.session.folder, self.plan.config.budget)
+        self.listener.on_log(f"up to {self.plan.window} candidates at a time: {self.plan.window_origin}")
         return self.session.carry_out(self._work, self._write_summary)
 
     def _work(self) -> End:

@@ -12,7 +12,7 @@ from raynas import Architecture
 from raynas.scoring.door import Answer, Broken, Event, Lost, Outgrown, Progress, Ready, Unanswered, Unfit, Unprepared
 from raynas.space.results import Outcome
 
-START_S, NOTICED_S, NODE_NOTICED_S, WAY_S = 3.0, 1.5, 10.0, 0.001
+START_S, NOTICED_S, NODE_NOTICED_S, UNAVAILABLE_S, WAY_S = 3.0, 1.5, 10.0, 2.0, 0.001
 
 
 NOWHERE = ""
@@ -53,6 +53,7 @@ class SimulatedWorkers:
         self.outgrown: dict[int, Outgrown] = {}  # the word that a process has left for the next one
         self.kills: list[tuple[float, int]] = []
         self.starts: list[tuple[float, int]] = []
+        self.started: set[int] = set()  # that have had a node
         self.left: list[tuple[float, int]] = []
         self.places = 1000  # for processes on each node
         self.seconds_on: defaultdict[str, float] = defaultdict(lambda: 1.0)  # by node, what a second of cost takes
@@ -81,8 +82,11 @@ class SimulatedWorkers:
         before = self.processes[worker]
         node = self._place(worker)
         self.processes[worker] = Process(node, before.avoided)
-        if node == NOWHERE:
-            return  # until a node comes, or a place is free
+        if node == NOWHERE:  # until a node comes, or a place is free
+            if worker in self.started:
+                self._at(self.now + UNAVAILABLE_S, Lost(worker))  # it is said to be lost again and again
+            return
+        self.started.add(worker)
         self.starts.append((self.now, worker))
         seconds = 60.0 if worker in self.is_slow_to_return else START_S
         if node in self.unfit_nodes:
@@ -177,7 +181,7 @@ class SimulatedWorkers:
         return node in self.nodes
 
     def why_waiting(self, missing: int, of: int) -> str:
-        return f"waiting for {missing} of {of} workers"
+        return f"waiting for {missing} of {of} workers, {len(self.alive())} placed"
 
     # -- where they are ------------------------------------------------------------------------------------------
 
@@ -200,6 +204,7 @@ class SimulatedWorkers:
         gone = {worker for _, worker in self.left}
         for worker, process in self.processes.items():
             if process.node == NOWHERE and worker not in gone and self._place(worker) != NOWHERE:
+                self._forget(worker)
                 self.start(worker)
 
     # -- what befalls them ---------------------------------------------------------------------------------------

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from simulated_pool import Pool
-from simulated_workers import START_S
+from simulated_workers import NODE_NOTICED_S, START_S
 
 from raynas.scoring.node_watch import NodeWatch
 from raynas.space.results import MIXED_DEVICES
@@ -181,3 +183,40 @@ def test_kinds_that_are_equally_fast_share_as_one_kind_does() -> None:
         return [items for _, items in pool.door.sent]
 
     assert chunks({}) == chunks({"a": "one", "b": "other"})
+
+
+def test_a_line_says_what_is_awaited_and_counts_from_the_loss() -> None:
+    pool = Pool(lambda a: 1.0, workers=2, most=5, nodes="a")
+    pool.door.places = 2
+    pool.submit(*range(100))
+    pool.until_sent(20)
+    assert pool.dispatcher.waiting() is None
+    pool.door.lose_node("a")
+    lost = pool.door.now
+    noticed = lost + NODE_NOTICED_S
+    while not pool.lines or "waiting" not in pool.lines[-1]:
+        pool.poll()
+    said = pool.door.now
+    assert noticed + 10 <= said <= noticed + 13
+    seconds = float(re.fullmatch(r"waiting for 2 of 2 workers, 0 placed; (.+) s so far", pool.lines[-1])[1])
+    assert seconds == pytest.approx(said - noticed, abs=1.0)
+    while pool.door.now < noticed + 75:
+        pool.poll()
+    assert len([line for line in pool.lines if line.startswith("waiting for 2 of 2")]) == 3  # every half minute
+    waiting = pool.dispatcher.waiting()
+    assert waiting is not None
+    assert (waiting.workers, waiting.of, waiting.why) == (2, 2, "waiting for 2 of 2 workers, 0 placed")
+    assert waiting.seconds == pytest.approx(75, abs=2)
+    pool.door.add_node("b")
+    assert set(pool.finish(100).values()) == {"ok"}
+    assert pool.dispatcher.waiting() is None
+
+
+def test_a_worker_that_does_not_come_back_does_not_keep_what_it_had_though_it_is_said_to_be_lost_again() -> None:
+    pool = Pool(lambda a: 1.0, workers=2, nodes="ab")
+    pool.door.places = 1
+    pool.submit(*range(12))
+    worker = pool.until_sent(5)
+    pool.door.places = 0  # another job takes the place
+    pool.door.lose(worker)
+    assert set(pool.finish(12, within_s=60).values()) == {"ok"}
