@@ -101,7 +101,8 @@ def execute(
         Interrupted: SIGINT or SIGTERM; what was done is stored.
     """
     listener = listener or SearchListener()
-    if plan.window_origin != AS_ASKED and resume and (begun := stored_window(folder)) is not None:
+    begun = stored_window(folder) if resume else None
+    if begun is not None and (plan.window_origin != AS_ASKED or plan.config.window == begun.size):
         plan = plan.with_window(begun)
     session = Session(folder, partial(check_folder, folder, plan.identity(), resume=resume, kind=KIND))
     stored, device_type = stored_platform(folder), wanted_device_type(plan.config, folder)
