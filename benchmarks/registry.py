@@ -221,6 +221,22 @@ BENCHMARKS = (
         shown=(Shown("two actors against one process", "{ratio:.1f} times", is_headline=True),),
     ),
     Benchmark(
+        "scaling",
+        "workers that only wait work 95 % of their time, 1,000 simulated ones 98 %",
+        (
+            Figure("real", rf"^(?P<item>\d+) real workers: efficiency {_VALUE} \(", "", True),
+            Figure("start", rf"^(?P<item>\d+) real workers: all had answered once after {_VALUE} s", "s", False),
+            Figure("simulated", rf"^(?P<item>\d+) simulated workers: efficiency {_VALUE} \(", "", True),
+        ),
+        hardware="two CPU cores",
+        shown=(
+            Shown(
+                "share of their time that 2, 16 and 64 workers work which only wait",
+                "{real_least:.1%} to {real_most:.1%}",
+            ),
+        ),
+    ),
+    Benchmark(
         "build_share",
         "under 10 % of every score that needs a forward pass",
         (

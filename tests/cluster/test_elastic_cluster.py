@@ -116,12 +116,12 @@ def test_a_run_whose_cluster_loses_its_head_says_so_in_a_line_and_goes_on_elsewh
         head, other = machines
         address = head.start_ray("--num-cpus=0")
         other.start_ray("--num-cpus=2", head=head)
-        words = search(tmp_path, "--budget", str(budget), "--workers", "2", "--set", "waits.pause_s=3")
+        words = search(tmp_path, "--budget", str(budget), "--workers", "2", "--set", "waits.pause_s=1")
         with (tmp_path / "said").open("w") as said:
             driver = other.popen(
                 [sys.executable, "-m", "raynas.cli", *words, "--address", address], stderr=said, stdout=said
             )
-            wait_until(driver, lambda: len(where(tmp_path)) > 5)
+            wait_until(driver, lambda: len(where(tmp_path)) > 25)
             head.lose()
             lost = monotonic()
             assert driver.wait(90) == EXIT_CLUSTER_LOST, (tmp_path / "said").read_text()
@@ -134,7 +134,7 @@ def test_a_run_whose_cluster_loses_its_head_says_so_in_a_line_and_goes_on_elsewh
         assert summary["status"] == "interrupted"
         assert "has not answered for" in summary["error"]
         stored = len(content(tmp_path))
-        assert stored >= 4
-        done = other.raynas(*words, "--resume", "--set", "waits.pause_s=0", env={"RAY_ADDRESS": "local"})
+        assert stored >= 20
+        done = other.raynas(*words, "--resume", "--trust-code", "--address", "local")
         assert done.returncode == 0, done.stderr
         assert content(tmp_path) == undisturbed(tmp_path / "alone", other, budget)
