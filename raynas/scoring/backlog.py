@@ -58,7 +58,7 @@ class Backlog:
             is_first: Whether the worker has nothing to do; otherwise it has a chunk that this one would queue behind.
             workers: How many workers there are.
             ready: How many of them can be given chunks, by their device types.
-            device_type: That of the worker.
+            device_type: The kind of device that the worker computes on.
             node: The node of the worker.
             nodes: Those of all that can be given chunks.
         """

@@ -83,7 +83,7 @@ class LimitsWindow(Protocol):
     """A class of searchers that learn from every result, so that only few should be in flight."""
 
     largest_window_share: float
-    """Of the budget, the share that may be in flight unless the user says otherwise."""
+    """The share of the budget that may be in flight, unless the user says otherwise."""
 
 
 @runtime_checkable
