@@ -116,8 +116,9 @@ def test_workers_share_the_statistics_of_batch_norms(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_two_workers_train_a_network_with_batch_norms_as_one(tmp_path: Path) -> None:
-    """Two steps, 3e-5 apart. In float32 rounding grows a thousandfold where a ReLU flips over an even background: after
-    five, torch's own BatchNorm and ours differ by 0.008 on one worker. `test_objectives.py` has more in float64.
+    """Two steps, 3e-5 to 1.4e-4 apart, by the processor. In float32 rounding grows a thousandfold where a ReLU flips
+    over an even background: after five, torch's own BatchNorm and ours differ by 0.008 on one worker.
+    `test_objectives.py` has more in float64.
     """
     recipe = {"optimizer": "sgd", "lr": 0.05, "augment": "light", "ema_decay": 0.8, "clip_grad": 1.0, "max_images": 82}
     made = {"space": "resnet", "architecture": "resnet8", "epochs": 1, "batch_size": 36, **recipe}
@@ -126,9 +127,9 @@ def test_two_workers_train_a_network_with_batch_norms_as_one(tmp_path: Path) -> 
     states = [read_checkpoint(checkpoint_folder(tmp_path / name) / LAST) for name in ("one", "two")]
     assert any("running_var" in name for name in states[0]["model"])
     for part in ("model", "ema"):
-        assert 0 < largest_difference(states[0][part], states[1][part]) < 1e-4
+        assert 0 < largest_difference(states[0][part], states[1][part]) < 5e-4
     rows = [load_training(tmp_path / name).metrics.to_pylist()[0] for name in ("one", "two")]
-    # Weights that are 3e-5 apart evaluate to losses that are further apart than those of the steps that led to them.
+    # Weights that are so far apart evaluate to losses that are further apart than those of the steps that led to them.
     for name, tolerance in (("train_loss", 1e-5), ("val_loss", 1e-3), ("ema_val_loss", 1e-3)):
         assert rows[1][name] == pytest.approx(rows[0][name], rel=tolerance)
 
