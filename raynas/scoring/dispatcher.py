@@ -11,7 +11,7 @@ from time import monotonic
 
 from raynas.scoring.backlog import Backlog
 from raynas.scoring.door import Answer, Broken, Door, Event, Lost, Outgrown, Progress, Ready, Unfit, Unprepared
-from raynas.scoring.pool import Job, Result, Waiting
+from raynas.scoring.pool import Job, NodeUse, Result, Waiting
 from raynas.scoring.states import Chunk, ItemState, PoolWorker, WorkerState
 from raynas.scoring.workforce import Workforce
 from raynas.space.results import Outcome, Status
@@ -151,6 +151,13 @@ class Dispatcher:
         """What workers are awaited; None while there are as many as there are to be all the time."""
         return self._workers.waiting()
 
+    def nodes(self) -> list[NodeUse]:
+        """What workers do and have done on each node."""
+        return self._workers.nodes()
+
+    def took(self, seconds: float) -> None:
+        """A chunk came back, for which its worker took so long; for subclasses that count."""
+
     def close(self) -> None:
         """End the workers."""
         for worker in self._workers:
@@ -213,8 +220,9 @@ class Dispatcher:
             return []
         worker.time.book_chunk(chunk.sent, event.arrived, event.seconds)
         worker.running = None
+        self.took(event.seconds)
         self._backlog.took(event.seconds, len(chunk.items), worker.device_type)
-        self._workers.computed(worker)
+        self._workers.computed(worker, len(chunk.items))
         chunk.become(ItemState.DONE)
         return [Result(item.job, found) for item, found in zip(chunk.items, event.outcomes, strict=True)]
 
