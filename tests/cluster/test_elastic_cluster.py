@@ -78,3 +78,35 @@ def test_a_run_whose_cluster_loses_its_head_says_so_in_a_line_and_goes_on_elsewh
         done = other.raynas(*words, "--resume", "--trust-code", "--address", "local")
         assert done.returncode == 0, done.stderr
         assert content(tmp_path) == undisturbed(tmp_path / "alone", other, budget)
+
+
+COMMANDS = {
+    "train": (
+        "train", "as-vit-small", "--data", "digits", "--img-size", "32", "--max-images", "400", "--batch-size", "40",
+        "--augment", "none", "--epochs", "200", "--workers", "2",
+    ),
+    "sweep": (
+        "search", "as-vit", "--img-size", "32", "-o", "length_distortion", "--searcher", "random", "--searcher",
+        "regularized_evolution", "--repeat", "2", "--budget", "2000", "--workers", "1",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_other_work_whose_cluster_loses_its_head_ends_with_a_line_too(tmp_path: Path, command: str) -> None:
+    out = tmp_path / "run"
+    with Machines(2) as machines:
+        head, other = machines
+        address = head.start_ray("--num-cpus=0")
+        other.start_ray("--num-cpus=2", head=head)
+        words = (*COMMANDS[command], "--address", address, "--out", str(out))
+        with (tmp_path / "said").open("w") as said:
+            driver = other.popen([sys.executable, "-m", "raynas.cli", *words], stderr=said, stdout=said)
+            begun = {"train": "metrics.parquet", "sweep": "random-seed0/summary.json"}[command]
+            wait_until(driver, lambda: (out / begun).exists(), 240)
+            head.lose()
+            assert driver.wait(120) == EXIT_CLUSTER_LOST, (tmp_path / "said").read_text()
+        lines = (tmp_path / "said").read_text()
+        assert "continue with: raynas" in lines
+        assert "Traceback" not in lines
+        assert json.loads((out / "summary.json").read_text())["status"] == "interrupted"
