@@ -331,7 +331,8 @@ def main() -> None:
         )
         print(f"{number} real workers: all had answered once after {start_s:.1f} s")
     costs = driver_costs(CALIBRATED // 10 if arguments.quick else CALIBRATED)
-    print("the driver:", ", ".join(f"{1000 * seconds:.2f} ms for each {name}" for name, seconds in costs._asdict().items()))
+    each_costs = [f"{1000 * seconds:.2f} ms for each {name}" for name, seconds in costs._asdict().items()]
+    print("the driver:", ", ".join(each_costs))
     for number in [20] if arguments.quick else arguments.simulated:
         each = evaluations if number <= 1000 else max(1, evaluations // 5)
         efficiency, busy = simulated(number, each, costs)

@@ -163,7 +163,7 @@ class _Relay(tune.Callback):  # type: ignore[misc]
         if any(not one.is_running() or one.status() == psutil.STATUS_ZOMBIE for one in _daemons[-1]):
             raise _RayHasEnded(PoolError("the Ray that this process started has ended before its trials"))
         try:
-            _heads[-1].is_there()
+            _heads[-1].wait()
         except ClusterLostError as error:
             raise _RayHasEnded(error) from None
         if is_over:

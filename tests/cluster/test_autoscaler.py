@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 from elastic_runs import content, search, undisturbed, wait_until
@@ -24,15 +25,15 @@ ENVIRONMENT = {
 IDLE_MINUTES = 0.25
 PROXY = '''
 import time
+from pathlib import Path
 from raynas.proxies.probe import Proxy
 
 def late(probe, mark: str = ""):
-    """Takes a second, but for whoever makes the mark."""
-    try:
-        open(mark, "x").close()
-        time.sleep(120)
-    except FileExistsError:
-        time.sleep(1)
+    """Takes a second, but for the one that comes after fifty others."""
+    with Path(mark).open("a") as file:
+        place = file.tell()
+        file.write("x")
+    time.sleep(120 if place == 50 else 1)
     return 1.0
 
 LATE = Proxy("late", late)
@@ -84,11 +85,11 @@ def start(machine: Machine, folder: Path) -> str:
 
 
 def test_nodes_come_for_the_work_and_go_after_it_also_when_the_run_is_ended_by_a_signal(tmp_path: Path) -> None:
-    budget = 250
+    budget = 200
     with Machines(1) as machines:
         (head,) = machines
         address = start(head, tmp_path)
-        words = search(tmp_path, "--budget", str(budget), "--address", address)
+        words = search(tmp_path, "--budget", str(budget), "--address", address, "--set", "waits.pause_s=1")
         command = [sys.executable, "-m", "raynas.cli", *words]
 
         def begun(*more: str) -> subprocess.Popen[str]:
@@ -98,7 +99,8 @@ def test_nodes_come_for_the_work_and_go_after_it_also_when_the_run_is_ended_by_a
         wait_until(driver, lambda: num_nodes(head) == 2)
         sleep(5)
         assert num_nodes(head) == 2  # and not the three that there may be
-        driver.terminate()
+        (process,) = psutil.Process(driver.pid).children()
+        process.terminate()
         assert driver.wait(60) == 143, driver.stderr.read()
         assert wait_for(lambda: num_nodes(head) == 0, 120) > 5  # what was asked for is withdrawn
         driver = begun("--workers", "1:8", "--resume")
@@ -116,10 +118,12 @@ def test_workers_that_have_nothing_left_to_do_give_their_nodes_back_while_the_ru
         proxy, mark = tmp_path / "proxy.py", tmp_path / "mark"
         proxy.write_text(PROXY)
         words = (
-            "search", "as-vit", "--img-size", "32", "--proxy", f"{proxy}:LATE", "-o", "late", "--set", f"late.mark={mark}",
-            "--searcher", "random", "--budget", "60", "--workers", "1:3", "--address", address, "--out", f"{tmp_path / 'run'}",
+            "search", "as-vit", "--img-size", "32", "--proxy", f"{proxy}:LATE", "-o", "late", "--set",
+            f"late.mark={mark}", "--searcher", "random", "--budget", "60", "--workers", "1:3", "--address", address,
+            "--out", str(tmp_path / "run"),
         )  # fmt: skip
         driver = head.popen([sys.executable, "-m", "raynas.cli", *words], stderr=subprocess.PIPE)
         wait_until(driver, lambda: num_nodes(head) == 3)
-        wait_until(driver, lambda: num_nodes(head) == 1, 200)
+        # The late one has a node, and so has a worker for what may be queued behind it.
+        wait_until(driver, lambda: num_nodes(head) <= 2, 200)
         assert driver.wait(200) == 0, driver.stderr.read()
