@@ -78,8 +78,7 @@ class Dispatcher:
 
     def join(self) -> None:
         """Ask for one more worker, which is to be there all the time."""
-        self._workers.sizing.least += 1
-        self._workers.ask_for_one()
+        self._workers.join()
 
     def follow_work(self, most: int) -> None:
         """Ask for more workers while there is something to do for each of them, and end those that have nothing.
@@ -91,10 +90,7 @@ class Dispatcher:
 
     def leave(self, number: int) -> None:
         """End a worker for good; what it was given is evaluated by others, and counts against nobody."""
-        worker = self._workers.get(number)
-        if worker is not None:
-            self._workers.sizing.least = max(0, self._workers.sizing.least - 1)
-            self._workers.end(worker)
+        self._workers.leave(number)
 
     def device_type(self, is_stopped: Callable[[], bool] = lambda: False) -> str | None:
         """What evaluations are computed on, after waiting for the first worker if that decides it.

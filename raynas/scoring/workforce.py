@@ -90,8 +90,17 @@ class Workforce:
         self._why_waiting = self._door.why_waiting(waiting.workers, waiting.of)
         self._log(f"{self._why_waiting}; {duration(waiting.seconds)} so far")
 
-    def ask_for_one(self) -> None:
-        """Ask for one more."""
+    def join(self) -> None:
+        """Ask for one more, which is to be there all the time."""
+        self.sizing.least += 1
+        self._ask_for_one()
+
+    def leave(self, number: int) -> None:
+        """End one that is to be there no more."""
+        self.sizing.least = max(0, self.sizing.least - 1)
+        self.end(self._workers[number])
+
+    def _ask_for_one(self) -> None:
         number = self._door.join(self._nodes.avoided)
         self._workers[number] = PoolWorker(number, WorkerTime(self._clock), self._clock())
         self._door.start(number)
@@ -108,7 +117,7 @@ class Workforce:
         if not self._door.is_there():
             return
         for _ in range(self.sizing.wanted(unfinished) - len(self._workers)):
-            self.ask_for_one()
+            self._ask_for_one()
         if self.sizing.is_elastic:
             for worker in self.sizing.surplus(list(self), unfinished, self._clock()):
                 self.end(worker)
