@@ -6,7 +6,7 @@ from typing import Any
 
 from raynas.console.bar import BarConsole
 from raynas.console.terminal import print_rows
-from raynas.examination.examining import ExaminationListener
+from raynas.examination.examining import OBJECT_BYTES, ExaminationListener
 from raynas.examination.report import Examination, NodeReport, PairReport
 from raynas.wording import duration, gibibytes
 
@@ -57,7 +57,7 @@ def _node(one: NodeReport) -> dict[str, Any]:
         "GPUs": f"{one.gpus:g}" if gpus is None else ", ".join(f"{gpu['name']} {_of(gpu)}" for gpu in gpus),
         "disk free": None if disk is None else _of(disk),
         "/dev/shm free": None if shared is None else _of(shared),
-        "files": facts.get("open_files"),
+        "open files": facts.get("open_files"),
         "clock": clock,
         "interface": facts.get("network", {}).get("interface"),
         "raynas": facts.get("versions", {}).get("raynas", "").partition(" ")[0] or None,
@@ -74,9 +74,7 @@ def _pair(one: PairReport) -> dict[str, Any]:
     return {
         "node": one.taker,
         "from": one.giver,
-        "call": None if one.call_s is None else duration(one.call_s),
-        f"{one.size_bytes / 1e6:g} MB" if one.size_bytes else "MB": None
-        if one.transfer_s is None
-        else duration(one.transfer_s),
+        "call": None if one.call_s is None else f"{1000 * one.call_s:.2f} ms",
+        f"{OBJECT_BYTES / 1e6:g} MB": None if one.transfer_s is None else duration(one.transfer_s),
         "MB/s": None if speed is None else f"{speed / 1e6:,.0f}",
     }

@@ -19,7 +19,6 @@ import raynas
 from raynas.cli import main
 from raynas.errors import ConfigError
 from raynas.examination.examining import ExaminationListener
-from raynas.storage.locks import held
 
 RAYNAS = str(Path(sys.executable).with_name("raynas"))
 LONGEST_S = 60.0
@@ -104,29 +103,6 @@ def test_a_folder_in_which_a_file_stands_where_one_is_needed_fails(here: None, t
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_storage_without_conditional_writes_or_locks_fails(here: None, tmp_path: Path) -> None:
-    """The door is left open on purpose: no file system here is as bad, so what probes call on it is replaced there."""
-    from raynas.examination import probe
-
-    class Careless(probe.Probe):
-        def writes_again(self, folder: Path, name: str) -> bool:
-            (folder / name).write_bytes(b"by another one")  # as a store would that knows no conditions
-            return True
-
-        def hold(self, folder: Path) -> None:
-            held(folder).close()  # as a lock would that keeps nobody out
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(probe, "Probe", Careless)
-        found = raynas.doctor(out=tmp_path, listener=ExaminationListener()).plain()
-    said = texts(found, "storage")
-    assert [state for state, _ in states(found, "storage")] == ["fail"] * 3
-    assert "lets a file be written a second time" in said
-    assert "can be locked there while" in said
-    assert "is missing or other there" in said
-    assert list(tmp_path.iterdir()) == []
-
-
 # -- three machines ----------------------------------------------------------------------------------------------------
 
 
@@ -142,6 +118,7 @@ class Cluster:
         self.machines, self._elsewhere = machines, elsewhere
         self.address = machines[0].start_ray("--num-cpus=1")
         self.started = [machines[0]]
+        self.wait_for_nodes()  # a head that is not there yet takes no other ones
         self.start(machines[1])
         self.start(machines[2])
 
@@ -167,7 +144,7 @@ class Cluster:
 
     def command(self, *words: str) -> list[str]:
         arguments = [RAYNAS, "doctor", "--address", self.address, *words]
-        return ["sh", "-c", f'cd "$0" && exec "$@"', str(self._elsewhere), *arguments]
+        return ["sh", "-c", 'cd "$0" && exec "$@"', str(self._elsewhere), *arguments]
 
     def examined(self, *words: str) -> tuple[int, dict[str, Any]]:
         done = self.machines[0].run(self.command("--json", *words))
@@ -221,6 +198,28 @@ def test_a_folder_that_one_machine_has_for_itself_is_told(cluster: Cluster, tmp_
 
 @pytest.mark.netns
 @pytest.mark.slow
+def test_files_and_locks_that_one_machine_keeps_for_itself_are_told(cluster: Cluster, tmp_path: Path) -> None:
+    """It sees what others write through a layer of its own, into which what it opens for writing is copied."""
+    apart = cluster.machines[2]
+    layer = "mkdir -p /tmp/ray/upper /tmp/ray/work && mount -t overlay overlay -o lowerdir=$0,upperdir=/tmp/ray/upper,"
+    mounted = apart.run(["sh", "-c", f"{layer}workdir=/tmp/ray/work $0", str(tmp_path)])
+    if mounted.returncode != 0:
+        pytest.skip(f"layers of file systems cannot be mounted here: {mounted.stderr}")
+    try:
+        code, found = cluster.examined("--out", str(tmp_path))
+    finally:
+        apart.run(["umount", str(tmp_path)])
+    first, second = (machine.address for machine in cluster.machines.machines[:2])
+    assert code == 1
+    assert states(found, "storage") == [("fail", [first]), ("fail", [apart.address]), ("fail", [first, second])]
+    assert "lets a file be written a second time as a new one" in texts(found, "storage")
+    assert f"can be locked there while {first} holds the lock" in texts(found, "storage")
+    assert "is missing or other there" in texts(found, "storage")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.netns
+@pytest.mark.slow
 def test_a_full_disk_is_told_of_the_machine_that_has_it(cluster: Cluster, tmp_path: Path) -> None:
     full = cluster.machines[1]
     full.run(["mount", "-o", "remount,size=64m", "/tmp/ray"])
@@ -260,7 +259,7 @@ def test_a_machine_with_another_raynas_is_told_even_if_it_has_no_doctor(cluster:
 
 @pytest.mark.netns
 @pytest.mark.slow
-@pytest.mark.parametrize("driver", [0, 4])  # beside the head; on the machine whose link is cut
+@pytest.mark.parametrize("driver", [0, pytest.param(4, marks=pytest.mark.long)])  # at the head; where the link is cut
 def test_a_link_that_is_cut_meanwhile_is_told_in_time(driver: int, cluster: Cluster, tmp_path: Path) -> None:
     lost = cluster.machines.add(4 + (driver == 0))
     cluster.start(lost)
