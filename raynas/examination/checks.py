@@ -191,7 +191,7 @@ def findings_on_pairs(pairs: Sequence[PairReport], nodes: int) -> list[Finding]:
 
     Args:
         pairs: Those that were to be measured.
-        nodes: Of how many nodes they were chosen.
+        nodes: How many nodes they were chosen from.
     """
     if not pairs:
         return []

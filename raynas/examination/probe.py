@@ -45,7 +45,7 @@ class Probe:
 
         Args:
             session: The folder in which Ray keeps its session there.
-            address: Its address in the cluster.
+            address: The node's address in the cluster.
             has_gpus: Whether Ray counts GPUs there, so that they are asked.
         """
         questions: dict[str, Callable[[], Any]] = {

@@ -23,7 +23,7 @@ class Failure:
     """Why there is no answer.
 
     Args:
-        text: In words.
+        text: What is said of it.
         is_silence: Whether nothing came at all, or the probe is lost; otherwise it has raised.
     """
 

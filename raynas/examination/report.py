@@ -37,7 +37,7 @@ class NodeReport:
     Args:
         name: What it is called here: its address, with the start of its id where several have the same.
         hostname: The name of the machine.
-        node_id: Its id in Ray.
+        node_id: The id that it has in Ray.
         has_driver: Whether the examination was started on it.
         cpus, gpus, object_store_bytes: What Ray counts there.
         facts: What it says of itself, see `raynas.examination.probe.Probe.facts`; None if it does not answer.
@@ -62,7 +62,7 @@ class PairReport:
     """Two nodes, of which the first called the second, and took an object from there.
 
     Args:
-        taker, giver: Their names.
+        taker, giver: The names of the two.
         call_s: The median of small calls, there and back.
         transfer_s: How long the object took.
         size_bytes: How large it was.
@@ -88,9 +88,9 @@ class Examination:
 
     Args:
         address: HOST:PORT of the cluster's head.
-        nodes: Its living nodes.
+        nodes: The living nodes.
         pairs: Those pairs that were to be measured.
-        findings: At least one of each check.
+        findings: What came of the checks, at least one for each.
     """
 
     address: str
