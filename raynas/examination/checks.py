@@ -102,7 +102,10 @@ def open_files_there(node: NodeReport, facts: _Facts) -> _Said:
 
 def clock_there(node: NodeReport, facts: _Facts) -> _Said:
     """Whether the clock is that of the driver."""
-    if node.clock is not None and abs(node.clock.seconds) - node.clock.uncertainty_s > CLOCK_S:  # certainly
+    if node.clock is None:
+        if node.silent is None:
+            yield "warn", "not known, since it was late to answer: look again when less is running there"
+    elif abs(node.clock.seconds) - node.clock.uncertainty_s > CLOCK_S:  # certainly
         off = duration(abs(node.clock.seconds))
         which = "ahead of" if node.clock.seconds > 0 else "behind"
         yield "warn", f"the clock is {off} {which} the driver's: have both set over the network (NTP)"

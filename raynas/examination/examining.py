@@ -10,7 +10,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from raynas.errors import error_line
 from raynas.examination.checks import findings_on_nodes, findings_on_pairs
 from raynas.examination.clock import ClockDifference, clock_difference
 from raynas.examination.pairs import chosen_pairs, rounds
@@ -120,8 +119,8 @@ def _clocks(probes: Probes) -> dict[str, ClockDifference]:
     for node in probes.answering:
         try:
             found[node] = clock_difference(partial(ask, probes.of(node)))
-        except ray.exceptions.RayError as error:
-            probes.silent[node] = error_line(error)
+        except ray.exceptions.RayError:
+            _find_silent(probes, {node})
     return found
 
 

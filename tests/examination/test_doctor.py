@@ -11,6 +11,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+import psutil
 import pytest
 import ray
 from machines import Machine, Machines
@@ -51,7 +52,7 @@ def test_without_an_address_this_machine_is_examined(tmp_path: Path) -> None:
     (node,) = found["nodes"]
     assert node["has_driver"]
     assert node["facts"]["errors"] == {}
-    assert node["facts"]["cpus"] == len(psutil_cpus())
+    assert node["facts"]["cpus"] == len(psutil.cpu_percent(percpu=True))
     assert node["facts"]["versions"]["raynas"].startswith(f"{raynas.__version__} (files ")
     assert abs(node["clock"]["seconds"]) <= node["clock"]["uncertainty_s"] + 0.001  # it is the same clock
     usage = shutil.disk_usage(node["facts"]["session_disk"]["path"])
@@ -64,12 +65,7 @@ def test_without_an_address_this_machine_is_examined(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def psutil_cpus() -> list[Any]:
-    import psutil
-
-    return psutil.cpu_percent(percpu=True)  # type: ignore[no-any-return]
-
-
+@pytest.mark.slow
 def test_gpus_that_torch_does_not_see_fail_and_what_is_written_is_removed(
     here: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

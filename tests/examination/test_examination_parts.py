@@ -139,6 +139,7 @@ BOUNDS: dict[str, tuple[NodeReport, str, str, str]] = {
     "1024 files": (with_facts(open_files=1024), "open files", "warn", "1,024 files"),
     "ahead": (replace(healthy(), clock=ClockDifference(2.5, 0.4)), "clock", "warn", "2.5 s ahead of"),
     "behind": (replace(healthy(), clock=ClockDifference(-90, 0.4)), "clock", "warn", "1 min 30 s behind"),
+    "late": (replace(healthy(), clock=None), "clock", "warn", "not known, since it was late"),
     "no interface": (with_facts(network=network(None)), "network", "warn", "--node-ip-address"),
     "wrong name": (
         with_facts(network=network("eth0", GLOO_SOCKET_IFNAME="eth7")), "network", "fail", "there are eth0, lo"
