@@ -233,6 +233,25 @@ def test_a_full_disk_is_told_of_the_machine_that_has_it(cluster: Cluster, tmp_pa
 
 @pytest.mark.netns
 @pytest.mark.slow
+def test_machines_that_reach_the_driver_but_not_each_other_are_told(cluster: Cluster) -> None:
+    one, other = cluster.machines[1], cluster.machines[2]
+    one.run(["ip", "route", "add", "blackhole", f"{other.address}/32"])
+    started = monotonic()
+    try:
+        code, found = cluster.examined()
+    finally:
+        one.run(["ip", "route", "delete", "blackhole", f"{other.address}/32"])
+    assert monotonic() - started < LONGEST_S
+    assert code == 1
+    assert states(found, "nodes") == [("ok", [])]
+    unmeasured = {(pair["taker"], pair["giver"]) for pair in found["pairs"] if pair["call_s"] is None}
+    assert unmeasured == {(one.address, other.address), (other.address, one.address)}
+    assert [state for state, _ in states(found, "pairs")] == ["fail"] * len(states(found, "pairs"))
+    assert "both answer the driver, but not each other" in texts(found, "pairs")
+
+
+@pytest.mark.netns
+@pytest.mark.slow
 def test_a_machine_with_another_raynas_is_told_even_if_it_has_no_doctor(cluster: Cluster, tmp_path: Path) -> None:
     for name in ("raynas", "searchspaces"):
         shutil.copytree(
