@@ -96,8 +96,8 @@ def train_on_ray(
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    from raynas.cluster.interfaces import NodeInterfaces
     from raynas.cluster.own_code import own_code_by_value
+    from raynas.cluster.process_groups import NodeInterfaces
     from raynas.training.worker_failures import WorkerFailures, told_failures
 
     folder = folder.absolute()
