@@ -65,7 +65,7 @@ def config(address: str) -> dict[str, Any]:
 
 def num_nodes(machine: Machine) -> int:
     """How many raylets run, the head's aside."""
-    return machine.run(["ps", "-eo", "args"]).stdout.count("raylet/raylet ") - 1
+    return machine.run(["ps", "-ww", "-eo", "args"]).stdout.count("raylet/raylet ") - 1
 
 
 def wait_for(is_so: Callable[[], bool], seconds: float) -> float:
