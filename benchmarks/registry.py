@@ -237,6 +237,15 @@ BENCHMARKS = (
         ),
     ),
     Benchmark(
+        "soak",
+        "no evaluation lost, twice or wrong, and under 200 MB of growth of the driver's memory",
+        (
+            Figure("wrong", rf"^evaluations that are missing, twice or wrong: {_VALUE} \(", "evaluations", False),
+            Figure("growth", rf"^driver memory grew by {_VALUE} MB", "MB", False),
+        ),
+        hardware="two CPU cores",
+    ),
+    Benchmark(
         "build_share",
         "under 10 % of every score that needs a forward pass",
         (

@@ -125,7 +125,7 @@ class Machine:
 
     def has_raylet(self) -> bool:
         """Whether a node of Ray runs on it."""
-        return "raylet/raylet" in self.run(["ps", "-eo", "args"]).stdout
+        return "raylet/raylet" in self.run(["ps", "-ww", "-eo", "args"]).stdout
 
     def lose(self) -> None:
         """Have all its processes killed at once."""

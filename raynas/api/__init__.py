@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from raynas.api.benches import bench_proxies
     from raynas.api.data import check_data, contact_sheet, inspect_data
     from raynas.api.evaluations import evaluate
+    from raynas.api.examinations import doctor, examined
     from raynas.api.lists import LISTS, listing
     from raynas.api.models import build, export
     from raynas.api.reports import report
@@ -28,8 +29,10 @@ __all__ = [
     "check_data",
     "contact_sheet",
     "distill",
+    "doctor",
     "ended_growth",
     "evaluate",
+    "examined",
     "export",
     "family_member",
     "finalists",
@@ -52,6 +55,7 @@ _HOMES = {
     "benches": ("bench_proxies",),
     "data": ("check_data", "contact_sheet", "inspect_data"),
     "evaluations": ("evaluate",),
+    "examinations": ("doctor", "examined"),
     "lists": ("LISTS", "listing"),
     "models": ("build", "export"),
     "reports": ("report",),

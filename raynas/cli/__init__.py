@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from raynas.cli import bench, data, distill, evaluate, export, reading, scale, score, search, supernet, train
+from raynas.cli import bench, data, distill, doctor, evaluate, export, reading, scale, score, search, supernet, train
 from raynas.cli.options import add_command
 from raynas.errors import LONGEST_MESSAGE, RaynasError, error_words, on_one_line, text_of
 
@@ -48,6 +48,7 @@ add_command(app, "distill", distill.distill, distill.parameters, distill.EXAMPLE
 add_command(app, "evaluate", evaluate.evaluate, evaluate.parameters, evaluate.EXAMPLES)
 add_command(app, "export", export.export, export.parameters, export.EXAMPLES)
 add_command(app, "data", data.data, data.parameters, data.EXAMPLES)
+add_command(app, "doctor", doctor.doctor, doctor.parameters, doctor.EXAMPLES)
 add_command(app, "report", reading.report, reading.report_parameters, reading.REPORT_EXAMPLES)
 add_command(app, "list", reading.list_, reading.list_parameters, reading.LIST_EXAMPLES)
 app.add_typer(supernet.app, name="supernet")

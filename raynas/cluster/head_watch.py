@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, sleep
 
 from raynas.errors import ClusterLostError
 from raynas.wording import duration
@@ -49,6 +49,15 @@ class HeadWatch:
             self._looked = now
             self._look(now)
         return self._silent_since is None
+
+    def wait(self) -> None:
+        """Wait while the head does not answer, since calls of Ray that it has to answer would never come back.
+
+        Raises:
+            ClusterLostError: It has not answered for so long that it is given up.
+        """
+        while not self.is_there(at_once=True):
+            sleep(_ANSWERS_S)
 
     def _look(self, now: float) -> None:
         try:

@@ -7,11 +7,6 @@ processes on two nodes do not find each other; NCCL takes the first interface th
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Any
-
-from ray.train.torch import TorchConfig
-from ray.train.torch.config import _TorchBackend
 
 VARIABLES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 """Where gloo and NCCL look for the name of an interface; what a user has set there stays."""
@@ -34,21 +29,3 @@ def use_interface_of_the_node() -> None:
     if (name := interface_of(ray.util.get_node_ip_address())) is not None:
         for variable in VARIABLES:
             os.environ.setdefault(variable, name)
-
-
-class _Backend(_TorchBackend):  # type: ignore[misc]
-    """Makes the process group when each worker has chosen its interface."""
-
-    def on_start(self, worker_group: Any, backend_config: Any) -> None:
-        worker_group.execute(use_interface_of_the_node)
-        super().on_start(worker_group, backend_config)
-
-
-@dataclass
-class NodeInterfaces(TorchConfig):  # type: ignore[misc]
-    """A configuration of Ray Train with which workers talk over the interface that holds their node's address."""
-
-    @property
-    def backend_cls(self) -> type[_TorchBackend]:
-        """What makes the process group."""
-        return _Backend

@@ -21,7 +21,8 @@ import psutil
 import ray
 from ray import tune
 
-from raynas.errors import PoolError
+from raynas.cluster.head_watch import HeadWatch
+from raynas.errors import ClusterLostError, PoolError
 
 FOLDER = "tune"
 """Name of the folder that holds Tune's own state while trials run, in the folder of the results."""
@@ -70,6 +71,7 @@ def fit(trainable: type, names: Sequence[str], folder: Path, listener: TuneListe
 
     Raises:
         PoolError: The Ray that this process started has ended, as it does when a signal reaches all its processes.
+        ClusterLostError: The head of the joined cluster is gone.
         KeyboardInterrupt: A signal whose handler raises it.
     """
     state = folder.resolve() / FOLDER
@@ -77,8 +79,8 @@ def fit(trainable: type, names: Sequence[str], folder: Path, listener: TuneListe
     try:
         with _as_we_need_it(), _relayed_to(listener):
             _tuner(trainable, names, state, settings).fit()
-    except _RayHasEnded:
-        raise PoolError("the Ray that this process started has ended before its trials") from None
+    except _RayHasEnded as ended:
+        raise ended.error from None
     finally:
         _remove(state)
 
@@ -138,10 +140,19 @@ def _name(trial: Any) -> str:
 
 _listeners: list[TuneListener] = []
 _daemons: list[list[psutil.Process]] = []
+_heads: list[HeadWatch] = []
 
 
 class _RayHasEnded(BaseException):
-    """Raised since Tune would wait for Ray, and the process would end then; an Exception would make Tune clean up."""
+    """Raised since Tune would wait for Ray, and the process would end then; an Exception would make Tune clean up.
+
+    Args:
+        error: What it means for who waits for the trials.
+    """
+
+    def __init__(self, error: PoolError) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class _Relay(tune.Callback):  # type: ignore[misc]
@@ -150,7 +161,11 @@ class _Relay(tune.Callback):  # type: ignore[misc]
     def on_step_begin(self, iteration: int, trials: Sequence[Any], **info: Any) -> None:
         is_over = _listeners[-1].on_step([_name(trial) for trial in trials if trial.status == "RUNNING"])
         if any(not one.is_running() or one.status() == psutil.STATUS_ZOMBIE for one in _daemons[-1]):
-            raise _RayHasEnded
+            raise _RayHasEnded(PoolError("the Ray that this process started has ended before its trials"))
+        try:
+            _heads[-1].wait()
+        except ClusterLostError as error:
+            raise _RayHasEnded(error) from None
         if is_over:
             signal.raise_signal(signal.SIGUSR1)  # for Tune's own handler, which saves its state and ends the trials
 
@@ -172,12 +187,14 @@ def _relayed_to(listener: TuneListener) -> Iterator[None]:
     is_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGUSR1)
     _listeners.append(listener)
+    _heads.append(HeadWatch(ray.get_runtime_context().gcs_address))
     _daemons.append([one for one in psutil.Process().children() if one.name() in ("gcs_server", "raylet")])
     try:
         yield
     finally:
         _listeners.pop()
         _daemons.pop()
+        _heads.pop()
         if is_main:
             signal.signal(signal.SIGUSR1, before)
 

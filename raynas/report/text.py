@@ -183,6 +183,24 @@ def _score_rows(identity: Mapping[str, Any], directions: Mapping[str, str]) -> R
     return rows
 
 
+def _node_rows(summary: Mapping[str, Any]) -> Rows:
+    """What each node does, while several are used, and what is awaited."""
+    nodes = summary.get("nodes") or []
+    rows = []
+    if len(nodes) > 1:
+        is_running = summary.get("status") == "running"
+        for use in nodes[:_SHOWN_NODES]:
+            now = f"{use['workers']} workers, {use['busy']} of them busy; " if is_running else ""
+            gone = " (not there, or not used any more)" if is_running and not use["workers"] else ""
+            rows.append((f"node {use['host']} ({use['node']})", f"{now}{use['evaluated']:,} evaluated{gone}"))
+        if len(nodes) > _SHOWN_NODES:
+            rows.append(("further nodes", f"{len(nodes) - _SHOWN_NODES}"))
+    if waiting := summary.get("waiting"):
+        text = f"{waiting['workers']} of {waiting['of']} workers, for {duration(waiting['seconds'])}"
+        rows.append(("waiting for", f"{text}: {waiting['why']}" if waiting["why"] else text))
+    return rows
+
+
 def _worker_rows(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Rows:
     workers = summary.get("workers", config.get("workers"))
     rows = [("data", f"{config.get('data')}, batches of {config.get('batch_size')} images")]
@@ -199,6 +217,7 @@ def _worker_rows(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Rows:
     rows.append(("workers", f"{where}; {threads} thread{'s' if threads > 1 else ''} an evaluation"))
     if config.get("gpus_per_worker"):
         rows.append(("GPUs", f"{shown(config['gpus_per_worker'])} a worker"))
+    rows += _node_rows(summary)
     if config.get("address"):
         rows.append(("cluster", str(config["address"])))
     return rows
@@ -251,6 +270,7 @@ def failure_groups(
     return groups, group_of_point
 
 
+_SHOWN_NODES = 20
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|\b(?:nan|inf)\b")
 
 

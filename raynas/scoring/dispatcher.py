@@ -11,7 +11,7 @@ from time import monotonic
 
 from raynas.scoring.backlog import Backlog
 from raynas.scoring.door import Answer, Broken, Door, Event, Lost, Outgrown, Progress, Ready, Unfit, Unprepared
-from raynas.scoring.pool import Job, Result, Waiting
+from raynas.scoring.pool import Job, NodeUse, Result, Waiting
 from raynas.scoring.states import Chunk, ItemState, PoolWorker, WorkerState
 from raynas.scoring.workforce import Workforce
 from raynas.space.results import Outcome, Status
@@ -78,8 +78,7 @@ class Dispatcher:
 
     def join(self) -> None:
         """Ask for one more worker, which is to be there all the time."""
-        self._workers.sizing.least += 1
-        self._workers.ask_for_one()
+        self._workers.join()
 
     def follow_work(self, most: int) -> None:
         """Ask for more workers while there is something to do for each of them, and end those that have nothing.
@@ -91,10 +90,7 @@ class Dispatcher:
 
     def leave(self, number: int) -> None:
         """End a worker for good; what it was given is evaluated by others, and counts against nobody."""
-        worker = self._workers.get(number)
-        if worker is not None:
-            self._workers.sizing.least = max(0, self._workers.sizing.least - 1)
-            self._workers.end(worker)
+        self._workers.leave(number)
 
     def device_type(self, is_stopped: Callable[[], bool] = lambda: False) -> str | None:
         """What evaluations are computed on, after waiting for the first worker if that decides it.
@@ -150,6 +146,13 @@ class Dispatcher:
     def waiting(self) -> Waiting | None:
         """What workers are awaited; None while there are as many as there are to be all the time."""
         return self._workers.waiting()
+
+    def nodes(self) -> list[NodeUse]:
+        """What workers do and have done on each node."""
+        return self._workers.nodes()
+
+    def took(self, seconds: float) -> None:
+        """A chunk came back, for which its worker took so long; for subclasses that count."""
 
     def close(self) -> None:
         """End the workers."""
@@ -213,8 +216,9 @@ class Dispatcher:
             return []
         worker.time.book_chunk(chunk.sent, event.arrived, event.seconds)
         worker.running = None
+        self.took(event.seconds)
         self._backlog.took(event.seconds, len(chunk.items), worker.device_type)
-        self._workers.computed(worker)
+        self._workers.computed(worker, len(chunk.items))
         chunk.become(ItemState.DONE)
         return [Result(item.job, found) for item, found in zip(chunk.items, event.outcomes, strict=True)]
 

@@ -48,6 +48,17 @@ class Waiting(NamedTuple):
         return f"waiting {duration(self.seconds)} for {self.workers} of {self.of} workers"
 
 
+class NodeUse(NamedTuple):
+    """What a pool has on one node."""
+
+    node: str
+    host: str  # its name for people
+    device_type: str
+    workers: int  # that are ready; 0 where it has left, or is not used any more
+    busy: int  # of those
+    evaluated: int  # items, since the pool was made
+
+
 WORKER_WORK = {
     "scoring": "what is carried out: of scores, building networks and passes through them",
     "transfers": "nothing to do, as candidates or results were on their way, through Ray's own hands too",
@@ -133,6 +144,10 @@ class EvaluatorPool(Protocol):
         """What workers are awaited; None while all are there that are to be there."""
         ...
 
+    def nodes(self) -> Sequence[NodeUse]:
+        """What the workers of each node do, and what was evaluated there, in the order in which nodes were used."""
+        ...
+
     def close(self) -> None:
         """End what the pool has started."""
         ...
@@ -196,6 +211,10 @@ class SerialPool:
     def waiting(self) -> Waiting | None:
         """Nothing is awaited."""
         return None
+
+    def nodes(self) -> list[NodeUse]:
+        """There are none."""
+        return []
 
     def close(self) -> None:
         """Give the process its threads and its random generators back."""

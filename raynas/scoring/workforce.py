@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from raynas.errors import PoolError
 from raynas.scoring.admission import WorkerAdmission
 from raynas.scoring.door import Door, Ready, Unfit
 from raynas.scoring.node_watch import NodeWatch
-from raynas.scoring.pool import WORKER_WORK, Waiting, WorkerTime
+from raynas.scoring.pool import WORKER_WORK, NodeUse, Waiting, WorkerTime
 from raynas.scoring.sizing import PoolSizing
 from raynas.scoring.states import Chunk, PoolWorker, WorkerState
 from raynas.wording import duration
@@ -49,6 +50,8 @@ class Workforce:
         self._clock = clock
         self._workers: dict[int, PoolWorker] = {}
         self._nodes = NodeWatch()
+        self._used: dict[str, tuple[str, str]] = {}  # host and device type of each node, by its id
+        self._evaluated = Counter[str]()  # items, by node
         self._missing_since: float | None = None
         self._said_at, self._why_waiting = -math.inf, ""
         self._seconds_of_ended = dict.fromkeys(WORKER_WORK, 0.0)
@@ -87,8 +90,17 @@ class Workforce:
         self._why_waiting = self._door.why_waiting(waiting.workers, waiting.of)
         self._log(f"{self._why_waiting}; {duration(waiting.seconds)} so far")
 
-    def ask_for_one(self) -> None:
-        """Ask for one more."""
+    def join(self) -> None:
+        """Ask for one more, which is to be there all the time."""
+        self.sizing.least += 1
+        self._ask_for_one()
+
+    def leave(self, number: int) -> None:
+        """End one that is to be there no more."""
+        self.sizing.least = max(0, self.sizing.least - 1)
+        self.end(self._workers[number])
+
+    def _ask_for_one(self) -> None:
         number = self._door.join(self._nodes.avoided)
         self._workers[number] = PoolWorker(number, WorkerTime(self._clock), self._clock())
         self._door.start(number)
@@ -105,7 +117,7 @@ class Workforce:
         if not self._door.is_there():
             return
         for _ in range(self.sizing.wanted(unfinished) - len(self._workers)):
-            self.ask_for_one()
+            self._ask_for_one()
         if self.sizing.is_elastic:
             for worker in self.sizing.surplus(list(self), unfinished, self._clock()):
                 self.end(worker)
@@ -142,12 +154,24 @@ class Workforce:
         worker.time.book("starting", self._clock())
         worker.node, worker.host, worker.pid = found.node, found.host, found.pid
         worker.device_type = found.device_type
+        self._used[found.node] = found.host, found.device_type
         worker.become(WorkerState.BUSY if worker.chunks else WorkerState.IDLE)
 
-    def computed(self, worker: PoolWorker) -> None:
-        """A worker has computed a chunk."""
+    def computed(self, worker: PoolWorker, items: int) -> None:
+        """A worker has computed a chunk of some items."""
         assert worker.node is not None
         self._nodes.computed(worker.node)
+        self._evaluated[worker.node] += items
+
+    def nodes(self) -> list[NodeUse]:
+        """What the workers of each node do, and what was evaluated there, in the order in which nodes were used."""
+        ready = [worker for worker in self._workers.values() if worker.is_ready]
+        workers = Counter(worker.node for worker in ready)
+        busy = Counter(worker.node for worker in ready if worker.state is WorkerState.BUSY)
+        return [
+            NodeUse(node, host, device_type, workers[node], busy[node], self._evaluated[node])
+            for node, (host, device_type) in self._used.items()
+        ]
 
     def is_lost_with_node(self, worker: PoolWorker) -> bool:
         """A worker is lost, by no doing of the pool: whether it has ended, as its node has lost too many.

@@ -18,7 +18,7 @@ from raynas.searching.windows import idle_workers
 
 
 def start_pool(
-    plan: Plan, stack: ExitStack, log: Callable[[str], None], device_type: str | None
+    plan: Plan, stack: ExitStack, log: Callable[[str], None], device_type: str | None, run: str
 ) -> tuple[Plan, EvaluatorPool, int | None]:
     """The pool that the configuration asks for, with Ray under it if need be; the stack ends both.
 
@@ -27,7 +27,7 @@ def start_pool(
     """
     if plan.config.workers == 0:
         return plan, _serial_pool(plan, stack, device_type), 0
-    return _ray_pool(plan, stack, log, device_type)
+    return _ray_pool(plan, stack, log, device_type, run)
 
 
 def _serial_pool(plan: Plan, stack: ExitStack, device_type: str | None) -> SerialPool:
@@ -41,7 +41,7 @@ def _serial_pool(plan: Plan, stack: ExitStack, device_type: str | None) -> Seria
 
 
 def _ray_pool(
-    plan: Plan, stack: ExitStack, log: Callable[[str], None], device_type: str | None
+    plan: Plan, stack: ExitStack, log: Callable[[str], None], device_type: str | None, run: str
 ) -> tuple[Plan, RayPool, int | None]:
     config, size = plan.config, plan.config.pool_size
     with own_code_by_value(*plan.task("cpu").own_code):
@@ -67,6 +67,7 @@ def _ray_pool(
         time_limit_s=config.time_limit_s,
         memory_limit_bytes=None if memory_gib is None else memory_gib * 2**30,
         device_type=device_type,
+        run=run,
         log=log,
     )
     stack.callback(pool.close)

@@ -134,7 +134,7 @@ def execute(
                     f"are equal: {IF_VALUES_CHANGE}"
                 )
         own_files = {**plan.own_files, **began}
-        plan, pool, workers = start_pool(plan, session.stack, listener.on_log, device_type)
+        plan, pool, workers = start_pool(plan, session.stack, listener.on_log, device_type, folder.name)
         session.collect_signals()
         session.describe(search_description(plan, stored, own_files))
         return _Run(plan, session, cache, tables, pool, workers, listener, own_files).carry_out()
@@ -350,6 +350,7 @@ class _Run:
             "family": self._family(),
             "driver_seconds": dict(self.clock.seconds),
             "worker_seconds": self.pool.worker_seconds(),
+            "nodes": [{**use._asdict(), "node": use.node[:8]} for use in self.pool.nodes()],
             "waiting": None if waiting is None else waiting._asdict(),
             "error": error,
         }

@@ -18,6 +18,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+from raynas.cluster.head_watch import HeadWatch
 from raynas.cluster.memory import KEEP_FREED_MEMORY
 from raynas.cluster.resources import has_room, placed_groups
 from raynas.cluster.waiting import why_waiting
@@ -87,6 +88,7 @@ def train_on_ray(
 
     Raises:
         PoolError: Workers were lost too often, do not see the folder, or fail for another reason.
+        ClusterLostError: The head of the joined cluster is gone.
         RaynasError: What `train` raises.
     """
     import ray
@@ -94,8 +96,8 @@ def train_on_ray(
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    from raynas.cluster.interfaces import NodeInterfaces
     from raynas.cluster.own_code import own_code_by_value
+    from raynas.cluster.process_groups import NodeInterfaces
     from raynas.training.worker_failures import WorkerFailures, told_failures
 
     folder = folder.absolute()
@@ -145,7 +147,9 @@ def train_on_ray(
     life = _SignOfLife(folder / ALIVE)
     said = -math.inf
     outcome: dict[str, Any] | None = None
+    head = HeadWatch(ray.get_runtime_context().gcs_address, log)
     while thread.is_alive():
+        is_head_there = head.is_there()
         if is_stopped() and not is_asked:
             is_asked = True
             write_mark(folder / STOP)
@@ -160,7 +164,7 @@ def train_on_ray(
         if life.is_silent() and outcome is None:
             if is_asked:
                 break  # there is nobody to stop; the last checkpoint holds what was done
-            if monotonic() - said > _SAID_EVERY_S:
+            if is_head_there and monotonic() - said > _SAID_EVERY_S:
                 said = monotonic()
                 which = f"{min_workers} worker{'s' * (min_workers != 1)}"
                 will_start = placed_groups() - groups_before or has_room(resources, min_workers)

@@ -31,7 +31,7 @@ def run(*arguments: str) -> int:
     return code if isinstance(code, int) else 0
 
 
-@pytest.mark.parametrize("command", ["search", "score", "report", "list"])
+@pytest.mark.parametrize("command", ["search", "score", "doctor", "report", "list"])
 def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(command, "--help") == 0
     shown = capsys.readouterr().out

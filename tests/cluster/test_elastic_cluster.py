@@ -3,77 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 
 import pytest
-from machines import Machine, Machines
+from elastic_runs import content, search, undisturbed, wait_until, where
+from machines import Machines
 
-import raynas
 from raynas.interruption import EXIT_CLUSTER_LOST
-from raynas.storage.result_store import TIMING_COLUMNS
 
 pytestmark = [pytest.mark.netns, pytest.mark.long]
-
-PROXY = '''
-import time
-from pathlib import Path
-import psutil
-from raynas.proxies.probe import Proxy
-
-def waits(probe, pause_s: float = 0.3, log: str = ""):
-    """An arithmetic score that takes its time, and says where."""
-    time.sleep(pause_s)
-    here = [one.address for all in psutil.net_if_addrs().values() for one in all if one.address.startswith("10.")]
-    if log:
-        with Path(log).open("a") as file:
-            file.write(f"{time.time()} {here[0]}\\n")
-    return float(int(probe.architecture.key[:6], 16))
-
-WAITS = Proxy("waits", waits)
-'''
-
-
-def search(folder: Path, *more: str) -> tuple[str, ...]:
-    """The words of a search whose scores only wait, and say where they were computed."""
-    proxy, log, out = folder / "proxy.py", folder / "where", str(folder / "run")
-    proxy.write_text(PROXY)
-    log.touch()
-    return (
-        "search", "as-vit", "--img-size", "32", "--proxy", f"{proxy}:WAITS", "-o", "waits", "--set",
-        f"waits.log={log}", "--searcher", "regularized_evolution", "--window", "16", "--out", out, *more,
-    )  # fmt: skip
-
-
-def where(folder: Path) -> list[tuple[float, str]]:
-    """When and on which machine each score was computed."""
-    lines = (folder / "where").read_text().splitlines()
-    return [(float(line.split()[0]), line.split()[1]) for line in lines if len(line.split()) == 2]
-
-
-def wait_until(driver: subprocess.Popen[str], is_so: Callable[[], bool], seconds: float = 120) -> None:
-    """Wait until something is so, while a driver goes on."""
-    deadline = monotonic() + seconds
-    while not is_so():
-        assert driver.poll() is None, "the driver has ended"
-        assert monotonic() < deadline
-        sleep(0.25)
-
-
-def content(folder: Path) -> list[dict[str, object]]:
-    rows = raynas.load_run(folder / "run").evaluations.drop_columns([*TIMING_COLUMNS, "settings"])
-    return sorted(rows.to_pylist(), key=lambda row: row["architecture_key"])
-
-
-def undisturbed(folder: Path, machine: Machine, budget: int) -> list[dict[str, object]]:
-    """The evaluations of the same search on one worker, without a cluster."""
-    folder.mkdir()
-    done = machine.raynas(*search(folder, "--budget", str(budget), "--workers", "0", "--set", "waits.pause_s=0"))
-    assert done.returncode == 0, done.stderr
-    return content(folder)
 
 
 def test_a_search_uses_nodes_that_join_survives_those_that_leave_and_says_what_it_waits_for(tmp_path: Path) -> None:
@@ -138,3 +78,35 @@ def test_a_run_whose_cluster_loses_its_head_says_so_in_a_line_and_goes_on_elsewh
         done = other.raynas(*words, "--resume", "--trust-code", "--address", "local")
         assert done.returncode == 0, done.stderr
         assert content(tmp_path) == undisturbed(tmp_path / "alone", other, budget)
+
+
+COMMANDS = {
+    "train": (
+        "train", "as-vit-small", "--data", "digits", "--img-size", "32", "--max-images", "400", "--batch-size", "40",
+        "--augment", "none", "--epochs", "200", "--workers", "2",
+    ),
+    "sweep": (
+        "search", "as-vit", "--img-size", "32", "-o", "length_distortion", "--searcher", "random", "--searcher",
+        "regularized_evolution", "--repeat", "2", "--budget", "2000", "--workers", "1",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_other_work_whose_cluster_loses_its_head_ends_with_a_line_too(tmp_path: Path, command: str) -> None:
+    out = tmp_path / "run"
+    with Machines(2) as machines:
+        head, other = machines
+        address = head.start_ray("--num-cpus=0")
+        other.start_ray("--num-cpus=2", head=head)
+        words = (*COMMANDS[command], "--address", address, "--out", str(out))
+        with (tmp_path / "said").open("w") as said:
+            driver = other.popen([sys.executable, "-m", "raynas.cli", *words], stderr=said, stdout=said)
+            begun = {"train": "metrics.parquet", "sweep": "random-seed0/summary.json"}[command]
+            wait_until(driver, lambda: (out / begun).exists(), 240)
+            head.lose()
+            assert driver.wait(120) == EXIT_CLUSTER_LOST, (tmp_path / "said").read_text()
+        lines = (tmp_path / "said").read_text()
+        assert "continue with: raynas" in lines
+        assert "Traceback" not in lines
+        assert json.loads((out / "summary.json").read_text())["status"] == "interrupted"

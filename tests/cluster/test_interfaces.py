@@ -13,7 +13,8 @@ from machines import Machines
 from toy_trainings import largest_difference
 
 import raynas
-from raynas.cluster.interfaces import VARIABLES, NodeInterfaces, interface_of, use_interface_of_the_node
+from raynas.cluster.interfaces import VARIABLES, interface_of, use_interface_of_the_node
+from raynas.cluster.process_groups import NodeInterfaces
 from raynas.training.checkpoints import LAST, checkpoint_folder, read_checkpoint
 
 ARGUMENTS = (

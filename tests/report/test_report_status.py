@@ -153,3 +153,36 @@ def test_the_legend_names_failures_and_what_is_in_flight_apart(opened: Any, tmp_
     legend = page.locator("#scatter-legend").inner_text()
     assert "failed, or no length_distortion" in legend
     assert "not scored yet" in legend
+
+
+def _use(host: str, workers: int, busy: int, evaluated: int) -> dict[str, Any]:
+    return {"node": f"{host}0f2a"[:8], "host": host, "device_type": "AVX2", "workers": workers, "busy": busy,
+            "evaluated": evaluated}  # fmt: skip
+
+
+def worker_rows(folder: Path) -> dict[str, str]:
+    groups = embedded(write_report(folder).read_text())["groups"]
+    (rows,) = (group["rows"] for group in groups if group["title"] == "Data and workers")
+    return dict(rows)
+
+
+def test_the_page_of_a_run_that_goes_on_says_what_each_node_does_and_what_is_awaited(tmp_path: Path) -> None:
+    waiting = {"workers": 2, "of": 4, "seconds": 75.0, "why": "waiting for 2 of 4 workers with 1 CPU each"}
+    told = {"nodes": [_use("one", 2, 1, 1234), _use("two", 0, 0, 7)], "waiting": waiting}
+    rows = worker_rows(write_folder(tmp_path / "run", sampled_rows(4), summary={**RUNNING, **told}))
+    assert rows["node one (one0f2a)"] == "2 workers, 1 of them busy; 1,234 evaluated"
+    assert rows["node two (two0f2a)"] == ("0 workers, 0 of them busy; 7 evaluated (not there, or not used any more)")
+    assert rows["waiting for"] == "2 of 4 workers, for 1 min 15 s: waiting for 2 of 4 workers with 1 CPU each"
+    ended = {"status": "completed", "nodes": told["nodes"], "waiting": None}
+    rows = worker_rows(write_folder(tmp_path / "ended", sampled_rows(4), summary=ended))
+    assert rows["node two (two0f2a)"] == "7 evaluated"
+    assert "waiting for" not in rows
+
+
+def test_a_page_names_twenty_nodes_and_says_how_many_more_there_are_and_none_where_there_is_one(tmp_path: Path) -> None:
+    nodes = [_use(f"n{number}", 1, 1, 5) for number in range(25)]
+    rows = worker_rows(write_folder(tmp_path / "many", sampled_rows(4), summary={**RUNNING, "nodes": nodes}))
+    assert sum(name.startswith("node ") for name in rows) == 20
+    assert rows["further nodes"] == "5"
+    rows = worker_rows(write_folder(tmp_path / "one", sampled_rows(4), summary={**RUNNING, "nodes": nodes[:1]}))
+    assert not any(name.startswith("node ") for name in rows)

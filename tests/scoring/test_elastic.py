@@ -220,3 +220,22 @@ def test_a_worker_that_does_not_come_back_does_not_keep_what_it_had_though_it_is
     pool.door.places = 0  # another job takes the place
     pool.door.lose(worker)
     assert set(pool.finish(12, within_s=60).values()) == {"ok"}
+
+
+def test_what_each_node_does_and_has_done_is_told_also_of_those_that_have_left() -> None:
+    pool = Pool(lambda a: 1.0, workers=3, nodes="ab")
+    pool.door.places = 2
+    pool.submit(*range(60))
+    pool.until_sent(20)
+    told = pool.dispatcher.nodes()
+    assert [(use.node, use.host, use.device_type, use.workers, use.busy) for use in told] == [
+        ("a", "host-a", "AVX2", 2, 2), ("b", "host-b", "AVX2", 1, 1)
+    ]  # fmt: skip
+    before = {use.node: use.evaluated for use in told}
+    assert sum(before.values()) == len(pool.results)
+    pool.door.lose_node("b")
+    pool.finish(60)
+    told = pool.dispatcher.nodes()
+    assert [use.workers for use in told] == [2, 0]
+    assert sum(use.evaluated for use in told) == 60
+    assert told[1].evaluated <= before["b"] + 2
