@@ -154,7 +154,6 @@ class _Run:
         self.pool = pool
         self.workers = workers
         self.own_files = own_files
-        self.stop = session.stop  # signals received
         self.listener = listener
         self.clock = _Clock()
         self.ranking = Ranking(plan.objectives)
@@ -165,6 +164,11 @@ class _Run:
         self.comparison: dict[str, Any] | None = None
         self.searcher = plan.searcher()
         self._summary_written = 0.0
+
+    @property
+    def stop(self) -> list[int]:
+        """Signals that were received."""
+        return self.session.stop
 
     def carry_out(self) -> dict[str, Any]:
         """Search, keeping summary.json up to date, also when it ends badly."""

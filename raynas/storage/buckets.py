@@ -1,8 +1,8 @@
 """Requests to a bucket of an object store, through obstore; what fails is an OSError of one line.
 
-Requests that change nothing, or do the same when done twice, obstore repeats by itself. A write under a condition is not
-of that kind: its answer may be lost after it was done, and the next try is then refused because of the first. So each
-carries a mark of its own, by which it is recognised.
+Requests that change nothing, or do the same when done twice, obstore repeats by itself. A write under a condition is
+not of that kind: its answer may be lost after it was done, and the next try is then refused because of the first. So
+each carries a mark of its own, by which it is recognised.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import io
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from time import sleep
 from typing import IO, TYPE_CHECKING, Any
@@ -38,7 +38,7 @@ _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does no
 
 @dataclass(frozen=True)
 class Tag:
-    """Which content an object has: another one after each write. S3 and Azure tell it by the one, Google by the other."""
+    """Which content an object has. S3 and Azure tell it by the one, Google by the other."""
 
     e_tag: str | None
     version: str | None
@@ -179,7 +179,7 @@ class Bucket:
         Raises:
             Outdated: It has another content, or is not there.
         """
-        return self._put_if(key, content, {"e_tag": tag.e_tag, "version": tag.version})
+        return self._put_if(key, content, {name: value for name, value in asdict(tag).items() if value is not None})
 
     def _put_if(self, key: str, content: bytes, condition: Any) -> Tag:
         import obstore
@@ -223,11 +223,8 @@ class Bucket:
         """Remove objects; those that are not there are not missed."""
         import obstore
 
-        try:
-            with self._telling(keys[0] if keys else ""):
-                obstore.delete(self._store(), list(keys))
-        except FileNotFoundError:
-            pass
+        with suppress(FileNotFoundError), self._telling(keys[0] if keys else ""):
+            obstore.delete(self._store(), list(keys))
 
     @contextmanager
     def _telling(self, key: str) -> Iterator[None]:

@@ -175,13 +175,14 @@ def copy(path: Path, to: Path) -> None:
     files_of(path).copy(path, to)
 
 
-def remove(path: Path) -> None:
-    """Remove a file, if it is there.
+def remove(*paths: Path) -> None:
+    """Remove files of one store, those that are there.
 
     Raises:
-        OSError: It cannot be removed.
+        OSError: One cannot be removed.
     """
-    files_of(path).remove(path)
+    if paths:
+        files_of(paths[0]).remove(*paths)
 
 
 def remove_folder(path: Path) -> None:

@@ -11,6 +11,7 @@ import io
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
@@ -155,9 +156,10 @@ class LocalFiles:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def remove(self, path: Path) -> None:
-        """Remove a file, if it is there."""
-        path.unlink(missing_ok=True)
+    def remove(self, *paths: Path) -> None:
+        """Remove files, those that are there."""
+        for path in paths:
+            path.unlink(missing_ok=True)
 
     def remove_folder(self, path: Path) -> None:
         """Remove a folder with all that is in it, if it is there; of a link, nothing but the link."""
@@ -202,6 +204,13 @@ class LocalFiles:
 
     def check_lock(self, path: Path) -> None:
         """Nothing: a lock is not lost."""
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for what another library keeps while it works; it is removed with all that is in it."""
+    with tempfile.TemporaryDirectory(prefix="raynas-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def waited_lock(path: Path, *, is_shared: bool) -> Lock:

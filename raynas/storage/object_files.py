@@ -1,4 +1,4 @@
-"""Files of runs in an object store, where a file is an object, and a folder is that names of objects begin with its own.
+"""Files of runs in an object store: a file is an object, a folder the beginning of the names of those in it.
 
 An object is written by one request, so that there are no temporary files, and nothing is half there. The lock of a
 folder is a lease; while this process has one, it makes sure of it before each change in that folder.
@@ -123,16 +123,16 @@ class ObjectFiles:
         self._make_sure(to)
         self._bucket.copy(_key(path), _key(to))
 
-    def remove(self, path: Path) -> None:
-        """Remove an object, if it is there."""
-        self._make_sure(path)
-        self._bucket.remove(_key(path))
+    def remove(self, *paths: Path) -> None:
+        """Remove objects, those that are there, by one request."""
+        for path in paths:
+            self._make_sure(path)
+        self._bucket.remove(*map(_key, paths))
 
     def remove_folder(self, path: Path) -> None:
         """Remove all objects below, if there are any."""
         self._make_sure(path)
-        if keys := [found.key for found in self._bucket.below(_key(path))]:
-            self._bucket.remove(*keys)
+        self._bucket.remove(*(found.key for found in self._bucket.below(_key(path))))
 
     def remove_empty_folder(self, path: Path) -> None:
         """Nothing, as a folder in which there is nothing is not there."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ from raynas.storage.part_order import (
     uncovered,
     without_repeated,
 )
+from raynas.storage.paths import as_path
 from raynas.storage.row_rules import check_rows
 from raynas.storage.run_folder import holds_run, kind_of, read_description
 
@@ -82,6 +84,7 @@ REUSABLE = (Status.OK, Status.NON_FINITE, Status.NOT_APPLICABLE)
 """Statuses that say something of the architecture, and nothing of the machine it was scored on."""
 _MERGED_PARTS = 32
 _FULL_PART_ROWS = 65_536
+_READERS = 8
 
 
 class ResultStore:
@@ -195,15 +198,15 @@ class ResultStore:
         if len(small) < _MERGED_PARTS:
             return
         try:
-            tables = [_read_part(part.path)[1] for part in small]
+            with ThreadPoolExecutor(_READERS) as readers:  # each waits, where the parts are far away
+                tables = [table for _, table in readers.map(_read_part, (part.path for part in small))]
         except (StoreError, pa.ArrowException, OSError) as error:
             warnings.warn(f"parts of {self._parts_folder} are left unmerged: {error_words(error)}", stacklevel=2)
             return
         merged = pa.concat_tables(tables).unify_dictionaries()
         self._parts = self._parts[: -len(small)]
         self._write(merged, small[0].place.first, small[-1].place.last)
-        for part in small:
-            remove(part.path)
+        remove(*(part.path for part in small))
 
     def _take_stock(self, platform: Platform | None) -> tuple[list[StoredPart], list[pa.Table]]:
         """The sound parts and their rows; files that are none are set aside, covered and temporary ones removed."""
@@ -229,9 +232,7 @@ class ResultStore:
             self._take_away(part, "it was written by a process that had lost the folder")
         sound = [(part, table) for part, table in sound if part not in too_late]
         kept = uncovered([part for part, _ in sound])
-        for part, _ in sound:
-            if part not in kept:
-                remove(part.path)
+        remove(*(part.path for part, _ in sound if part not in kept))
         found = without_repeated([(part, table) for part, table in sound if part in kept], self._take_away)
         self._note_gaps([part for part, _ in found])
         return [part for part, _ in found], [table for _, table in found]
@@ -285,7 +286,7 @@ def read_evaluations(folder: Path, columns: Sequence[str] | None = None) -> pa.T
     Raises:
         StoreError: The folder holds no run.
     """
-    parts_folder = Path(folder) / "evaluations"
+    parts_folder = as_path(folder) / "evaluations"
     if not is_folder(parts_folder) and (files_of(folder).has_folders or not _is_begun(folder)):
         raise StoreError(f"{folder} holds no run: it has no evaluations/ folder")
     sound = None

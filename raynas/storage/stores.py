@@ -32,7 +32,7 @@ class Files(Protocol):
     """
 
     has_folders: bool
-    """Whether a folder is there when it was made; otherwise, when there is something in it, and none is ever missing."""
+    """Whether a folder is there once it is made; otherwise, once something is in it, and none is said to be missing."""
 
     def exists(self, path: Path) -> bool:
         """Whether a file or folder is there."""
@@ -89,8 +89,8 @@ class Files(Protocol):
         """Keep what a file holds under another name too, in place of what is there; whole or not at all."""
         ...
 
-    def remove(self, path: Path) -> None:
-        """Remove a file, if it is there."""
+    def remove(self, *paths: Path) -> None:
+        """Remove files, those that are there."""
         ...
 
     def remove_folder(self, path: Path) -> None:

@@ -18,6 +18,8 @@ from raynas.cluster.resources import alive_nodes, cpus_per_worker, default_worke
 from raynas.errors import ConfigError
 from raynas.models.process_state import kept_process_state
 from raynas.storage.files import exists, remove, remove_folder
+from raynas.storage.local_files import temporary_folder
+from raynas.storage.paths import ObjectPath
 from raynas.storage.run_folder import check_folder, holds_run, read_description, run_description
 from raynas.storage.session import End, Session
 from raynas.training.best_epoch import top1_of
@@ -185,6 +187,7 @@ class _TrainingRun:
             return train_on_ray(
                 task,
                 self.folder,
+                self._folder_of_ray(),
                 workers=self.workers,
                 min_workers=config.min_workers or self.workers,
                 gpus_per_worker=self.gpus,
@@ -199,6 +202,12 @@ class _TrainingRun:
         listener.connect(self._on_progress, is_stopped)
         with closing(listener), kept_process_state():
             return train(task, self.folder, WorkerRank(device=torch.device(self.device)), listener)
+
+    def _folder_of_ray(self) -> Path:
+        """Where Ray Train keeps its state, which speaks to object stores in a way of its own."""
+        if isinstance(self.folder, ObjectPath):
+            return self.session.stack.enter_context(temporary_folder())
+        return self.folder / RAY_TRAIN
 
     def _on_progress(self, progress: TrainingProgress) -> None:
         new = progress.history[len(self.history) :]
