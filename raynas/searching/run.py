@@ -31,6 +31,7 @@ from raynas.searching.score_cache import ScoreCache
 from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS, closed_form
 from raynas.space.results import Candidate, Evaluation, Outcome, Platform
+from raynas.storage.locks import told_before_locking
 from raynas.storage.result_store import ResultStore, read_evaluations
 from raynas.storage.run_folder import check_folder
 from raynas.storage.session import End, Session
@@ -97,6 +98,8 @@ def execute(
         Interrupted: SIGINT or SIGTERM; what was done is stored.
     """
     listener = listener or SearchListener()
+    if told := told_before_locking(folder):
+        listener.on_log(told)
     session = Session(folder, partial(check_folder, folder, plan.identity(), resume=resume, kind=KIND))
     stored, device_type = stored_platform(folder), wanted_device_type(plan.config, folder)
     tables = {path: read_evaluations(path) for path in reuse}

@@ -18,6 +18,8 @@ from raynas.storage.files import (
     remove,
     remove_empty_folder,
 )
+from raynas.storage.leases import lease_seconds
+from raynas.storage.paths import ObjectPath
 from raynas.storage.stores import Lock
 
 _LOCK = ".lock"
@@ -112,6 +114,20 @@ def locked(path: Path) -> Lock:
         return files_of(path).lock(path, f"process {os.getpid()} on {socket.gethostname()}")
     except BlockingIOError as error:
         raise StoreError(f"run folder {path.parent} is being written by {error}") from None
+
+
+def told_before_locking(folder: Path) -> str | None:
+    """What people are told before a folder is locked, if that may take its time; None if it does not.
+
+    Raises:
+        ConfigError: The environment says nothing that can be done of how long a lease lasts.
+    """
+    if not isinstance(folder, ObjectPath):
+        return None
+    seconds = lease_seconds()
+    if not exists(folder / _LOCK):
+        return None
+    return f"makes sure that no process writes {folder}: up to {seconds:g} s, where one was killed"
 
 
 def check_still_held(folder: Path) -> None:

@@ -292,8 +292,7 @@ def _is_wanted(folder: Path, token: str) -> bool:
 
 
 def _clear(folder: Path) -> None:
-    for name in CONTROL_FILES:
-        remove(folder / name)
+    remove(*(folder / name for name in CONTROL_FILES))
     remove_folder(folder / RAY_TRAIN)
 
 
