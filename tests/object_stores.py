@@ -1,7 +1,4 @@
-"""A server that speaks S3, in a process of its own, and a proxy before it that does harm; fixtures of both.
-
-Test modules name this one in `pytest_plugins`, and take no fixture from it by import.
-"""
+"""A server that speaks S3, in a process of its own, and a proxy before it that does harm."""
 
 from __future__ import annotations
 
@@ -83,28 +80,6 @@ def pointed_to(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in credentials(endpoint).items():
         monkeypatch.setenv(name, value)
     object_files.cache_clear()
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with s3_server() as found:
-        yield found
-
-
-@pytest.fixture
-def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectPath]:
-    """A new bucket, to which the environment leads."""
-    pointed_to(endpoint, monkeypatch)
-    yield made_bucket(endpoint)
-    object_files.cache_clear()
-
-
-@pytest.fixture
-def proxy(endpoint: str, bucket: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """A proxy on the way to the server, which does no harm until it is told to."""
-    with Proxy(endpoint) as made:
-        pointed_to(made.endpoint, monkeypatch)
-        yield made
 
 
 class Request:
