@@ -1,7 +1,8 @@
 """Requests to a bucket of an object store, through obstore; what fails is an OSError of one line.
 
-Requests that change nothing, or do the same when done twice, obstore repeats by itself. A write under a condition is
-not of that kind: its answer may be lost after it was done, and the next try is then refused because of the first. So
+What fails for a reason that may pass is tried again, for as long as networks and stores are away now and then: a run
+outlives that. Until a bucket has answered once, it is tried for a moment, since then the reason is what was typed. A
+write under a condition may be done though its answer is lost, so that the next try is refused because of the first: so
 each carries a mark of its own, by which it is recognised.
 """
 
@@ -11,12 +12,13 @@ import errno
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from time import sleep
-from typing import IO, TYPE_CHECKING, Any
+from functools import partial
+from time import monotonic, sleep
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from raynas.errors import on_one_line
@@ -24,10 +26,15 @@ from raynas.errors import on_one_line
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-_REQUEST_S = 60.0  # with a body of at most `_PIECE_BYTES`
-_RETRIES = 4  # of obstore
-_TRIES = 3
-_PAUSE_S = 0.5
+T = TypeVar("T")
+
+_REQUEST_S = 60.0  # the longest that one takes, with a body of at most `_PIECE_BYTES`
+_OUTAGE_S = 120.0
+_FIRST_TRIES = 3
+_CHANGES = 5
+_PAUSE_S = 0.1
+_LONGEST_PAUSE = 1 / 20
+"""The part of the time in which requests are tried again that passes between two of them at most."""
 _PIECE_BYTES = 8 << 20
 
 _MARK = "raynaswrite"  # a name that Azure takes, too
@@ -70,25 +77,15 @@ class Bucket:
 
     Args:
         uri: Scheme and name, such as s3://models.
-        request_s: The longest that one request takes; of a failed one, others follow for about that long.
+        request_s: The longest that one request takes.
+        outage_s: For how long requests that fail are tried again.
     """
 
-    def __init__(self, uri: str, request_s: float = _REQUEST_S) -> None:
+    def __init__(self, uri: str, request_s: float = _REQUEST_S, outage_s: float = _OUTAGE_S) -> None:
         self.uri = uri
-        self._longest = timedelta(seconds=request_s)
+        self._request_s, self._outage_s = request_s, outage_s
         self._opened: ObjectStore | None = None
-
-    def _store(self) -> ObjectStore:
-        if self._opened is None:
-            from obstore.store import from_url
-
-            self._opened = from_url(
-                self.uri,
-                # An endpoint without TLS is one that the environment names.
-                client_options={"allow_http": True, "timeout": self._longest},
-                retry_config={"max_retries": _RETRIES, "retry_timeout": self._longest},
-            )
-        return self._opened
+        self._has_answered = False
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -97,8 +94,7 @@ class Bucket:
         import obstore
 
         try:
-            with self._telling(key):
-                return _found(obstore.head(self._store(), key))
+            return self._tried(key, lambda store: _found(obstore.head(store, key)))
         except FileNotFoundError:
             return None
 
@@ -110,47 +106,52 @@ class Bucket:
 
     def read_into(self, key: str, file: IO[bytes]) -> Found:
         """Write the content of an object, all of one write, into an empty file; returns what else there is to know."""
+        import obstore
         from obstore import exceptions
 
-        with self._telling(key):
-            for tries_left in reversed(range(_TRIES)):
-                try:
-                    return self._fetch(key, file)
-                except exceptions.PreconditionError:  # it was replaced while it was read
-                    if not tries_left:
-                        raise
-                    file.seek(0)
-                    file.truncate()
-        raise AssertionError
-
-    def _fetch(self, key: str, file: IO[bytes]) -> Found:
-        import obstore
-
-        got = obstore.get(self._store(), key)
-        found = _found(got.meta)
-        if found.size <= _PIECE_BYTES:
-            file.write(got.bytes())
-            return found
-        for first in range(0, found.size, _PIECE_BYTES):
+        def piece(store: ObjectStore, first: int, found: Found) -> bytes:
             wanted: Any = {"range": (first, min(first + _PIECE_BYTES, found.size)), "if_match": found.tag.e_tag}
-            file.write(obstore.get(self._store(), key, options=wanted).bytes())
-        return found
+            return bytes(obstore.get(store, key, options=wanted).bytes())
 
-    def below(self, prefix: str) -> Iterator[Found]:
+        def whole_if_small(store: ObjectStore) -> tuple[bytes | None, Found]:
+            got = obstore.get(store, key)
+            found = _found(got.meta)
+            return (bytes(got.bytes()) if found.size <= _PIECE_BYTES else None), found
+
+        for _ in range(_CHANGES):
+            content, found = self._tried(key, whole_if_small)
+            if content is not None:
+                file.write(content)
+                return found
+            try:
+                for first in range(0, found.size, _PIECE_BYTES):
+                    file.write(self._tried(key, partial(piece, first=first, found=found)))
+                return found
+            except exceptions.PreconditionError:  # it was replaced while it was read
+                file.seek(0)
+                file.truncate()
+        raise OSError(errno.EAGAIN, "it is replaced faster than it is read", f"{self.uri}/{key}")
+
+    def below(self, prefix: str) -> list[Found]:
         """All objects whose names begin with those of a folder."""
         import obstore
 
-        with self._telling(prefix):
-            for some in obstore.list(self._store(), prefix or None, chunk_size=1000):
-                yield from map(_found, some)
+        return self._tried(
+            prefix, lambda store: [_found(one) for some in obstore.list(store, prefix or None) for one in some]
+        )
+
+    def has_below(self, prefix: str) -> bool:
+        """Whether there are objects whose names begin with those of a folder."""
+        import obstore
+
+        return self._tried(prefix, lambda store: any(some for some in obstore.list(store, prefix or None)))
 
     def names(self, prefix: str) -> list[str]:
         """What is directly in a folder: objects, and beginnings of the names of others."""
         import obstore
 
-        with self._telling(prefix):
-            listed = obstore.list_with_delimiter(self._store(), prefix or None)
-            keys = [*listed["common_prefixes"], *(one["path"] for one in listed["objects"])]
+        listed = self._tried(prefix, lambda store: obstore.list_with_delimiter(store, prefix or None))
+        keys = [*listed["common_prefixes"], *(one["path"] for one in listed["objects"])]
         return sorted({key.rstrip("/").rpartition("/")[2] for key in keys})
 
     # -- writing -------------------------------------------------------------------------------------------------------
@@ -159,8 +160,7 @@ class Bucket:
         """Write an object, in place of what is there."""
         import obstore
 
-        with self._telling(key):
-            obstore.put(self._store(), key, content)
+        self._tried(key, lambda store: obstore.put(store, key, content))
 
     def create(self, key: str, content: bytes) -> Tag:
         """Write an object that is not there.
@@ -186,28 +186,25 @@ class Bucket:
         from obstore import exceptions
 
         mark = uuid4().hex
-        with self._telling(key):
-            for tries_left in reversed(range(_TRIES)):
-                try:
-                    done = obstore.put(self._store(), key, content, mode=condition, attributes={_MARK: mark})
-                    return Tag(done["e_tag"], done["version"])
-                except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
-                    own = self._tag_of(key, mark)
-                    if own is None:
-                        raise Outdated from None
-                    return own  # it was done by a request whose answer was lost
-                except exceptions.GenericError:
-                    if not tries_left:
-                        raise
-                    sleep(_PAUSE_S)
-        raise AssertionError
+
+        def put(store: ObjectStore) -> Tag:
+            done = obstore.put(store, key, content, mode=condition, attributes={_MARK: mark})
+            return Tag(done["e_tag"], done["version"])
+
+        try:
+            return self._tried(key, put)
+        except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
+            own = self._tag_of(key, mark)
+            if own is None:
+                raise Outdated from None
+            return own  # it was done by a request whose answer was lost
 
     def _tag_of(self, key: str, mark: str) -> Tag | None:
         """The tag of an object, if it was written with a mark."""
         import obstore
 
         try:
-            got = obstore.get(self._store(), key, options={"head": True})
+            got = self._tried(key, lambda store: obstore.get(store, key, options={"head": True}))
         except FileNotFoundError:
             return None
         return _found(got.meta).tag if got.attributes.get(_MARK) == mark else None
@@ -216,15 +213,55 @@ class Bucket:
         """Write an object with the content of another, in place of what is there."""
         import obstore
 
-        with self._telling(key):
-            obstore.copy(self._store(), key, to)
+        self._tried(key, lambda store: obstore.copy(store, key, to))
 
     def remove(self, *keys: str) -> None:
         """Remove objects; those that are not there are not missed."""
         import obstore
 
-        with suppress(FileNotFoundError), self._telling(keys[0] if keys else ""):
-            obstore.delete(self._store(), list(keys))
+        if keys:
+            with suppress(FileNotFoundError):
+                self._tried(keys[0], lambda store: obstore.delete(store, list(keys)))
+
+    # -- requests ------------------------------------------------------------------------------------------------------
+
+    def _store(self) -> ObjectStore:
+        if self._opened is None:
+            from obstore.store import from_url
+
+            self._opened = from_url(
+                self.uri,
+                # An endpoint without TLS is one that the environment names.
+                client_options={"allow_http": True, "timeout": timedelta(seconds=self._request_s)},
+                retry_config={"max_retries": 0},
+            )
+        return self._opened
+
+    def _tried(self, key: str, work: Callable[[ObjectStore], T]) -> T:
+        """What comes of requests that may be done again, which they are while they fail for a reason that may pass.
+
+        Raises:
+            OSError: They fail.
+            BaseError: Of obstore: a condition is not met.
+        """
+        from obstore import exceptions
+
+        tries, until = 0, monotonic() + self._outage_s
+        with self._telling(key):
+            while True:
+                try:
+                    done = work(self._store())
+                except exceptions.GenericError:
+                    tries += 1
+                    if monotonic() > until or (tries >= _FIRST_TRIES and not self._has_answered):
+                        raise
+                    sleep(min(_PAUSE_S * 2**tries, self._outage_s * _LONGEST_PAUSE))
+                except (FileNotFoundError, exceptions.BaseError):
+                    self._has_answered = True
+                    raise
+                else:
+                    self._has_answered = True
+                    return done
 
     @contextmanager
     def _telling(self, key: str) -> Iterator[None]:
@@ -234,6 +271,8 @@ class Bucket:
         where = f"{self.uri}/{key}"
         try:
             yield
+        except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
+            raise
         except FileNotFoundError as error:
             if any(text in str(error) for text in _NO_BUCKET):
                 raise OSError(errno.ENXIO, f"there is no bucket {self.uri}", where) from None

@@ -22,7 +22,7 @@ from raynas.storage.leases import Lease, Leases
 from raynas.storage.paths import ObjectPath
 
 _IN_MEMORY_BYTES = 64 << 20
-_LEASE_REQUEST_S = 10.0  # well below the time that a lease lasts
+_LEASE_REQUEST_S = 10.0  # as for other tries of a lease, well below the time that it lasts
 _APPENDS = 10
 
 
@@ -43,7 +43,7 @@ class ObjectFiles:
 
     def __init__(self, bucket: str) -> None:
         self._bucket = Bucket(bucket)
-        self._leases = Leases(Bucket(bucket, _LEASE_REQUEST_S))
+        self._leases = Leases(Bucket(bucket, _LEASE_REQUEST_S, outage_s=_LEASE_REQUEST_S))
 
     def exists(self, path: Path) -> bool:
         """Whether an object is there, or one below."""
@@ -51,7 +51,7 @@ class ObjectFiles:
 
     def is_folder(self, path: Path) -> bool:
         """Whether an object is below."""
-        return next(self._bucket.below(_key(path)), None) is not None
+        return self._bucket.has_below(_key(path))
 
     def read(self, path: Path) -> bytes:
         """The content of an object."""
