@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import uuid4
@@ -96,7 +96,7 @@ class Request:
 
 Harm = Callable[["Request"], str | None]
 """Says what becomes of a request: None; "500", refused at once; "500 after", done and then said to have failed; "lost",
-done without an answer; "hang", neither; "half", done, and the answer cut off."""
+done without an answer; "hang", neither; "half", done, and the answer cut off; "hold", done when the proxy is told."""
 
 
 class Proxy:
@@ -112,6 +112,10 @@ class Proxy:
         self.harm: Harm = lambda request: None
         self.without: tuple[str, ...] = ()
         """Headers that are not forwarded."""
+        self.held = threading.Event()
+        """Set once a request is held."""
+        self.released = threading.Event()
+        """To be set so that those that are held go on."""
         self._is_over = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -123,6 +127,7 @@ class Proxy:
 
     def __exit__(self, *_: object) -> None:
         self._is_over.set()
+        self.released.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -160,6 +165,9 @@ class Proxy:
                 harm = proxy.harm(request)
                 if harm == "hang":
                     proxy._is_over.wait()
+                if harm == "hold":
+                    proxy.held.set()
+                    proxy.released.wait()
                 if harm in ("hang", "500"):
                     self._send(500, {}, b"<Error><Message>no</Message></Error>")
                     return
@@ -180,7 +188,8 @@ class Proxy:
                 self.send_header("Content-Length", str(length))
                 self.end_headers()
                 if self.command != "HEAD":
-                    self.wfile.write(content[: len(content) // 2] if is_cut else content)
+                    with suppress(BrokenPipeError, ConnectionResetError):  # of a client that has given up, or is killed
+                        self.wfile.write(content[: len(content) // 2] if is_cut else content)
                 self.close_connection = is_cut
 
             do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _answer
