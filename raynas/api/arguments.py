@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from raynas.space.architecture import Architecture
 from raynas.space.search_space import SearchSpace
+from raynas.storage.paths import as_path
 
 if TYPE_CHECKING:
     from raynas.proxies.probe import Proxy
@@ -35,4 +36,6 @@ def named_proxies(given: Sequence[str | Proxy]) -> tuple[list[str], list[Proxy]]
 
 def source_text(source: ArchitectureSource) -> str:
     """A source as `raynas.storage.sources.read_source` takes it."""
+    if isinstance(source, Path):
+        return str(as_path(source))
     return json.dumps(dict(source)) if isinstance(source, Mapping) else str(source)

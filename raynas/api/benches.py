@@ -13,6 +13,7 @@ from raynas.bench.config import BenchConfig
 from raynas.errors import ConfigError
 from raynas.registry import runs_named_code
 from raynas.space.search_space import SearchSpace
+from raynas.storage.paths import as_path
 from raynas.storage.runs import default_folder
 from raynas.storage.session import as_interrupted
 from raynas.storage.tables import read_table
@@ -62,7 +63,7 @@ def bench_proxies(
     if resume and out is None:
         raise ConfigError("--resume needs --out with the folder of the run to continue")
 
-    over = {} if config is None else read_settings(Path(config))
+    over = {} if config is None else read_settings(as_path(config))
     BenchConfig.check_values(over)
     if table := truth or over.get("truth"):
         read_table(Path(table))  # what cannot be read is refused before torch is imported
@@ -72,7 +73,7 @@ def bench_proxies(
 
     names, own_proxies = named_proxies(proxies)
     # The description of a scoring run does not hold what is asked of its scores.
-    base = stored_bench(Path(out)) if resume and out is not None else {}
+    base = stored_bench(as_path(out)) if resume and out is not None else {}
     check_address(base.get("address"), {**fields, **over})
     base |= over
     given = {"space": space_name(space), "truth": None if truth is None else str(truth), "proxies": names or None}
@@ -81,13 +82,13 @@ def bench_proxies(
         raise ConfigError(f"{out} holds no run to resume; name a space" if resume else "name a space with --space")
     plan = make_bench_plan(
         BenchConfig.make(values),
-        folder=None if out is None else Path(out),
+        folder=None if out is None else as_path(out),
         space=own_space(space),
         own_proxies=own_proxies,
     )
-    folder = Path(out) if out is not None else default_folder(f"{plan.plan.space.name}-bench")
+    folder = as_path(out) if out is not None else default_folder(f"{plan.plan.space.name}-bench")
     receiving = ConsoleListener("bench proxies") if listener is None else nullcontext(listener)
     with as_interrupted(folder), receiving as receiver:
         for name, reason in plan.about["left_out"].items():
             receiver.on_log(f"left out of all: {name}, which {reason}")
-        return execute_bench(plan, folder, resume=resume, reuse=[Path(path) for path in reuse], listener=receiver)
+        return execute_bench(plan, folder, resume=resume, reuse=[as_path(path) for path in reuse], listener=receiver)

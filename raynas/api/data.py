@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from raynas.data.options import DataOptions
 from raynas.errors import ConfigError, DataError
+from raynas.storage.paths import as_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,7 +115,7 @@ def contact_sheet(
     dataset = open_dataset(data, DataOptions.make(fields))
     found = inspect(dataset) if inspection is None else inspection
     rows = _sheet_rows(dataset, found, img_size, augmentation, per_class, classes, seed)
-    return write_contact_sheet(Path(out), found, list(rows), img_size=img_size, augmentation=augmentation)
+    return write_contact_sheet(as_path(out), found, list(rows), img_size=img_size, augmentation=augmentation)
 
 
 def _sheet_rows(

@@ -7,9 +7,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raynas.api.arguments import source_text
 from raynas.evaluation.config import EvaluateConfig
 from raynas.registry import runs_named_code
 from raynas.space.search_space import SearchSpace
+from raynas.storage.paths import as_path
 
 if TYPE_CHECKING:
     from raynas.evaluation.report import EvaluationReport
@@ -60,10 +62,10 @@ def evaluate(
     from raynas.evaluation.run import check_device, evaluate_network
     from raynas.evaluation.source import read_network
 
-    folder, file = None if out is None else Path(out), None if predictions is None else Path(predictions)
+    folder, file = None if out is None else as_path(out), None if predictions is None else as_path(predictions)
     check_places(folder, file)
     check_device(config)
-    network = read_network(str(source), config, space=space, pick=pick)
+    network = read_network(source_text(source), config, space=space, pick=pick)
     images = choose_images(config, network)
     with EvaluationConsole() if listener is None else nullcontext(listener) as receiver:
         found = evaluate_network(network, images, config, receiver)

@@ -9,6 +9,7 @@ from typing import Any
 from raynas.config import Config
 from raynas.errors import ConfigError, StoreError, error_words
 from raynas.registry import is_trusted, name_code
+from raynas.storage.paths import as_path
 from raynas.storage.run_folder import holds_run, read_description
 from raynas.storage.text_files import read_yaml
 
@@ -75,14 +76,14 @@ def base_values(
     if resume and out is None:
         raise ConfigError("--resume needs --out with the folder of the run to continue")
     values: dict[str, Any] = {}
-    if resume and out is not None and holds_run(Path(out)):
-        values = dict(read_description(Path(out), kind=kind)["config"])
+    if resume and out is not None and holds_run(as_path(out)):
+        values = dict(read_description(as_path(out), kind=kind)["config"])
         try:
             made.check_values(values)
         except ConfigError as error:
-            raise StoreError(f"{Path(out) / 'run.yaml'} is damaged: {error}") from None
+            raise StoreError(f"{as_path(out) / 'run.yaml'} is damaged: {error}") from None
         values = made.of_stored(values)
-    if over := {**(recipe or {}), **({} if config is None else read_settings(Path(config)))}:
+    if over := {**(recipe or {}), **({} if config is None else read_settings(as_path(config)))}:
         values |= over
         made.check_names(over)
         made.check_values(over)

@@ -1,10 +1,14 @@
-"""What there is: members of registries, and the forms of --data."""
+"""What there is: members of registries, the forms of --data, and runs."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from raynas.api.runs import RUNS, runs_below
+from raynas.errors import ConfigError
 
 if TYPE_CHECKING:
     from raynas.proxies.probe import Proxy
@@ -12,13 +16,22 @@ if TYPE_CHECKING:
 Rows = list[dict[str, Any]]
 
 
-def listing(kind: str) -> Rows:
+def listing(kind: str, where: str | Path | None = None) -> Rows:
     """One row for each member of a kind, with equal keys.
 
     Args:
         kind: One of `LISTS`.
+        where: The folder, or the URI of one, in which runs are listed; default: runs.
+
+    Raises:
+        ConfigError: There is a folder, and something else than runs is to be listed.
+        StoreError: There is no such folder.
     """
-    return LISTS[kind]()
+    if where is None:
+        return LISTS[kind]()
+    if kind != RUNS.name:
+        raise ConfigError(f"{kind} are in no folder: {str(where)!r} goes with runs")
+    return runs_below(where)
 
 
 def _spaces() -> Rows:
@@ -157,6 +170,7 @@ LISTS: Mapping[str, Callable[[], Rows]] = {
     "objectives": _objectives,
     "datasets": _datasets,
     "recipes": _recipes,
+    RUNS.name: runs_below,
 }
 """What can be listed, by name."""
 

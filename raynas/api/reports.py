@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from raynas.storage.paths import as_path
+
 
 def report(folder: str | Path) -> Path:
     """Write report.html, one self-contained page, into a run folder, finished or not.
@@ -16,4 +18,4 @@ def report(folder: str | Path) -> Path:
     """
     from raynas.report.page import write_report
 
-    return write_report(Path(folder))
+    return write_report(as_path(folder))

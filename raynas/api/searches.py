@@ -17,6 +17,7 @@ from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
 from raynas.space.results import Constraint
 from raynas.space.search_space import SearchSpace
+from raynas.storage.paths import as_path
 from raynas.storage.run_folder import holds_run, kind_of, read_description, reading
 from raynas.storage.runs import Run, default_folder, load_run
 from raynas.storage.session import as_interrupted
@@ -272,9 +273,9 @@ def is_sweep(
     """
     if repeat is not None or len(searchers) > 1:
         return True
-    if resume and out is not None and holds_run(Path(out)) and kind_of(read_description(Path(out))) == SWEEP:
+    if resume and out is not None and holds_run(as_path(out)) and kind_of(read_description(as_path(out))) == SWEEP:
         return True
-    if config is not None and {"searchers", "repeat"} & read_settings(Path(config)).keys():
+    if config is not None and {"searchers", "repeat"} & read_settings(as_path(config)).keys():
         return True
     if level is not None:
         raise ConfigError("--level compares searches: give --repeat, or --searcher more than once")
@@ -334,9 +335,9 @@ def sweep(
     from raynas.sweeps.run import execute_sweep
 
     plan = make_sweep_plan(sweep_config, space=own_space(space), own_proxies=own_proxies)
-    folder = Path(out) if out is not None else default_folder(plan.config.space)
+    folder = as_path(out) if out is not None else default_folder(plan.config.space)
     with as_interrupted(folder), SweepConsole() if listener is None else nullcontext(listener) as receiver:
-        execute_sweep(plan, folder, resume=resume, reuse=[Path(path) for path in reuse], listener=receiver)
+        execute_sweep(plan, folder, resume=resume, reuse=[as_path(path) for path in reuse], listener=receiver)
         return load_sweep(folder)
 
 
@@ -376,7 +377,7 @@ def supernet_space(source: str | Path) -> str:
         from raynas.training.timm_weights import read_timm_vit  # torch is behind it
 
         return f"{spaces.get('vit').parts}@{read_timm_vit(str(source)).text}"
-    model = read_description(Path(source), kind=TRAINING)["model"]
+    model = read_description(as_path(source), kind=TRAINING)["model"]
     name = str(model["space"])
     parts = spaces.get(name).parts
     return f"{parts}@{model['text']}" if parts else name
@@ -417,9 +418,9 @@ def executed(
     from raynas.console.runs import ConsoleListener
     from raynas.searching.run import execute
 
-    folder = Path(out) if out is not None else default_folder(plan.space.name)
+    folder = as_path(out) if out is not None else default_folder(plan.space.name)
     with as_interrupted(folder), ConsoleListener(command) if listener is None else nullcontext(listener) as receiver:
         if first:
             receiver.on_log(first)
-        execute(plan, folder, resume=resume, reuse=[Path(path) for path in reuse], listener=receiver)
+        execute(plan, folder, resume=resume, reuse=[as_path(path) for path in reuse], listener=receiver)
         return load_run(folder)

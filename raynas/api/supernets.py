@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raynas.api.arguments import space_name
+from raynas.api.arguments import source_text, space_name
 from raynas.api.layers import base_values, laid_over
 from raynas.api.searches import executed, supernet_space
 from raynas.api.trainings import trained
@@ -16,6 +16,7 @@ from raynas.registry import runs_named_code
 from raynas.searching.config import KIND, RunConfig
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
+from raynas.storage.paths import as_path
 from raynas.storage.run_folder import holds_run
 from raynas.storage.runs import Run
 from raynas.training.folder import Training, load_training
@@ -93,7 +94,7 @@ def _start(
         from raynas.training.timm_weights import read_timm_vit  # torch is behind it
 
         return space or supernet_space(init), largest, {"weights": init, "img_size": read_timm_vit(init).img_size}
-    folder = Path(init)
+    folder = as_path(init)
     if not holds_run(folder):
         if space is None:
             raise ConfigError(f"--init {init} is a file of weights, which does not say of which space: name the space")
@@ -146,7 +147,7 @@ def search_supernet(
     """
     said = recipe_settings(recipe, "supernet search")
     base = base_values(RunConfig, KIND, config=config, recipe=said, out=out, resume=resume, given=fields)
-    given = {**fields, "supernet": None if source is None else str(source)}
+    given = {**fields, "supernet": None if source is None else source_text(source)}
     values = laid_over({**SEARCH_DEFAULTS, **base}, given)
     if values.get("supernet") is None:
         raise ConfigError(

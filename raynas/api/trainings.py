@@ -18,6 +18,7 @@ from raynas.recipes.reading import recipe_settings
 from raynas.registry import is_in_file, runs_named_code
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
+from raynas.storage.paths import as_path
 from raynas.storage.run_folder import holds_run, kind_of, read_description
 from raynas.storage.runs import default_folder
 from raynas.storage.session import as_interrupted
@@ -152,14 +153,14 @@ def finalists(
     """
     base = base_values(FinalistsConfig, FINALISTS, config=None, out=out, resume=resume, given={})
     training = {**base.get("training", {})}
-    over = {**recipe_settings(recipe, "train"), **({} if config is None else read_settings(Path(config)))}
+    over = {**recipe_settings(recipe, "train"), **({} if config is None else read_settings(as_path(config)))}
     check_address(training.get("address"), {**fields, **over})
     training |= over
     training, note = laid_over(training, fields), ""
-    searched = Path(source) if source is not None and holds_run(Path(source)) else None
+    searched = as_path(source) if source is not None and holds_run(as_path(source)) else None
     if not base:
         training, note = _with_images(_with_weights(training, searched), searched)
-    given: dict[str, Any] = {"source": None if source is None else str(source), "space": space_name(space)}
+    given: dict[str, Any] = {"source": None if source is None else source_text(source), "space": space_name(space)}
     given |= {"top": top, "grace": grace, "reduction": reduction, "halving": halving, "compare": compare}
     finalists_config = FinalistsConfig.make({**laid_over(base, given), "training": training})
 
@@ -169,7 +170,7 @@ def finalists(
 
     with _naming_record(searched if note else None):
         plan = make_finalists_plan(finalists_config, space=own_space(space))
-    folder = Path(out) if out is not None else default_folder("finalists")
+    folder = as_path(out) if out is not None else default_folder("finalists")
     with as_interrupted(folder):
         execute_finalists(plan, folder, resume=resume, listener=listener or FinalistsConsole(), note=note)
         return load_finalists(folder)
@@ -177,9 +178,9 @@ def finalists(
 
 def is_finalists(out: str | Path | None, resume: bool) -> bool:
     """Whether the folder to go on with holds finalists."""
-    if out is None or not resume or not holds_run(Path(out)):
+    if out is None or not resume or not holds_run(as_path(out)):
         return False
-    return kind_of(read_description(Path(out))) == FINALISTS
+    return kind_of(read_description(as_path(out))) == FINALISTS
 
 
 def trained(
@@ -222,7 +223,7 @@ def trained(
 
     with _naming_record(of_run if note else None):
         plan = make_training_plan(train_config, space=found or own_space(space))
-    folder = Path(out) if out is not None else default_folder(f"{plan.space.name}-training")
+    folder = as_path(out) if out is not None else default_folder(f"{plan.space.name}-training")
     with as_interrupted(folder), TrainingConsole() if listener is None else nullcontext(listener) as receiver:
         execute_training(plan, folder, resume=resume, listener=receiver, note=note)
         return load_training(folder)
@@ -268,7 +269,7 @@ def _with_weights(values: Mapping[str, Any], of_run: Path | None) -> dict[str, A
             "weights_policy inherited needs a SOURCE that was found in a supernet, or the last checkpoint of one as "
             "--weights"
         )
-    return {**values, "weights": str(Path(supernet) / "checkpoints" / "last.pt")}
+    return {**values, "weights": str(as_path(supernet) / "checkpoints" / "last.pt")}
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from raynas.errors import StoreError, error_words
 from raynas.space.results import Objective
 from raynas.storage.files import exists, names_in, read_bytes, write_atomically, write_text
 from raynas.storage.parquet import read_parquet, write_parquet
+from raynas.storage.paths import as_path
 from raynas.storage.points import Points
 from raynas.storage.text_files import read_yaml
 
@@ -187,7 +188,7 @@ def load_bench(folder: str | Path) -> Bench:
     """
     from raynas.storage.runs import load_run
 
-    folder = Path(folder)
+    folder = as_path(folder)
     if not is_bench(folder):
         raise StoreError(f"{folder} holds no benchmark of proxies: it has no {SETTINGS}")
     settings, about = read_settings(folder)

@@ -26,6 +26,7 @@ from raynas.space.registered import spaces
 from raynas.space.results import Evaluation, Objective, named_direction
 from raynas.space.search_space import SearchSpace
 from raynas.storage.files import exists
+from raynas.storage.paths import as_path
 from raynas.storage.run_folder import holds_run, read_description
 
 ALL = "all"
@@ -175,7 +176,7 @@ def _truth(
                 "a benchmark needs a truth table: --truth FILE.csv, with a column for each field and labels"
             )
         return load_truth(folder / TRUTH), str(folder / TRUTH), read_settings(folder)[1]
-    path = Path(config.truth)
+    path = as_path(config.truth)
     truth = read_truth(path, space, [label.name for label in labels])
     rows = int(truth.merged.sum())
     if config.rows is not None:

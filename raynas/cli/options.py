@@ -96,9 +96,16 @@ def description_of(config: type[Config], name: str) -> str:
     return config.model_fields[name].description or ""
 
 
-OUT = option("out", Path, "Run folder. Default: runs/SPACE-DATE-TIME.", file_okay=False)
+OUT = option(
+    "out",
+    Path,
+    "Run folder, or its URI in an object store: s3://, gs:// or az://. Default: runs/SPACE-DATE-TIME.",
+    file_okay=False,
+)
 RESUME = option("resume", bool, "Continue the run in --out; start it if there is none.", "--resume")
-REUSE = option("reuse", list[Path], "Folder of another run whose scores are taken where they apply. Repeatable.")
+REUSE = option(
+    "reuse", list[Path], "Folder of another run, or its URI, whose scores are taken where they apply. Repeatable."
+)
 TRUST_CODE = option(
     "trust_code",
     bool,

@@ -12,15 +12,17 @@ import typer
 from raynas.cli.options import Parameters, argument, option
 
 REPORT_EXAMPLES = "Example:\n\n    raynas report runs/first"
-LIST_EXAMPLES = "Examples:\n\n    raynas list proxies\n\n    raynas list spaces --json"
+LIST_EXAMPLES = (
+    "Examples:\n\n    raynas list proxies\n\n    raynas list spaces --json\n\n    raynas list runs s3://models/searches"
+)
 
 _ONLY_IN_JSON = ("outputs", "description", "batch_norm", "batch_norm_reason", "departures", "measured")
-_ONLY_IN_JSON_OF = {"recipes": ("settings", "hardware", "source", "notes")}
+_ONLY_IN_JSON_OF = {"recipes": ("settings", "hardware", "source", "notes"), "runs": ("done", "total", "unit")}
 
 
 def report_parameters() -> Parameters:
     """The folder whose page is written."""
-    return [argument("run", Path, "A run folder, finished or not.", is_required=True)]
+    return [argument("run", Path, "A run folder, finished or not, or its URI in an object store.", is_required=True)]
 
 
 def report(*, run: Path) -> None:
@@ -37,16 +39,17 @@ def list_parameters() -> Parameters:
     kinds = Enum("Kind", {name: name for name in LISTS})  # type: ignore[misc]
     return [
         argument("kind", kinds, "What to list.", is_required=True),
+        argument("where", str, "Of runs: the folder they are below, or its URI in an object store. Default: runs."),
         option("as_json", bool, "Print JSON for programs.", "--json"),
     ]
 
 
-def list_(*, kind: Any, as_json: bool = False) -> None:
-    """List spaces, models, proxies, searchers, objectives of trainings, data sets, or recipes."""
+def list_(*, kind: Any, where: str | None = None, as_json: bool = False) -> None:
+    """List spaces, models, proxies, searchers, objectives of trainings, data sets, recipes, or runs."""
     from raynas.api.lists import listing
     from raynas.console.terminal import print_rows
 
-    rows = listing(kind.value)
+    rows = listing(kind.value, where)
     if as_json:
         print(json.dumps(rows, indent=2))
         return

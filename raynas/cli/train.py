@@ -39,7 +39,12 @@ Examples:
     raynas train --resume --out runs/trained
 """
 
-_OUT = option("out", Path, "Training folder. Default: runs/SPACE-training-DATE-TIME.", file_okay=False)
+_OUT = option(
+    "out",
+    Path,
+    "Training folder, or its URI in an object store. Default: runs/SPACE-training-DATE-TIME.",
+    file_okay=False,
+)
 _SET = option(
     "settings", list[str], "KEY=VALUE of any other setting, such as mixup=0.2 or hflip=0. Repeatable.", "--set"
 )

@@ -39,6 +39,7 @@ from raynas.space.search_space import SearchSpace
 from raynas.space.tokens import Phase, phase_macs
 from raynas.storage.files import names_in, remove_folder
 from raynas.storage.locks import held, is_free
+from raynas.storage.paths import as_path, on_a_disk
 from raynas.storage.run_folder import reading
 from raynas.storage.runs import default_folder
 from raynas.storage.sources import Source, read_source
@@ -108,8 +109,8 @@ def export(
     read = read_source(text, space=space, pick=pick)
     if config.onnx:
         _check_onnx()
-    folder = Path(out) if out is not None else default_folder(f"{read.space.name}-export")
-    _check_folder(folder)
+    folder = as_path(out) if out is not None else default_folder(f"{read.space.name}-export")
+    _check_folder(on_a_disk(folder, "an export is for other programs, which read files"))
     if config.untrained:
         if config.checkpoint is not None:
             raise ConfigError(

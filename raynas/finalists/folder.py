@@ -11,6 +11,7 @@ from raynas.errors import StoreError
 from raynas.space.cost import COSTS
 from raynas.storage.files import write_json
 from raynas.storage.kinds import Bounds
+from raynas.storage.paths import as_path
 from raynas.storage.run_folder import holds_run, read_description, read_summary
 from raynas.storage.sources import existing_summary, picked
 from raynas.storage.text_files import read_json
@@ -128,5 +129,5 @@ def load_finalists(folder: str | Path) -> Finalists:
     Raises:
         StoreError: It holds none.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     return Finalists(folder, read_description(folder, kind=KIND), read_summary(folder))

@@ -15,6 +15,7 @@ from raynas.space.cost import cost
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
 from raynas.space.uniform import uniform_of_cost
+from raynas.storage.paths import as_path
 from raynas.storage.run_folder import read_description, reading
 from raynas.storage.sources import existing_summary
 from raynas.training.config import TrainConfig
@@ -72,17 +73,17 @@ def make_finalists_plan(config: FinalistsConfig, *, space: SearchSpace | None = 
         RaynasError: As `finalists` and `make_training_plan`.
         ConfigError: Settings that trials cannot have.
     """
-    members = finalists(Path(config.source), config.top)
-    searched = read_description(Path(config.source))["config"]  # resolved, with spaces of files by their paths
+    members = finalists(as_path(config.source), config.top)
+    searched = read_description(as_path(config.source))["config"]  # resolved, with spaces of files by their paths
     if space is None and config.space is not None:
         space = spaces.get(config.space)
     with named_code():  # the folder has named it
         space = space or spaces.get(str(searched.get("space")))
     config = config.resolved(space=spaces.reference(space))
     if config.compare is not None:
-        members = _with_uniform(members, space, searched, Path(config.source))
+        members = _with_uniform(members, space, searched, as_path(config.source))
     values: dict[str, Any] = {**config.training, "space": config.space}
-    with reading(Path(config.source)):
+    with reading(as_path(config.source)):
         values.setdefault("img_size", searched["img_size"])
     if values.get("workers"):
         raise ConfigError("each finalist is trained by one process; workers cannot be set, trials run side by side")

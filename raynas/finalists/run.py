@@ -24,6 +24,7 @@ from raynas.finalists.plan import FinalistsPlan
 from raynas.finalists.rungs import promoted, rungs
 from raynas.space.build import builder
 from raynas.storage.files import remove, write_mark
+from raynas.storage.paths import on_a_disk
 from raynas.storage.run_folder import check_folder, read_summary, reading, run_description
 from raynas.storage.session import End, Session
 from raynas.training.best_epoch import counted_top1
@@ -77,11 +78,12 @@ def execute_finalists(
 
     Raises:
         StoreError: The folder holds something else, is in use, or cannot be written.
-        ConfigError: A precision that needs a GPU, where trials get none.
+        ConfigError: A folder in an object store; or a precision that needs a GPU, where trials get none.
         PoolError: Ray cannot be started or joined, or this node has not what a trial asks for.
         Interrupted: SIGINT or SIGTERM; what was done is stored.
     """
     listener = listener or FinalistsListener()
+    on_a_disk(folder, "Ray Tune keeps the state of finalists beside their trainings, on a disk that all nodes see")
     first = next(iter(plan.plans.values()))
     training = first.config
     check_loggers(training.loggers)

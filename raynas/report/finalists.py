@@ -17,6 +17,7 @@ from raynas.report.status import KILLED, part_now, run_status
 from raynas.report.text import Rows, machine_rows
 from raynas.stats.kendall import kendall_taus
 from raynas.stats.thinning import spread
+from raynas.storage.paths import as_path
 from raynas.storage.run_folder import read_description, read_summary
 from raynas.training.best_epoch import counted_top1
 from raynas.wording import compact, duration, percent, plural, setting_text
@@ -202,7 +203,7 @@ def _standing(trial: Mapping[str, Any]) -> str:
 def _directions(source: Any) -> Mapping[str, str]:
     """Whether "max" or "min" is better of each of the search's scores; empty if its folder is not there."""
     try:
-        found = read_description(Path(str(source))).get("directions")
+        found = read_description(as_path(str(source))).get("directions")
     except RaynasError:
         return {}
     return found if isinstance(found, dict) else {}

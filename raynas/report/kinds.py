@@ -6,12 +6,12 @@ imported when a folder of the kind is at hand. Neither torch nor Ray is imported
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from raynas.storage.kinds import Bounds, RunKind, Taken, add_kind, run_kinds
+from raynas.storage.kinds import Bounds, Progress, RunKind, Taken, add_kind, run_kinds
 from raynas.storage.sources import taken_from_search
 
 Writer = Callable[[Path], Path]
@@ -52,6 +52,11 @@ def layout_of(name: str) -> Layout:
     if name not in layouts:
         raise KeyError(f"there is no layout {name!r} of a page; known are {', '.join(layouts)}")
     return layouts[name]
+
+
+def _ended(parts: Sequence[Mapping[str, Any]]) -> int:
+    """How many of the runs that are parts of another have ended, in whatever way."""
+    return sum(part["status"] not in ("waiting", "running", "interrupted") for part in parts)
 
 
 _SECTIONS_OF_SEARCH = (
@@ -105,6 +110,7 @@ add_kind(
                 ("sections.html", "bench.html"),
             ),
         },
+        progress=lambda config, summary: Progress(summary["evaluations"], config["budget"], "evaluations"),
     )
 )
 
@@ -131,6 +137,7 @@ add_kind(
         _taken_from_training,
         _training,
         {"training": Layout(("curves", "phases", "model", "epochs", "time", "setup"), (*_LINES, "training.js"))},
+        progress=lambda config, summary: Progress(summary["epochs_done"], summary["epochs"], "epochs"),
     )
 )
 
@@ -161,6 +168,7 @@ add_kind(
                 (*_LINES, "scatter.js", "finalists.js"),
             )
         },
+        progress=lambda config, summary: Progress(_ended(summary["trials"]), len(summary["trials"]), "trainings"),
     )
 )
 
@@ -180,5 +188,6 @@ add_kind(
         None,
         _sweep,
         {"sweep": Layout(("traces", "levels", "searches", "setup"), (*_LINES, "sweep.js"))},
+        progress=lambda config, summary: Progress(_ended(summary["searches"]), len(summary["searches"]), "searches"),
     )
 )

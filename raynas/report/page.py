@@ -23,6 +23,7 @@ from raynas.report.search import report_data
 from raynas.storage.files import write_text
 from raynas.storage.kinds import run_kinds
 from raynas.storage.locks import check_inside
+from raynas.storage.paths import as_path
 from raynas.storage.run_folder import kind_of, read_description, reading
 
 __all__ = ["page", "report_data", "write_report"]
@@ -46,7 +47,7 @@ def write_report(folder: Path) -> Path:
     Raises:
         StoreError: The folder holds no run, one of a kind that has no report, or cannot be written.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     check_inside(folder)
     name = kind_of(read_description(folder))
     kind = run_kinds.get(name) if name in run_kinds else None

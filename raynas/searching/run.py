@@ -32,6 +32,7 @@ from raynas.searching.windows import AS_ASKED, stored_window
 from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS, closed_form
 from raynas.space.results import Candidate, Evaluation, Outcome, Platform
+from raynas.storage.locks import told_before_locking
 from raynas.storage.result_store import ResultStore, read_evaluations
 from raynas.storage.run_folder import check_folder
 from raynas.storage.session import End, Session
@@ -101,6 +102,8 @@ def execute(
         Interrupted: SIGINT or SIGTERM; what was done is stored.
     """
     listener = listener or SearchListener()
+    if told := told_before_locking(folder):
+        listener.on_log(told)
     begun = stored_window(folder) if resume else None
     if begun is not None and (plan.window_origin != AS_ASKED or plan.config.window == begun.size):
         plan = plan.with_window(begun)
@@ -161,7 +164,6 @@ class _Run:
         self.pool = pool
         self.workers = workers
         self.own_files = own_files
-        self.stop = session.stop  # signals received
         self.listener = listener
         self.clock = _Clock()
         self.ranking = Ranking(plan.objectives)
@@ -172,6 +174,11 @@ class _Run:
         self.comparison: dict[str, Any] | None = None
         self.searcher = plan.searcher()
         self._summary_written = 0.0
+
+    @property
+    def stop(self) -> list[int]:
+        """Signals that were received."""
+        return self.session.stop
 
     def carry_out(self) -> dict[str, Any]:
         """Search, keeping summary.json up to date, also when it ends badly."""

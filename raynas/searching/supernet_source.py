@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from raynas.space.architecture import Architecture
 from raynas.space.build import builder, built
 from raynas.space.registered import space_of_parts, spaces
 from raynas.space.search_space import SearchSpace
+from raynas.storage.paths import as_path
 from raynas.storage.run_folder import reading
 from raynas.training.checkpoints import check_weights, checkpoint_folder, read_last, trained_weights
 from raynas.training.config import TrainConfig
@@ -75,7 +75,7 @@ def read_supernet(text: str, space: SearchSpace | None = None) -> SupernetSource
             SupernetSource(f"timm:{name}:{file.absolute()}", space, space.largest(), settings, found.weights, None),
             is_ordered=False,
         )
-    training = load_training(Path(text))
+    training = load_training(as_path(text))
     with reading(training.folder):
         model = training.description["model"]
         own = space or spaces.get(model["space"])
@@ -88,7 +88,7 @@ def read_supernet(text: str, space: SearchSpace | None = None) -> SupernetSource
         is_ordered = training.description["objective"]["name"] == "supernet"
     weights = trained_weights(read_last(training.folder))
     return _checked(
-        SupernetSource(str(Path(text).absolute()), own, largest, settings, weights, training), is_ordered=is_ordered
+        SupernetSource(str(as_path(text).absolute()), own, largest, settings, weights, training), is_ordered=is_ordered
     )
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
 from raynas.errors import StoreError, error_words
 from raynas.storage.local_files import LocalFiles
+from raynas.storage.object_files import object_files
+from raynas.storage.paths import ObjectPath, is_collapsed
 from raynas.storage.stores import Files
 
 _LOCAL = LocalFiles()
@@ -20,6 +23,9 @@ _LOCAL = LocalFiles()
 
 def files_of(path: Path) -> Files:
     """The store that a path is in."""
+    if isinstance(path, ObjectPath):
+        return object_files(path.bucket)
+    assert not is_collapsed(path), f"{path} was a URI; raynas.storage.paths.as_path keeps it"
     return _LOCAL
 
 
@@ -55,7 +61,7 @@ def opened(path: Path) -> AbstractContextManager[IO[bytes]]:
 
 
 def version_of(path: Path) -> str | None:
-    """A text that is another one once a file is replaced; None if there is no such file.
+    """A text that is another one once a file is replaced by another content; None if there is no such file.
 
     Raises:
         OSError: The store cannot be reached.
@@ -63,28 +69,31 @@ def version_of(path: Path) -> str | None:
     return files_of(path).version(path)
 
 
+def written_at(path: Path) -> datetime | None:
+    """When a file was written, with its time zone; None if there is no such file.
+
+    Raises:
+        OSError: The store cannot be reached.
+    """
+    return files_of(path).written_at(path)
+
+
 def names_in(folder: Path) -> list[str]:
     """What is directly in a folder, sorted by name.
 
     Raises:
-        OSError: It is missing or cannot be read.
+        OSError: It is missing, where folders are made, or cannot be read.
     """
     return files_of(folder).names(folder)
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files in a folder and in the folders in it, as paths, links among them; none if there is no such folder."""
-    if not is_folder(folder):
-        return []
-    try:
-        names = names_in(folder)
-    except FileNotFoundError:  # removed meanwhile
-        return []
-    found: list[Path] = []
-    for name in names:
-        path = folder / name
-        found += files_below(path) if is_folder(path) and not path.is_symlink() else [path]
-    return found
+    """All files in a folder and in the folders in it, as paths, links among them; none if there is no such folder.
+
+    Raises:
+        OSError: They cannot be listed.
+    """
+    return files_of(folder).below(folder)
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
@@ -166,13 +175,14 @@ def copy(path: Path, to: Path) -> None:
     files_of(path).copy(path, to)
 
 
-def remove(path: Path) -> None:
-    """Remove a file, if it is there.
+def remove(*paths: Path) -> None:
+    """Remove files of one store, those that are there.
 
     Raises:
-        OSError: It cannot be removed.
+        OSError: One cannot be removed.
     """
-    files_of(path).remove(path)
+    if paths:
+        files_of(paths[0]).remove(*paths)
 
 
 def remove_folder(path: Path) -> None:

@@ -7,9 +7,9 @@ above the undertakings, and the registry imports it by its name on first use.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from raynas.registry import Registry
 from raynas.space.results import Constraint
@@ -30,6 +30,20 @@ class Taken:
     settings: Mapping[str, Any]
 
 
+class Progress(NamedTuple):
+    """How far a run has come.
+
+    Args:
+        done: How much is done.
+        total: How much there is to do; None where that is not known.
+        unit: Of what, in the plural.
+    """
+
+    done: int
+    total: int | None
+    unit: str
+
+
 @dataclass(frozen=True)
 class RunKind:
     """A kind of run.
@@ -39,10 +53,13 @@ class RunKind:
         taken: What a folder of this kind stands for as the source of an architecture, given the folder, its
             description, and bounds to pick by: an architecture, or a folder in it from which to take one. None: a
             folder of this kind has no architecture of its own.
+        progress: How far a run has come, given its configuration and its summary, as run.yaml and summary.json have
+            them. None: nothing is told of it.
     """
 
     name: str
     taken: Callable[[Path, Mapping[str, Any], Bounds], Taken | Path] | None
+    progress: Callable[[Mapping[str, Any], Mapping[str, Any]], Progress] | None = field(default=None, kw_only=True)
 
 
 def add_kind(kind: RunKind) -> None:

@@ -11,8 +11,10 @@ import io
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
 from typing import IO, Any
@@ -36,8 +38,26 @@ class _Written(io.BufferedWriter):
             raise
 
 
+class _Locked(AbstractContextManager["_Locked"]):
+    """A locked file, which is so until it is closed."""
+
+    epoch = None  # the system keeps the lock for as long as this process is there
+
+    def __init__(self, file: IO[Any]) -> None:
+        self._file = file
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others in."""
+        self._file.close()
+
+
 class LocalFiles:
     """Files of this machine: synced and renamed, and locked by `flock`, which ends with the process."""
+
+    has_folders = True
 
     def exists(self, path: Path) -> bool:
         """Whether a file or folder is there."""
@@ -63,9 +83,30 @@ class LocalFiles:
         except FileNotFoundError:
             return None
 
+    def written_at(self, path: Path) -> datetime | None:
+        """When it was changed."""
+        try:
+            return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        except FileNotFoundError:
+            return None
+
     def names(self, folder: Path) -> list[str]:
         """What is directly in a folder, sorted by name."""
         return sorted(entry.name for entry in folder.iterdir())
+
+    def below(self, folder: Path) -> list[Path]:
+        """All files in a folder and in the folders in it, links among them; none if there is no such folder."""
+        if not folder.is_dir():
+            return []
+        try:
+            names = self.names(folder)
+        except FileNotFoundError:  # removed meanwhile
+            return []
+        found: list[Path] = []
+        for name in names:
+            path = folder / name
+            found += self.below(path) if path.is_dir() and not path.is_symlink() else [path]
+        return found
 
     @contextmanager
     def write(self, path: Path, *, once: bool, is_durable: bool) -> Iterator[IO[bytes]]:
@@ -115,9 +156,10 @@ class LocalFiles:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def remove(self, path: Path) -> None:
-        """Remove a file, if it is there."""
-        path.unlink(missing_ok=True)
+    def remove(self, *paths: Path) -> None:
+        """Remove files, those that are there."""
+        for path in paths:
+            path.unlink(missing_ok=True)
 
     def remove_folder(self, path: Path) -> None:
         """Remove a folder with all that is in it, if it is there; of a link, nothing but the link."""
@@ -158,7 +200,17 @@ class LocalFiles:
         except BaseException:  # whose traceback may keep the lock alive, as in a notebook
             file.close()
             raise
-        return file
+        return _Locked(file)
+
+    def check_lock(self, path: Path) -> None:
+        """Nothing: a lock is not lost."""
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for what another library keeps while it works; it is removed with all that is in it."""
+    with tempfile.TemporaryDirectory(prefix="raynas-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def waited_lock(path: Path, *, is_shared: bool) -> Lock:
@@ -173,7 +225,7 @@ def waited_lock(path: Path, *, is_shared: bool) -> Lock:
     except BaseException:  # whose traceback may keep the lock alive, as in a notebook
         file.close()
         raise
-    return file
+    return _Locked(file)
 
 
 def _opened(path: Path, flags: int) -> int:

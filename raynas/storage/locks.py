@@ -14,12 +14,12 @@ from raynas.storage.files import (
     exists,
     files_below,
     files_of,
-    is_folder,
     make_folder,
-    names_in,
     remove,
     remove_empty_folder,
 )
+from raynas.storage.leases import lease_seconds
+from raynas.storage.paths import ObjectPath
 from raynas.storage.stores import Lock
 
 _LOCK = ".lock"
@@ -40,8 +40,8 @@ def held(folder: Path, *inner: Path) -> Lock:
     Raises:
         StoreError: Another process holds it, or it cannot be written.
     """
-    check_inside(folder)
     try:
+        check_inside(folder)
         made = [path for path in (folder, *folder.parents) if not exists(path)]
         lock = _FolderLock(_lock_in(folder), folder, inner, made)
         try:
@@ -81,6 +81,11 @@ class _FolderLock(AbstractContextManager[Lock]):
     def __init__(self, lock: Lock, folder: Path, inner: Sequence[Path], made: Sequence[Path]) -> None:
         self._lock, self._folder, self._inner, self._made = lock, folder, inner, made
 
+    @property
+    def epoch(self) -> int | None:
+        """As of the lock itself."""
+        return self._lock.epoch
+
     def __exit__(self, *_: object) -> None:
         self.close()
 
@@ -109,6 +114,32 @@ def locked(path: Path) -> Lock:
         return files_of(path).lock(path, f"process {os.getpid()} on {socket.gethostname()}")
     except BlockingIOError as error:
         raise StoreError(f"run folder {path.parent} is being written by {error}") from None
+
+
+def told_before_locking(folder: Path) -> str | None:
+    """What people are told before a folder is locked, if that may take its time; None if it does not.
+
+    Raises:
+        ConfigError: The environment says nothing that can be done of how long a lease lasts.
+    """
+    if not isinstance(folder, ObjectPath):
+        return None
+    seconds = lease_seconds()
+    if not exists(folder / _LOCK):
+        return None
+    return f"makes sure that no process writes {folder}: up to {seconds:g} s, where one was killed"
+
+
+def check_still_held(folder: Path) -> None:
+    """End what goes on in a folder that this process held and another one has taken over by now.
+
+    Raises:
+        StoreError: Another one has; the message names it.
+    """
+    try:
+        files_of(folder).check_lock(folder / _LOCK)
+    except OSError as error:
+        raise StoreError(f"run folder {folder} is lost: {error_words(error)}") from None
 
 
 def check_free(folder: Path) -> None:
@@ -174,9 +205,9 @@ def remove_temporary(folder: Path) -> None:
     Raises:
         OSError: It cannot be removed.
     """
-    for name in names_in(folder):
-        path = folder / name
-        if is_folder(path) and not path.is_symlink() and not exists(path / "run.yaml"):
-            remove_temporary(path)
-        elif name.startswith(".") and name.endswith(".tmp"):
+    found = files_below(folder)
+    of_others = {path.parent for path in found if path.name == "run.yaml"} - {folder}
+    for path in found:
+        is_temporary = path.name.startswith(".") and path.name.endswith(".tmp")
+        if is_temporary and of_others.isdisjoint(path.parents):
             remove(path)

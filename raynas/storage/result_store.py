@@ -7,12 +7,12 @@ both, and the covered ones are ignored.
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,10 +20,32 @@ import pyarrow.compute as pc
 from raynas.errors import StoreError, error_words, on_one_line
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome, Platform, ScoreIdentity, Status
-from raynas.storage.files import exists, is_folder, make_folder, move, names_in, remove, write_atomically, write_mark
+from raynas.storage.files import (
+    exists,
+    files_of,
+    is_folder,
+    make_folder,
+    move,
+    names_in,
+    remove,
+    write_atomically,
+    write_mark,
+)
 from raynas.storage.locks import held
 from raynas.storage.parquet import is_sealed, metadata_of, parquet_file, write_parquet
-from raynas.storage.row_rules import check_rows, has_repeated_rows
+from raynas.storage.part_order import (
+    Place,
+    StoredPart,
+    is_temporary,
+    late,
+    place_of,
+    places_of,
+    uncovered,
+    without_repeated,
+)
+from raynas.storage.paths import as_path
+from raynas.storage.row_rules import check_rows
+from raynas.storage.run_folder import holds_run, kind_of, read_description
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(
@@ -60,22 +82,9 @@ _SCHEMA_OF_BEFORE = pa.schema([field for field in SCHEMA if field.name not in _P
 TIMING_COLUMNS = ("seconds", "build_seconds")
 REUSABLE = (Status.OK, Status.NON_FINITE, Status.NOT_APPLICABLE)
 """Statuses that say something of the architecture, and nothing of the machine it was scored on."""
-_PART = re.compile(r"part-(\d{8})-(\d{8})\.parquet")
-_TEMPORARY = re.compile(rf"\.{_PART.pattern}\.tmp")
-_PLACE = "place"
-"""What a part's metadata calls the numbers of the flushes whose rows it holds, which its name has, too."""
-
 _MERGED_PARTS = 32
 _FULL_PART_ROWS = 65_536
-
-
-class StoredPart(NamedTuple):
-    """A file and the numbers of the flushes whose rows it holds."""
-
-    first: int
-    last: int
-    path: Path
-    rows: int
+_READERS = 8
 
 
 class ResultStore:
@@ -114,7 +123,9 @@ class ResultStore:
             self._lock.close()
             raise
         self._loaded: list[pa.Table] | None = loaded
-        self._next = 1 + max((part.last for part in self._parts), default=-1)
+        self._next = self._began = 1 + max((part.place.last for part in self._parts), default=-1)
+        # That of the parts, in a folder that was copied to where a lock has none.
+        self._epoch = max([self._lock.epoch or 0, *(part.place.epoch for part in self._parts)])
         self._pending: list[tuple[int, Architecture, Mapping[int, Outcome], bool]] = []
 
     def take_loaded(self) -> pa.Table:
@@ -169,13 +180,14 @@ class ResultStore:
         return pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
 
     def _write(self, table: pa.Table, first: int, last: int) -> None:
-        path = self._parts_folder / f"part-{_place(first, last)}.parquet"
+        place = Place(first, last, self._epoch, self._began if self._epoch else None)
+        path = self._parts_folder / place.name
         try:
             with write_atomically(path, once=True) as file:
-                write_parquet(file, table, {_PLACE: _place(first, last)})
+                write_parquet(file, table, place.metadata)
         except OSError as error:
             raise StoreError(f"cannot write results to {self._parts_folder}: {error_words(error)}") from error
-        self._parts.append(StoredPart(first, last, path, table.num_rows))
+        self._parts.append(StoredPart(place, path, table.num_rows))
 
     def _merge_small_parts(self) -> None:
         small: list[StoredPart] = []
@@ -186,22 +198,22 @@ class ResultStore:
         if len(small) < _MERGED_PARTS:
             return
         try:
-            tables = [_read_part(part.path)[1] for part in small]
+            with ThreadPoolExecutor(_READERS) as readers:  # each waits, where the parts are far away
+                tables = [table for _, table in readers.map(_read_part, (part.path for part in small))]
         except (StoreError, pa.ArrowException, OSError) as error:
             warnings.warn(f"parts of {self._parts_folder} are left unmerged: {error_words(error)}", stacklevel=2)
             return
         merged = pa.concat_tables(tables).unify_dictionaries()
         self._parts = self._parts[: -len(small)]
-        self._write(merged, small[0].first, small[-1].last)
-        for part in small:
-            remove(part.path)
+        self._write(merged, small[0].place.first, small[-1].place.last)
+        remove(*(part.path for part in small))
 
     def _take_stock(self, platform: Platform | None) -> tuple[list[StoredPart], list[pa.Table]]:
         """The sound parts and their rows; files that are none are set aside, covered and temporary ones removed."""
         sound: list[tuple[StoredPart, pa.Table]] = []
         for name in names_in(self._parts_folder):
             path = self._parts_folder / name
-            if _TEMPORARY.fullmatch(name):
+            if is_temporary(name):
                 remove(path)
             if name.startswith("."):
                 continue  # of this store's writer, killed; or of a file system or an editor
@@ -215,11 +227,13 @@ class ResultStore:
             except (StoreError, pa.ArrowException, OSError) as error:
                 self.set_aside.append(f"{name}: {error_words(error)}")
                 self._set_aside(path)
-        kept = _uncovered([part for part, _ in sound])
-        for part, _ in sound:
-            if part not in kept:
-                remove(part.path)
-        found = _without_repeated([(part, table) for part, table in sound if part in kept], self._take_away)
+        too_late = late([part for part, _ in sound])
+        for part in too_late:
+            self._take_away(part, "it was written by a process that had lost the folder")
+        sound = [(part, table) for part, table in sound if part not in too_late]
+        kept = uncovered([part for part, _ in sound])
+        remove(*(part.path for part, _ in sound if part not in kept))
+        found = without_repeated([(part, table) for part, table in sound if part in kept], self._take_away)
         self._note_gaps([part for part, _ in found])
         return [part for part, _ in found], [table for _, table in found]
 
@@ -230,16 +244,14 @@ class ResultStore:
     def _note_gaps(self, parts: Sequence[StoredPart]) -> None:
         """Name the parts that are neither there nor were set aside, and leave a mark there, so that it is said once."""
         aside = self.folder / "set_aside"
-        known = [(part.first, part.last) for part in parts]
-        matches = map(_PART.match, names_in(aside) if is_folder(aside) else ())
-        known += [(int(match[1]), int(match[2])) for match in matches if match]
+        known = [part.place for part in parts] + places_of(names_in(aside) if is_folder(aside) else ())
         expected = 0
-        for first, last in sorted(known):
+        for first, last in sorted((place.first, place.last) for place in known):
             if first > expected:
-                name = f"part-{_place(expected, first - 1)}"
-                self.missing.append(name)
+                name = Place(expected, first - 1).name
+                self.missing.append(name.removesuffix(".parquet"))
                 make_folder(aside)
-                write_mark(aside / f"{name}.parquet.missing")
+                write_mark(aside / f"{name}.missing")
             expected = max(expected, last + 1)
 
     def vanished(self) -> list[str]:
@@ -274,19 +286,26 @@ def read_evaluations(folder: Path, columns: Sequence[str] | None = None) -> pa.T
     Raises:
         StoreError: The folder holds no run.
     """
-    parts_folder = Path(folder) / "evaluations"
-    if not is_folder(parts_folder):
+    parts_folder = as_path(folder) / "evaluations"
+    if not is_folder(parts_folder) and (files_of(folder).has_folders or not _is_begun(folder)):
         raise StoreError(f"{folder} holds no run: it has no evaluations/ folder")
     sound = None
     while sound is None:
         sound = _read_all(parts_folder, columns)
-    kept = _uncovered([part for part, _ in sound])
+    parts = [part for part, _ in sound]
+    too_late = late(parts)
+    kept = uncovered([part for part in parts if part not in too_late])
     schema = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
     found = [(part, table) for part, table in sound if part in kept]
     if columns is None:
-        found = _without_repeated(found, _warn)
+        found = without_repeated(found, _warn)
     tables = [table for _, table in found]
     return pa.concat_tables([schema.empty_table(), *tables]).unify_dictionaries()
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether there is a search in a folder, which may have no parts yet."""
+    return holds_run(folder) and kind_of(read_description(folder)) == "search"
 
 
 def _read_all(parts_folder: Path, columns: Sequence[str] | None) -> list[tuple[StoredPart, pa.Table]] | None:
@@ -317,17 +336,13 @@ def rows_of(table: pa.Table, key: ScoreIdentity | Platform) -> pa.Table:
 
 
 def _read_part(path: Path, columns: Sequence[str] | None = None) -> tuple[StoredPart, pa.Table]:
-    match = _PART.fullmatch(path.name)
-    if match is None:
+    place = place_of(path.name)
+    if place is None:
         raise StoreError("not a part of this store")
-    first, last = int(match[1]), int(match[2])
     with parquet_file(path) as file:
         if not any(file.schema_arrow.equals(schema) for schema in (SCHEMA, _SCHEMA_OF_BEFORE)):
             raise StoreError("its columns are not those of a result store")
-        if (place := metadata_of(file).get(_PLACE.encode(), _place(first, last).encode())) != _place(
-            first, last
-        ).encode():
-            raise StoreError(f"it was written as the part {on_one_line(place.decode(errors='replace'), 40)}")
+        place = place.said_by(metadata_of(file))
         wanted = SCHEMA.names if columns is None else list(columns)
         there = None if columns is None else [name for name in wanted if name in file.schema_arrow.names]
         table = file.read(columns=there).replace_schema_metadata(None)
@@ -336,41 +351,11 @@ def _read_part(path: Path, columns: Sequence[str] | None = None) -> tuple[Stored
                 table = table.append_column(field, pa.nulls(len(table), field.type))
         table = table.select(wanted)
         check_rows(table, are_as_written=is_sealed(file))
-        return StoredPart(first, last, path, file.metadata.num_rows), table
-
-
-def _without_repeated(
-    parts: Sequence[tuple[StoredPart, pa.Table]], refuse: Callable[[StoredPart, str], None]
-) -> list[tuple[StoredPart, pa.Table]]:
-    """The parts without those that have a row again which an earlier one has."""
-    tables = [table for _, table in parts]
-    if not tables or not has_repeated_rows(pa.concat_tables(tables)):
-        return list(parts)
-    kept: list[tuple[StoredPart, pa.Table]] = []
-    for part, table in parts:
-        if has_repeated_rows(pa.concat_tables([*(one for _, one in kept), table])):
-            refuse(part, "it has rows that are there already")
-        else:
-            kept.append((part, table))
-    return kept
+        return StoredPart(place, path, file.metadata.num_rows), table
 
 
 def _warn(part: StoredPart, reason: str) -> None:
     warnings.warn(on_one_line(f"skipped {part.path}: {reason}"), stacklevel=4)
-
-
-def _place(first: int, last: int) -> str:
-    return f"{first:08d}-{last:08d}"
-
-
-def _uncovered(parts: Sequence[StoredPart]) -> list[StoredPart]:
-    """Parts whose numbers no other part covers, in order."""
-    widest_first = sorted(parts, key=lambda part: (part.first, -part.last))
-    kept: list[StoredPart] = []
-    for part in widest_first:
-        if not kept or part.last > kept[-1].last:
-            kept.append(part)
-    return kept
 
 
 def _plain(type_: pa.DataType) -> pa.DataType:

@@ -16,6 +16,7 @@ import yaml
 
 from raynas.errors import ConfigError, RaynasError, StoreError, error_line, error_words
 from raynas.storage.files import exists, files_below, is_folder
+from raynas.storage.paths import as_path
 from raynas.storage.text_files import read_json, read_text, read_yaml
 from raynas.texts import parse_yaml
 
@@ -122,7 +123,7 @@ def read_description(folder: Path, *, kind: str | None = None) -> dict[str, Any]
     Raises:
         StoreError: It is missing or not what a run writes; the run is of another kind.
     """
-    path = Path(folder) / "run.yaml"
+    path = as_path(folder) / "run.yaml"
     try:
         content = read_yaml(path)
     except OSError as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from raynas.registry import named_code
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
+from raynas.storage.paths import as_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,7 +75,7 @@ def load_run(folder: str | Path) -> Run:
     from raynas.storage.result_store import read_evaluations
     from raynas.storage.run_folder import read_description, read_summary
 
-    folder = Path(folder)
+    folder = as_path(folder)
     return Run(folder, read_description(folder), read_summary(folder), read_evaluations(folder))
 
 

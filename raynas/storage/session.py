@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from raynas.errors import ClusterLostError, StoreError, error_line
 from raynas.interruption import Interrupted, StopSignals
 from raynas.storage.files import write_json, write_text
-from raynas.storage.locks import check_free, held
+from raynas.storage.locks import check_free, check_still_held, held
 from raynas.storage.run_folder import holds_run, seconds_of_earlier_sessions, with_first_start
 
 
@@ -65,11 +65,17 @@ class Session:
     ) -> None:
         self.stack.__exit__(kind, error, trace)
         if kind is not None and issubclass(kind, KeyboardInterrupt):
-            raise Interrupted(self.stop[0] if self.stop else signal.SIGINT, self.folder) from None
+            received = self._signals.received
+            raise Interrupted(received[0] if received else signal.SIGINT, self.folder) from None
 
     @property
     def stop(self) -> list[int]:
-        """Signals that were received; the work is to look at it, and to end in good order if there is one."""
+        """Signals that were received; the work is to look at it, and to end in good order if there is one.
+
+        Raises:
+            StoreError: Another process has taken over the folder; the work is to end at once.
+        """
+        check_still_held(self.folder)
         return self._signals.received
 
     @property

@@ -16,6 +16,7 @@ from raynas.space.results import Constraint
 from raynas.space.search_space import SearchSpace
 from raynas.storage.files import exists, is_folder
 from raynas.storage.kinds import Bounds, Taken, run_kinds
+from raynas.storage.paths import ObjectPath, as_path
 from raynas.storage.run_folder import kind_of, read_description, read_summary, reading
 from raynas.storage.text_files import read_text
 
@@ -100,9 +101,17 @@ def picked(entries: Sequence[Mapping[str, Any]], bounds: Sequence[Constraint], w
 
 
 def existing_path(text: str) -> Path | None:
-    """The text as a path, where one is there."""
+    """The text as a path, where one is there.
+
+    Raises:
+        ConfigError: It is a URI, and of no store that is known.
+        OSError: The store cannot be reached.
+    """
+    path = as_path(text)
+    if isinstance(path, ObjectPath):
+        return path if exists(path) else None
     try:
-        return path if exists(path := Path(text).expanduser()) else None
+        return path if exists(path := path.expanduser()) else None
     except (OSError, ValueError):  # too long for a name, or with characters that no name has
         return None
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Protocol
 
 
 class Lock(AbstractContextManager["Lock"], Protocol):
-    """Keeps other processes out until it is closed, or until this process has ended, however it ends."""
+    """Keeps other processes out until it is closed, or until this process has ended, however it ends.
+
+    It may be lost before, where a store cannot see whether this process goes on, as one that was stopped for long.
+    """
+
+    @property
+    def epoch(self) -> int | None:
+        """How many have had the lock, this process included, where it can be lost; None where it cannot."""
+        ...
 
     def close(self) -> None:
         """Let others in."""
@@ -16,10 +25,14 @@ class Lock(AbstractContextManager["Lock"], Protocol):
 
 
 class Files(Protocol):
-    """A store for the files of runs. Failures are an OSError; a file or folder that is not there, FileNotFoundError.
+    """A store for the files of runs. Failures are an OSError; a file that is not there, FileNotFoundError.
 
-    Of each file there is one writer at a time; readers may come at any moment, and see it whole or not at all.
+    Of each file there is one writer at a time; readers may come at any moment, and see it whole or not at all. What
+    changes files raises an OSError where this process has lost the lock that it had on their folder.
     """
+
+    has_folders: bool
+    """Whether a folder is there once it is made; otherwise, once something is in it, and none is said to be missing."""
 
     def exists(self, path: Path) -> bool:
         """Whether a file or folder is there."""
@@ -38,11 +51,19 @@ class Files(Protocol):
         ...
 
     def version(self, path: Path) -> str | None:
-        """A text that is another one once a file is replaced; None if there is no such file."""
+        """A text that is another one once a file is replaced by another content; None if there is no such file."""
+        ...
+
+    def written_at(self, path: Path) -> datetime | None:
+        """When a file was written, with its time zone; None if there is no such file."""
         ...
 
     def names(self, folder: Path) -> list[str]:
         """What is directly in a folder, sorted by name."""
+        ...
+
+    def below(self, folder: Path) -> list[Path]:
+        """All files in a folder and in the folders in it, links among them; none if there is no such folder."""
         ...
 
     def write(self, path: Path, *, once: bool, is_durable: bool) -> AbstractContextManager[IO[bytes]]:
@@ -68,8 +89,8 @@ class Files(Protocol):
         """Keep what a file holds under another name too, in place of what is there; whole or not at all."""
         ...
 
-    def remove(self, path: Path) -> None:
-        """Remove a file, if it is there."""
+    def remove(self, *paths: Path) -> None:
+        """Remove files, those that are there."""
         ...
 
     def remove_folder(self, path: Path) -> None:
@@ -102,4 +123,8 @@ class Files(Protocol):
             BlockingIOError: Another one holds it; its text is that holder.
             FileNotFoundError: Its folder was removed meanwhile.
         """
+        ...
+
+    def check_lock(self, path: Path) -> None:
+        """Raise an OSError if this process is known to have lost the lock that it had on the folder of a file."""
         ...

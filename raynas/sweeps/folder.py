@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raynas.storage.paths import as_path
 from raynas.storage.run_folder import holds_run, read_description, read_summary, reading
 from raynas.sweeps.config import FINISHED, KIND, SearchName, SweepConfig
 from raynas.sweeps.traces import comparison, curves, read_traces
@@ -57,7 +58,7 @@ def load_sweep(folder: str | Path) -> Sweep:
     Raises:
         StoreError: It holds no sweep.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     return Sweep(folder, read_description(folder, kind=KIND), read_summary(folder))
 
 

@@ -20,6 +20,7 @@ from raynas.errors import PoolError, StoreError
 from raynas.searchers.registered import searchers
 from raynas.storage.files import is_folder, names_in, opened, read_bytes, remove, write_mark
 from raynas.storage.locks import is_in_use
+from raynas.storage.paths import on_a_disk
 from raynas.storage.run_folder import check_folder, holds_run, read_description, reading, run_description
 from raynas.storage.session import End, Session
 from raynas.sweeps.config import KIND, LOGS, STOP_FILE, ResolvedSweep
@@ -79,6 +80,7 @@ def execute_sweep(
         `raynas.sweeps.folder.compared` returns of those that have ended, less the curves.
 
     Raises:
+        ConfigError: The folder is in an object store.
         StoreError: The folder holds something else, is in use, or cannot be written.
         PoolError: Ray cannot be started or joined.
         Interrupted: SIGINT or SIGTERM; what was done is stored.
@@ -86,6 +88,7 @@ def execute_sweep(
     listener = listener or SweepListener()
     if resume and holds_run(folder):
         plan = plan.as_begun(read_description(folder)["identity"])
+    on_a_disk(folder, "Ray Tune keeps the state of a sweep beside its searches, on a disk that all nodes see")
     inspection = next(iter(plan.plans.values())).inspection
     with Session(folder, partial(check_sweep_folder, folder, plan, resume=resume)) as session:
         if inspection is not None:

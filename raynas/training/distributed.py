@@ -24,6 +24,7 @@ from raynas.cluster.resources import has_room, placed_groups
 from raynas.cluster.waiting import why_waiting
 from raynas.errors import ConfigError, DataError, PoolError, RaynasError, StoreError, TrainingError, error_line
 from raynas.storage.files import exists, remove, remove_folder, write_json, write_mark, write_text
+from raynas.storage.paths import ObjectPath, as_path
 from raynas.storage.run_folder import holds_run
 from raynas.storage.text_files import read_json, read_text
 from raynas.texts import parse_json
@@ -34,6 +35,8 @@ from raynas.training.loop import train
 from raynas.training.task import TrainingProgress, TrainingTask, WorkerListener, WorkerRank
 
 _POLL_S = 0.3
+_SPOKEN_EVERY_S = 2.0
+"""How often driver and workers look for and write what they have to say, where the folder is in an object store."""
 _MAX_FAILURES = 8
 _ALIVE_EVERY_S = 2.0
 _SILENCE_S = 10.0  # after which there are no workers
@@ -45,20 +48,32 @@ class _FolderListener(MetricsListener):
     """Writes progress into the folder, and looks there whether to stop."""
 
     token = ""
+    _spoken = _listened = -math.inf
 
     def on_progress(self, progress: TrainingProgress) -> None:
         super().on_progress(progress)
+        if progress.step and monotonic() - self._spoken < self._pause_s:
+            return
+        self._spoken = monotonic()
         values = asdict(progress)
         finite = {n: None if isinstance(v, float) and not math.isfinite(v) else v for n, v in values.items()}
         write_json(self.folder / PROGRESS, finite)
 
+    @property
+    def _pause_s(self) -> float:
+        return _SPOKEN_EVERY_S if isinstance(self.folder, ObjectPath) else 0.0
+
     def is_stopped(self) -> bool:
+        if monotonic() - self._listened < self._pause_s:
+            return False
+        self._listened = monotonic()
         return exists(self.folder / STOP) or not _is_wanted(self.folder, self.token)
 
 
 def train_on_ray(
     task: TrainingTask,
     folder: Path,
+    own_folder: Path,
     *,
     workers: int,
     min_workers: int,
@@ -74,7 +89,9 @@ def train_on_ray(
 
     Args:
         task: What to train.
-        folder: The folder of the training, on storage that all nodes see.
+        folder: The folder of the training, on storage that all nodes see; in an object store, they have its credentials
+            in their environment.
+        own_folder: The folder on a disk in which Ray Train keeps its own state, of which nothing is read.
         workers: Number of data-parallel processes.
         min_workers: The least number of them to go on with.
         gpus_per_worker, cpus_per_worker: GPUs and CPU cores of each worker; without GPUs workers compute on CPUs.
@@ -100,7 +117,7 @@ def train_on_ray(
     from raynas.cluster.process_groups import NodeInterfaces
     from raynas.training.worker_failures import WorkerFailures, told_failures
 
-    folder = folder.absolute()
+    folder, is_far = folder.absolute(), isinstance(folder, ObjectPath)
     _clear(folder)
     token = uuid.uuid4().hex
     write_text(folder / TOKEN, token)
@@ -125,7 +142,7 @@ def train_on_ray(
         run_config=RunConfig(
             # A name of its own each time: what to go on with is in the checkpoints folder, not in Ray Train's.
             name=f"session-{token[:8]}",
-            storage_path=str(folder / RAY_TRAIN),
+            storage_path=str(own_folder),
             failure_config=FailureConfig(max_failures=_MAX_FAILURES),
             worker_runtime_env={"env_vars": KEEP_FREED_MEMORY},
             callbacks=[WorkerFailures(folder, checkpoint_folder(folder) / LAST, folder / OUTCOME, token)],
@@ -170,7 +187,7 @@ def train_on_ray(
                 will_start = placed_groups() - groups_before or has_room(resources, min_workers)
                 log(f"waiting for the processes of {which}" if will_start else why_waiting(which, resources))
         told = _pass_on(folder / PROGRESS, told, on_progress)
-        sleep(_POLL_S)
+        sleep(_SPOKEN_EVERY_S if is_far else _POLL_S)
     _pass_on(folder / PROGRESS, told, on_progress)
     outcome = _outcome(folder, token)
     _clear(folder)
@@ -197,7 +214,7 @@ def _work(config: dict[str, Any]) -> None:
 
     context = get_context()
     rank = context.get_world_rank()
-    folder = Path(config["folder"])
+    folder = as_path(config["folder"])
     if not holds_run(folder):
         raise RuntimeError(f"a worker does not see the folder {folder}: it must be on storage that all nodes share")
     if not _is_wanted(folder, config["token"]) or _outcome(folder, config["token"]) is not None:
@@ -273,13 +290,14 @@ class _SignOfLife:
 def _is_wanted(folder: Path, token: str) -> bool:
     try:
         return read_text(folder / TOKEN) == token
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:
+        return isinstance(folder, ObjectPath)  # which cannot be reached for now, and says nothing
 
 
 def _clear(folder: Path) -> None:
-    for name in CONTROL_FILES:
-        remove(folder / name)
+    remove(*(folder / name for name in CONTROL_FILES))
     remove_folder(folder / RAY_TRAIN)
 
 

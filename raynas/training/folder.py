@@ -18,6 +18,7 @@ from raynas.space.tokens import Phase, phase_at, retokenizable
 from raynas.storage.files import exists
 from raynas.storage.kinds import Bounds, Taken
 from raynas.storage.parquet import read_parquet
+from raynas.storage.paths import as_path
 from raynas.storage.run_folder import read_description, read_summary, reading
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def load_training(folder: str | Path) -> Training:
     Raises:
         StoreError: It holds no training.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     description = read_description(folder, kind=KIND)
     metrics = folder / "metrics.parquet"
     try:

@@ -13,6 +13,8 @@ import pyarrow as pa
 from raynas.errors import ConfigError, StoreError, error_words
 from raynas.storage.files import write_atomically
 from raynas.storage.parquet import write_parquet
+from raynas.storage.paths import ObjectPath
+from raynas.training.event_files import events_folder
 from raynas.training.folder import metrics_schema
 from raynas.training.task import Row, TrainingProgress, WorkerListener
 
@@ -97,7 +99,7 @@ class _TensorBoard:
 
         # What a killed training logged beyond its checkpoint is hidden; sessions of one second have files of their own.
         self._writer = SummaryWriter(
-            str(folder / "tensorboard"), purge_step=step + 1 if step else None, filename_suffix=f".{step}"
+            events_folder(folder), purge_step=step + 1 if step else None, filename_suffix=f".{step}"
         )
 
     def log(self, values: Mapping[str, float], step: int) -> None:
@@ -132,8 +134,10 @@ class _WandB:
     def __init__(self, folder: Path, config: Mapping[str, Any], step: int) -> None:
         from ray.air.integrations.wandb import setup_wandb
 
+        # Where its files cannot be in the folder, it has one of its own beside the process.
+        own = {} if isinstance(folder, ObjectPath) else {"dir": str(folder)}
         self._run = setup_wandb(
-            dict(config), project=os.environ.get("WANDB_PROJECT", "raynas"), name=folder.name, dir=str(folder)
+            dict(config), project=os.environ.get("WANDB_PROJECT", "raynas"), name=folder.name, **own
         )
 
     def log(self, values: Mapping[str, float], step: int) -> None:

@@ -18,6 +18,9 @@ from raynas.cluster.resources import alive_nodes, cpus_per_worker, default_worke
 from raynas.errors import ConfigError
 from raynas.models.process_state import kept_process_state
 from raynas.storage.files import exists, remove, remove_folder
+from raynas.storage.local_files import temporary_folder
+from raynas.storage.locks import told_before_locking
+from raynas.storage.paths import ObjectPath
 from raynas.storage.run_folder import check_folder, holds_run, read_description, run_description
 from raynas.storage.session import End, Session
 from raynas.training.best_epoch import top1_of
@@ -75,11 +78,13 @@ def execute_training(
         TrainingError: The loss is not finite.
         Interrupted: SIGINT or SIGTERM; what was done is stored.
     """
+    listener = listener or TrainingListener()
     check_loggers(plan.config.loggers)
+    if told := told_before_locking(folder):
+        listener.on_log(told)
     with Session(
         folder, partial(check_folder, folder, plan.identity(), resume=resume, kind=KIND, complete=completed)
     ) as session:
-        listener = listener or TrainingListener()
         session.hold()
         run = _TrainingRun(plan, session, listener)
         session.collect_signals()
@@ -123,8 +128,7 @@ class _TrainingRun:
 
     def _tidy(self) -> None:
         """Clear away what a session that was killed has left, and go back to a sound checkpoint."""
-        for name in CONTROL_FILES:
-            remove(self.folder / name)
+        remove(*(self.folder / name for name in CONTROL_FILES))
         remove_folder(self.folder / RAY_TRAIN)
         if told := recover_last(self.folder):
             self.listener.on_log(told)
@@ -185,6 +189,7 @@ class _TrainingRun:
             return train_on_ray(
                 task,
                 self.folder,
+                self._folder_of_ray(),
                 workers=self.workers,
                 min_workers=config.min_workers or self.workers,
                 gpus_per_worker=self.gpus,
@@ -199,6 +204,12 @@ class _TrainingRun:
         listener.connect(self._on_progress, is_stopped)
         with closing(listener), kept_process_state():
             return train(task, self.folder, WorkerRank(device=torch.device(self.device)), listener)
+
+    def _folder_of_ray(self) -> Path:
+        """Where Ray Train keeps its state, which speaks to object stores in a way of its own."""
+        if isinstance(self.folder, ObjectPath):
+            return self.session.stack.enter_context(temporary_folder())
+        return self.folder / RAY_TRAIN
 
     def _on_progress(self, progress: TrainingProgress) -> None:
         new = progress.history[len(self.history) :]

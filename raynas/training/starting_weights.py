@@ -21,6 +21,7 @@ from torch import nn
 from raynas.errors import ConfigError, SpaceError, StoreError
 from raynas.models.elastic.slices import parts_for, stacked_parameters
 from raynas.models.roles import num_prefix_tokens, roles_of
+from raynas.storage.paths import as_path
 from raynas.training.checkpoints import check_weights, read_weights
 from raynas.training.config import WeightsPolicy
 from raynas.training.timm_weights import name_and_file, read_timm_vit
@@ -75,7 +76,7 @@ def weights_file(text: str) -> Path:
     """
     if text.strip().startswith(_OF_TIMM):
         return name_and_file(f"weights {text!r}", text.strip().removeprefix(_OF_TIMM))[1]
-    return Path(text)
+    return as_path(text)
 
 
 def absolute_text(text: str) -> str:
@@ -92,7 +93,7 @@ def read_starting_weights(text: str) -> dict[str, torch.Tensor]:
     Raises:
         RaynasError: They cannot be read.
     """
-    return read_timm_vit(text).weights if text.strip().startswith(_OF_TIMM) else read_weights(Path(text))
+    return read_timm_vit(text).weights if text.strip().startswith(_OF_TIMM) else read_weights(as_path(text))
 
 
 def load_starting_weights(model: nn.Module, file: str, policy: str) -> None:

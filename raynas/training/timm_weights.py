@@ -17,6 +17,7 @@ from raynas.models.teachers import renormalisation
 from raynas.space.build import build
 from raynas.space.registered import spaces
 from raynas.storage.files import exists, is_folder
+from raynas.storage.paths import as_path
 from raynas.training.checkpoints import check_weights, read_weights
 
 
@@ -85,7 +86,7 @@ def name_and_file(where: str, rest: str) -> tuple[str, Path]:
     name, colon, file = rest.partition(":")
     if not colon or not file:
         raise ConfigError(f"{where} has no file of weights: nothing is downloaded, so it is timm:NAME:FILE")
-    path = Path(file).expanduser()
+    path = as_path(file).expanduser()
     if not exists(path) or is_folder(path):
         raise StoreError(f"{where}: there is no file {file!r}")
     return name, path
