@@ -46,9 +46,10 @@ def examined(
     from raynas.console.examination import ExaminationConsole
     from raynas.examination.examining import examine
     from raynas.storage.files import exists, is_folder
+    from raynas.storage.paths import as_path
 
     options = ClusterOptions.make({name: value for name, value in fields.items() if value is not None})
-    folder = None if out is None else Path(out).absolute()
+    folder = None if out is None else as_path(out).absolute()
     if folder is not None and exists(folder) and not is_folder(folder):
         raise ConfigError(f"{out} is a file; --out names the folder that runs are written to")
     with ExitStack() as stack:
