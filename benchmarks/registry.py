@@ -237,6 +237,15 @@ BENCHMARKS = (
         ),
     ),
     Benchmark(
+        "elasticity",
+        "a node that joins gives its first result within 10 s, what a killed worker had begins again within 5 s",
+        (
+            Figure("joined", rf"^(?P<item>[a-z ]+): first result of a node that joins after {_VALUE} s", "s", False),
+            Figure("rerun", rf"^(?P<item>[a-z ]+): what a killed one had begins again after {_VALUE} s", "s", False),
+        ),
+        hardware="two CPU cores",
+    ),
+    Benchmark(
         "soak",
         "no evaluation lost, twice or wrong, and under 200 MB of growth of the driver's memory",
         (

@@ -96,24 +96,18 @@ class Memory(SearchListener):
 
 
 class Harm:
-    """Kills actors and nodes until it is told to stop."""
+    """Kills actors and nodes."""
 
     def __init__(self, cluster: Any, nodes: list[Any]) -> None:
         self.actors = self.lost_nodes = 0
         self._cluster, self._nodes = cluster, nodes
-        self._is_over = threading.Event()
         self._rng = np.random.default_rng(0)
-        self._thread = threading.Thread(target=self._go_on, daemon=True)
-        self._thread.start()
 
-    def stop(self) -> None:
-        """No more of it."""
-        self._is_over.set()
-        self._thread.join()
-
-    def _go_on(self) -> None:
+    def go_on_until(self, is_over: Callable[[], bool]) -> None:
+        """Until something is so; in the process's main thread, where alone nodes can be added."""
         next_node = time.monotonic() + NODE_EVERY_S
-        while not self._is_over.wait(ACTOR_EVERY_S):
+        while not is_over():
+            time.sleep(ACTOR_EVERY_S)
             if time.monotonic() > next_node:
                 next_node += NODE_EVERY_S
                 doomed = self._nodes.pop(int(self._rng.integers(len(self._nodes))))
@@ -168,14 +162,18 @@ def main() -> None:
     nodes = [cluster.add_node(num_cpus=2) for _ in range(3)]
     ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
     memory, harm, started = Memory(budget), Harm(cluster, nodes), time.monotonic()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            run = searched(budget, arguments.wait, Path(folder) / "run", memory)
-            rows = run.evaluations.select(["architecture_key", "value", "status"]).to_pylist()
-    finally:
-        harm.stop()
-        ray.shutdown()
-        cluster.shutdown()
+    with tempfile.TemporaryDirectory() as folder:
+        found: list[raynas.Run] = []
+
+        def search() -> None:
+            found.append(searched(budget, arguments.wait, Path(folder) / "run", memory))
+
+        thread = threading.Thread(target=search, daemon=True)
+        thread.start()
+        harm.go_on_until(lambda: not thread.is_alive())
+        rows = found[0].evaluations.select(["architecture_key", "value", "status"]).to_pylist()
+    ray.shutdown()
+    cluster.shutdown()
     seconds = time.monotonic() - started
     wrong = sum(row["status"] != "ok" or row["value"] != float(int(row["architecture_key"][:8], 16)) for row in rows)
     missing = budget - len({row["architecture_key"] for row in rows})
