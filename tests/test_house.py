@@ -55,6 +55,7 @@ MAY_WRITE = {
     "raynas/api/data.py": "a picture in memory, for a page",
     "raynas/cluster/tune.py": "Tune keeps its own state, which is no file of a run",
     "raynas/storage/parquet.py": "a table, into a file that the door has opened",
+    "raynas/storage/buckets.py": "an object, into a file that is empty and open",
 }
 """Files beside raynas/storage/local_files.py that write, remove or lock files, and why they may."""
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raynas.api.runs import RUNS, runs_below
 from raynas.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ def listing(kind: str, where: str | Path | None = None) -> Rows:
 
     Args:
         kind: One of `LISTS`.
-        where: The folder, or the URI of one, in which runs are listed; default: runs.
+        where: The folder, or the URI of one, below which runs are listed; default: runs.
 
     Raises:
         ConfigError: There is a folder, and something else than runs is to be listed.
@@ -29,9 +28,9 @@ def listing(kind: str, where: str | Path | None = None) -> Rows:
     """
     if where is None:
         return LISTS[kind]()
-    if kind != RUNS.name:
+    if kind != "runs":
         raise ConfigError(f"{kind} are in no folder: {str(where)!r} goes with runs")
-    return runs_below(where)
+    return _runs(where)
 
 
 def _spaces() -> Rows:
@@ -162,6 +161,12 @@ def _recipes() -> Rows:
     ]
 
 
+def _runs(where: str | Path = "runs") -> Rows:
+    from raynas.api.runs import runs_below
+
+    return runs_below(where)
+
+
 LISTS: Mapping[str, Callable[[], Rows]] = {
     "spaces": _spaces,
     "models": _models,
@@ -170,7 +175,7 @@ LISTS: Mapping[str, Callable[[], Rows]] = {
     "objectives": _objectives,
     "datasets": _datasets,
     "recipes": _recipes,
-    RUNS.name: runs_below,
+    "runs": _runs,
 }
 """What can be listed, by name."""
 

@@ -14,13 +14,10 @@ from raynas.storage.kinds import Progress, run_kinds
 from raynas.storage.paths import as_path
 from raynas.storage.run_folder import kind_of, read_description, read_summary, reading
 
-RUNS = Path("runs")
-"""Where runs are, unless another place is named."""
-
 _AT_ONCE = 16
 
 
-def runs_below(where: str | Path = RUNS) -> list[dict[str, Any]]:
+def runs_below(where: str | Path) -> list[dict[str, Any]]:
     """One row for each run folder in a folder and in the folders in it; not for runs that are parts of others.
 
     Whether a run goes on is told by its lock: in an object store, that takes up to the time that a lease lasts.

@@ -56,9 +56,9 @@ class Found:
     """What a bucket says of an object.
 
     Args:
-        key: Its name.
+        key: The name of the object.
         tag: Which content it has.
-        size: Of the content, in bytes.
+        size: The length of the content, in bytes.
         written: When it was written, by the store's clock.
     """
 

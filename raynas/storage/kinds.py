@@ -36,7 +36,7 @@ class Progress(NamedTuple):
     Args:
         done: How much is done.
         total: How much there is to do; None where that is not known.
-        unit: Of what, in the plural.
+        unit: What is counted, in the plural.
     """
 
     done: int

@@ -36,8 +36,8 @@ _SURE_FOR = 2 / 3
 _LOOKED_EVERY = 1 / 12
 _PATIENCE_S = 5.0
 _LONG_AGO = timedelta(minutes=2)
-"""By how much more than its seconds a lease is old that is said to be nobody's without a wait, by those who only look:
-more than clocks differ."""
+"""Those who only look at a lease say without a wait that it is nobody's, if it is older than its seconds by that much,
+which is more than clocks differ."""
 _LONGEST_HOLDER = 200
 
 
@@ -212,9 +212,9 @@ class Lease(AbstractContextManager["Lease"]):
 
     Args:
         bucket: Where the lease is.
-        key: Its name there.
+        key: The name of the lease there.
         content: What it says.
-        tag: Of that content.
+        tag: What that content is known by.
         sure_since: When it was known to be held, by this process's clock.
         given_back: Called when it ends.
     """

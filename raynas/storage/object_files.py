@@ -36,7 +36,7 @@ class ObjectFiles:
     """The files in one bucket.
 
     Args:
-        bucket: Its URI.
+        bucket: The URI of the bucket.
     """
 
     has_folders = False

@@ -32,7 +32,7 @@ class ObjectPath(PosixPath):
         scheme, *names = self.parts
         return f"{scheme}//{'/'.join(names)}"
 
-    def __fspath__(self) -> str:
+    def __fspath__(self) -> NoReturn:
         raise TypeError(f"{self} is in an object store, and no file of this machine: raynas.storage.files reads it")
 
     @property
@@ -81,17 +81,11 @@ class ObjectPath(PosixPath):
         """The names that lead here from a folder above."""
         return PurePosixPath(*self.parts).relative_to(PurePosixPath(*type(self)(other, *more).parts), **settings)
 
-    # These take another way to the disk than `__fspath__`, in one version of Python or another.
-    def iterdir(self) -> NoReturn:
+    def iterdir(self, *given: Any, **more: Any) -> NoReturn:
         """Nothing on a disk is in it."""
         self.__fspath__()
-        raise AssertionError
 
-    def glob(self, *given: Any, **more: Any) -> NoReturn:
-        """Nothing on a disk is in it."""
-        self.iterdir()
-
-    rglob = walk = glob
+    glob = rglob = walk = iterdir  # each takes another way to the disk, in one version of Python or another
 
 
 def as_path(text: str | Path) -> Path:

@@ -13,7 +13,7 @@ from object_stores import Proxy
 from raynas.errors import ConfigError, StoreError
 from raynas.storage.buckets import Bucket
 from raynas.storage.files import files_of, names_in, read_bytes, version_of, write_atomically, write_text
-from raynas.storage.leases import SECONDS_VARIABLE, lease_seconds
+from raynas.storage.leases import SECONDS_VARIABLE, Leases, lease_seconds
 from raynas.storage.locks import held
 from raynas.storage.object_files import object_files
 from raynas.storage.paths import ObjectPath, as_path
@@ -117,6 +117,16 @@ def test_a_lease_survives_answers_that_are_lost(bucket: ObjectPath, proxy: Proxy
         assert renewals == sorted(renewals)
         assert files.holder(path) == "one"
     assert lock.epoch == 1
+
+
+def test_a_renewal_that_was_done_and_never_answered_is_known_as_ones_own(bucket: ObjectPath, proxy: Proxy) -> None:
+    with Leases(Bucket(bucket.bucket, outage_s=0)).take("run/.lock", "one") as lease:
+        proxy.harms("lost", times=2)
+        while json.loads(read_bytes(bucket / "run" / ".lock"))["renewals"] < 4:
+            lease.check()
+            time.sleep(0.1)
+        assert [request.method for request in proxy.requests].count("PUT") >= 7  # three at the start
+        lease.check()
 
 
 def test_a_store_that_is_away_for_longer_than_a_lease_costs_nothing_if_nobody_else_came(
