@@ -261,6 +261,10 @@ class Dispatcher:
             return
         self._settle(worker, event.outgrown if isinstance(event, Ready) else None)
         self._workers.admit(worker, event)
+        # Its node is there; a worker that was lost on it, whose place it may have taken, need not come back.
+        outgrown = event.outgrown_there if isinstance(event, Ready) else {}
+        for other in self._workers.lost_on(event.node):
+            self._settle(other, outgrown.get(other.id))
 
     def _on_lost(self, worker: PoolWorker) -> None:
         """The worker's process is gone, with everything it was given; it may come back elsewhere if its node is gone.

@@ -5,7 +5,8 @@ Ray stands behind it, `raynas.scoring.ray_door.RayDoor`; a simulation on a fake 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from raynas.space.architecture import Architecture
@@ -35,6 +36,7 @@ class Ready(NamedTuple):
     device_type: str
     outgrown: Outgrown | None = None  # why the one before it has ended itself, if it has left word
     seconds: float = 0.0  # that it took to prepare itself, by its own clock
+    outgrown_there: Mapping[int, Outgrown] = MappingProxyType({})  # of other workers lost on its node, why
 
 
 class Unfit(NamedTuple):

@@ -193,8 +193,10 @@ class RayDoor:
             found = self._ray.get(reference)
             if found.unfit:
                 return Unfit(call.worker, found.node, found.host, found.unfit)
+            numbers = {actor._ray_actor_id.hex(): number for number, actor in self._actors.items()}
+            there = {numbers[name]: told for name, told in found.outgrown_there.items() if name in numbers}
             return Ready(
-                call.worker, found.node, found.host, found.pid, found.device_type, found.outgrown, found.seconds
+                call.worker, found.node, found.host, found.pid, found.device_type, found.outgrown, found.seconds, there
             )
         except self._ray.exceptions.ActorUnavailableError:
             return Lost(call.worker)

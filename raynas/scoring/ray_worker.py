@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import psutil
@@ -25,11 +26,13 @@ from raynas.scoring.installed import code_versions, device_type, differences
 from raynas.scoring.task import DeviceLostError, TaskEvaluator, is_timed, uses_torch
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome
-from raynas.storage.files import append_text, exists, remove
+from raynas.storage.files import append_text, exists, names_in, remove
 from raynas.storage.text_files import read_text
 from raynas.wording import gibibytes
 
 _MEMORY_WATCH_S = 0.25
+_NOTE = "raynas-outgrown-"
+"""How the name of a file begins, before the id of the actor that has left it."""
 
 
 class Prepared(NamedTuple):
@@ -42,6 +45,7 @@ class Prepared(NamedTuple):
     unfit: str = ""  # why it is of no use, and has prepared nothing
     outgrown: Outgrown | None = None  # why the process before it has ended itself, if it has left word
     seconds: float = 0.0  # since it came to be
+    outgrown_there: Mapping[str, Outgrown] = MappingProxyType({})  # word that other actors have left on this node
 
 
 class Worker:
@@ -108,11 +112,13 @@ class Worker:
         # What has been imported stays: without going through it again and again, building is a third faster.
         gc.collect()
         gc.freeze()
-        note = Path(tempfile.gettempdir()) / f"raynas-outgrown-{ray.get_runtime_context().get_actor_id()}"
+        note = Path(tempfile.gettempdir()) / f"{_NOTE}{ray.get_runtime_context().get_actor_id()}"
         outgrown = taken_note(note)
         threading.Thread(target=self._watch_memory, args=(memory_limit_bytes, note), daemon=True).start()
         computes_on = device_type(task.device, is_timed=is_timed(task)) if self._uses_torch else platform.machine()
-        return found._replace(device_type=computes_on, outgrown=outgrown, seconds=monotonic() - self._since)
+        return found._replace(device_type=computes_on, outgrown=outgrown, seconds=monotonic() - self._since,
+            outgrown_there=notes_of_others(note),
+        )  # fmt: skip
 
     def run(
         self, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]
@@ -186,10 +192,28 @@ def taken_note(note: Path) -> Outgrown | None:
     """What the process before has left, which is not read again; None also where it had no room to write it whole."""
     if not exists(note):
         return None
+    told = _read_note(note)
+    with suppress(OSError):
+        remove(note)
+    return told
+
+
+def notes_of_others(own: Path) -> dict[str, Outgrown]:
+    """What other actors have left beside a note, by their ids: one whose place this process has taken may not be back.
+
+    Args:
+        own: The note that is not read.
+    """
+    found: dict[str, Outgrown] = {}
+    for name in names_in(own.parent):
+        if name.startswith(_NOTE) and name != own.name and (told := _read_note(own.parent / name)) is not None:
+            found[name.removeprefix(_NOTE)] = told
+    return found
+
+
+def _read_note(note: Path) -> Outgrown | None:
     text = ""
     with suppress(OSError, ValueError):  # it is no text
         text = read_text(note)
-    with suppress(OSError):
-        remove(note)
     whole = re.fullmatch(r"(\d+) (\d+)\n", text)
     return Outgrown(float(whole[1]), float(whole[2])) if whole else None

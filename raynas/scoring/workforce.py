@@ -90,6 +90,10 @@ class Workforce:
         self._why_waiting = self._door.why_waiting(waiting.workers, waiting.of)
         self._log(f"{self._why_waiting}; {duration(waiting.seconds)} so far")
 
+    def lost_on(self, node: str) -> list[PoolWorker]:
+        """Those that were lost on a node, with something for whose loss nobody is blamed yet."""
+        return [one for one in self._workers.values() if one.state is WorkerState.LOST and one.node == node]
+
     def join(self) -> None:
         """Ask for one more, which is to be there all the time."""
         self.sizing.least += 1

@@ -78,6 +78,12 @@ class Pool:
             self.poll()
             assert self.door.now < 3600
 
+    def until(self, is_so: Callable[[], bool]) -> None:
+        """Poll until something is so."""
+        while not is_so():
+            self.poll()
+            assert self.door.now < 3600
+
     def until_sent(self, number: int) -> int:
         """Poll until an item is with a worker; which one."""
         while True:
@@ -87,3 +93,8 @@ class Pool:
                         return worker.id
             self.poll()
             assert self.door.now < 3600
+
+
+def sendings(pool: Pool, number: int) -> list[list[int]]:
+    """The chunks in which an item was sent."""
+    return [numbers for _, numbers in pool.door.sent if number in numbers]

@@ -56,6 +56,7 @@ class SimulatedWorkers:
         self.started: set[int] = set()  # that have had a node
         self.left: list[tuple[float, int]] = []
         self.places = 1000  # for processes on each node
+        self.gives_places_away = False  # whether a process that waits takes that of one that is lost
         self.seconds_on: defaultdict[str, float] = defaultdict(lambda: 1.0)  # by node, what a second of cost takes
         self.is_killing: Callable[[str], bool] = lambda node: False  # whether a node kills what starts to compute on it
         self.is_slow_to_return: set[int] = set()
@@ -93,7 +94,10 @@ class SimulatedWorkers:
             self._at(self.now + seconds, Unfit(worker, node, f"host-{node}", "raynas is 1 there and 2 here"))
             return
         pid, word = 100 + len(self.starts), self.outgrown.pop(worker, None)
-        self._at(self.now + seconds, Ready(worker, node, f"host-{node}", pid, self.device_types[node], word, seconds))
+        there = dict(self.outgrown)
+        self._at(
+            self.now + seconds, Ready(worker, node, f"host-{node}", pid, self.device_types[node], word, seconds, there)
+        )
 
     def send(self, worker: int, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]) -> None:
         process = self.processes[worker]
@@ -200,9 +204,11 @@ class SimulatedWorkers:
         usable = [one for one in self.nodes if one not in process.avoided and taken[one] < self.places]
         return process.node if process.node in usable else usable[0] if usable else NOWHERE
 
-    def _place_waiting(self) -> None:
+    def _place_waiting(self, those: Collection[int] | None = None) -> None:
         gone = {worker for _, worker in self.left}
         for worker, process in self.processes.items():
+            if those is not None and worker not in those:
+                continue
             if process.node == NOWHERE and worker not in gone and self._place(worker) != NOWHERE:
                 self._forget(worker)
                 self.start(worker)
@@ -225,6 +231,10 @@ class SimulatedWorkers:
         self._events = [entry for entry in self._events if entry[2].worker != worker]
         starting = not process.is_prepared
         process.is_prepared = False
+        if self.gives_places_away:
+            process.node = NOWHERE
+            waiting = {number for number, one in self.processes.items() if one.node == NOWHERE} - {worker}
+            self._place_waiting(waiting)
         if process.chunks or starting:
             process.is_dead = True
             self._at(self.now + noticed_s, Lost(worker))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from simulated_pool import Pool
+from simulated_pool import Pool, sendings
 
 from raynas import Architecture
 from raynas.errors import PoolError
@@ -19,11 +19,6 @@ from raynas.scoring.backlog import Backlog
 from raynas.scoring.pool import Job
 from raynas.scoring.states import ITEM_STATES, WORKER_STATES, Chunk, Item, ItemState, PoolWorker, WorkerState
 from raynas.space.results import MIXED_DEVICES, Outcome
-
-
-def sendings(pool: Pool, number: int) -> list[list[int]]:
-    """The chunks in which an item was sent."""
-    return [numbers for _, numbers in pool.door.sent if number in numbers]
 
 
 @pytest.mark.parametrize("status", ["failed", "non_finite", "out_of_memory", "not_applicable"])

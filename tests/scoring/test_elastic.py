@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from simulated_pool import Pool
+from simulated_pool import Pool, sendings
 from simulated_workers import NODE_NOTICED_S, START_S
 
 from raynas.scoring.node_watch import NodeWatch
@@ -239,3 +239,20 @@ def test_what_each_node_does_and_has_done_is_told_also_of_those_that_have_left()
     assert [use.workers for use in told] == [2, 0]
     assert sum(use.evaluated for use in told) == 60
     assert told[1].evaluated <= before["b"] + 2
+
+
+@pytest.mark.parametrize("harm", ["kill", "hog"])
+def test_what_a_worker_had_whose_place_is_taken_by_one_that_waited_is_scored_again_soon(harm: str) -> None:
+    pool = Pool(lambda a: harm if a["a"] == 30 else 1.0, workers=1, most=6, nodes="ab")
+    pool.door.places = 2
+    pool.door.gives_places_away = True
+    pool.submit(*range(60))
+    worker = pool.until_sent(20)
+    (first, *_) = next(one for one in pool.dispatcher.workers if one.id == worker).chunks.values()
+    lost = int(first.items[0].job.architecture["a"])
+    pool.door.lose(worker)
+    at = pool.door.now
+    pool.until(lambda: len(sendings(pool, lost)) == 2)
+    assert pool.door.now - at < START_S + 1.0 + 1.0  # until the other one is ready, and has done what it was given
+    status = {"kill": "crashed", "hog": "out_of_memory"}[harm]
+    assert pool.finish(60) == {a: status if a == 30 else "ok" for a in range(60)}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from raynas.scoring.door import Outgrown
-from raynas.scoring.ray_worker import taken_note
+from raynas.scoring.ray_worker import notes_of_others, taken_note
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,14 @@ def test_a_note_that_was_not_written_whole_says_nothing_and_is_gone(
 def test_what_cannot_be_read_or_removed_is_no_note(tmp_path: Path) -> None:
     (tmp_path / "note").mkdir()
     assert taken_note(tmp_path / "note") is None
+
+
+def test_notes_of_other_actors_are_read_and_left_and_what_is_none_is_passed_over(tmp_path: Path) -> None:
+    own = tmp_path / "raynas-outgrown-mine"
+    for name, text in (("mine", "9 8\n"), ("one", "3 2\n"), ("torn", "3 "), ("two", "5 4\n")):
+        (tmp_path / f"raynas-outgrown-{name}").write_text(text)
+    (tmp_path / "raynas-outgrown-folder").mkdir()
+    (tmp_path / "other").write_text("7 6\n")
+    assert notes_of_others(own) == {"one": Outgrown(3.0, 2.0), "two": Outgrown(5.0, 4.0)}
+    assert taken_note(tmp_path / "raynas-outgrown-one") == Outgrown(3.0, 2.0)
+    assert notes_of_others(own) == {"two": Outgrown(5.0, 4.0)}
