@@ -262,9 +262,8 @@ class Dispatcher:
         self._settle(worker, event.outgrown if isinstance(event, Ready) else None)
         self._workers.admit(worker, event)
         # Its node is there; a worker that was lost on it, whose place it may have taken, need not come back.
-        outgrown = event.outgrown_there if isinstance(event, Ready) else {}
         for other in self._workers.lost_on(event.node):
-            self._settle(other, outgrown.get(other.id))
+            self._settle(other, event.outgrown_there.get(other.id))
 
     def _on_lost(self, worker: PoolWorker) -> None:
         """The worker's process is gone, with everything it was given; it may come back elsewhere if its node is gone.
@@ -350,8 +349,8 @@ class Dispatcher:
 
     def _fail(self, chunk: Chunk, status: Status, error: str) -> None:
         chunk.become(ItemState.DONE)
-        for item in chunk.items:
-            self._failed.append(Result(item.job, [Outcome(None, str(status), error)] * item.job.num_outputs))
+        outcome = Outcome(None, str(status), error)
+        self._failed += [Result(item.job, [outcome] * item.job.num_outputs) for item in chunk.items]
 
     # -- looking after workers that take long --------------------------------------------------------------------
 

@@ -46,6 +46,7 @@ class Unfit(NamedTuple):
     node: str
     host: str
     reason: str
+    outgrown_there: Mapping[int, Outgrown] = MappingProxyType({})
 
 
 class Answer(NamedTuple):
