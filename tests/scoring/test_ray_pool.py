@@ -112,7 +112,10 @@ def test_a_window_too_small_for_the_workers_is_pointed_out(tmp_path: Path) -> No
     lines = Lines()
     toy_search(tmp_path / "run", window=3, budget=10, listener=lines)
     said = [line for line in lines.lines if "waiting for" not in line]  # on a busy machine actors start late
-    assert said == ["the window of 3 is under twice the 2 workers: some will wait for others"]
+    assert said == [
+        "the window of 3 is under twice the 2 workers: some will wait for others",
+        "up to 3 candidates at a time: as asked for",
+    ]
 
 
 def test_uv_does_not_make_ray_build_environments() -> None:
@@ -403,7 +406,7 @@ def test_a_run_that_cannot_start_says_why_it_waits(tmp_path: Path) -> None:
 
     def add_the_gpu_later() -> None:
         deadline = time.monotonic() + 60
-        while not lines.lines and time.monotonic() < deadline:
+        while not any(line.startswith("waiting") for line in lines.lines) and time.monotonic() < deadline:
             time.sleep(0.2)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -415,5 +418,6 @@ def test_a_run_that_cannot_start_says_why_it_waits(tmp_path: Path) -> None:
             gpus_per_worker=1, out=tmp_path / "run", listener=lines,
         )  # fmt: skip
     watcher.join()
-    assert "waiting for 1 of 1 workers with 1 CPU and 1 GPU each" in lines.lines[0]
-    assert "0 GPU" in lines.lines[0]
+    line = next(line for line in lines.lines if line.startswith("waiting"))
+    assert line.startswith("waiting for 1 of 1 workers with 1 CPU and 1 GPU each; 1 without a place; the cluster has 1")
+    assert "0 GPU" in line
