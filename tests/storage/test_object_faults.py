@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import threading
 import time
 from pathlib import Path
 
 import pytest
-from object_stores import Proxy
+from object_stores import LEASE_S, Proxy
 
 from raynas.errors import ConfigError, StoreError
 from raynas.storage.buckets import Bucket
@@ -127,6 +128,17 @@ def test_a_renewal_that_was_done_and_never_answered_is_known_as_ones_own(bucket:
             time.sleep(0.1)
         assert [request.method for request in proxy.requests].count("PUT") >= 7  # three at the start
         lease.check()
+
+
+def test_who_must_be_sure_of_a_lease_waits_for_a_store_that_is_away(bucket: ObjectPath, proxy: Proxy) -> None:
+    with Leases(Bucket(bucket.bucket, outage_s=0)).take("run/.lock", "one") as lease:
+        proxy.harm = lambda request: "500"
+        time.sleep(LEASE_S)
+        back = threading.Timer(2, lambda: setattr(proxy, "harm", lambda request: None))
+        back.start()
+        lease.check()
+        back.join()
+        assert lease.epoch == json.loads(read_bytes(bucket / "run" / ".lock"))["epoch"] == 1
 
 
 def test_a_store_that_is_away_for_longer_than_a_lease_costs_nothing_if_nobody_else_came(
