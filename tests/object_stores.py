@@ -23,7 +23,7 @@ from raynas.storage.leases import SECONDS_VARIABLE
 from raynas.storage.object_files import object_files
 from raynas.storage.paths import ObjectPath
 
-LEASE_S = 3.0
+LEASE_S = 6.0
 """For how long leases last in tests: long enough for a busy machine."""
 
 

@@ -132,7 +132,9 @@ class ScoreCache:
             self._add(job.architecture, entry, new)
 
     def answer(self, candidate: Candidate) -> Evaluation | None:
-        """The candidate's evaluation, on disk by then; None while it is being computed.
+        """The candidate's evaluation, on disk by then; None while it is being computed, or may wait for others.
+
+        It may where each write takes its time, as in an object store, and enough is under way to keep workers busy.
 
         Raises:
             StoreError: The results cannot be written.
@@ -141,6 +143,8 @@ class ScoreCache:
         if key in self._jobs:
             return None
         if key in self._in_memory:
+            if self._store.was_flushed_just_now and len(self._jobs) > 2 * len(self._in_memory):
+                return None
             self.flush()
         return self._evaluation(candidate, self._entries[key])
 

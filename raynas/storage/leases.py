@@ -34,6 +34,8 @@ _RENEWED_EVERY = 1 / 3
 _SURE_FOR = 2 / 3
 """The part of its seconds after which its holder no longer relies on it."""
 _LOOKED_EVERY = 1 / 12
+_OUTAGE_S = 120.0
+"""For how long whoever must be sure of a lease waits for a store that cannot be reached."""
 _PATIENCE_S = 5.0
 _LONG_AGO = timedelta(minutes=2)
 """Those who only look at a lease say without a wait that it is nobody's, if it is older than its seconds by that much,
@@ -252,15 +254,26 @@ class Lease(AbstractContextManager["Lease"]):
 
         Raises:
             LeaseLost: Another process has taken it.
-            OSError: The store cannot be reached.
+            OSError: The store cannot be reached for long.
         """
-        if renews and self._lost_to is None and _now() - self._sure_since > self._content.seconds * _SURE_FOR:
-            self._renew()
+        until = _now() + _OUTAGE_S
+        while renews and self._lost_to is None and not self._is_sure:
+            try:
+                self._renew()
+            except OSError:
+                if _now() > until:
+                    raise
+                sleep(self._content.seconds * _LOOKED_EVERY)
         if self._lost_to is not None:
             raise LeaseLost(
                 f"{self._lost_to} has taken over the folder, as this process had not renewed its lease for "
                 f"{self._content.seconds:g} s; this process writes nothing more there"
             )
+
+    @property
+    def _is_sure(self) -> bool:
+        """Whether the last renewal is so recent that nobody else can have taken the lease."""
+        return _now() - self._sure_since <= self._content.seconds * _SURE_FOR
 
     def check_conditions(self) -> None:
         """Refuse a store that writes without looking at conditions: there, two processes could hold one lease.

@@ -7,11 +7,13 @@ both, and the covered ones are ignored.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pyarrow as pa
@@ -43,7 +45,7 @@ from raynas.storage.part_order import (
     uncovered,
     without_repeated,
 )
-from raynas.storage.paths import as_path
+from raynas.storage.paths import ObjectPath, as_path
 from raynas.storage.row_rules import check_rows
 from raynas.storage.run_folder import holds_run, kind_of, read_description
 
@@ -85,6 +87,7 @@ REUSABLE = (Status.OK, Status.NON_FINITE, Status.NOT_APPLICABLE)
 _MERGED_PARTS = 32
 _FULL_PART_ROWS = 65_536
 _READERS = 8
+_FLUSHED_EVERY_S = 1.0
 
 
 class ResultStore:
@@ -126,6 +129,7 @@ class ResultStore:
         self._next = self._began = 1 + max((part.place.last for part in self._parts), default=-1)
         # That of the parts, in a folder that was copied to where a lock has none.
         self._epoch = max([self._lock.epoch or 0, *(part.place.epoch for part in self._parts)])
+        self._flushed = -math.inf
         self._pending: list[tuple[int, Architecture, Mapping[int, Outcome], bool]] = []
 
     def take_loaded(self) -> pa.Table:
@@ -149,9 +153,15 @@ class ResultStore:
         if not self._pending:
             return
         self._write(self._table(), self._next, self._next)
+        self._flushed = monotonic()
         self._next += 1
         self._pending.clear()
         self._merge_small_parts()
+
+    @property
+    def was_flushed_just_now(self) -> bool:
+        """Whether the last flush is so recent that the next one may wait: never on a disk, a second in a store."""
+        return isinstance(self.folder, ObjectPath) and monotonic() - self._flushed < _FLUSHED_EVERY_S
 
     def close(self) -> None:
         """Release the folder; rows that were not flushed are dropped."""
