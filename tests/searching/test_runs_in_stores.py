@@ -267,6 +267,9 @@ def test_runs_on_a_disk_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert done.returncode == 0, done.stderr
     assert re.search(r"runs/one\s+search\s+toy\s+completed\s+7 of 7 evaluations\s+20\d\d-\d\d-\d\d \d\d:", done.stdout)
     assert json.loads(raynas_command("list", "runs", "--json").stdout)[0]["total"] == 7
+    assert raynas_command("list", "runs", str(tmp_path / "runs" / "one" / "evaluations")).stderr.startswith(
+        "there are no"
+    )
     missing = raynas_command("list", "runs", "nowhere")
     assert (missing.returncode, missing.stderr) == (1, "raynas: there is no folder nowhere\n")
     wrong = raynas_command("list", "spaces", "runs")
