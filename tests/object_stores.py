@@ -95,8 +95,9 @@ class Request:
 
 
 Harm = Callable[["Request"], str | None]
-"""Says what becomes of a request: None; "500", refused at once; "500 after", done and then said to have failed; "lost",
-done without an answer; "hang", neither; "half", done, and the answer cut off; "hold", done when the proxy is told."""
+"""Says what becomes of a request: None; "500" or "403", refused at once; "500 after", done and said to have failed;
+"lost", done without an answer; "hang", neither; "half", done, and the answer cut off; "hold", done when the proxy is
+told."""
 
 
 class Proxy:
@@ -168,8 +169,8 @@ class Proxy:
                 if harm == "hold":
                     proxy.held.set()
                     proxy.released.wait()
-                if harm in ("hang", "500"):
-                    self._send(500, {}, b"<Error><Message>no</Message></Error>")
+                if harm in ("hang", "500", "403"):
+                    self._send(403 if harm == "403" else 500, {}, b"<Error><Message>no</Message></Error>")
                     return
                 status, headers, content = proxy._forwarded(request)
                 if harm == "500 after":

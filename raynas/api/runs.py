@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from raynas.errors import RaynasError, StoreError, error_words
 from raynas.report.status import status_now
 from raynas.storage.files import exists, files_below, files_of, written_at
-from raynas.storage.kinds import Progress, run_kinds
+from raynas.storage.kinds import RunKind, run_kinds
 from raynas.storage.paths import as_path
 from raynas.storage.run_folder import kind_of, read_description, read_summary, reading
 
@@ -41,11 +42,12 @@ def runs_below(where: str | Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise StoreError(f"cannot look for runs in {folder}: {error_words(error)}") from error
     whole = sorted(run for run in found if found.isdisjoint(run.parents))
+    kinds = {name: run_kinds.get(name) for name in run_kinds}  # which are imported here, by one thread
     with ThreadPoolExecutor(_AT_ONCE) as pool:  # each waits for its lease, and all at once
-        return list(pool.map(_row, whole))
+        return list(pool.map(partial(_row, kinds), whole))
 
 
-def _row(folder: Path) -> dict[str, Any]:
+def _row(kinds: Mapping[str, RunKind], folder: Path) -> dict[str, Any]:
     row: dict[str, Any] = {"folder": str(folder), "kind": None, "space": None, "status": "unreadable", "progress": None}
     row |= {"done": None, "total": None, "unit": None, "written": None, "error": None}
     try:
@@ -53,7 +55,7 @@ def _row(folder: Path) -> dict[str, Any]:
         row |= {"kind": kind_of(description), "status": status_now(folder, str(summary.get("status") or "unknown"))}
         with reading(folder):
             row |= {"space": description["config"].get("space"), "error": summary.get("error")}
-            row |= _progress(row["kind"], description["config"], summary)
+            row |= _progress(kinds.get(row["kind"]), description["config"], summary)
         written = written_at(folder / "summary.json") or written_at(folder / "run.yaml")
         row["written"] = written and f"{written:%Y-%m-%d %H:%M:%S}"
     except (RaynasError, OSError) as error:
@@ -61,10 +63,9 @@ def _row(folder: Path) -> dict[str, Any]:
     return row
 
 
-def _progress(kind: str, config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
-    known = run_kinds.get(kind).progress if kind in run_kinds else None
-    if known is None or not summary:
+def _progress(kind: RunKind | None, config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
+    if kind is None or kind.progress is None or not summary:
         return {}
-    progress: Progress = known(config, summary)
+    progress = kind.progress(config, summary)
     of_all = "" if progress.total is None else f" of {progress.total:,}"
     return {"progress": f"{progress.done:,}{of_all} {progress.unit}", **progress._asdict()}

@@ -47,11 +47,14 @@ def list_parameters() -> Parameters:
 def list_(*, kind: Any, where: str | None = None, as_json: bool = False) -> None:
     """List spaces, models, proxies, searchers, objectives of trainings, data sets, recipes, or runs."""
     from raynas.api.lists import listing
-    from raynas.console.terminal import print_rows
+    from raynas.console.terminal import print_rows, say
 
     rows = listing(kind.value, where)
     if as_json:
         print(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        say(f"there are no {kind.value}" + (f" in {where}" if where else ""))
         return
     hidden = (*_ONLY_IN_JSON, *_ONLY_IN_JSON_OF.get(kind.value, ()))
     print_rows([{name: value for name, value in row.items() if name not in hidden} for row in rows])

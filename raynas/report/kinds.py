@@ -54,6 +54,12 @@ def layout_of(name: str) -> Layout:
     return layouts[name]
 
 
+def _evaluations(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Progress:
+    """How far a search is; a growth ends when it has grown, whatever its budget is."""
+    total = None if config["searcher"] == "growth" else config["budget"]
+    return Progress(summary["evaluations"], total, "evaluations")
+
+
 def _ended(parts: Sequence[Mapping[str, Any]]) -> int:
     """How many of the runs that are parts of another have ended, in whatever way."""
     return sum(part["status"] not in ("waiting", "running", "interrupted") for part in parts)
@@ -110,7 +116,7 @@ add_kind(
                 ("sections.html", "bench.html"),
             ),
         },
-        progress=lambda config, summary: Progress(summary["evaluations"], config["budget"], "evaluations"),
+        progress=_evaluations,
     )
 )
 

@@ -39,7 +39,11 @@ _PIECE_BYTES = 8 << 20
 
 _MARK = "raynaswrite"  # a name that Azure takes, too
 _MESSAGE = re.compile(r"<Message>(.*?)</Message>", re.DOTALL)
-_STATUS = re.compile(r"status code: (\d+ [A-Za-z ]+)")
+_STATUS = re.compile(r"status code: ((\d+) [A-Za-z ]+)")
+_ASKED = re.compile(r"Error performing \w+ (\w+://[^/\s]+)\S* in \S+ - (.*)", re.DOTALL)
+_MAY_PASS = (408, 409, 425, 429)
+"""Of the statuses that say that a request is a wrong one, those that are another one later."""
+_REFUSED = (401, 403)
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
 
 
@@ -251,9 +255,10 @@ class Bucket:
             while True:
                 try:
                     done = work(self._store())
-                except exceptions.GenericError:
+                except exceptions.GenericError as error:
                     tries += 1
-                    if monotonic() > until or (tries >= _FIRST_TRIES and not self._has_answered):
+                    is_given_up = monotonic() > until or (tries >= _FIRST_TRIES and not self._has_answered)
+                    if is_given_up or (400 <= _status(error) < 500 and _status(error) not in _MAY_PASS):
                         raise
                     sleep(min(_PAUSE_S * 2**tries, self._outage_s * _LONGEST_PAUSE))
                 except (FileNotFoundError, exceptions.BaseError):
@@ -273,14 +278,17 @@ class Bucket:
             yield
         except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
             raise
-        except FileNotFoundError as error:
+        except (FileNotFoundError, exceptions.BaseError) as error:
             if any(text in str(error) for text in _NO_BUCKET):
                 raise OSError(errno.ENXIO, f"there is no bucket {self.uri}", where) from None
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), where) from None
-        except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-            raise PermissionError(errno.EACCES, f"the store refuses it: {_words(error)}", where) from None
-        except exceptions.BaseError as error:
-            raise OSError(errno.EIO, f"the store cannot be reached: {_words(error)}", where) from None
+            if isinstance(error, FileNotFoundError):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), where) from None
+            words = _words(error)
+            is_refused = isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError)
+            if is_refused or _status(error) in _REFUSED:
+                told = f"the store refuses it, or the environment has no credentials for it: {words}"
+                raise PermissionError(errno.EACCES, told, where) from None
+            raise OSError(errno.EIO, f"the store cannot be reached: {words}", where) from None
         except ValueError as error:  # a name that no object has
             raise OSError(errno.EINVAL, _words(error), where) from None
 
@@ -289,11 +297,16 @@ def _found(meta: Any) -> Found:
     return Found(meta["path"], Tag(meta["e_tag"], meta["version"]), meta["size"], meta["last_modified"])
 
 
+def _status(error: BaseException) -> int:
+    """The status of the answer that an error is about; 0 if there was none."""
+    found = _STATUS.search(str(error))
+    return int(found[2]) if found else 0
+
+
 def _words(error: BaseException) -> str:
-    """What an error of obstore says, without its source code."""
+    """What an error of obstore says, without where in the store, and without source code."""
     text = str(error).partition("\n\nDebug source:")[0]
-    status = _STATUS.search(text)
-    message = _MESSAGE.search(text)
+    status, message, asked = _STATUS.search(text), _MESSAGE.search(text), _ASKED.search(text)
     if message or status:
         return on_one_line(" ".join(found[1].strip().rstrip(".") for found in (status, message) if found))
-    return on_one_line(text)
+    return on_one_line(f"{asked[2]}, {asked[1]}" if asked else text)

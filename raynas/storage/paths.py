@@ -19,6 +19,7 @@ SCHEMES = {"s3": "S3 and what speaks its protocol", "gs": "Google Cloud Storage"
 """Schemes of the stores that run folders can be in, and what they are."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_COLLAPSED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _NAMED = re.compile(r"[^/?#%\\]+")
 
 
@@ -121,8 +122,8 @@ def as_path(text: str | Path) -> Path:
 
 
 def is_collapsed(path: Path) -> bool:
-    """Whether a path is what `pathlib.Path` makes of the URI of a store."""
-    return not isinstance(path, ObjectPath) and path.parts[:1] in tuple((f"{scheme}:",) for scheme in SCHEMES)
+    """Whether a path is what `pathlib.Path` makes of a URI."""
+    return not isinstance(path, ObjectPath) and _COLLAPSED.match(str(path)) is not None
 
 
 def on_a_disk(path: Path, what: str) -> Path:

@@ -12,6 +12,7 @@ from torch import nn
 
 from raynas.errors import StoreError, error_words, on_one_line
 from raynas.storage.files import copy, exists, make_folder, move, opened, remove, write_atomically
+from raynas.storage.paths import ObjectPath
 
 LAST, BEST = "last.pt", "best.pt"
 PREVIOUS, DAMAGED = "previous.pt", "damaged.pt"
@@ -160,11 +161,11 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load, load_file
 
         try:
-            with opened(path):  # which refuses what is no regular file
-                loaded: dict[str, torch.Tensor] = load_file(path)
+            with opened(path) as file:  # which refuses what is no regular file
+                loaded: dict[str, torch.Tensor] = load(file.read()) if isinstance(path, ObjectPath) else load_file(path)
         except (OSError, SafetensorError) as error:
             raise StoreError(f"cannot read weights {path}: {error_words(error)}") from error
         return loaded

@@ -18,6 +18,7 @@ import pytest
 from machines import Machines
 from object_stores import LEASE_S, Proxy, credentials
 from report_folders import embedded
+from toy_bench import architectures, bench, labels, write_table
 from toy_runs import Recorder, content, search
 
 import raynas
@@ -122,6 +123,16 @@ def test_an_architecture_is_taken_from_a_run_in_a_store(bucket: ObjectPath, tmp_
     done = raynas_command("export", f"{bucket}/run", "--untrained", "--num-classes", "3", "--out", str(tmp_path / "x"))
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "x" / "config.json").read_text())["architecture"] == best
+
+
+def test_a_benchmark_in_a_store_equals_one_on_a_disk(bucket: ObjectPath, tmp_path: Path) -> None:
+    chosen = architectures(30)
+    table = write_table(tmp_path / "truth.csv", chosen, labels(chosen))
+    expected, found = (bench(table, folder / "bench") for folder in (tmp_path, bucket))
+    assert found.correlations.drop_columns(["seconds"]).equals(expected.correlations.drop_columns(["seconds"]))
+    again = bench(None, bucket / "bench", resume=True)
+    assert again.correlations.equals(found.correlations)
+    assert api.report(bucket / "bench") == bucket / "bench" / "report.html"
 
 
 # -- one driver --------------------------------------------------------------------------------------------------------
@@ -267,6 +278,9 @@ def test_runs_on_a_disk_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert done.returncode == 0, done.stderr
     assert re.search(r"runs/one\s+search\s+toy\s+completed\s+7 of 7 evaluations\s+20\d\d-\d\d-\d\d \d\d:", done.stdout)
     assert json.loads(raynas_command("list", "runs", "--json").stdout)[0]["total"] == 7
+    assert raynas_command("list", "runs", str(tmp_path / "runs" / "one" / "evaluations")).stderr.startswith(
+        "there are no"
+    )
     missing = raynas_command("list", "runs", "nowhere")
     assert (missing.returncode, missing.stderr) == (1, "raynas: there is no folder nowhere\n")
     wrong = raynas_command("list", "spaces", "runs")

@@ -80,9 +80,25 @@ def test_a_store_that_fails_for_good_is_told_in_one_line(bucket: ObjectPath, pro
     assert time.monotonic() - started < 60
 
 
-def test_a_bucket_that_is_not_there_is_named(bucket: ObjectPath) -> None:
-    with pytest.raises(OSError, match="there is no bucket s3://nowhere-at-all"):
-        put(ObjectPath("s3://nowhere-at-all/runs/file"), b"")
+def test_a_bucket_that_is_not_there_is_named_at_once(bucket: ObjectPath) -> None:
+    started = time.monotonic()
+    path = ObjectPath("s3://nowhere-at-all/runs/file")
+    for work in (lambda: put(path, b""), lambda: put(path, b"", once=True), lambda: names_in(path.parent)):
+        with pytest.raises(OSError, match="there is no bucket s3://nowhere-at-all"):
+            work()
+    with pytest.raises(StoreError, match="cannot be written: there is no bucket s3://nowhere-at-all"):
+        held(path.parent)
+    assert time.monotonic() - started < 10
+
+
+def test_who_is_not_let_in_is_told_so_at_once(bucket: ObjectPath, proxy: Proxy) -> None:
+    put(bucket / "file", b"")
+    proxy.harm = lambda request: "403"
+    started = time.monotonic()
+    for work in (lambda: put(bucket / "file", b""), lambda: read_bytes(bucket / "file"), lambda: names_in(bucket)):
+        with pytest.raises(PermissionError, match="the store refuses it, or the environment has no credentials for it"):
+            work()
+    assert time.monotonic() - started < 5
 
 
 def test_secrets_are_not_told(bucket: ObjectPath, proxy: Proxy) -> None:
@@ -173,6 +189,11 @@ def test_a_store_that_is_away_for_longer_than_a_lease_costs_nothing_if_nobody_el
 def test_uris_that_lead_nowhere_are_refused(text: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told.replace("?", r"\?")):
         as_path(text)
+
+
+def test_the_scheme_of_no_store_is_known_though_a_path_has_lost_a_slash() -> None:
+    with pytest.raises(ConfigError, match="hdfs://host/run is in no store that is known"):
+        as_path(Path("hdfs://host/run"))
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

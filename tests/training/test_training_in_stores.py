@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from object_stores import LEASE_S
+from safetensors.torch import save
 from toy_trainings import StepCounter, execute_training, largest_difference, plan, trained, weights
 
 import raynas
@@ -21,7 +22,7 @@ from raynas import api
 from raynas.errors import StoreError
 from raynas.storage.files import exists, files_below, read_bytes, write_atomically
 from raynas.storage.paths import ObjectPath
-from raynas.training.checkpoints import BEST, LAST, PREVIOUS, checkpoint_folder, read_checkpoint
+from raynas.training.checkpoints import BEST, LAST, PREVIOUS, checkpoint_folder, read_checkpoint, read_weights
 from raynas.training.folder import load_training
 
 pytest_plugins = ["object_store_fixtures"]
@@ -78,6 +79,9 @@ def test_a_trained_network_is_taken_from_a_store(bucket: ObjectPath, tmp_path: P
     again = plan(weights=str(checkpoint_folder(there) / LAST), epochs=1)
     execute_training(again, tmp_path / "again")
     assert largest_difference(first, weights(tmp_path / "again")) > 0
+    with write_atomically(bucket / "weights.safetensors") as file:
+        file.write(save(first))
+    assert largest_difference(first, read_weights(bucket / "weights.safetensors")) == 0
     taught = raynas.train(
         "as-vit", architecture="4,2,2|2,1,2|2,1,2|2,1,2|8,8", teacher=str(there), img_size=32, data="digits",
         max_images=60, batch_size=30, epochs=1, workers=0, loggers=[], out=bucket / "taught",
