@@ -108,6 +108,8 @@ SEARCHER_HOOKS = [
     of_searchers.Completes,
     of_searchers.GrowsFromStart,
 ]
+OF_CLASSES = [of_searchers.LimitsWindow]
+"""Hooks that a class of searchers offers, not its objects."""
 
 
 @pytest.mark.parametrize("protocol", MODEL_HOOKS)
@@ -141,8 +143,13 @@ def test_a_model_offers_what_supernets_and_labels_of_patches_ask_for(protocol: t
 
 
 def test_all_hooks_are_tested() -> None:
-    for module, known in ((of_models, [*MODEL_HOOKS, *SUPERNET_HOOKS]), (of_searchers, SEARCHER_HOOKS)):
+    for module, known in ((of_models, [*MODEL_HOOKS, *SUPERNET_HOOKS]), (of_searchers, [*SEARCHER_HOOKS, *OF_CLASSES])):
         assert {one for one in vars(module).values() if getattr(one, "_is_runtime_protocol", False)} == {*known}
+
+
+def test_the_searcher_that_learns_from_every_result_limits_its_window_and_others_do_not() -> None:
+    limited = {name for name in searchers if offered(searchers.get(name), of_searchers.LimitsWindow) is not None}
+    assert limited == {"reinforce"}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from time import monotonic, sleep
 
-from raynas.errors import ClusterLostError
+from raynas.errors import ClusterLostError, error_words
 from raynas.wording import duration
 
 GIVEN_UP_AFTER_S = 40.0
@@ -66,8 +66,8 @@ class HeadWatch:
             if self._silent_since is None:
                 self._silent_since = now
                 self._log(
-                    f"the head of the cluster at {self._address} does not answer ({error}); it is given up after "
-                    f"{duration(GIVEN_UP_AFTER_S)}"
+                    f"the head of the cluster at {self._address} does not answer ({error_words(error)}); it is given "
+                    f"up after {duration(GIVEN_UP_AFTER_S)}"
                 )
             elif now - self._silent_since > GIVEN_UP_AFTER_S:
                 raise ClusterLostError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import tarfile
 import zipfile
 from collections.abc import Mapping
@@ -253,7 +254,9 @@ def test_members_are_read_by_threads_and_forked_processes(tmp_path: Path, name: 
     expected = seeds(dataset)
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda _: seeds(dataset), range(8))) == [expected] * 8
-    with multiprocessing.get_context("fork").Pool(2) as processes:
+    # A pool ends its processes by SIGTERM, for which Ray, where a test has had it in this process, has a handler.
+    ends = {"initializer": signal.signal, "initargs": (signal.SIGTERM, signal.SIG_DFL)}
+    with multiprocessing.get_context("fork").Pool(2, **ends) as processes:
         assert processes.map(seeds, [dataset] * 4) == [expected] * 4
 
 
