@@ -42,7 +42,7 @@ _MESSAGE = re.compile(r"<Message>(.*?)</Message>", re.DOTALL)
 _STATUS = re.compile(r"status code: ((\d+) [A-Za-z ]+)")
 _ASKED = re.compile(r"Error performing \w+ (\w+://[^/\s]+)\S* in \S+ - (.*)", re.DOTALL)
 _MAY_PASS = (408, 409, 425, 429)
-"""Statuses that call a request a wrong one, and may be another one later."""
+"""Statuses that say that a request is a wrong one, and may be another one later."""
 _REFUSED = (401, 403)
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist")
 

@@ -294,9 +294,8 @@ def test_runs_on_a_disk_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 ON_A_MACHINE = """
 import json, sys
 sys.path.insert(0, {tests!r})
+import raynas
 from object_stores import made_bucket
-from raynas.storage.files import names_in
-from raynas.storage.paths import as_path
 from toy_runs import content, search
 {work}
 """
@@ -305,7 +304,8 @@ from toy_runs import content, search
 @pytest.mark.netns
 @pytest.mark.slow
 def test_a_driver_whose_machine_is_lost_is_resumed_on_another_one(tmp_path: Path) -> None:
-    expected = content(search(tmp_path / "run", settings=PAUSE))
+    settings = {"settings": {"toy": {"pause_s": 0.5}}, "budget": 24}  # longer than it takes to look how far it is
+    expected = content(search(tmp_path / "run", **settings))
     with Machines(3) as (store, first, second):
         store.popen([sys.executable, "-m", "moto.server", "-H", "0.0.0.0", "-p", "5000"], stderr=subprocess.DEVNULL)
         endpoint = f"http://{store.address}:5000"
@@ -316,12 +316,12 @@ def test_a_driver_whose_machine_is_lost_is_resumed_on_another_one(tmp_path: Path
         made = f"print(made_bucket({endpoint!r}))"
         eventually(lambda: store.run(python(made)).returncode == 0)
         folder = f"{store.run(python(made)).stdout.strip()}/run"
-        on_it = f"run = search({folder!r}, settings={PAUSE!r}, resume=True); print(json.dumps(content(run)))"
+        on_it = f"run = search({folder!r}, resume=True, **{settings!r}); print(json.dumps(content(run)))"
         first.popen(python(on_it), env=credentials(endpoint), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        parts = python(f"print(len(names_in(as_path({folder!r}) / 'evaluations')))")
-        eventually(lambda: int(store.run(parts, env=credentials(endpoint)).stdout or 0) > 3)
+        rows = python(f"print(raynas.load_run({folder!r}).table.num_rows)")
+        eventually(lambda: int(store.run(rows, env=credentials(endpoint)).stdout or 0) > 0)
         first.lose()
-        assert 3 < int(store.run(parts, env=credentials(endpoint)).stdout) < 60
+        assert 0 < int(store.run(rows, env=credentials(endpoint)).stdout) < 24
         done = second.run(python(on_it), env=credentials(endpoint))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == json.loads(json.dumps(expected))
