@@ -232,7 +232,7 @@ def test_a_full_disk_is_told_of_the_machine_that_has_it(cluster: Cluster, tmp_pa
 
 
 @pytest.mark.netns
-@pytest.mark.slow
+@pytest.mark.long
 def test_machines_that_reach_the_driver_but_not_each_other_are_told(cluster: Cluster) -> None:
     one, other = cluster.machines[1], cluster.machines[2]
     one.run(["ip", "route", "add", "blackhole", f"{other.address}/32"])
@@ -251,7 +251,7 @@ def test_machines_that_reach_the_driver_but_not_each_other_are_told(cluster: Clu
 
 
 @pytest.mark.netns
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_machine_with_another_raynas_is_told_even_if_it_has_no_doctor(cluster: Cluster, tmp_path: Path) -> None:
     for name in ("raynas", "searchspaces"):
         shutil.copytree(
@@ -273,8 +273,8 @@ def test_a_machine_with_another_raynas_is_told_even_if_it_has_no_doctor(cluster:
 
 
 @pytest.mark.netns
-@pytest.mark.slow
-@pytest.mark.parametrize("driver", [0, pytest.param(4, marks=pytest.mark.long)])  # at the head; where the link is cut
+@pytest.mark.long
+@pytest.mark.parametrize("driver", [0, 4])  # at the head; where the link is cut
 def test_a_link_that_is_cut_meanwhile_is_told_in_time(driver: int, cluster: Cluster, tmp_path: Path) -> None:
     lost = cluster.machines.add(4 + (driver == 0))
     cluster.start(lost)

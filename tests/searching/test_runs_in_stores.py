@@ -79,7 +79,7 @@ def test_a_search_in_a_store_equals_one_on_a_disk(bucket: ObjectPath, tmp_path: 
     assert not [name for name in files if "tmp" in name]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_workers_score_for_a_folder_in_a_store(bucket: ObjectPath, tmp_path: Path) -> None:
     expected, found = (search(folder / "run", workers=2) for folder in (tmp_path, bucket))
     assert content(found) == content(expected)
@@ -209,7 +209,7 @@ def test_a_driver_that_wakes_up_after_its_folder_was_taken_ends_at_once(
     assert names_in(folder / "set_aside") == [late]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_driver_whose_folder_was_taken_ends_though_it_writes_nothing(bucket: ObjectPath) -> None:
     folder = bucket / "run"
     with driver(folder, settings={"toy": {"pause_s": 600.0}}, workers=1) as process:
@@ -302,7 +302,7 @@ from toy_runs import content, search
 
 
 @pytest.mark.netns
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_driver_whose_machine_is_lost_is_resumed_on_another_one(tmp_path: Path) -> None:
     settings = {"settings": {"toy": {"pause_s": 0.5}}, "budget": 24}  # longer than it takes to look how far it is
     expected = content(search(tmp_path / "run", **settings))

@@ -141,7 +141,7 @@ def test_a_training_that_wakes_up_after_its_folder_was_taken_ends_at_once(bucket
     assert largest_difference(expected, found) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_workers_meet_in_a_store(bucket: ObjectPath, tmp_path: Path) -> None:
     expected = trained(tmp_path / "run", epochs=2)
     found = trained(bucket / "run", epochs=2, workers=2)
