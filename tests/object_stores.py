@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -199,3 +200,15 @@ class Proxy:
                 pass
 
         return Handler
+
+
+@contextmanager
+def python_process(code: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that runs code beside the tests' helpers; it is killed in the end."""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()

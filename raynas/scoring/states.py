@@ -112,8 +112,6 @@ class PoolWorker:
     id: int
     time: WorkerTime
     waits_since: float  # for its process to be ready, or back
-    is_extra: bool = False
-    """Whether it is one of those beyond the least number, which may wait for a node for ever."""
     state: WorkerState = WorkerState.STARTING
     node: str | None = None
     host: str = ""  # the node's name for people

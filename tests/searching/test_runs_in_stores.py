@@ -9,14 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from machines import Machines
-from object_stores import LEASE_S, Proxy, credentials
+from object_stores import LEASE_S, Proxy, credentials, python_process
 from report_folders import embedded
 from toy_bench import architectures, bench, labels, write_table
 from toy_runs import Recorder, content, search
@@ -33,17 +33,10 @@ pytest_plugins = ["object_store_fixtures"]
 PAUSE = {"toy": {"pause_s": 0.05}}
 
 
-@contextmanager
-def driver(folder: Path, **settings: Any) -> Iterator[subprocess.Popen[str]]:
+def driver(folder: Path, **settings: Any) -> AbstractContextManager[subprocess.Popen[str]]:
     """A process that carries out, or goes on with, a search; it is killed in the end."""
     code = f"from toy_runs import *; search({str(folder)!r}, resume=True, **{settings!r})"
-    with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=Path(__file__).parents[1], stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    return python_process(code)
 
 
 def eventually(is_so: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from object_stores import LEASE_S
+from object_stores import LEASE_S, python_process
 from safetensors.torch import save
 from toy_trainings import StepCounter, execute_training, largest_difference, plan, trained, weights
 
@@ -30,20 +28,13 @@ pytest_plugins = ["object_store_fixtures"]
 TIMES = ("images_per_s", "train_s", "data_wait_s", "eval_s", "seconds")
 
 
-@contextmanager
-def driver(folder: Path, **settings: Any) -> Iterator[subprocess.Popen[str]]:
+def driver(folder: Path, **settings: Any) -> AbstractContextManager[subprocess.Popen[str]]:
     """A process that carries out, or goes on with, a training; it is killed in the end."""
     code = (
         "from toy_trainings import *\nfrom raynas.storage.paths import as_path\n"
         f"execute_training(plan(**{settings!r}), as_path({str(folder)!r}), resume=True)"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=Path(__file__).parents[1], stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    return python_process(code)
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
