@@ -17,6 +17,8 @@ Scalar: TypeAlias = int | float | str | bool
 FieldValue: TypeAlias = Scalar | tuple[Scalar, ...]
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+_PLAIN = (int, bool, str, float)
 _LARGEST = 2**53  # beyond which not all programs read JSON's whole numbers as they are
 
 
@@ -26,13 +28,15 @@ def frozen_value(name: str, value: Any) -> FieldValue:
     Raises:
         SpaceError: It is something else; the message has the field's name.
     """
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return tuple(_scalar(name, item) for item in value)
+    kind = type(value)
+    if kind is tuple or (kind not in _PLAIN and isinstance(value, Sequence) and not isinstance(value, str)):
+        return tuple([_scalar(name, item) for item in value])
     return _scalar(name, value)
 
 
 def _scalar(name: str, value: Any) -> Scalar:
-    if isinstance(value, bool | str):
+    # Most values are these, and a search asks for a hundred thousand architectures of dozens of them.
+    if (type(value) is int and -_LARGEST <= value <= _LARGEST) or isinstance(value, bool | str):
         return value
     if isinstance(value, np.integer | np.floating):
         value = value.item()
@@ -79,7 +83,7 @@ class Architecture(Mapping[str, FieldValue]):
 
     def to_json(self) -> str:
         """Canonical JSON: sorted names, no spaces."""
-        return json.dumps(self._fields, sort_keys=True, separators=(",", ":"))
+        return _CANONICAL.encode(self._fields)
 
     @property
     def key(self) -> str:

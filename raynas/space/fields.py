@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -74,3 +74,17 @@ def is_absent(value: FieldValue) -> bool:
 def as_tuple(value: FieldValue) -> tuple[Scalar, ...]:
     """A field's values, of which a scalar is one."""
     return value if isinstance(value, tuple) else (value,)
+
+
+def positions(entry: Field, max_depth: Callable[[str], int]) -> Sequence[Choice]:
+    """The choice of every position that a field can have.
+
+    Args:
+        entry: The field.
+        max_depth: Gives the largest value of the field with this name, which holds a number of layers.
+    """
+    if isinstance(entry, Choice):
+        return [entry]
+    if isinstance(entry, PerLayer):
+        return [entry.choice] * max_depth(entry.depth)
+    return entry.choices if isinstance(entry, PerBlock) else entry

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -14,7 +14,7 @@ import numpy as np
 
 from raynas.errors import SpaceError
 from raynas.space.architecture import Architecture, FieldValue
-from raynas.space.fields import Choice, Field, PerBlock, PerLayer, as_tuple, is_absent
+from raynas.space.fields import Choice, Field, PerBlock, PerLayer, as_tuple, is_absent, positions
 from raynas.space.growth import Growth
 
 
@@ -115,16 +115,25 @@ class SearchSpace:
     @cached_property
     def _slots(self) -> tuple[tuple[str, int | None, Choice], ...]:
         """(field, position or None, choice) of every position that can exist, in the order of the fields."""
-        slots: list[tuple[str, int | None, Choice]] = []
-        for name, entry in self.fields.items():
-            if isinstance(entry, Choice):
-                slots.append((name, None, entry))
-            elif isinstance(entry, PerLayer):
-                slots += [(name, i, entry.choice) for i in range(self._max_depth(entry.depth))]
-            else:
-                choices = entry.choices if isinstance(entry, PerBlock) else entry
-                slots += [(name, i, choice) for i, choice in enumerate(choices)]
-        return tuple(slots)
+        return tuple(
+            (name, None if isinstance(entry, Choice) else i, choice)
+            for name, entry in self.fields.items()
+            for i, choice in enumerate(positions(entry, self._max_depth))
+        )
+
+    @cached_property
+    def _layout(self) -> tuple[tuple[str, bool, str | None, tuple[tuple[FieldValue, ...], ...]], ...]:
+        """(field, whether it is a list, field of its depth or None, options of its positions), in their order."""
+        depths = {name: entry.depth if isinstance(entry, PerLayer) else None for name, entry in self.fields.items()}
+        return tuple(
+            (
+                name,
+                not isinstance(entry, Choice),
+                depths[name],
+                tuple(choice.options for choice in positions(entry, self._max_depth)),
+            )
+            for name, entry in self.fields.items()
+        )
 
     @cached_property
     def block_fields(self) -> tuple[str, ...]:
@@ -189,15 +198,9 @@ class SearchSpace:
         """The architecture of one option number per decision; those of absent layers are ignored."""
         chosen = iter(options.tolist() if isinstance(options, np.ndarray) else options)
         fields: dict[str, Any] = {}
-        for name, entry in self.fields.items():
-            if isinstance(entry, Choice):
-                fields[name] = _pick(entry, chosen)
-            elif isinstance(entry, PerLayer):
-                values = [_pick(entry.choice, chosen) for _ in range(self._max_depth(entry.depth))]
-                fields[name] = tuple(values[: fields[entry.depth]])
-            else:
-                choices = entry.choices if isinstance(entry, PerBlock) else entry
-                fields[name] = tuple(_pick(choice, chosen) for choice in choices)
+        for name, is_list, depth, options_of_positions in self._layout:
+            values = [one[0] if len(one) == 1 else one[next(chosen)] for one in options_of_positions]
+            fields[name] = tuple(values[: None if depth is None else fields[depth]]) if is_list else values[0]
         return self.canonical(Architecture(fields))
 
     def encode(self, architecture: Architecture) -> list[int]:
@@ -393,7 +396,3 @@ class SearchSpace:
 
     def _max_depth(self, depth: str) -> int:
         return max(self._depth_options(depth))
-
-
-def _pick(choice: Choice, chosen: Iterator[int]) -> FieldValue:
-    return choice.options[0] if len(choice.options) == 1 else choice.options[next(chosen)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from time import monotonic, sleep
@@ -130,16 +130,22 @@ def told_before_locking(folder: Path) -> str | None:
     return f"makes sure that no process writes {folder}: up to {seconds:g} s, where one was killed"
 
 
-def check_still_held(folder: Path) -> None:
-    """End what goes on in a folder that this process held and another one has taken over by now.
+def still_held(folder: Path) -> Callable[[], None]:
+    """What ends the work on a folder that this process held and another one has taken over by now.
 
-    Raises:
-        StoreError: Another one has; the message names it.
+    Returns:
+        A check, to be called as often as the work can end. It raises StoreError if another process has the folder; the
+        message names it.
     """
-    try:
-        files_of(folder).check_lock(folder / _LOCK)
-    except OSError as error:
-        raise StoreError(f"run folder {folder} is lost: {error_words(error)}") from None
+    check_lock, lock = files_of(folder).check_lock, folder / _LOCK
+
+    def check() -> None:
+        try:
+            check_lock(lock)
+        except OSError as error:
+            raise StoreError(f"run folder {folder} is lost: {error_words(error)}") from None
+
+    return check
 
 
 def check_free(folder: Path) -> None:

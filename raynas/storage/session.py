@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from raynas.errors import ClusterLostError, StoreError, error_line
 from raynas.interruption import Interrupted, StopSignals
 from raynas.storage.files import write_json, write_text
-from raynas.storage.locks import check_free, check_still_held, held
+from raynas.storage.locks import check_free, held, still_held
 from raynas.storage.run_folder import holds_run, seconds_of_earlier_sessions, with_first_start
 
 
@@ -52,6 +52,7 @@ class Session:
         self.check = check
         self.stack = ExitStack()
         self._signals = StopSignals()
+        self._check_still_held = still_held(folder)
         self._started = perf_counter()
         self._seconds_before = 0.0
 
@@ -75,7 +76,7 @@ class Session:
         Raises:
             StoreError: Another process has taken over the folder; the work is to end at once.
         """
-        check_still_held(self.folder)
+        self._check_still_held()
         return self._signals.received
 
     @property

@@ -178,6 +178,26 @@ def test_samples_stay_in_the_space_and_survive_encoding(space: SearchSpace, seed
         assert space.decode(other) == architecture
 
 
+@given(spaces(), st.data())
+def test_numbers_of_options_are_read_decision_by_decision(space: SearchSpace, data: st.DataObject) -> None:
+    numbers = [data.draw(st.integers(0, len(decision.options) - 1)) for decision in space.decisions]
+    architecture = space.decode(numbers)
+    blocks = [architecture[name] for name in space.block_fields]
+    for decision, number in zip(space.decisions, numbers, strict=True):
+        name, _, position = decision.name.partition("[")
+        values = architecture[name]
+        i = int(position.rstrip("]")) if position else None
+        is_absent_block = name in space.block_fields and i is not None and any(block[i] == 0 for block in blocks)
+        if i is None:
+            assert values == decision.options[number]
+        elif is_absent_block:
+            assert values[i] == 0
+        elif i < len(values):
+            assert values[i] == decision.options[number]
+    assert all(len(architecture[name]) == architecture[entry.depth] for name, entry in space.fields.items()
+               if isinstance(entry, PerLayer))  # fmt: skip
+
+
 @pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(spaces())
