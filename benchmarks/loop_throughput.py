@@ -4,8 +4,8 @@
 
 As-ViT space, random searcher, window 1,024: ask, costs, dispatch to actors, Parquet and tell are all included; start of
 Ray is not. Expected on two cores: at least 5,000 evaluations per second; with 100,000 of them the driver's memory grows
-by less than 200 MB, `load_run` takes under 2 s, and `--resume` reaches its first new evaluation in under 15 s, start of
-Ray included.
+by less than 200 MB, `load_run` takes under 2 s, and `--resume` reaches its first new evaluation in 5 s more than a new
+run takes to its first one, which is what Ray and the workers take to start.
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         clock = Clock(from_told=1)
+        started = time.perf_counter()
         run = searched(out, budget, arguments.workers, clock)
+        begun = clock.first - started
         rate = (budget - 1) / (clock.last - clock.first)
         grown = (clock.peak_bytes - clock.first_bytes) / 1e6
         print(f"{budget:,} evaluations: {rate:,.0f} per second (expected at least 5,000)")
@@ -119,8 +121,11 @@ def main() -> None:
 
         clock = Clock(from_told=budget + 1)
         started = time.perf_counter()
-        searched(out, budget + 10, arguments.workers, clock, resume=True)
-        print(f"resume to the first new evaluation: {clock.first - started:.1f} s (expected under 15 s)")
+        run = searched(out, budget + 10, arguments.workers, clock, resume=True)
+        resumed = clock.first - started
+        print(f"resume to the first new evaluation: {resumed:.1f} s, a new run to its first: {begun:.1f} s")
+        print(f"resuming beyond the start: {resumed - begun:.1f} s (expected at most 5 s)")
+        print("driver seconds:", {name: round(value, 1) for name, value in run.summary["driver_seconds"].items()})
 
 
 if __name__ == "__main__":

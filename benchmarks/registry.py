@@ -191,12 +191,13 @@ BENCHMARKS = (
     ),
     Benchmark(
         "loop_throughput",
-        "at least 5,000 evaluations per second, 200 MB of growth, load_run in 2 s and resume in 15 s at 100,000",
+        "at least 5,000 evaluations per second, 200 MB of growth, load_run 2 s, resume 5 s beyond a start, at 100,000",
         (
             Figure("rate", rf"evaluations: {_VALUE} per second", "per second", True),
             Figure("growth", rf"driver memory grew by {_VALUE} MB", "MB", False),
             Figure("load", rf"load_run of [\d,]+ rows: {_VALUE} s", "s", False),
             Figure("resume", rf"resume to the first new evaluation: {_VALUE} s", "s", False),
+            Figure("resume_beyond_start", rf"resuming beyond the start: {_VALUE} s", "s", False),
         ),
         hardware="two CPU cores",
         says=("load_run of 6,000 rows",),
