@@ -1,4 +1,4 @@
-"""Process groups of trainings, made when each worker has chosen its network interface."""
+"""Process groups of trainings, made when each node is as the driver and each worker has chosen its interface."""
 
 from __future__ import annotations
 
@@ -9,19 +9,29 @@ from ray.train.torch import TorchConfig
 from ray.train.torch.config import _TorchBackend
 
 from raynas.cluster.interfaces import use_interface_of_the_node
+from raynas.cluster.node_checks import NodeCheck, check_nodes
 
 
 class _Backend(_TorchBackend):  # type: ignore[misc]
-    """Makes the process group when each worker has chosen its interface."""
+    """Makes the process group when each node is as the driver, and each worker has chosen its interface."""
 
-    def on_start(self, worker_group: Any, backend_config: Any) -> None:
+    def on_start(self, worker_group: Any, backend_config: CheckedNodes) -> None:
+        check_nodes(worker_group.get_workers(), backend_config.checks)
         worker_group.execute(use_interface_of_the_node)
         super().on_start(worker_group, backend_config)
 
 
 @dataclass
-class NodeInterfaces(TorchConfig):  # type: ignore[misc]
-    """A configuration of Ray Train with which workers talk over the interface that holds their node's address."""
+class CheckedNodes(TorchConfig):  # type: ignore[misc]
+    """A configuration of Ray Train with which nodes that differ from the driver are refused.
+
+    Workers talk over the interface that holds their node's address.
+
+    Args:
+        checks: What is asked of each node, whenever the workers are started.
+    """
+
+    checks: tuple[NodeCheck, ...] = ()
 
     @property
     def backend_cls(self) -> type[_TorchBackend]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ray.exceptions import RayActorError
 from ray.train import UserCallback
+from ray.train.v2.api.exceptions import WorkerGroupError
 
 from raynas.errors import error_line
 from raynas.storage.files import exists, version_of, write_json
@@ -46,7 +47,7 @@ class WorkerFailures(UserCallback):  # type: ignore[misc]
         if reached != self._from:
             self._from = reached
             self._counts.clear()
-        told = {rank: _in_words(error) for rank, error in sorted(worker_exceptions.items())}
+        told = {rank: in_words(error) for rank, error in sorted(worker_exceptions.items())}
         self._give_up(told.values(), worker_exceptions.values())
         # After the outcome, so that who reads a line knows whether it was the last.
         self._lines.append("; ".join(f"worker {rank}: {text}" for rank, text in told.items()))
@@ -62,12 +63,20 @@ class WorkerFailures(UserCallback):  # type: ignore[misc]
                 write_json(self._outcome, {"token": self._token, "error": error, "kind": "TrainingError"})
 
 
-def _in_words(error: Exception) -> str:
+def in_words(error: BaseException) -> str:
     """What became of a worker, in one line; Ray tells the loss of a process in a paragraph."""
     if not isinstance(getattr(error, "health_check_failure", error), RayActorError):
         return error_line(error)
     found = re.search(r"hostname='([^']*)'.*?\bpid=(\d+)", str(error), re.DOTALL)
     return f"its process {found[2]} on {found[1]} was lost" if found else "its process was lost"
+
+
+def causes_of(failure: BaseException) -> list[BaseException]:
+    """What went wrong, without what Ray Train puts around it; of several workers, each one's."""
+    if isinstance(failure, WorkerGroupError) and failure.worker_failures:
+        return [cause for error in failure.worker_failures.values() for cause in causes_of(error)]
+    within = getattr(failure, "controller_failure", None) or getattr(failure, "cause", None)
+    return causes_of(within) if isinstance(within, BaseException) else [failure]
 
 
 def told_failures(folder: Path) -> list[str]:

@@ -14,7 +14,7 @@ from toy_trainings import largest_difference
 
 import raynas
 from raynas.cluster.interfaces import VARIABLES, interface_of, use_interface_of_the_node
-from raynas.cluster.process_groups import NodeInterfaces
+from raynas.cluster.process_groups import CheckedNodes
 from raynas.training.checkpoints import LAST, checkpoint_folder, read_checkpoint
 
 ARGUMENTS = (
@@ -47,11 +47,14 @@ def test_ray_train_asks_for_the_backend_of_a_configuration() -> None:
     order: list[str] = []
 
     class Group:
+        def get_workers(self) -> list[object]:
+            return []
+
         def execute(self, function: object) -> None:
             order.append(getattr(function, "__name__", ""))
             raise InterruptedError
 
-    config = NodeInterfaces()
+    config = CheckedNodes()
     with pytest.raises(InterruptedError):
         config.backend_cls().on_start(Group(), config)
     assert order == ["use_interface_of_the_node"]

@@ -1,0 +1,78 @@
+"""Nodes that are not as the driver take no part in a training: they are named in one line, before anything starts."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from toy_trainings import StepCounter, execute_training, plan
+
+from raynas.errors import PoolError
+from raynas.training.worker_failures import causes_of
+
+OWN = """
+from raynas.space.build import builder
+from raynas.space.registered import spaces
+
+
+def build(*args, **settings):
+    return builder(spaces.get("as-vit"))(*args, **settings)
+"""
+
+
+@pytest.fixture
+def other_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """A cluster of this process's node, without cores, and of one with two that has another timm and other own code."""
+    from ray.cluster_utils import Cluster
+
+    for folder, more in (("here", ""), ("there", "# another version\n")):
+        (tmp_path / folder / "own_networks").mkdir(parents=True)
+        (tmp_path / folder / "own_networks" / "__init__.py").write_text(OWN + more)
+    about = tmp_path / "there" / "timm-0.9.7.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: timm\nVersion: 0.9.7\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "here"))
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "180")  # on a busy machine
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    there = os.pathsep.join([str(tmp_path / "there"), os.environ.get("PYTHONPATH", "")])
+    node = cluster.add_node(num_cpus=2, env_vars={"PYTHONPATH": there})
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
+    monkeypatch.setattr("sysconfig.get_paths", lambda: {"purelib": str(tmp_path / "here")})
+    yield {"id": node.node_id, "own": importlib.import_module("own_networks")}
+    ray.shutdown()
+    cluster.shutdown()
+    del sys.modules["own_networks"]
+
+
+@pytest.mark.slow
+def test_a_node_with_other_versions_is_refused_by_name(tmp_path: Path, other_node: dict[str, Any]) -> None:
+    made = plan(workers=2)
+    made = replace(made, space=replace(made.space, model=other_node["own"].build))
+    listener = StepCounter()
+    with pytest.raises(PoolError) as error:
+        execute_training(made, tmp_path / "run", listener=listener)
+    told = str(error.value)
+    assert told.startswith(f"node {other_node['id'][:8]} (")
+    assert "is not as the driver: own_networks is files " in told
+    assert told.endswith(f"timm is 0.9.7 there and {version('timm')} here")
+    assert "\n" not in told
+    assert not listener.epochs
+
+
+def test_what_ray_train_puts_around_a_cause_is_taken_away() -> None:
+    from ray.exceptions import RayTaskError
+    from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
+
+    cause = OSError("no way")
+    around = RayTaskError("execute", "many\nlines", cause)
+    assert causes_of(ControllerError(around)) == [cause]
+    assert causes_of(WorkerGroupError("many\nlines", {0: around, 1: cause})) == [cause, cause]
+    assert causes_of(cause) == [cause]
