@@ -120,7 +120,8 @@ def train_on_ray(
     from raynas.cluster.node_checks import NodeCheck, same_code
     from raynas.cluster.own_code import installed_packages, own_code_by_value
     from raynas.cluster.process_groups import CheckedNodes
-    from raynas.training.worker_failures import WorkerFailures, causes_of, in_words, told_failures
+    from raynas.cluster.ray_errors import causes_of, in_words
+    from raynas.training.worker_failures import WorkerFailures, told_failures
 
     folder, is_far = folder.absolute(), isinstance(folder, ObjectPath)
     _clear(folder)

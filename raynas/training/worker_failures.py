@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ray.exceptions import RayActorError
 from ray.train import UserCallback
-from ray.train.v2.api.exceptions import WorkerGroupError
 
-from raynas.errors import error_line
+from raynas.cluster.ray_errors import in_words
 from raynas.storage.files import exists, version_of, write_json
 from raynas.storage.text_files import read_json
 from raynas.training.folder import FAILURES
@@ -61,22 +58,6 @@ class WorkerFailures(UserCallback):  # type: ignore[misc]
             if self._counts[text] == _TRIES:
                 error = f"a worker failed {_TRIES} times at the same place: {text}"
                 write_json(self._outcome, {"token": self._token, "error": error, "kind": "TrainingError"})
-
-
-def in_words(error: BaseException) -> str:
-    """What became of a worker, in one line; Ray tells the loss of a process in a paragraph."""
-    if not isinstance(getattr(error, "health_check_failure", error), RayActorError):
-        return error_line(error)
-    found = re.search(r"hostname='([^']*)'.*?\bpid=(\d+)", str(error), re.DOTALL)
-    return f"its process {found[2]} on {found[1]} was lost" if found else "its process was lost"
-
-
-def causes_of(failure: BaseException) -> list[BaseException]:
-    """What went wrong, without what Ray Train puts around it; of several workers, each one's."""
-    if isinstance(failure, WorkerGroupError) and failure.worker_failures:
-        return [cause for error in failure.worker_failures.values() for cause in causes_of(error)]
-    within = getattr(failure, "controller_failure", None) or getattr(failure, "cause", None)
-    return causes_of(within) if isinstance(within, BaseException) else [failure]
 
 
 def told_failures(folder: Path) -> list[str]:

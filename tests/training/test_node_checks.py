@@ -15,8 +15,8 @@ import pytest
 import ray
 from toy_trainings import StepCounter, execute_training, plan
 
+from raynas.cluster.ray_errors import causes_of
 from raynas.errors import PoolError
-from raynas.training.worker_failures import causes_of
 
 OWN = """
 from raynas.space.build import builder
