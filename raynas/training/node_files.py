@@ -28,13 +28,13 @@ from raynas.storage.run_folder import holds_run
 from raynas.storage.text_files import read_text
 from raynas.training.folder import NODES
 from raynas.training.image_choice import data_hash, files_hash
-from raynas.training.starting_weights import weights_file, weights_hash
+from raynas.training.starting_weights import weights_hash
 from raynas.training.task import TrainingTask
 
 _READ_BYTES = 256 << 20
 """Encoded images of which the content is compared: all, or evenly spread ones of this size together."""
 
-
+_TO_EVALUATE_ON = " to evaluate on"
 _MISSING = "missing or unreadable"
 
 
@@ -43,7 +43,7 @@ def files_here(task: TrainingTask, folder: Path) -> dict[str, str]:
 
     Args:
         task: The training.
-        folder: Its folder.
+        folder: The folder of that training.
 
     Returns:
         By what it is about: the number of images, with a hash of their labels, of the names and sizes of their files,
@@ -61,7 +61,7 @@ def files_there(packed: Sequence[Any], folder: str) -> dict[str, str]:
 
     Args:
         packed: A reference to the training, pickled, alone.
-        folder: Its folder.
+        folder: The folder of that training.
     """
     import ray
     from ray import cloudpickle
@@ -74,7 +74,9 @@ def files_there(packed: Sequence[Any], folder: str) -> dict[str, str]:
             try:
                 found[name] = look()
             except (RaynasError, OSError) as error:
-                told = error_words(error).removeprefix(f"{name}: ").removeprefix(f"cannot read {name}: ")
+                told = error_words(error)
+                for known in (name.removesuffix(_TO_EVALUATE_ON), f"cannot read {name}"):
+                    told = told.removeprefix(f"{known}: ")
                 found[name] = f"{_MISSING} ({told})"
     return found
 
@@ -95,9 +97,9 @@ def _looks(task: TrainingTask, folder: Path) -> dict[str, Callable[[], str]]:
         f"data {task.data!r}": lambda: _images(data(), rows),
     }
     if task.val_data:
-        looks[f"data {task.val_data!r}"] = partial(val_images, task.val_data)
+        looks[f"data {task.val_data!r}{_TO_EVALUATE_ON}"] = partial(val_images, task.val_data)
     if task.weights:
-        looks[f"weights {weights_file(task.weights)}"] = lambda: f"content {weights_hash(task.weights or '')}"
+        looks[f"weights {task.weights}"] = lambda: f"content {weights_hash(task.weights or '')}"
     return looks
 
 
@@ -118,7 +120,9 @@ def _images(dataset: ImageDataset, rows: np.ndarray) -> str:
 
 def _say_in(folder: Path, node: str, line: str) -> None:
     """Leave a line where the driver finds it, in place of the last one of the node."""
-    with suppress(OSError, StoreError):  # the folder may not be seen here, which is told by then
+    if not holds_run(folder):  # it is not seen here, which is told by then
+        return
+    with suppress(OSError, StoreError):
         make_folder(folder / NODES)
         write_text(folder / NODES / node, f"node {node[:8]} ({platform.node()}): {line}", is_durable=False)
 

@@ -11,12 +11,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import ray
-from toy_trainings import StepCounter, execute_training, plan
+import torch
+from PIL import Image
+from toy_images import encoded, noise
+from toy_trainings import SMALL, StepCounter, execute_training, plan
 
+import raynas
 from raynas.cluster.ray_errors import causes_of
-from raynas.errors import PoolError
+from raynas.errors import DataError, PoolError
+from raynas.training.node_files import files_here
 
 OWN = """
 from raynas.space.build import builder
@@ -76,3 +83,46 @@ def test_what_ray_train_puts_around_a_cause_is_taken_away() -> None:
     assert causes_of(ControllerError(around)) == [cause]
     assert causes_of(WorkerGroupError("many\nlines", {0: around, 1: cause})) == [cause, cause]
     assert causes_of(cause) == [cause]
+
+
+def test_files_are_told_by_what_changes_them(tmp_path: Path) -> None:
+    """Images to train on, images to evaluate on and weights, each replaced by others of the same sizes."""
+
+    def table(name: str, *, changed: int | None = None) -> str:
+        images = [Image.fromarray(noise(row ^ (row == changed), (8, 8))) for row in range(60)]
+        pq.write_table(pa.table({"image": [encoded(one, "BMP") for one in images], "label": [0, 1] * 30}), name)
+        return f"parquet:{name}"
+
+    def weights(seed: int) -> None:
+        torch.manual_seed(seed)
+        torch.save(raynas.build("as-vit", SMALL, img_size=32, num_classes=2).state_dict(), tmp_path / "w.pt")
+
+    settings: dict[str, Any] = {"max_images": None, "weights": str(tmp_path / "w.pt")}
+    weights(0)
+    data, val_data = (table(str(tmp_path / f"{name}.parquet")) for name in ("data", "val"))
+    execute_training(made := plan(data=data, val_data=val_data, epochs=1, **settings), tmp_path / "run")
+    task = made.task("cpu", threads=1, loader_processes=0)
+
+    def changed(before: dict[str, str]) -> list[str]:
+        now = files_here(task, tmp_path / "run")
+        return [name for name in now if now[name] != before[name]]
+
+    first = files_here(task, tmp_path / "run")
+    names = [
+        f"the folder {tmp_path / 'run'}", f"data {data!r}", f"data {val_data!r} to evaluate on",
+        f"weights {tmp_path / 'w.pt'}",
+    ]  # fmt: skip
+    assert list(first) == names
+    assert first[names[0]] == "there"
+    assert changed(first) == []
+    table(str(tmp_path / "data.parquet"), changed=22)  # one of those whose pixels the identity does not look at
+    assert changed(first) == [names[1]]
+    table(str(tmp_path / "val.parquet"), changed=22)
+    assert changed(first) == names[1:3]
+    weights(1)
+    assert changed(first) == names[1:]
+    (tmp_path / "run" / "run.yaml").unlink()
+    assert changed(first) == names
+    (tmp_path / "val.parquet").unlink()
+    with pytest.raises(DataError, match="there is no file"):
+        files_here(task, tmp_path / "run")
