@@ -157,7 +157,7 @@ def _picture(dataset: ImageDataset, row: int, view: Any, seed: int, number: int)
     import numpy as np
     from PIL import Image
 
-    from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
+    from raynas.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
     from raynas.models.process_state import kept_process_state, seed_generators
 
     (image,), _ = dataset.read([row])

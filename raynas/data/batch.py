@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from raynas.data.built_in import RandomImages
-from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD, ImageDataset
+from raynas.data.dataset import ImageDataset
 from raynas.errors import DataError
+from raynas.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
     from PIL import Image

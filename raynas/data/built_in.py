@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD, ReadableAsIs, checked_rows
+from raynas.data.dataset import ReadableAsIs, checked_rows
 from raynas.data.labels import Classes
+from raynas.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
     from PIL import Image

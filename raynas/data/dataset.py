@@ -14,9 +14,6 @@ from raynas.errors import DataError
 if TYPE_CHECKING:
     from PIL import Image
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 
 class PassedOver(NamedTuple):
     """Files that lie among the images and are not read.

@@ -18,6 +18,8 @@ from raynas.data.options import AS_THEY_ARE, DataOptions
 from raynas.data.parquet import open_parquet
 from raynas.data.torchvision_sets import TorchvisionImages
 from raynas.errors import DataError, error_words, printable
+from raynas.storage.fetched import on_this_machine
+from raynas.storage.paths import SCHEMES, as_path
 
 
 class _Kind(NamedTuple):
@@ -37,6 +39,7 @@ class _Kind(NamedTuple):
 
 
 _HOME = re.compile(r"(?<![^:])~(?=/|$)")  # a shell knows it at the beginning of a word alone
+_URI = re.compile(r"(\w+:)?([A-Za-z][A-Za-z0-9+.-]*://.*)", re.DOTALL)  # behind the name of a set of torchvision
 _OF_FILES = ("renumber_labels", "skipped_images")
 
 
@@ -54,7 +57,8 @@ def open_dataset(
 ) -> ImageDataset:
     """Open images by a text such as digits, parquet:FILE, folder:DIR, torchvision:NAME:ROOT or random.
 
-    Nothing is downloaded. Labels are checked here, images when they are read.
+    Of what is named by a URI of an object store, there is a copy on this machine, fetched if need be; nothing else is
+    ever downloaded. Labels are checked here, images when they are read.
 
     Args:
         spec: The text.
@@ -78,7 +82,7 @@ def open_dataset(
         if getattr(options, option) and option not in kind.takes:
             raise DataError(f"data {spec!r}: {option} does not go with the form {kind.form}")
     try:
-        dataset = kind.opener(spec.strip(), _HOME.sub(_home, where), options, (*options.skipped_images, *left_out))
+        dataset = kind.opener(spec.strip(), _on_a_disk(where), options, (*options.skipped_images, *left_out))
     except OSError as error:
         place = printable(str(error.filename or where))
         raise DataError(f"data {spec!r}: cannot read {place}: {error_words(error)}") from None
@@ -92,6 +96,22 @@ def open_dataset(
     return dataset
 
 
+def _on_a_disk(where: str) -> str:
+    """What stands behind the kind, with a copy on this machine in place of a URI."""
+    if (uri := _URI.fullmatch(where)) is None:
+        return _HOME.sub(_home, where)
+    return f"{uri[1] or ''}{on_this_machine(as_path(uri[2]))}"
+
+
+def absolute(spec: str) -> str:
+    """The text of a data set with an absolute path, since workers start in other folders."""
+    name, _, where = spec.strip().partition(":")
+    if not where or name not in _KINDS:
+        return spec
+    set_name, _, root = where.partition(":") if name == "torchvision" else ("", "", where)
+    return ":".join(filter(None, (name, set_name, str(as_path(root).expanduser().absolute()))))
+
+
 def _home(match: re.Match[str]) -> str:
     return str(Path(match[0]).expanduser())
 
@@ -101,6 +121,8 @@ def _meant(spec: str) -> str | None:
     name, _, where = spec.strip().partition(":")
     if not where and (of_path := data_of_path(spec.strip())) is not None:
         return of_path
+    if name in SCHEMES and where.startswith("//"):
+        return f"{'parquet' if where.endswith('.parquet') else 'folder'}:{spec.strip()}"
     near = get_close_matches(name.lower(), _KINDS, n=1)
     return near[0] + (f":{where}" if where else "") if near else None
 
@@ -139,10 +161,18 @@ def open_both(
     if val_data is None and val_left_out:
         raise DataError("--skip-val-image leaves out images of --val-data; of those of --data, --skip-image does")
     dataset = open_dataset(data, options)
-    if val_data is None:
-        return dataset, dataset
-    own = options.model_copy(update={"skipped_images": tuple(val_left_out)})
-    return dataset, open_dataset(val_data, own, like=dataset)
+    return dataset, dataset if val_data is None else open_other(val_data, options, dataset, left_out=val_left_out)
+
+
+def open_other(
+    val_data: str, options: DataOptions, like: ImageDataset, *, left_out: Sequence[str] = ()
+) -> ImageDataset:
+    """The images to evaluate on that `open_both` returns, with those to train on at hand.
+
+    Raises:
+        DataError: As `open_dataset`.
+    """
+    return open_dataset(val_data, options.model_copy(update={"skipped_images": tuple(left_out)}), like=like)
 
 
 def _open_torchvision(spec: str, where: str, options: DataOptions, left_out: Sequence[str]) -> ImageDataset:

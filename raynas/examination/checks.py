@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
+from raynas.cluster.installed import differences
 from raynas.examination.pairs import is_sample
 from raynas.examination.report import Finding, NodeReport, PairReport, State
-from raynas.scoring.installed import differences
 from raynas.wording import duration, gibibytes, percent, plural
 
 DISK_FAILS, DISK_WARNS = 0.05, 0.10

@@ -10,13 +10,13 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from raynas.cluster.installed import code_versions
 from raynas.examination.checks import findings_on_nodes, findings_on_pairs
 from raynas.examination.clock import ClockDifference, clock_difference
 from raynas.examination.pairs import chosen_pairs, rounds
 from raynas.examination.probes import Failure, Probes, probes_on
 from raynas.examination.report import Examination, Finding, NodeReport, PairReport
 from raynas.examination.storage import findings_on_storage
-from raynas.scoring.installed import code_versions
 from raynas.wording import plural
 
 LIMIT_S = 60.0

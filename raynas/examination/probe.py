@@ -170,7 +170,7 @@ class Probe:
 def _versions() -> Mapping[str, str]:
     import ray
 
-    from raynas.scoring.installed import code_versions
+    from raynas.cluster.installed import code_versions
 
     return {**code_versions(), "Ray": ray.__version__}
 

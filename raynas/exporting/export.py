@@ -23,13 +23,13 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
-from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
 from raynas.data.decoding import GROUND
 from raynas.errors import ConfigError, RaynasError, StoreError, error_words
 from raynas.exporting import plain_images
 from raynas.exporting.config import ExportConfig
 from raynas.exporting.text import TIMM_MODEL, model_text, readme_text
 from raynas.hooks import offered
+from raynas.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from raynas.models.plain_code import PlainCode
 from raynas.models.protocols import HasPlainCode
 from raynas.registry import runs_named_code

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
 from raynas.errors import ConfigError
 from raynas.models.feature_maps import resized, with_feature_maps
+from raynas.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from raynas.models.roles import roles_of
 
 Pair = tuple[int, int]

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
 from raynas.models.classified import evaluated_classes
 from raynas.models.elastic.supernet import Supernet
+from raynas.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from raynas.scoring.counting import CostCounter
 from raynas.scoring.failures import failure, is_out_of_memory
 from raynas.scoring.task import Output

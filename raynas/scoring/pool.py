@@ -12,7 +12,7 @@ from time import monotonic
 from typing import NamedTuple, Protocol
 
 from raynas.errors import PoolError
-from raynas.scoring import installed
+from raynas.scoring import device_types
 from raynas.scoring.task import DeviceLostError, Task, is_timed
 from raynas.space.architecture import Architecture
 from raynas.space.results import MIXED_DEVICES, Outcome
@@ -169,7 +169,7 @@ class SerialPool:
 
         from raynas.models.process_state import kept_process_state, ordinary_settings  # torch is behind it
 
-        here = installed.device_type(task.device, is_timed=is_timed(task))
+        here = device_types.device_type(task.device, is_timed=is_timed(task))
         if device_type not in (None, here, MIXED_DEVICES):
             raise PoolError(f"this process computes on {here}, and the run on {device_type}")
         self._device_type = device_type or here

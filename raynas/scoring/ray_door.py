@@ -9,13 +9,13 @@ from time import monotonic
 from typing import Any
 
 from raynas.cluster.head_watch import HeadWatch
+from raynas.cluster.installed import code_versions
 from raynas.cluster.memory import KEEP_FREED_MEMORY
 from raynas.cluster.own_code import installed_packages, own_code_by_value
 from raynas.cluster.resources import room_on
 from raynas.cluster.waiting import why_waiting
 from raynas.errors import PoolError, error_line
 from raynas.scoring.door import Answer, Broken, Event, Lost, Progress, Ready, Unanswered, Unfit, Unprepared
-from raynas.scoring.installed import code_versions
 from raynas.scoring.ray_worker import Worker
 from raynas.scoring.task import Task
 from raynas.space.architecture import Architecture

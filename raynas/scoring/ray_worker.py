@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from raynas.cluster.installed import code_versions, differences
 from raynas.errors import error_line
 from raynas.hooks import offered
+from raynas.scoring.device_types import device_type
 from raynas.scoring.device_use import WaitsForOthers
 from raynas.scoring.door import Outgrown
-from raynas.scoring.installed import code_versions, device_type, differences
 from raynas.scoring.task import DeviceLostError, TaskEvaluator, is_timed, uses_torch
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome

@@ -13,7 +13,7 @@ import numpy as np
 
 from raynas.data.contents import contained
 from raynas.data.dataset import ImageDataset, check_labelled
-from raynas.data.opening import open_both, open_dataset
+from raynas.data.opening import absolute, open_both, open_dataset
 from raynas.data.options import DataOptions
 from raynas.errors import ConfigError, DataError
 from raynas.scoring.inherited import ACCURACY, BATCH_SIZE, InheritedTask
@@ -26,7 +26,7 @@ from raynas.space.registered import spaces
 from raynas.space.results import Constraint, ScoreIdentity, parse_bounds
 from raynas.space.search_space import SearchSpace
 from raynas.training.config import TrainConfig
-from raynas.training.image_choice import ChosenImages, absolute, chosen_rows
+from raynas.training.image_choice import ChosenImages, chosen_rows
 from raynas.training.images import eval_loader, eval_pixels
 
 

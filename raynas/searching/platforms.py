@@ -7,8 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from raynas.cluster.installed import libraries
 from raynas.errors import StoreError
-from raynas.scoring.installed import libraries
 from raynas.searching.config import RunConfig
 from raynas.space.results import MIXED_DEVICES, Platform
 from raynas.storage.run_folder import holds_run, read_description

@@ -22,16 +22,16 @@ from raynas.cluster.head_watch import HeadWatch
 from raynas.cluster.memory import KEEP_FREED_MEMORY
 from raynas.cluster.resources import has_room, placed_groups
 from raynas.cluster.waiting import why_waiting
-from raynas.errors import ConfigError, DataError, PoolError, RaynasError, StoreError, TrainingError, error_line
+from raynas.errors import ConfigError, DataError, PoolError, RaynasError, StoreError, TrainingError
 from raynas.storage.files import exists, remove, remove_folder, write_json, write_mark, write_text
 from raynas.storage.paths import ObjectPath, as_path
-from raynas.storage.run_folder import holds_run
 from raynas.storage.text_files import read_json, read_text
 from raynas.texts import parse_json
 from raynas.training.checkpoints import LAST, checkpoint_folder, reached_in
-from raynas.training.folder import ALIVE, CONTROL_FILES, OUTCOME, PROGRESS, RAY_TRAIN, STOP, TOKEN
+from raynas.training.folder import ALIVE, CONTROL_FILES, NODES, OUTCOME, PROGRESS, RAY_TRAIN, STOP, TOKEN
 from raynas.training.listeners import MetricsListener
 from raynas.training.loop import train
+from raynas.training.node_files import NodeLines, files_here, files_there
 from raynas.training.task import TrainingProgress, TrainingTask, WorkerListener, WorkerRank
 
 _POLL_S = 0.3
@@ -81,6 +81,7 @@ def train_on_ray(
     cpus_per_worker: float,
     loggers: tuple[str, ...],
     config: dict[str, Any],
+    compares_files: bool,
     on_progress: Callable[[TrainingProgress], None],
     is_stopped: Callable[[], bool],
     log: Callable[[str], None],
@@ -96,6 +97,8 @@ def train_on_ray(
         min_workers: The least number of them to go on with.
         gpus_per_worker, cpus_per_worker: GPUs and CPU cores of each worker; without GPUs workers compute on CPUs.
         loggers, config: Names of the loggers, and what they note of the training, see `MetricsListener`.
+        compares_files: Whether the files that other nodes have are compared with those of this one, as far as there
+            are, or may come to be, other nodes.
         on_progress: Called with the progress, in this process.
         is_stopped: Asked now and then whether to stop; if so, the workers write a checkpoint and end.
         log: Takes lines for people.
@@ -104,7 +107,8 @@ def train_on_ray(
         Whether all epochs are done.
 
     Raises:
-        PoolError: Workers were lost too often, do not see the folder, or fail for another reason.
+        PoolError: A node differs from this one in its code or its files; workers were lost too often, or fail for
+            another reason.
         ClusterLostError: The head of the joined cluster is gone.
         RaynasError: What `train` raises.
     """
@@ -113,20 +117,27 @@ def train_on_ray(
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    from raynas.cluster.own_code import own_code_by_value
-    from raynas.cluster.process_groups import NodeInterfaces
+    from raynas.cluster.node_checks import NodeCheck, same_code
+    from raynas.cluster.own_code import installed_packages, own_code_by_value
+    from raynas.cluster.process_groups import CheckedNodes
+    from raynas.cluster.ray_errors import causes_of, in_words
     from raynas.training.worker_failures import WorkerFailures, told_failures
 
     folder, is_far = folder.absolute(), isinstance(folder, ObjectPath)
     _clear(folder)
     token = uuid.uuid4().hex
     write_text(folder / TOKEN, token)
-    with own_code_by_value(task.builder, getattr(task.objective, "func", task.objective)):
+    own_code = task.builder, getattr(task.objective, "func", task.objective)
+    with own_code_by_value(*own_code):
         packed = ray.put(cloudpickle.dumps(task))
+    checks = [same_code(installed_packages(*own_code))]
+    if compares_files:
+        here = ray.get_runtime_context().get_node_id()
+        checks.append(NodeCheck(files_here(task, folder), files_there, ([packed], str(folder)), but_on=here))
     resources = {"CPU": cpus_per_worker, **({"GPU": gpus_per_worker} if gpus_per_worker else {})}
     trainer = TorchTrainer(
         _work,
-        torch_config=NodeInterfaces(),
+        torch_config=CheckedNodes(checks=tuple(checks)),
         train_loop_config={
             "task": [packed],  # in a list, a reference is passed on as it is
             "folder": str(folder),
@@ -161,7 +172,7 @@ def train_on_ray(
     thread.start()
     told, told_lines = "", 0
     is_asked = False
-    life = _SignOfLife(folder / ALIVE)
+    life, said_by_nodes = _SignOfLife(folder / ALIVE), NodeLines(folder)
     said = -math.inf
     outcome: dict[str, Any] | None = None
     head = HeadWatch(ray.get_runtime_context().gcs_address, log)
@@ -172,6 +183,8 @@ def train_on_ray(
             write_mark(folder / STOP)
             if life.is_there():
                 log("the workers finish their step and write a checkpoint")
+        for line in () if life.is_there() else said_by_nodes.new():
+            log(line)
         lines = told_failures(folder)[told_lines:]
         told_lines += len(lines)
         outcome = _outcome(folder, token)
@@ -194,11 +207,11 @@ def train_on_ray(
     if outcome is not None and "error" in outcome:
         raise _ERRORS.get(outcome["kind"], TrainingError)(outcome["error"])
     if failure and not is_asked:
-        causes = list(getattr(failure[0], "worker_failures", {}).values()) or failure
+        causes = causes_of(failure[0])
         for cause in causes:
-            if isinstance(cause, RaynasError):  # on a full disk it could not be told earlier
+            if isinstance(cause, RaynasError):  # of a start that failed; or on a full disk it could not be told earlier
                 raise cause
-        raise PoolError(f"the training's workers failed: {'; '.join(sorted(set(map(error_line, causes))))}")
+        raise PoolError(f"the training's workers failed: {'; '.join(sorted(set(map(in_words, causes))))}")
     if outcome is None and not is_asked:
         raise PoolError("the training's workers have ended without having trained")
     return bool(outcome and outcome["is_done"])
@@ -215,8 +228,6 @@ def _work(config: dict[str, Any]) -> None:
     context = get_context()
     rank = context.get_world_rank()
     folder = as_path(config["folder"])
-    if not holds_run(folder):
-        raise RuntimeError(f"a worker does not see the folder {folder}: it must be on storage that all nodes share")
     if not _is_wanted(folder, config["token"]) or _outcome(folder, config["token"]) is not None:
         return  # the driver has given up, or a worker met an error that another try would meet again
     with _living(folder / ALIVE) if rank == 0 else nullcontext():
@@ -298,7 +309,8 @@ def _is_wanted(folder: Path, token: str) -> bool:
 
 def _clear(folder: Path) -> None:
     remove(*(folder / name for name in CONTROL_FILES))
-    remove_folder(folder / RAY_TRAIN)
+    for name in (RAY_TRAIN, NODES):
+        remove_folder(folder / name)
 
 
 def _pass_on(path: Path, told: str, on_progress: Callable[[TrainingProgress], None]) -> str:

@@ -29,8 +29,8 @@ KIND = "training"
 PROGRESS, STOP, OUTCOME = ".progress.json", ".stop", ".outcome.json"
 ALIVE, FAILURES, TOKEN = ".alive", ".failures.json", ".token"
 CONTROL_FILES = (PROGRESS, STOP, OUTCOME, ALIVE, FAILURES, TOKEN)
-RAY_TRAIN = ".ray_train"
-"""Files and the folder by which a driver and its workers speak while they train."""
+RAY_TRAIN, NODES = ".ray_train", ".nodes"
+"""Files and folders by which a driver and its workers speak while they train."""
 
 METRICS = pa.schema(
     [

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
-from pathlib import Path
 
 import numpy as np
 
@@ -22,7 +21,6 @@ from raynas.training.config import TrainConfig
 
 _RANDOM_IMAGES = 10_000
 _HASHED_IMAGES = 16  # of either set: enough for another set, cheap with files of millions
-_WITH_PATH = ("parquet", "folder", "archive", "webdataset")
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class ChosenImages:
     @property
     def hash(self) -> str:
         """A hash of the labels of all images that are used, and of the pixels of some."""
-        return _data_hash((self.data, self.rows, self.labels), (self.val_data, self.val_rows, self.val_labels))
+        return data_hash((self.data, self.rows, self.labels), (self.val_data, self.val_rows, self.val_labels))
 
     @cached_property
     def files_hash(self) -> str | None:
@@ -62,13 +60,7 @@ class ChosenImages:
         sets = [(self.data, np.union1d(self.rows, self.val_rows))]
         if self.val_data is not self.data:
             sets = [(self.data, self.rows), (self.val_data, self.val_rows)]
-        encoded = [(data, rows) for data, rows in sets if isinstance(data, EncodedImages)]
-        digest = blake2b(digest_size=8)
-        for data, rows in encoded:
-            names = "\0".join(map(data.name, rows.tolist()))
-            digest.update(f"{len(rows)}\0{names}".encode())
-            digest.update(data.sizes(rows).astype("<i8").tobytes())
-        return digest.hexdigest() if encoded else None
+        return files_hash(*((data, rows) for data, rows in sets if isinstance(data, EncodedImages)))
 
     def class_counts(self) -> dict[str, dict[str, int]]:
         """The fewest and the most images of a class, by `train` and `val`; empty without labels."""
@@ -176,7 +168,17 @@ def spread_over_classes(labels: np.ndarray, number: int, seed: int, *, leaves_on
     )
 
 
-def _data_hash(*parts: tuple[ImageDataset, np.ndarray, np.ndarray]) -> str:
+def files_hash(*parts: tuple[EncodedImages, np.ndarray]) -> str | None:
+    """A hash of the names and sizes of encoded images; None of none."""
+    digest = blake2b(digest_size=8)
+    for data, rows in parts:
+        names = "\0".join(map(data.name, rows.tolist()))
+        digest.update(f"{len(rows)}\0{names}".encode())
+        digest.update(data.sizes(rows).astype("<i8").tobytes())
+    return digest.hexdigest() if parts else None
+
+
+def data_hash(*parts: tuple[ImageDataset, np.ndarray, np.ndarray]) -> str:
     """A hash of the labels of all rows, and of the pixels of rows that are evenly spaced among them."""
     digest = blake2b(digest_size=8)
     for dataset, rows, labels in parts:
@@ -219,14 +221,3 @@ def checked_classes(config: TrainConfig, images: ChosenImages) -> int:
             f"{data.num_classes} classes"
         )
     return data.num_classes
-
-
-def absolute(spec: str) -> str:
-    """The text of a data set with an absolute path, since workers start in other folders."""
-    kind, _, where = spec.strip().partition(":")
-    if kind in _WITH_PATH:
-        return f"{kind}:{Path(where).absolute()}"
-    if kind == "torchvision":
-        name, _, root = where.partition(":")
-        return f"{kind}:{name}:{Path(root).absolute()}"
-    return spec

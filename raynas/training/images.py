@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD, ImageDataset
+from raynas.data.dataset import ImageDataset
 from raynas.errors import ConfigError, DataError, error_line
+from raynas.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from raynas.models.process_state import seed_generators
 from raynas.seeds import seed_from
 from raynas.training.batch import Batch

@@ -6,8 +6,6 @@ import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,22 +13,22 @@ import torch
 from torch import nn
 
 from raynas.data.inspection import Inspection
+from raynas.data.opening import absolute
 from raynas.data.options import DataOptions
-from raynas.errors import ConfigError, StoreError, error_words
+from raynas.errors import ConfigError
 from raynas.space.architecture import Architecture
 from raynas.space.build import builder, built
 from raynas.space.cost import cost
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
 from raynas.space.tokens import Phase, check_schedule, parse_schedule, phase_macs, retokenizable
-from raynas.storage.files import opened
 from raynas.training.best_epoch import BestEpoch
 from raynas.training.config import BASE_BATCH_SIZE, BASE_LR, DISTILLATION, SUPERNET, ResolvedTraining, TrainConfig
 from raynas.training.identity import identity_text, training_identity
-from raynas.training.image_choice import ChosenImages, absolute, checked_classes, choose_images
+from raynas.training.image_choice import ChosenImages, checked_classes, choose_images
 from raynas.training.images import train_transform
 from raynas.training.objectives.objective import Objective, PreparedObjective, Setup, objectives
-from raynas.training.starting_weights import absolute_text, fitted_weights, read_starting_weights, weights_file
+from raynas.training.starting_weights import absolute_text, fitted_weights, read_starting_weights, weights_hash
 from raynas.training.step import check_passes
 from raynas.training.task import TrainingTask
 
@@ -173,7 +171,7 @@ class TrainingPlan:
             model_version=self.space.model_version,
             phases=[phase[:3] for phase in self.phases if phase[1]],
             images=self.data_hash,
-            weights=self.config.weights and _file_hash(weights_file(self.config.weights)),
+            weights=self.config.weights and weights_hash(self.config.weights),
             objective={"name": self.objective.kind.name, **self.objective.identity},
         )
 
@@ -382,14 +380,3 @@ def _has_stochastic_depth(space: SearchSpace) -> bool:
 def _on_meta(plan: TrainingPlan) -> nn.Module:
     with torch.device("meta"):
         return built(builder(plan.space), plan.architecture, **plan.settings)
-
-
-def _file_hash(path: Path) -> str:
-    try:
-        with opened(path) as file:
-            digest = blake2b(digest_size=8)
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise StoreError(f"cannot read weights {path}: {error_words(error)}") from None
-    return digest.hexdigest()

@@ -25,7 +25,7 @@ from raynas.storage.run_folder import check_folder, holds_run, read_description,
 from raynas.storage.session import End, Session
 from raynas.training.best_epoch import top1_of
 from raynas.training.checkpoints import LAST, checkpoint_folder, reached_in, recover_last
-from raynas.training.folder import CONTROL_FILES, KIND, RAY_TRAIN
+from raynas.training.folder import CONTROL_FILES, KIND, NODES, RAY_TRAIN
 from raynas.training.identity import completed
 from raynas.training.listeners import MetricsListener, check_loggers, write_metrics
 from raynas.training.loop import train
@@ -129,7 +129,8 @@ class _TrainingRun:
     def _tidy(self) -> None:
         """Clear away what a session that was killed has left, and go back to a sound checkpoint."""
         remove(*(self.folder / name for name in CONTROL_FILES))
-        remove_folder(self.folder / RAY_TRAIN)
+        for name in (RAY_TRAIN, NODES):
+            remove_folder(self.folder / name)
         if told := recover_last(self.folder):
             self.listener.on_log(told)
 
@@ -196,6 +197,7 @@ class _TrainingRun:
                 cpus_per_worker=min(threads, self.cores),
                 loggers=config.loggers,
                 config=logged_config,
+                compares_files=cluster_address(config.address) is not None or len(alive_nodes()) > 1,
                 on_progress=self._on_progress,
                 is_stopped=is_stopped,
                 log=self.listener.on_log,

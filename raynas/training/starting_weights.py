@@ -11,6 +11,7 @@ inherited        the first parts of the tensors of a supernet's largest network,
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import get_args
 
@@ -18,13 +19,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from raynas.errors import ConfigError, SpaceError, StoreError
+from raynas.errors import ConfigError, SpaceError, StoreError, error_words
 from raynas.models.elastic.slices import parts_for, stacked_parameters
 from raynas.models.roles import num_prefix_tokens, roles_of
+from raynas.storage.fetched import on_this_machine
+from raynas.storage.files import opened
 from raynas.storage.paths import as_path
-from raynas.training.checkpoints import check_weights, read_weights
+from raynas.training.checkpoints import check_weights
 from raynas.training.config import WeightsPolicy
-from raynas.training.timm_weights import name_and_file, read_timm_vit
+from raynas.training.timm_weights import name_and_file, read_given_weights, read_timm_vit
 
 _OF_TIMM = "timm:"
 
@@ -79,6 +82,23 @@ def weights_file(text: str) -> Path:
     return as_path(text)
 
 
+def weights_hash(text: str) -> str:
+    """A hash of what the file holds that a text names.
+
+    Raises:
+        RaynasError: It cannot be read, or as `weights_file`.
+    """
+    path = weights_file(text)
+    try:
+        with opened(on_this_machine(path)) as file:
+            digest = blake2b(digest_size=8)
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise StoreError(f"cannot read weights {path}: {error_words(error)}") from None
+    return digest.hexdigest()
+
+
 def absolute_text(text: str) -> str:
     """The same text with an absolute path, since workers start in other folders."""
     path = str(weights_file(text).absolute())
@@ -93,7 +113,7 @@ def read_starting_weights(text: str) -> dict[str, torch.Tensor]:
     Raises:
         RaynasError: They cannot be read.
     """
-    return read_timm_vit(text).weights if text.strip().startswith(_OF_TIMM) else read_weights(as_path(text))
+    return read_timm_vit(text).weights if text.strip().startswith(_OF_TIMM) else read_given_weights(as_path(text))
 
 
 def load_starting_weights(model: nn.Module, file: str, policy: str) -> None:

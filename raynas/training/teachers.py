@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
 from raynas.errors import ConfigError, StoreError
+from raynas.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from raynas.models.roles import roles_of
 from raynas.models.teachers import Teacher
 from raynas.registry import named_code
@@ -27,9 +27,9 @@ from raynas.storage.files import exists, is_folder
 from raynas.storage.run_folder import holds_run, reading
 from raynas.storage.sources import existing_path, read_source
 from raynas.training.best_epoch import top1_of
-from raynas.training.checkpoints import CHECKPOINTS, check_weights, read_weights
+from raynas.training.checkpoints import CHECKPOINTS, check_weights
 from raynas.training.folder import load_training
-from raynas.training.timm_weights import name_and_file, timm_model
+from raynas.training.timm_weights import name_and_file, read_given_weights, timm_model
 
 FORMS = "the folder of a training, a checkpoint in one, timm:NAME:FILE or random:NAME"
 _DEFAULT_CLASSES = 10
@@ -99,7 +99,7 @@ def _taught(about: Mapping[str, Any], model: nn.Module, state: Mapping[str, Any]
 
 
 def _of_timm(name: str, file: Path) -> Teacher:
-    weights = read_weights(file)
+    weights = read_given_weights(file)
     model = timm_model(name)
     head = _head_name(model)
     if head is None or weights.get(f"{head}.weight") is None:

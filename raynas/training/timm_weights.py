@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
-from raynas.errors import ConfigError, StoreError
+from raynas.errors import ConfigError, StoreError, error_words
+from raynas.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from raynas.models.teachers import renormalisation
 from raynas.space.build import build
 from raynas.space.registered import spaces
+from raynas.storage.fetched import on_this_machine
 from raynas.storage.files import exists, is_folder
 from raynas.storage.paths import as_path
 from raynas.training.checkpoints import check_weights, read_weights
@@ -56,7 +57,7 @@ def read_timm_vit(spec: str) -> TimmViT:
     name, file = name_and_file(f"weights {spec!r}", rest)
     model: Any = _on_meta(name)
     text = _plain_text(name, model)
-    weights = read_weights(file)
+    weights = read_given_weights(file)
     if "head.weight" in weights:
         model = _on_meta(name, num_classes=len(weights["head.weight"]))
     check_weights(model, weights, str(file))
@@ -90,6 +91,18 @@ def name_and_file(where: str, rest: str) -> tuple[str, Path]:
     if not exists(path) or is_folder(path):
         raise StoreError(f"{where}: there is no file {file!r}")
     return name, path
+
+
+def read_given_weights(path: Path) -> dict[str, torch.Tensor]:
+    """All weights of a file that a user names, of which there is a copy on this machine if it is in an object store.
+
+    Raises:
+        StoreError: It cannot be read.
+    """
+    try:
+        return read_weights(on_this_machine(path))
+    except OSError as error:
+        raise StoreError(f"cannot read weights {path}: {error_words(error)}") from None
 
 
 def timm_model(name: str, **settings: Any) -> nn.Module:

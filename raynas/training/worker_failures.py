@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ray.exceptions import RayActorError
 from ray.train import UserCallback
 
-from raynas.errors import error_line
+from raynas.cluster.ray_errors import in_words
 from raynas.storage.files import exists, version_of, write_json
 from raynas.storage.text_files import read_json
 from raynas.training.folder import FAILURES
@@ -46,7 +44,7 @@ class WorkerFailures(UserCallback):  # type: ignore[misc]
         if reached != self._from:
             self._from = reached
             self._counts.clear()
-        told = {rank: _in_words(error) for rank, error in sorted(worker_exceptions.items())}
+        told = {rank: in_words(error) for rank, error in sorted(worker_exceptions.items())}
         self._give_up(told.values(), worker_exceptions.values())
         # After the outcome, so that who reads a line knows whether it was the last.
         self._lines.append("; ".join(f"worker {rank}: {text}" for rank, text in told.items()))
@@ -60,14 +58,6 @@ class WorkerFailures(UserCallback):  # type: ignore[misc]
             if self._counts[text] == _TRIES:
                 error = f"a worker failed {_TRIES} times at the same place: {text}"
                 write_json(self._outcome, {"token": self._token, "error": error, "kind": "TrainingError"})
-
-
-def _in_words(error: Exception) -> str:
-    """What became of a worker, in one line; Ray tells the loss of a process in a paragraph."""
-    if not isinstance(getattr(error, "health_check_failure", error), RayActorError):
-        return error_line(error)
-    found = re.search(r"hostname='([^']*)'.*?\bpid=(\d+)", str(error), re.DOTALL)
-    return f"its process {found[2]} on {found[1]} was lost" if found else "its process was lost"
 
 
 def told_failures(folder: Path) -> list[str]:

@@ -10,11 +10,13 @@ from time import monotonic, sleep
 import psutil
 import pytest
 from machines import Machines
+from ray.exceptions import RayActorError
 from toy_trainings import largest_difference
 
 import raynas
 from raynas.cluster.interfaces import VARIABLES, interface_of, use_interface_of_the_node
-from raynas.cluster.process_groups import NodeInterfaces
+from raynas.cluster.process_groups import CheckedNodes
+from raynas.errors import PoolError
 from raynas.training.checkpoints import LAST, checkpoint_folder, read_checkpoint
 
 ARGUMENTS = (
@@ -47,14 +49,35 @@ def test_ray_train_asks_for_the_backend_of_a_configuration() -> None:
     order: list[str] = []
 
     class Group:
+        def get_workers(self) -> list[object]:
+            return []
+
         def execute(self, function: object) -> None:
             order.append(getattr(function, "__name__", ""))
             raise InterruptedError
 
-    config = NodeInterfaces()
+    config = CheckedNodes()
     with pytest.raises(InterruptedError):
         config.backend_cls().on_start(Group(), config)
     assert order == ["use_interface_of_the_node"]
+
+
+def test_a_worker_that_is_lost_whenever_it_starts_is_not_started_for_ever() -> None:
+    class Group:
+        def get_workers(self) -> list[object]:
+            return []
+
+        def execute(self, function: object) -> None:
+            raise RayActorError(error_msg="The actor died.\nhostname='far', pid=77")
+
+    config = CheckedNodes()
+    backend = config.backend_cls()
+    for _ in range(2):
+        with pytest.raises(RayActorError):
+            backend.on_start(Group(), config)
+    told = r"^a worker was lost 3 times while it started: its process 77 on far was lost$"
+    with pytest.raises(PoolError, match=told):
+        backend.on_start(Group(), config)
 
 
 @pytest.mark.netns

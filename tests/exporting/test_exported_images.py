@@ -20,10 +20,10 @@ from toy_images import encoded, noise, png
 from toy_trainings import trained
 
 import raynas
-from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
 from raynas.data.decoding import decoded
 from raynas.errors import DataError
 from raynas.exporting.plain_images import fitted
+from raynas.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from raynas.training.folder import load_training
 from raynas.training.images import eval_transform, shorter_side
 

@@ -17,7 +17,7 @@ import raynas
 from raynas import Choice
 from raynas.cluster.joining import connect
 from raynas.proxies.probe import Probe, Proxy
-from raynas.scoring.installed import device_type
+from raynas.scoring.device_types import device_type
 from raynas.searching.run import SearchListener
 from raynas.storage.runs import Run
 
@@ -90,7 +90,7 @@ def test_latencies_of_another_processor_are_not_taken_and_scores_beside_them_are
     }  # fmt: skip
     here = searched(tmp_path / "here", budget=3, **settings)
     alone = searched(tmp_path / "alone", budget=3, **{**settings, "objectives": ["synflow"], "settings": {}})
-    monkeypatch.setattr("raynas.scoring.installed.processor", lambda: "another one")
+    monkeypatch.setattr("raynas.scoring.device_types.processor", lambda: "another one")
     there = searched(tmp_path / "there", budget=3, reuse=[tmp_path / "here"], **settings)
     names = ["architecture", "synflow", "num_params"]
     assert there.table.select(names) == here.table.select(names)

@@ -17,9 +17,9 @@ from toy_teachers import resized_by_hand
 from toy_trainings import plan
 
 import raynas
-from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
 from raynas.errors import ConfigError, RaynasError, SpaceError, StoreError
 from raynas.exporting.export import load_exported
+from raynas.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from raynas.models.roles import roles_of
 from raynas.models.teachers import FrozenTeacher, Teacher, evenly_spaced_pairs, parse_pairs
 from raynas.training.folder import load_training

@@ -10,9 +10,9 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
 from raynas.errors import ConfigError, StoreError
 from raynas.models.elastic.starting import supernet_from
+from raynas.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from raynas.space.build import build
 from raynas.space.registered import spaces
 from raynas.training.timm_weights import read_timm_vit

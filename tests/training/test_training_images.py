@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from timm.data import Mixup
 
-from raynas.data.dataset import IMAGENET_MEAN, IMAGENET_STD
 from raynas.data.opening import open_dataset
 from raynas.errors import ConfigError
+from raynas.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from raynas.models.process_state import seed_generators
 from raynas.training.config import AUGMENTATIONS
 from raynas.training.images import eval_loader, eval_transform, microbatches, train_loader, train_transform

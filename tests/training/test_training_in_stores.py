@@ -13,13 +13,23 @@ import pytest
 import torch
 from object_stores import LEASE_S, python_process
 from safetensors.torch import save
-from toy_trainings import StepCounter, execute_training, largest_difference, plan, trained, weights
+from toy_trainings import (
+    SMALL,
+    StepCounter,
+    execute_training,
+    largest_difference,
+    plan,
+    trained,
+    weights,
+    with_broken_image,
+)
 
 import raynas
 from raynas import api
 from raynas.errors import StoreError
 from raynas.storage.files import exists, files_below, read_bytes, write_atomically
 from raynas.storage.paths import ObjectPath
+from raynas.storage.run_folder import read_description
 from raynas.training.checkpoints import BEST, LAST, PREVIOUS, checkpoint_folder, read_checkpoint, read_weights
 from raynas.training.folder import load_training
 
@@ -83,6 +93,31 @@ def test_a_trained_network_is_taken_from_a_store(bucket: ObjectPath, tmp_path: P
     assert exists(bucket / "evaluation" / "found.json")
     model = load_training(str(there)).model()
     assert largest_difference(first, model.state_dict()) == 0
+
+
+def test_images_in_a_store_are_those_of_a_disk(
+    bucket: ObjectPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a training, an evaluation, and scores alike."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    here = with_broken_image(tmp_path / "images.parquet", row=None)
+    with write_atomically(bucket / "images.parquet") as file:
+        file.write((tmp_path / "images.parquet").read_bytes())
+    there = f"parquet:{bucket}/images.parquet"
+    found = {}
+    for name, data in (("here", here), ("there", there)):
+        folder = tmp_path / name
+        trained(folder, data=data, epochs=1)
+        loss = api.evaluate(folder, data=data, out=folder / "found.json").loss
+        scores = raynas.score(
+            "as-vit", architectures=[SMALL], proxies=["ntk_condition"], data=data, img_size=32, workers=0,
+            batch_size=4, out=tmp_path / f"{name}-scores",
+        )  # fmt: skip
+        value = scores.evaluations["value"].to_pylist()
+        found[name] = loss, value, load_training(folder).description["identity"]["data"]["images"]
+    assert found["there"] == found["here"]
+    assert read_description(tmp_path / "there")["config"]["data"] == there
+    assert len([path for path in (tmp_path / "cache" / "raynas").rglob("*.parquet") if path.is_file()]) == 1
 
 
 def test_a_damaged_checkpoint_is_gone_back_from(bucket: ObjectPath, tmp_path: Path) -> None:

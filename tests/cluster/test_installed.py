@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from raynas.cluster.installed import code_versions, differences, libraries
 from raynas.cluster.own_code import installed_packages
-from raynas.scoring.installed import code_versions, device_type, differences, libraries
+from raynas.scoring.device_types import device_type
 
-HASHES = "from raynas.scoring.installed import code_versions; print(code_versions()['raynas'])"
+HASHES = "from raynas.cluster.installed import code_versions; print(code_versions()['raynas'])"
 
 
 def test_versions_are_those_that_are_installed() -> None:

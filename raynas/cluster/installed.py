@@ -1,4 +1,4 @@
-"""What this process computes with: kind of device, and versions of all code that scores depend on."""
+"""Versions of all code that what is computed depends on, which must be the same on all nodes of a run."""
 
 from __future__ import annotations
 
@@ -11,44 +11,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from raynas.cluster.own_code import OUR_FOLDERS
-from raynas.errors import StoreError
-from raynas.space.results import OF_PROCESSOR
-from raynas.storage.files import files_below, is_folder, read_bytes
-from raynas.storage.text_files import read_text
 from raynas.version import __version__
 
 LIBRARIES = ("numpy", "timm", "torch")
-"""Libraries whose versions change the last digits of scores."""
-
-
-def device_type(device: str, *, is_timed: bool = False) -> str:
-    """What computes, as far as it changes scores.
-
-    Args:
-        device: "cpu" or "cuda".
-        is_timed: Whether some scores are taken by the clock, for which one processor is not as another one with the
-            same instructions; `raynas.space.results.Platform.of_arithmetic` takes its name away again.
-
-    Returns:
-        The name of this process's GPU, such as "NVIDIA H100 80GB HBM3"; or the vector instructions that torch uses on
-        this processor, such as "AVX2", or "AVX2 of AMD EPYC 7763 64-Core Processor".
-    """
-    import torch
-
-    if device != "cpu":
-        return torch.cuda.get_device_name()
-    instructions = str(torch.backends.cpu.get_cpu_capability())
-    return f"{instructions}{OF_PROCESSOR}{processor()}" if is_timed else instructions
-
-
-def processor() -> str:
-    """The name of the processor, such as "AMD EPYC 7763 64-Core Processor"."""
-    try:
-        lines = read_text(Path("/proc/cpuinfo")).splitlines()
-    except StoreError:  # another system
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+"""Libraries whose versions change the last digits of what is computed."""
 
 
 def libraries() -> str:
@@ -57,7 +23,7 @@ def libraries() -> str:
 
 
 def code_versions(packages: Iterable[str] = ()) -> dict[str, str]:
-    """Versions of all that must be the same where a score is computed, by name.
+    """Versions of all that must be the same wherever a run computes, by name.
 
     Args:
         packages: Names of installed packages that the user's own code is from, see `installed_packages`.
@@ -74,8 +40,8 @@ def differences(wanted: Mapping[str, str], found: Mapping[str, str]) -> str:
     """What differs, in words; empty if nothing does.
 
     Args:
-        wanted: `code_versions` of the driver.
-        found: Those of a worker.
+        wanted: What there is at the driver, by name, such as `code_versions`.
+        found: The same of a worker.
     """
     return ", ".join(
         f"{name} is {found.get(name, 'missing')} there and {text} here"
@@ -104,8 +70,8 @@ def _hash_of(places: tuple[Path, ...]) -> str:
     """Eight hexadecimal digits of the Python files in folders, or of single files."""
     digest = blake2b(digest_size=4)
     for place in places:
-        for file in sorted(files_below(place)) if is_folder(place) else [place]:
-            if file.suffix == ".py":
+        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            if file.is_file():
                 digest.update(f"{file.relative_to(place.parent)}\n".encode())
-                digest.update(read_bytes(file))
+                digest.update(file.read_bytes())
     return digest.hexdigest()
