@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import sleep
 from typing import Any, Protocol
 
 import psutil
@@ -36,6 +38,7 @@ _SETTINGS = {
 _MAX_TRIES = 3
 _MAX_LOST_NODES = 8
 _ANSWERS_S = 1.0
+_ENDS_S = 0.5  # for what ends with a process, on a machine that ends
 
 
 @dataclass(frozen=True)
@@ -230,7 +233,18 @@ def _lost(trial: Any) -> tuple[str, bool]:
     if found is None:  # lost before it could say where it is
         return "its process is lost", False
     where = node_name(found)
-    return (f"its process on {where} is lost", False) if found["Alive"] else (f"its {where} is lost", True)
+    return (f"its process on {where} is lost", False) if _is_there(found) else (f"its {where} is lost", True)
+
+
+def _is_there(node: Mapping[str, Any]) -> bool:
+    """Whether a node answers; Ray notices that its processes are gone some seconds before it gives the node up."""
+    if not node["Alive"]:
+        return False
+    sleep(_ENDS_S)
+    with suppress(OSError):
+        socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), timeout=_ANSWERS_S).close()
+        return True
+    return False
 
 
 @contextmanager

@@ -88,7 +88,7 @@ def trial_share(training: TrainConfig, gpus: float | None, nodes: Sequence[Mappi
         raise ConfigError(f"gpus_per_worker is {gpus:g}; Ray gives out parts of one GPU, or whole ones")
     if not room_on(nodes, {name: amount for name, amount in share.items() if amount}):
         asked, *available = (f"{one.get('CPU', 0.0):g} CPU and {one.get('GPU', 0.0):g} GPU" for one in (share, *nodes))
-        where = "on this node, where all of them run" if len(nodes) == 1 else "on the nodes that they may run on"
+        where = "on this node, and no other one may be used" if len(nodes) == 1 else "on the nodes that they may run on"
         raise PoolError(
             f"each finalist asks for {asked}; Ray has {', '.join(dict.fromkeys(available))} {where}: "
             "--threads and --gpus-per-worker say what one takes"

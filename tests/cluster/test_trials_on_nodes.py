@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -50,7 +51,15 @@ class Cluster:
         """Have three nodes."""
         while len(self.nodes) < 3:
             self.nodes.append(self._machines.add(len(self._machines.machines)))
-            self.nodes[-1].start_ray("--num-cpus=1", head=self.head, env=self.env)
+        code = f"import ray\nray.init({self.address!r}, log_to_driver=False, logging_level='error')"
+        deadline = monotonic() + 180
+        cores = None
+        while cores != 3:
+            assert monotonic() < deadline
+            for node in self.nodes:
+                if not node.has_raylet():  # or it has ended, as on a busy machine its agents come too late for it
+                    node.start_ray("--num-cpus=1", head=self.head, env={**self.env, **PATIENT})
+            cores = self.value(f"{code}\nray.cluster_resources().get('CPU')")
 
     def lose(self, node: Machine) -> None:
         """Lose a node."""
@@ -72,7 +81,9 @@ class Cluster:
     def value(self, code: str) -> Any:
         """What an expression of code is, as JSON."""
         *before, last = code.strip().splitlines()
-        return json.loads(self.python("\n".join(["import json", *before, f"print(json.dumps({last}))"])).stdout)
+        said = self.python("\n".join(["import json", *before, f"print('value:', json.dumps({last}))"])).stdout
+        (found,) = (line for line in said.splitlines() if line.startswith("value:"))  # Ray may have something to say
+        return json.loads(found.removeprefix("value:"))
 
     def start(self, said: Path, *words: str, machine: Machine | None = None) -> subprocess.Popen[str]:
         """Start a command of raynas whose lines go into a file."""
@@ -161,7 +172,7 @@ def test_trials_may_be_on_the_nodes_that_see_the_folder(cluster: Cluster, tmp_pa
 
 # -- finalists ---------------------------------------------------------------------------------------------------------
 
-RUNG = 16
+RUNG = 12
 TRAINING = (
     "--halving", "synchronous", "--top", "3", "--grace", str(RUNG), "--epochs", str(2 * RUNG), "--data", "digits",
     "--max-images", "220", "--batch-size", "32", "--augment", "light", "--lr", "1e-3", "--threads", "1",
@@ -200,7 +211,7 @@ def test_finalists_in_a_store_survive_the_loss_of_a_node_and_of_their_driver(clu
     assert "finalists is being written by process" in (tmp_path / "refused").read_text().strip().splitlines()[-1]
     reached = sum(one[2] for one in trials())
     eventually(driver, lambda: sum(one[2] for one in trials()) > reached + 4)
-    driver.send_signal(signal.SIGKILL)
+    os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
     stood = trials()
     assert not all(one[1] in ("completed", "stopped") for one in stood)
@@ -237,7 +248,7 @@ def test_finalists_in_a_store_survive_the_loss_of_a_node_and_of_their_driver(clu
 
 # -- sweeps ------------------------------------------------------------------------------------------------------------
 
-BUDGET = 40
+BUDGET = 100
 SWEEP = ("--searcher", "random", "--repeat", "2", "--budget", str(BUDGET))
 NAMES = [f"{searcher}-seed{seed}" for searcher in ("random", "regularized_evolution") for seed in (0, 1)]
 TABLES = """
@@ -255,13 +266,12 @@ def test_a_sweep_in_a_store_survives_the_loss_of_a_node_and_of_its_driver(cluste
     words = list(search(tmp_path, *SWEEP, "--workers", "1"))
     words[words.index("--out") + 1] = uri
     driver = cluster.start(tmp_path / "said", *words)
-    eventually(driver, lambda: len(where(tmp_path)) > 20)
-    assert len({place for _, place in where(tmp_path)}) > 1
+    eventually(driver, lambda: len({place for _, place in where(tmp_path)}) > 1)
     cluster.lose(next(node for node in cluster.nodes if has_trial(node)))
     eventually(driver, lambda: re.search(LOST, (tmp_path / "said").read_text()) is not None)
     before = len(where(tmp_path))
     eventually(driver, lambda: len(where(tmp_path)) > before + 10)
-    driver.send_signal(signal.SIGKILL)
+    os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
     resumed = ("search", "--resume", "--trust-code", "--out", uri)
     again = cluster.start(tmp_path / "again", *resumed, machine=cluster.nodes[1])
