@@ -128,7 +128,9 @@ def finalists(
     trust_code: bool = False,
     **fields: Any,
 ) -> Finalists:
-    """Train the best architectures of a search against each other, as Ray Tune trials on this node, most stopped early.
+    """Train the best architectures of a search against each other, as Ray Tune trials, most of them stopped early.
+
+    They run on all nodes of the joined cluster that see the folder.
 
     Args:
         source: The folder of a search; None: that of the finalists in `out`.

@@ -49,8 +49,8 @@ _SET = option(
     "settings", list[str], "KEY=VALUE of any other setting, such as mixup=0.2 or hflip=0. Repeatable.", "--set"
 )
 _FINALISTS = (
-    "In place of SOURCE: train the best of this search against each other, as Ray Tune trials on this node. Each takes "
-    "one of its GPUs unless --gpus-per-worker says otherwise."
+    "In place of SOURCE: train the best of this search against each other, as Ray Tune trials on all nodes that see "
+    "--out. Each takes a GPU, where there are some, unless --gpus-per-worker says otherwise."
 )
 
 

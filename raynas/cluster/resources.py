@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 def default_workers(gpus_per_worker: float | None) -> tuple[int, float]:
@@ -26,10 +27,15 @@ def most_workers(each: Mapping[str, float]) -> int:
     Args:
         each: Resources of one worker, such as {"CPU": 1}.
     """
+    return max(1, room_on(alive_nodes(), each), room_on(autoscaler_reach(), each))
+
+
+def autoscaler_reach() -> list[dict[str, float]]:
+    """What the joined cluster may have at most, in one entry, if its autoscaler says so; else no entry."""
     from ray._private.state import state  # the one place where what an autoscaler may reach is told
 
     reach = state.get_max_resources_from_cluster_config()
-    return max(1, room_on(alive_nodes(), each), room_on([reach] if reach else [], each))
+    return [dict(reach)] if reach else []
 
 
 def room_on(nodes: Iterable[Mapping[str, float]], each: Mapping[str, float]) -> int:
@@ -70,6 +76,15 @@ def alive_nodes() -> list[dict[str, float]]:
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def node_name(node: Mapping[str, Any]) -> str:
+    """What people call a node, such as "node 4f1c9a02 (worker-3)".
+
+    Args:
+        node: An entry of `ray.nodes()`.
+    """
+    return f"node {node['NodeID'][:8]} ({node['NodeManagerHostname']})"
 
 
 def memory_share(workers: int, each: Mapping[str, float] | None = None) -> float:

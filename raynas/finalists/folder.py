@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 KIND = "finalists"
 JUDGED = "judged.json"
 """Name of the file of the accuracies by which it was decided whether trainings go on."""
-STOP_FILE = ".stop"
-"""Name of a file that is in the folder once its trainings are to end."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -1,4 +1,4 @@
-"""The best of a search trained against each other as Ray Tune trials, most of them stopped early."""
+"""The best of a search trained against each other as Ray Tune trials, on all nodes that see their folder."""
 
 from __future__ import annotations
 
@@ -10,31 +10,35 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raynas.cluster.joining import connect
 from raynas.cluster.waiting import why_waiting
 from raynas.data.inspection import Inspection
-from raynas.errors import ConfigError, PoolError, StoreError
+from raynas.errors import PoolError, StoreError
 from raynas.finalists.choice import Finalist
 from raynas.finalists.comparison import verdict
 from raynas.finalists.config import FinalistsConfig
-from raynas.finalists.folder import KIND, STOP_FILE, read_judged, write_judged
+from raynas.finalists.folder import KIND, read_judged, write_judged
 from raynas.finalists.plan import FinalistsPlan
 from raynas.finalists.rungs import promoted, rungs
+from raynas.finalists.share import Given, given_to_trials
 from raynas.space.build import builder
-from raynas.storage.files import remove, write_mark
-from raynas.storage.paths import on_a_disk
+from raynas.storage.files import remove_folder
+from raynas.storage.locks import told_before_locking
+from raynas.storage.paths import ObjectPath
 from raynas.storage.run_folder import check_folder, read_summary, reading, run_description
 from raynas.storage.session import End, Session
 from raynas.training.best_epoch import counted_top1
-from raynas.training.config import TrainConfig
 from raynas.training.folder import load_training
 from raynas.training.identity import completed
 from raynas.training.listeners import check_loggers
 from raynas.training.plan import TrainingPlan
 
-_LOOK_S = 1.0
+if TYPE_CHECKING:
+    from raynas.cluster.tune import Loss
+
+_LOOK_S, _LOOK_FAR_S = 1.0, 5.0
 _IDLE_SAID_EVERY_S = 30.0
 _GRACE_S = 90.0  # for trainings to write their checkpoints
 
@@ -78,22 +82,23 @@ def execute_finalists(
 
     Raises:
         StoreError: The folder holds something else, is in use, or cannot be written.
-        ConfigError: A folder in an object store; or a precision that needs a GPU, where trials get none.
-        PoolError: Ray cannot be started or joined, or this node has not what a trial asks for.
+        ConfigError: A precision that needs a GPU, where trials get none.
+        PoolError: Ray cannot be started or joined, or no node that sees the folder has what a trial asks for.
         Interrupted: SIGINT or SIGTERM; what was done is stored.
     """
     listener = listener or FinalistsListener()
-    on_a_disk(folder, "Ray Tune keeps the state of finalists beside their trainings, on a disk that all nodes see")
     first = next(iter(plan.plans.values()))
     training = first.config
     check_loggers(training.loggers)
+    if told := told_before_locking(folder):
+        listener.on_log(told)
     with Session(
         folder, partial(check_folder, folder, plan.identity(), resume=resume, kind=KIND, complete=_completed)
     ) as session:
         session.hold()
         if first.inspections:
             listener.on_images(first.inspections, first.class_counts)
-        share: dict[str, float] = {}
+        given: Given | None = None
         if plan.plans.keys() - _ended_before(folder):
             asked = plan.config.training
             undo = connect(
@@ -101,58 +106,23 @@ def execute_finalists(
             )
             session.stack.callback(undo)
             session.collect_signals()
-            from raynas.cluster.tune import node_resources
-
-            gpus = plan.config.training.get("gpus_per_worker")
-            share = trial_share(training, None if gpus is None else float(gpus), node_resources())
+            given = given_to_trials(plan, session, listener.on_log)
         if note:
             listener.on_log(note)
         session.describe(run_description(KIND, plan.config.model_dump(), plan.identity()))
-        return _FinalistsTraining(plan, session, listener, share).carry_out()
-
-
-def trial_share(training: TrainConfig, gpus: float | None, node: Mapping[str, float]) -> dict[str, float]:
-    """What each trial takes of this node, on which all of them run, since their folders are there.
-
-    Args:
-        training: The configuration of any of the trainings.
-        gpus: GPUs, or the share of one, that each trial takes; None: one where the node has GPUs.
-        node: Resources that Ray has on this node, whoever uses them now.
-
-    Returns:
-        The amounts of CPU and GPU.
-
-    Raises:
-        PoolError: The node has less than one trial asks for, which would wait for ever.
-        ConfigError: A share that Ray does not give out, or a precision that needs a GPU where trials get none.
-    """
-    if gpus is None:
-        gpus = min(1.0, node.get("GPU", 0.0))
-    share = {"CPU": float(training.threads or 1), "GPU": gpus}
-    if gpus > 1 and gpus % 1:
-        raise ConfigError(f"gpus_per_worker is {gpus:g}; Ray gives out parts of one GPU, or whole ones")
-    if any(amount > node.get(name, 0.0) for name, amount in share.items()):
-        asked, available = (f"{one.get('CPU', 0.0):g} CPU and {one.get('GPU', 0.0):g} GPU" for one in (share, node))
-        raise PoolError(
-            f"each finalist asks for {asked}; Ray has {available} on this node, where all of them run: "
-            "--threads and --gpus-per-worker say what one takes"
-        )
-    training.precision_on("cuda" if gpus else "cpu")
-    return share
+        return _FinalistsTraining(plan, session, listener, given).carry_out()
 
 
 class _FinalistsTraining:
     """The work of a session, and the listener over its trials."""
 
-    def __init__(
-        self, plan: FinalistsPlan, session: Session, listener: FinalistsListener, share: Mapping[str, float]
-    ) -> None:
+    def __init__(self, plan: FinalistsPlan, session: Session, listener: FinalistsListener, given: Given | None) -> None:
         self.plan = plan
         self.session = session
         self.folder = session.folder
-        self.stop = session.stop  # signals received
         self.listener = listener
-        self.share = share  # of the node, for each trial
+        self._trials = given  # None where all have ended
+        self._look_s = _LOOK_FAR_S if isinstance(self.folder, ObjectPath) else _LOOK_S
         self.errors: dict[str, str] = {}  # the last of each that has not ended well
         self._ended = _ended_before(self.folder)
         self._judged = read_judged(self.folder, list(plan.plans))
@@ -162,6 +132,11 @@ class _FinalistsTraining:
         self._looked = -math.inf
         self._running: set[str] = set()
         self._idle_since = monotonic()
+
+    @property
+    def stop(self) -> list[int]:
+        """Signals that were received."""
+        return self.session.stop
 
     def carry_out(self) -> dict[str, Any]:
         """Train, keeping summary.json up to date, also when it ends badly."""
@@ -234,31 +209,28 @@ class _FinalistsTraining:
         from raynas.cluster.tune import fit, trial_resources
         from raynas.finalists.trial import TrainingJob, TrainingTrial
 
-        remove(self._stop_file)
+        given = self._trials
+        assert given is not None, "those that have ended are not trained"
+        remove_folder(self.folder / "tune")  # pickles of Tune's, which sessions of earlier versions kept there
         # Trials register nothing, so that a model that the user's code did is not known there by its name.
         space = replace(self.plan.space, model=builder(self.plan.space))
-        threads = int(self.share["CPU"])
+        threads = int(given.share["CPU"])
         plans = {
             name: replace(
                 plan, space=space, config=plan.config.resolved(threads=threads, loader_processes=_processes(plan))
             )
             for name, plan in self.plan.plans.items()
         }
-        job = TrainingJob(self.folder.resolve(), plans, has_gpu=self.share["GPU"] > 0, until=until)
+        job = TrainingJob(given.mark, plans, has_gpu=given.share["GPU"] > 0, until=until)
         kinds = {plan.objective.kind for plan in plans.values()}
         with own_code_by_value(*(part for part in vars(space).values() if callable(part)), *kinds):
-            given = tune.with_parameters(TrainingTrial, job=job)
-        trainable: type = tune.with_resources(given, trial_resources(self.share, 0, {}))
+            trial = tune.with_parameters(TrainingTrial, job=job)
+        trainable: type = tune.with_resources(trial, trial_resources(given.share, 0, {}, given.reach.places))
         try:
-            fit(trainable, names, self.folder, self, **settings)
+            fit(trainable, names, given.state, self, **settings)
         except PoolError:
             if not self.stop:  # a signal to all processes ends the Ray that was started here, too
                 raise
-        remove(self._stop_file)
-
-    @property
-    def _stop_file(self) -> Path:
-        return self.folder / STOP_FILE
 
     # -- following the trials ------------------------------------------------------------------------------------
 
@@ -267,9 +239,10 @@ class _FinalistsTraining:
         now = monotonic()
         if self.stop and self._stopping_since is None:
             self._stopping_since = now
-            write_mark(self._stop_file)
+            if self._trials is not None:
+                self._trials.mark.take_away()
             self.listener.on_log(f"{signal.Signals(self.stop[0]).name}: the trainings write their checkpoints")
-        if now - self._looked > _LOOK_S:
+        if now - self._looked > self._look_s:
             self._looked = now
             self._running = set(running)
             self.listener.on_progress(self._write_summary("running")["trials"])
@@ -277,7 +250,7 @@ class _FinalistsTraining:
             self._idle_since = now
         elif now - self._idle_since > _IDLE_SAID_EVERY_S:
             self._idle_since = now
-            self.listener.on_log(why_waiting("trainings", self.share))
+            self.listener.on_log(why_waiting("trainings", self._trials.share if self._trials else {}))
         if self._stopping_since is None:
             return False
         return self._at_rest.issuperset(running) or now - self._stopping_since > _GRACE_S
@@ -302,19 +275,19 @@ class _FinalistsTraining:
             self.errors.pop(name, None)
             self._write_summary("running")
 
-    def on_lost(self, name: str, is_final: bool) -> None:
+    def on_lost(self, name: str, loss: Loss) -> None:
         """See `raynas.cluster.tune.TuneListener`."""
         has_raised = name in self._has_raised
         self._has_raised.discard(name)
         if has_raised:
-            again = "" if is_final else "; it is tried again after the others"
+            again = "" if loss.is_final else "; it is tried again after the others"
             self.listener.on_log(f"{name} failed: {self.errors[name]}{again}")
-        elif not is_final:
-            self.listener.on_log(f"{name}: its process is lost; the training goes on from its last checkpoint")
+        elif not loss.is_final:
+            self.listener.on_log(f"{name}: {loss.what}; the training goes on from its last checkpoint")
         else:
             self.errors[name] = "its process was lost again and again"
             self.listener.on_log(f"{name} failed: {self.errors[name]}")
-        if is_final:
+        if loss.is_final:
             self._ended[name] = "failed"
 
     # -- what it comes to ----------------------------------------------------------------------------------------

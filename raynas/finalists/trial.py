@@ -14,13 +14,13 @@ from typing import Any
 from ray import tune
 
 from raynas.errors import TrainingError, error_line
-from raynas.finalists.folder import STOP_FILE
-from raynas.storage.files import exists
 from raynas.storage.locks import wait_for_predecessor
 from raynas.training.best_epoch import counted_top1
 from raynas.training.plan import TrainingPlan
 from raynas.training.run import TrainingListener, execute_training
 from raynas.training.task import Row
+from raynas.trials.mark import Mark, MarkWatch
+from raynas.trials.reach import check_seen
 
 _LOOK_S = 0.5
 _JOIN_S = 60.0
@@ -31,13 +31,13 @@ class TrainingJob:
     """What all trials are given.
 
     Args:
-        folder: The folder of the finalists, as an absolute path; every training has its own in it.
+        mark: The mark of the session in the folder of the finalists; every training has its own folder in that.
         plans: The plans of the trainings by name.
         has_gpu: Whether each trial has a GPU, or a share of one.
         until: The number of epochs that each trial trains to, in all, and ends at.
     """
 
-    folder: Path
+    mark: Mark
     plans: Mapping[str, TrainingPlan]
     has_gpu: bool
     until: int
@@ -54,8 +54,8 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         """Get ready for the training that the config names."""
         if not job.has_gpu:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves GPUs visible to those who ask for none
-        self._plan, self._folder = job.plans[config["trial"]], job.folder / config["trial"]
-        self._stop_file = job.folder / STOP_FILE
+        self._plan, self._folder = job.plans[config["trial"]], job.mark.folder / config["trial"]
+        self._watch = MarkWatch(job.mark)
         self._until = job.until
         self._rows: Queue[Row | BaseException | None] = Queue()
         self._is_over = threading.Event()
@@ -110,10 +110,11 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         return None
 
     def _is_stopped(self) -> bool:
-        return self._is_over.is_set() or exists(self._stop_file)
+        return self._is_over.is_set() or self._watch.is_gone()
 
     def _train(self) -> None:
         try:
+            check_seen(self._folder.parent)
             wait_for_predecessor(self._folder)
             execute_training(
                 self._plan,

@@ -23,7 +23,7 @@ from raynas.storage.paths import ObjectPath
 from raynas.storage.stores import Lock
 
 _LOCK = ".lock"
-_PREDECESSOR_S = 60.0
+_PREDECESSOR_S = 120.0
 _POLL_S = 0.5
 _IN_VAIN_S = 5.0
 
@@ -181,7 +181,7 @@ def _holder(folder: Path) -> str | None:
 
 
 def wait_for_predecessor(folder: Path) -> None:
-    """Let the folder be left: trials outlive a driver that was killed by some seconds."""
+    """Let the folder be left: trials outlive a driver that was killed by some seconds, and locks a machine on NFS."""
     deadline = monotonic() + _PREDECESSOR_S
     while is_in_use(folder) and monotonic() < deadline:
         sleep(_POLL_S)

@@ -21,8 +21,6 @@ class SearchName(NamedTuple):
 
 
 KIND = "sweep"
-STOP_FILE = ".stop"
-"""Name of a file that is in a sweep's folder once its searches are to end."""
 LOGS = "logs"
 """Name of the folder in a sweep's that holds what each search had to say to people."""
 FINISHED = ("completed", "exhausted")

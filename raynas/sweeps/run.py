@@ -1,4 +1,4 @@
-"""A sweep carried out: its searches as Ray Tune trials, from the driver's side."""
+"""A sweep carried out: its searches as Ray Tune trials on all nodes that see its folder, from the driver's side."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raynas.cluster.joining import connect
 from raynas.cluster.resources import default_workers, memory_share, placed_groups
@@ -18,16 +18,21 @@ from raynas.cluster.waiting import why_waiting
 from raynas.data.inspection import Inspection
 from raynas.errors import PoolError, StoreError
 from raynas.searchers.registered import searchers
-from raynas.storage.files import is_folder, names_in, opened, read_bytes, remove, write_mark
-from raynas.storage.locks import is_in_use
-from raynas.storage.paths import on_a_disk
+from raynas.storage.files import is_folder, names_in, opened, read_bytes, remove_folder
+from raynas.storage.local_files import temporary_folder
+from raynas.storage.locks import is_in_use, told_before_locking
+from raynas.storage.paths import ObjectPath
 from raynas.storage.run_folder import check_folder, holds_run, read_description, reading, run_description
 from raynas.storage.session import End, Session
-from raynas.sweeps.config import KIND, LOGS, STOP_FILE, ResolvedSweep
+from raynas.sweeps.config import KIND, LOGS, ResolvedSweep
 from raynas.sweeps.folder import compared, entries, is_finished
 from raynas.sweeps.plan import SweepPlan
+from raynas.trials.mark import Mark
 
-_LOOK_S = 1.0
+if TYPE_CHECKING:
+    from raynas.cluster.tune import Loss, Places
+
+_LOOK_S, _LOOK_FAR_S = 1.0, 5.0
 _POLL_S = 0.2
 _SUMMARY_EVERY_S = 5.0
 _GRACE_S = 20.0  # for searches to store what is done
@@ -80,7 +85,6 @@ def execute_sweep(
         `raynas.sweeps.folder.compared` returns of those that have ended, less the curves.
 
     Raises:
-        ConfigError: The folder is in an object store.
         StoreError: The folder holds something else, is in use, or cannot be written.
         PoolError: Ray cannot be started or joined.
         Interrupted: SIGINT or SIGTERM; what was done is stored.
@@ -88,7 +92,8 @@ def execute_sweep(
     listener = listener or SweepListener()
     if resume and holds_run(folder):
         plan = plan.as_begun(read_description(folder)["identity"])
-    on_a_disk(folder, "Ray Tune keeps the state of a sweep beside its searches, on a disk that all nodes see")
+    if told := told_before_locking(folder):
+        listener.on_log(told)
     inspection = next(iter(plan.plans.values())).inspection
     with Session(folder, partial(check_sweep_folder, folder, plan, resume=resume)) as session:
         if inspection is not None:
@@ -138,15 +143,21 @@ class _Sweeping:
         self.plan = plan
         self.session = session
         self.folder = session.folder
-        self.stop = session.stop  # signals received
         self.listener = listener
         self.names = plan.config.names
         self.errors: dict[str, str] = {}
         self._reuse = tuple(path.resolve() for path in reuse)
+        self._mark: Mark | None = None  # of the trials, while there are some
+        self._look_s = _LOOK_FAR_S if isinstance(self.folder, ObjectPath) else _LOOK_S
         self._logs = _Logs(self.folder / LOGS)
         self._looked = self._summary_written = -math.inf
         self._waits_since = monotonic()
         self._waiting_said = -math.inf
+
+    @property
+    def stop(self) -> list[int]:
+        """Signals that were received."""
+        return self.session.stop
 
     def carry_out(self) -> dict[str, Any]:
         """Search, keeping summary.json up to date, also when it ends badly."""
@@ -168,19 +179,18 @@ class _Sweeping:
             return
         from raynas.cluster.tune import fit  # Ray is imported by now, under the settings of `connect`
 
-        remove(self._stop_file)
+        remove_folder(self.folder / "tune")  # pickles of Tune's, which sessions of earlier versions kept there
+        self._mark = Mark.put(self.folder)
         try:
-            fit(self._trainable(len(unfinished)), unfinished, self.folder, self, reuse_actors=True)
+            with temporary_folder() as state:
+                fit(self._trainable(self._mark, len(unfinished)), unfinished, state, self, reuse_actors=True)
         except PoolError:
             if not self.stop:
                 raise
-        remove(self._stop_file)
+        finally:
+            self._mark.take_away()
 
-    @property
-    def _stop_file(self) -> Path:
-        return self.folder / STOP_FILE
-
-    def _trainable(self, searches: int) -> type:
+    def _trainable(self, mark: Mark, searches: int) -> type:
         """The trial with what all searches need, shipped once, and with its resources."""
         import ray
         from ray import tune
@@ -204,12 +214,27 @@ class _Sweeping:
             str(name): replace(plan, config=plan.config.resolved(**settings)) for name, plan in self.plan.plans.items()
         }
         made = {name: searchers.get(name) for name in config.searchers}
-        job = SearchJob(self.folder.resolve(), plans, made, self._reuse)
+        job = SearchJob(mark, plans, made, self._reuse)
         task = next(iter(plans.values())).task("cpu")
         with own_code_by_value(*task.own_code, *made.values()):
             given = tune.with_parameters(SearchTrial, job=job)
-        trainable: type = tune.with_resources(given, trial_resources(own, workers, each))
+        places = self._places(mark, own or each)
+        trainable: type = tune.with_resources(given, trial_resources(own, workers, each, places))
         return trainable
+
+    def _places(self, mark: Mark, needs: Mapping[str, float]) -> Places:
+        """Where searches may be: of those with workers, the process that searches, which is beside the first."""
+        from raynas.trials.reach import named_paths, reach_of
+
+        paths = named_paths(self.plan.config.supernet, *(str(path) for path in self._reuse))
+        return reach_of(
+            mark,
+            needs,
+            paths,
+            what="searches",
+            log=self.listener.on_log,
+            is_stopped=lambda: bool(self.stop),
+        ).places
 
     # -- following the trials ------------------------------------------------------------------------------------
 
@@ -219,7 +244,7 @@ class _Sweeping:
             self._await_rest(running)
             return True
         now = monotonic()
-        if now - self._looked > _LOOK_S:
+        if now - self._looked > self._look_s:
             self._looked = now
             self._look(running, now)
         return False
@@ -227,7 +252,8 @@ class _Sweeping:
     def _await_rest(self, running: Sequence[str]) -> None:
         """Have the searches store what is done; without Ray, which the signal may have reached too."""
         self.listener.on_log(f"{signal.Signals(self.stop[0]).name}: the searches store what is done")
-        write_mark(self._stop_file)
+        if self._mark is not None:
+            self._mark.take_away()
         deadline = monotonic() + _GRACE_S
         while any(is_in_use(self.folder / name) for name in running) and monotonic() < deadline:
             sleep(_POLL_S)
@@ -240,10 +266,10 @@ class _Sweeping:
             self.errors[name] = str(result["error"])
         self._tell_end(name)
 
-    def on_lost(self, name: str, is_final: bool) -> None:
+    def on_lost(self, name: str, loss: Loss) -> None:
         """See `raynas.cluster.tune.TuneListener`."""
-        if not is_final:
-            self.listener.on_log(f"{name}: its process is lost; the search goes on in a new one")
+        if not loss.is_final:
+            self.listener.on_log(f"{name}: {loss.what}; the search goes on in a new process from what is stored")
             return
         self.errors[name] = "its process was lost again and again"
         self._tell_end(name)

@@ -14,16 +14,18 @@ from typing import Any
 
 from ray import tune
 
-from raynas.errors import error_line
+from raynas.errors import StoreError, error_line
 from raynas.interruption import Interrupted
 from raynas.searchers.base import SearcherClass
 from raynas.searchers.registered import searchers
 from raynas.searching.plan import Plan
 from raynas.searching.run import SearchListener, execute
-from raynas.storage.files import append_text, exists, make_folder, write_text
+from raynas.storage.files import append_text, make_folder, write_text
 from raynas.storage.locks import wait_for_predecessor
-from raynas.sweeps.config import LOGS, STOP_FILE
+from raynas.sweeps.config import LOGS
 from raynas.sweeps.folder import is_finished
+from raynas.trials.mark import Mark, MarkWatch
+from raynas.trials.reach import check_seen
 
 _LOOK_S = 0.5
 
@@ -33,21 +35,21 @@ class SearchJob:
     """What all trials of a sweep are given.
 
     Args:
-        folder: The folder of the sweep, as an absolute path.
+        mark: The mark of the session in the folder of the sweep.
         plans: The plans of the searches by name.
         searchers: Classes of searchers by name, for those that only the driver's program registers.
         reuse: Folders of other runs whose scores are taken.
     """
 
-    folder: Path
+    mark: Mark
     plans: Mapping[str, Plan]
     searchers: Mapping[str, SearcherClass]
     reuse: tuple[Path, ...]
 
     @property
-    def stop_file(self) -> Path:
-        """The file that exists once the searches are to end."""
-        return self.folder / STOP_FILE
+    def folder(self) -> Path:
+        """The folder of the sweep, as an absolute path."""
+        return self.mark.folder
 
     def log_file(self, name: str) -> Path:
         """The file with what a search has to say to people."""
@@ -85,14 +87,18 @@ def run_search(job: SearchJob, name: str) -> dict[str, Any]:
     Returns:
         `status`: completed, failed or interrupted; `error` of a failed one; `done` unless interrupted.
     """
-    plan, folder = job.plans[name], job.folder / name
-    if exists(job.stop_file):
+    plan, folder, watch = job.plans[name], job.folder / name, MarkWatch(job.mark)
+    try:
+        check_seen(job.folder)
+    except StoreError as error:
+        return {"status": "failed", "error": str(error), "done": True}
+    if watch.is_gone():
         sleep(_LOOK_S)  # Tune asks again at once
         return {"status": "interrupted"}
     if is_finished(folder, plan.config.budget):
         return {"status": "completed", "done": True}
     ended = [job.folder / other for other in job.plans if other != name and is_finished(job.folder / other)]
-    listener = _TrialListener(job.log_file(name), job.stop_file)
+    listener = _TrialListener(job.log_file(name), watch)
     try:
         wait_for_predecessor(folder)
         execute(plan, folder, resume=True, reuse=[*job.reuse, *ended], listener=listener)
@@ -110,9 +116,9 @@ def run_search(job: SearchJob, name: str) -> dict[str, Any]:
 class _TrialListener(SearchListener):
     """Keeps what a search says, and interrupts it when the sweep is to stop."""
 
-    def __init__(self, log: Path, stop_file: Path) -> None:
+    def __init__(self, log: Path, watch: MarkWatch) -> None:
         self._log = log
-        self._stop_file = stop_file
+        self._watch = watch
         self._is_over = threading.Event()
         make_folder(log.parent)
 
@@ -122,7 +128,7 @@ class _TrialListener(SearchListener):
 
     def on_log(self, line: str) -> None:
         """Keep the line; that it is interrupted, the sweep says for all."""
-        if exists(self._stop_file):
+        if self._watch.is_gone():
             return
         append_text(self._log, line + "\n")
 
@@ -132,6 +138,6 @@ class _TrialListener(SearchListener):
 
     def _interrupt_when_stopped(self) -> None:
         while not self._is_over.wait(_LOOK_S):
-            if exists(self._stop_file):
+            if self._watch.is_gone():
                 interrupt_main(signal.SIGTERM)
                 return

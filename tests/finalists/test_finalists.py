@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +33,8 @@ from raynas.finalists.choice import finalists
 from raynas.finalists.config import FinalistsConfig
 from raynas.finalists.folder import read_judged, write_judged
 from raynas.finalists.plan import make_finalists_plan
-from raynas.finalists.run import FinalistsListener, execute_finalists, trial_share
+from raynas.finalists.run import FinalistsListener, execute_finalists
+from raynas.finalists.share import trial_share
 from raynas.interruption import Interrupted
 from raynas.report.finalists import finalists_report_data
 from raynas.searching.run import SearchListener
@@ -42,6 +44,7 @@ from raynas.training.config import TrainConfig
 from raynas.training.folder import load_training
 from raynas.training.plan import make_training_plan
 from raynas.training.run import TrainingListener
+from raynas.trials.mark import Mark
 
 TOYS = Path(__file__).parents[1] / "toy_objectives.py"
 
@@ -145,8 +148,9 @@ def test_a_trial_takes_a_gpu_where_the_node_has_one(
     node: dict[str, float], gpus: float | None, expected: float
 ) -> None:
     training = TrainConfig.make({"space": "as-vit", "architecture": SMALL, "threads": 8})
-    assert trial_share(training, gpus, node) == {"CPU": 8.0, "GPU": expected}
-    assert trial_share(training.resolved(threads=None), gpus, node) == {"CPU": 1.0, "GPU": expected}
+    for nodes in ([node], [{"CPU": 0.0}, node]):  # of which the driver's is the first
+        assert trial_share(training, gpus, nodes) == {"CPU": 8.0, "GPU": expected}
+        assert trial_share(training.resolved(threads=None), gpus, nodes) == {"CPU": 1.0, "GPU": expected}
 
 
 @pytest.mark.parametrize(
@@ -166,7 +170,14 @@ def test_what_the_node_has_not_got_is_refused(
 ) -> None:
     training = TrainConfig.make({"space": "as-vit", "architecture": SMALL, **settings})
     with pytest.raises(error, match=message):
-        trial_share(training, gpus, node)
+        trial_share(training, gpus, [node])
+
+
+def test_what_no_node_has_alone_is_refused() -> None:
+    training = TrainConfig.make({"space": "as-vit", "architecture": SMALL, "threads": 4})
+    has = "asks for 4 CPU and 1 GPU; Ray has 2 CPU and 1 GPU, 8 CPU and 0 GPU on the nodes that they may run on"
+    with pytest.raises(PoolError, match=has):
+        trial_share(training, 1.0, [{"CPU": 2.0, "GPU": 1.0}, {"CPU": 8.0}, {"CPU": 8.0}])
 
 
 @pytest.mark.parametrize(("has_gpu", "visible"), [(True, "0,1"), (False, "")])
@@ -178,7 +189,7 @@ def test_a_trial_without_a_share_of_a_gpu_sees_none(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     trial = TrainingTrial.__new__(TrainingTrial)  # Tune's own part is not needed
     plan = make_training_plan(TrainConfig.make({"space": "as-vit", "architecture": SMALL, "img_size": 32}))
-    trial.setup({"trial": "a"}, TrainingJob(tmp_path, {"a": plan}, has_gpu=has_gpu, until=1))
+    trial.setup({"trial": "a"}, TrainingJob(Mark(tmp_path, ""), {"a": plan}, has_gpu=has_gpu, until=1))
     assert os.environ["CUDA_VISIBLE_DEVICES"] == visible
 
 
@@ -372,7 +383,8 @@ def test_finalists_of_a_space_of_ones_own_that_fail_are_tried_again_after_the_ot
     error = 'SpaceError: {"width":4} cannot be built: RuntimeError: this width is broken'
     again = f"{first} failed: {error}; it is tried again after the others"
     assert [line for line in heard.lines if line.startswith(first)] == [again, again, f"{first} failed: {error}"]
-    assert f"{second}: its process is lost; the training goes on from its last checkpoint" in heard.lines
+    lost = rf"{second}: its process on node [0-9a-f]{{8}} \(.+\) is lost; the training goes on from its last checkpoint"
+    assert any(re.fullmatch(lost, line) for line in heard.lines)
     assert (summary["status"], summary["error"]) == ("failed", f"1 of 3 trainings failed: {first}: {error}")
     assert {trial["name"]: trial["error"] for trial in summary["trials"]} == {**dict.fromkeys(plan.plans), first: error}
     assert [trial["status"] for trial in summary["trials"]] == ["completed"] * 2 + ["failed"]

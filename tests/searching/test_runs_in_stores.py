@@ -220,15 +220,9 @@ def test_a_driver_whose_folder_was_taken_ends_though_it_writes_nothing(bucket: O
 def test_what_needs_a_disk_is_refused_before_anything_is_written(bucket: ObjectPath) -> None:
     source, other = bucket / "run", str(bucket / "other")
     raynas.search("as-vit", objectives=["num_params"], img_size=32, budget=6, workers=0, out=source)
-    for told, undertaking in (
-        ("Ray Tune keeps the state of a sweep beside its searches", lambda: raynas.sweep(
-            "vit", objectives=["num_params"], img_size=32, budget=4, repeat=2, out=other)),
-        ("Ray Tune keeps the state of finalists beside their trainings", lambda: api.finalists(
-            source, top=2, epochs=1, data="digits", max_images=60, img_size=32, batch_size=20, out=other)),
-        ("an export is for other programs", lambda: api.export(source, out=other, untrained=True)),
-    ):  # fmt: skip
-        with pytest.raises(ConfigError, match=f"^{told}.*: name a folder on a disk in place of {other}$"):
-            undertaking()
+    told = "an export is for other programs"
+    with pytest.raises(ConfigError, match=f"^{told}.*: name a folder on a disk in place of {other}$"):
+        api.export(source, out=other, untrained=True)
     assert names_in(bucket) == ["run"]
 
 

@@ -1,0 +1,1 @@
+"""What trials of Ray Tune share with their driver: the folder by which they meet, on whatever nodes they are."""
