@@ -36,8 +36,9 @@ class Reinforce:
     Args:
         space, objectives, constraints, seed, admits: What every searcher takes; see `SearcherClass`.
             Several objectives count equally.
-        learning_rate: Step size of Adam, whose other parameters have their usual values.
-        baseline_momentum: Share that the moving average of rewards keeps of itself at each result.
+        learning_rate: Step size of Adam, whose other parameters have their usual values; above 0, where nothing moves.
+        baseline_momentum: Share that the moving average of rewards keeps of itself at each result; above 0, where it is
+            the reward itself, the advantage 0, and the policy stays as it was drawn.
         history: Number of the last values of an objective whose range is the unit of rewards.
         max_tries: How often the policy is drawn from for one candidate where `admits` refuses; the last draw is asked
             all the same, so that the policy learns to leave the region.
