@@ -137,7 +137,7 @@ def execute(
                     f"are equal: {IF_VALUES_CHANGE}"
                 )
         own_files = {**plan.own_files, **began}
-        plan, pool, workers = start_pool(plan, session.stack, listener.on_log, device_type, folder.name)
+        plan, pool, workers = start_pool(plan, session.stack, listener.on_log, device_type, folder)
         session.collect_signals()
         session.describe(search_description(plan, stored, own_files))
         return _Run(plan, session, cache, tables, pool, workers, listener, own_files).carry_out()
