@@ -10,7 +10,7 @@ landscapes whose best and worst are known, in place of networks:
     interactions   the same, and tables for three in ten of the pairs of decisions
     plateaus       interactions, rounded down to eight levels
     deceptive      five pairs of decisions, each best at one place and otherwise the better the farther from it
-    noisy          interactions; the searcher sees them with noise of their own spread, the same for the same architecture
+    noisy          interactions, seen with noise of their own spread, the same whenever an architecture is asked
     table          label of a truth table over its space, as the mean of the five nearest rows; its range is that of
                    what climbing from all rows finds
 
@@ -187,7 +187,7 @@ def of_landscape(given: argparse.Namespace, task: tuple[str, int]) -> tuple[str,
 
 def courses(land: Landscape, side: Side, seed: int) -> Iterator[dict[str, Any]]:
     """The regrets of a searcher's final choice with each window at each budget."""
-    wanted = {window: side.budgets for window in side.windows}
+    wanted = dict.fromkeys(side.windows, side.budgets)
     if side.eighth:
         wanted |= {budget // 8: (budget,) for budget in side.budgets}
     for window, budgets in wanted.items():
@@ -258,9 +258,15 @@ def from_table(path: Path, space_name: str, label: str) -> Landscape:
         nearest = np.argsort(apart, kind="stable")[:NEAREST]
         return float(known[nearest].mean())
 
-    ends = [max(sign * value(climbed(space, at, lambda one: sign * value(one))) for at in starts(rows, known * sign))
-            for sign in (1, -1)]  # fmt: skip
-    return Landscape(space, value, value, -ends[1], ends[0])
+    def end(sign: int) -> float:
+        """The most, or minus the least, that climbing finds."""
+
+        def oriented(at: tuple[int, ...]) -> float:
+            return sign * value(at)
+
+        return max(oriented(climbed(space, at, oriented)) for at in starts(rows, known * sign))
+
+    return Landscape(space, value, value, least=-end(-1), most=end(1))
 
 
 def starts(rows: np.ndarray, values: np.ndarray) -> list[tuple[int, ...]]:
@@ -268,9 +274,7 @@ def starts(rows: np.ndarray, values: np.ndarray) -> list[tuple[int, ...]]:
     return [tuple(map(int, rows[i])) for i in np.argsort(-values, kind="stable")[:20]]
 
 
-def climbed(
-    space: SearchSpace, at: tuple[int, ...], value: Callable[[tuple[int, ...]], float]
-) -> tuple[int, ...]:
+def climbed(space: SearchSpace, at: tuple[int, ...], value: Callable[[tuple[int, ...]], float]) -> tuple[int, ...]:
     """The end of the steepest way up from an architecture, one decision at a time."""
     best = value(at)
     while True:
@@ -324,7 +328,9 @@ def show(table: Sequence[Mapping[str, Any]]) -> None:
         if row["window"] != 1:
             line += f", {row['more_than_window_1']:+.3f} +- {row['more_interval']:.3f} against window 1"
         if row["more_than_reinforce"] is not None:
-            line += f", {row['more_than_reinforce']:+.3f} +- {row['more_than_reinforce_interval']:.3f} against reinforce"
+            line += (
+                f", {row['more_than_reinforce']:+.3f} +- {row['more_than_reinforce_interval']:.3f} against reinforce"
+            )
         print(line)
 
 
@@ -332,17 +338,20 @@ def drawn(table: Sequence[Mapping[str, Any]]) -> str:
     """A page with a panel for each searcher and budget: regret over window, a line for each landscape."""
     panels = list(dict.fromkeys((row["searcher"], row["budget"]) for row in table))
     colours = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677", "#aa3377", "#000000")
-    kinds = list(dict.fromkeys(row["landscape"] for row in table if row["landscape"] != "all")) + ["all"]
+    kinds = [*dict.fromkeys(row["landscape"] for row in table if row["landscape"] != "all"), "all"]
     top = max(row["regret"] + row["regret_interval"] for row in table)
     parts = []
     for number, (name, budget) in enumerate(panels):
         left, upper = 60 + 300 * (number % 4), 60 + 330 * (number // 4)
         parts.append(f'<text x="{left}" y="{upper - 12}">{name}, budget {budget}</text>')
         parts.append(f'<path d="M{left} {upper}v230h220" fill="none" stroke="#888"/>')
-        for share in (0.0, 0.5, 1.0):
-            parts.append(f'<text x="{left - 36}" y="{upper + 234 - 230 * share}">{top * share:.2f}</text>')
-        for window in WINDOWS:
-            parts.append(f'<text x="{left + 26 * np.log2(window):.0f}" y="{upper + 250}">{window}</text>')
+        parts += [
+            f'<text x="{left - 36}" y="{upper + 234 - 230 * share}">{top * share:.2f}</text>'
+            for share in (0.0, 0.5, 1.0)
+        ]
+        parts += [
+            f'<text x="{left + 26 * np.log2(window):.0f}" y="{upper + 250}">{window}</text>' for window in WINDOWS
+        ]
         for kind, colour in zip(kinds, (*colours[: len(kinds) - 1], colours[-1]), strict=False):
             own = sorted(
                 (row["window"], row["regret"], row["regret_interval"]) for row in table
@@ -350,12 +359,16 @@ def drawn(table: Sequence[Mapping[str, Any]]) -> str:
             )  # fmt: skip
             places = [(left + 26 * np.log2(window), upper + 230 * (1 - y / top), 230 * e / top) for window, y, e in own]
             line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in places)
-            parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="{2 + (kind == "all")}"/>')
+            parts.append(
+                f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="{2 + (kind == "all")}"/>'
+            )
             parts += [f'<path d="M{x:.1f} {y - e:.1f}v{2 * e:.1f}" stroke="{colour}"/>' for x, y, e in places]
     lower = 60 + 330 * ((len(panels) + 3) // 4)
     for i, (kind, colour) in enumerate(zip(kinds, (*colours[: len(kinds) - 1], colours[-1]), strict=False)):
         parts.append(f'<text x="{60 + 160 * i}" y="{lower}" fill="{colour}">{kind}</text>')
-    note = "regret of the final choice in units of the landscape's range, over the window; bars: 95 % interval over seeds"
+    note = (
+        "regret of the final choice in units of the landscape's range, over the window; bars: 95 % interval over seeds"
+    )
     return (
         f'<!doctype html><meta charset="utf-8"><svg width="1260" height="{lower + 60}" font-family="sans-serif" '
         f'font-size="13">{"".join(parts)}<text x="60" y="{lower + 28}">{note}</text></svg>'

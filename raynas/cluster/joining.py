@@ -175,4 +175,3 @@ def imported_ray() -> Any:
     import ray
 
     return ray
-

@@ -1,7 +1,7 @@
 """What Ray says by itself goes to a file, so that the terminal has the lines of raynas alone.
 
-That is: what workers print, news of the autoscaler, paragraphs on lost processes and nodes, the log messages of Ray, Ray
-Train and Ray Tune, and their warnings. Who has lost a process says so in a line of its own, and what becomes of its
+That is: what workers print, news of the autoscaler, paragraphs on lost processes and nodes, the log messages of Ray,
+Ray Train and Ray Tune, and their warnings. Who has lost a process says so in a line of its own, and what becomes of its
 work. The file is no part of a run's results: nothing reads it, and it is there only if Ray said something.
 """
 
@@ -68,9 +68,9 @@ class RayLog:
 
     def _opened(self) -> tuple[TextIO, str | None]:
         if self._place is not None:
-            return open(self._place, "a", encoding="utf-8"), None
+            return self._place.open("a", encoding="utf-8"), None
         number, name = tempfile.mkstemp(prefix="raynas-ray-", suffix=".log")
-        return open(number, "w", encoding="utf-8"), f"what Ray says by itself is in {name} on this machine"
+        return os.fdopen(number, "w", encoding="utf-8"), f"what Ray says by itself is in {name} on this machine"
 
 
 @contextmanager

@@ -31,7 +31,7 @@ class NSGA2:
             decisions.
 
     Raises:
-        ConfigError: A setting is out of its range.
+        ConfigError: A setting is out of its range, or both probabilities are 0, which makes children copies.
     """
 
     default_window = 64

@@ -388,8 +388,13 @@ def test_searching_beats_drawing_one(name: str) -> None:
 
 
 LEARNING = [name for name in searchers if name not in GROWING and name != "random"]
-FEW = {**SMALL, "nsga2": {"population": 10}, "regularized_evolution": {"population": 10, "sample_size": 5},
-       "tpe": {"num_random": 5}, "evolution": {"population": 10, "parents": 5, "mutants": 5, "children": 5}}  # fmt: skip
+FEW = {
+    "nsga2": {"population": 10},
+    "regularized_evolution": {"population": 10, "sample_size": 5},
+    "tpe": {"num_random": 5},
+    "evolution": {"population": 10, "parents": 5, "mutants": 5, "children": 5},
+}
+"""Settings with which thirty evaluations teach something."""
 
 
 def asked_where(name: str, sign: int, settings: dict[str, object]) -> list[str]:
@@ -399,7 +404,9 @@ def asked_where(name: str, sign: int, settings: dict[str, object]) -> list[str]:
     return [one.architecture.key for one in told]
 
 
-@pytest.mark.parametrize("name", [pytest.param(one, marks=pytest.mark.slow if one == "evolution" else ()) for one in LEARNING])
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=pytest.mark.slow if one == "evolution" else ()) for one in LEARNING]
+)
 def test_settings_with_which_nothing_is_learnt_are_refused(name: str) -> None:
     """Each at 0 and 1, alone and in pairs: what is asked depends on results, or the searcher is refused."""
     single = [{setting: value} for setting in own_settings(searchers.get(name)) for value in (0, 1)]
