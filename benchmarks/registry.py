@@ -489,6 +489,19 @@ BENCHMARKS = (
         ),
     ),
     Benchmark(
+        "window_lag",
+        "no loss that the interval over seeds shows up to an eighth of the budget",
+        (
+            Figure(
+                "more",
+                rf"^(?P<item>reinforce of \d+ on all, window \d+): .*, {_VALUE} \+- [\d.]+ against window 1",
+                "of the range",
+            ),
+        ),
+        says=("reinforce of 60 on separable, window 16: regret ", "regularized_evolution of 60 on all"),
+        not_settings=("--out", "--results", "--table", "--processes"),
+    ),
+    Benchmark(
         "supernet_sampling",
         "none: which way of sampling ranks sub-networks best is what is asked",
         (Figure("tau", rf"^(?P<item>multi|single|sandwich|alone): tau-b {_VALUE} ", "tau-b"),),

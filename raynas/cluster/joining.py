@@ -14,6 +14,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from raynas.cluster.inquiry import address_towards, ask_cluster, check_joinable
+from raynas.cluster.ray_log import NOWHERE, RayLog, said_to
 from raynas.errors import ConfigError, PoolError, on_one_line
 
 _STARTS_S, _ENDS_S, _POLL_S = 60.0, 20.0, 0.5
@@ -32,7 +33,12 @@ def cluster_address(given: str | None) -> str | None:
 
 
 def connect(
-    address: str | None, *, min_cpus: int, min_gpus: float = 0.0, makes_node: bool = False
+    address: str | None,
+    *,
+    min_cpus: int,
+    min_gpus: float = 0.0,
+    makes_node: bool = False,
+    log: RayLog | None = None,
 ) -> Callable[[], None]:
     """Join a running cluster, or start Ray on this machine; returns what undoes it.
 
@@ -44,6 +50,7 @@ def connect(
         min_gpus: A Ray that is started must have as many; a cluster may still grow.
         makes_node: Whether to make this machine a node of the cluster, without cores, if it is none; it ends with the
             rest.
+        log: Takes what Ray says in this process until it is undone; None: nobody does.
 
     Raises:
         ConfigError: A node is to be made of no cluster.
@@ -59,13 +66,16 @@ def connect(
             os.environ.setdefault(f"RAY_health_check_{name}", str(value))
         # Nobody takes this machine away with a warning; saves Ray Train a process.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    ray = imported_ray()
-    if ray.is_initialized():
-        return lambda: None
+    ray, log = imported_ray(), log or RayLog(NOWHERE)
     with ExitStack() as undo:
+        if ray.is_initialized():
+            if not _is_worker(ray):  # else whose driver has the log of all
+                undo.enter_context(said_to(log))
+            return undo.pop_all().close
         if address is not None:
             _prepare_to_join(address, undo, makes_node=makes_node)
-        settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+        undo.enter_context(said_to(log))
+        settings: dict[str, Any] = {"log_to_driver": True, "logging_level": "info"}
         if address is None:
             settings |= {"num_cpus": max(min_cpus, os.cpu_count() or 1), "include_dashboard": False}
         undo.callback(ray.shutdown)
@@ -75,7 +85,6 @@ def connect(
             if address is None:
                 raise PoolError(f"cannot start Ray on this machine: {error}") from error
             raise PoolError(f"cannot join the Ray cluster at {address!r}: {error}") from error
-        _have_losses_told_once(ray)
         gpus = ray.cluster_resources().get("GPU", 0.0)
         if address is None and gpus < min_gpus:
             raise PoolError(f"the workers need {min_gpus:g} GPUs together; this machine has {gpus:g}")
@@ -151,6 +160,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             return
 
 
+def _is_worker(ray: Any) -> bool:
+    return bool(ray._private.worker.global_worker.mode == ray.WORKER_MODE)
+
+
 def imported_ray() -> Any:
     """The module of Ray, imported with the settings that it reads then."""
     # Else `uv run` makes it build a new environment on every worker.
@@ -162,22 +175,3 @@ def imported_ray() -> Any:
     import ray
 
     return ray
-
-
-_TOLD_BY_US = ("A worker died or was killed", "The actor died", "The actor is dead")
-
-
-def _have_losses_told_once(ray: Any) -> None:
-    """Have Ray's own paragraphs on each lost process left out, and its other news said in a line, on standard error.
-
-    Who has lost a process says so, and what becomes of its work. Ray has no setting for it: a thread of it prints them.
-    """
-    module = ray._private.worker
-
-    def print_lines(data: dict[str, Any], *_: Any, **__: Any) -> None:
-        for line in data.get("lines", ()):
-            if not any(text in line for text in _TOLD_BY_US):
-                print(f"Ray: {on_one_line(line)}", file=sys.stderr, flush=True)
-
-    if hasattr(module, "print_to_stdstream"):
-        module.print_to_stdstream = print_lines

@@ -7,7 +7,6 @@ which are code: nothing is ever read from there, since each session begins Tune 
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import socket
@@ -271,18 +270,12 @@ def _relayed_to(listener: TuneListener) -> Iterator[None]:
 
 @contextmanager
 def _as_we_need_it() -> Iterator[None]:
-    """A context in which Tune prints and logs nothing, and leaves signals and results alone."""
+    """A context in which Tune prints nothing, and leaves signals and results alone."""
     before = {name: os.environ.get(name) for name in _SETTINGS}
-    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.air", "ray.train")]
-    levels = [logger.level for logger in loggers]
     os.environ.update(_SETTINGS)
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
         for name, value in before.items():
             if value is None:
                 del os.environ[name]

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from raynas.cluster.joining import connect
+from raynas.cluster.ray_log import RayLog
 from raynas.cluster.waiting import why_waiting
 from raynas.data.inspection import Inspection
 from raynas.errors import PoolError, StoreError
@@ -27,7 +28,7 @@ from raynas.space.build import builder
 from raynas.storage.files import remove_folder
 from raynas.storage.locks import told_before_locking
 from raynas.storage.paths import ObjectPath
-from raynas.storage.run_folder import check_folder, read_summary, reading, run_description
+from raynas.storage.run_folder import check_folder, ray_log_place, read_summary, reading, run_description
 from raynas.storage.session import End, Session
 from raynas.training.best_epoch import counted_top1
 from raynas.training.folder import load_training
@@ -102,7 +103,10 @@ def execute_finalists(
         if plan.plans.keys() - _ended_before(folder):
             asked = plan.config.training
             undo = connect(
-                asked.get("address"), min_cpus=training.threads or 1, makes_node=bool(asked.get("join", False))
+                asked.get("address"),
+                min_cpus=training.threads or 1,
+                makes_node=bool(asked.get("join", False)),
+                log=RayLog(ray_log_place(folder), listener.on_log),
             )
             session.stack.callback(undo)
             session.collect_signals()

@@ -47,7 +47,8 @@ class Evolution:
         crossover_probability: Probability that a gene of a child is that of its second parent.
 
     Raises:
-        ConfigError: A setting is out of its range, or there are several objectives.
+        ConfigError: A setting is out of its range, the probabilities leave nothing to learn with, or there are several
+            objectives.
     """
 
     default_window = 150
@@ -82,6 +83,12 @@ class Evolution:
             raise ConfigError("a generation needs mutants or children; there are 0 of both")
         check_number("mutation_probability", mutation_probability, 0.0, 1.0)
         check_number("crossover_probability", crossover_probability, 0.0, 1.0)
+        if mutation_probability in (0, 1) and (not children or crossover_probability in (0, 1)):
+            # Copies become mutants, mutants that are copies random draws, and a wholly mutated one is a random draw.
+            raise ConfigError(
+                f"mutation_probability is {mutation_probability:g}, and no child has genes of two parents: every "
+                "architecture would be a random draw"
+            )
         self._objectives = objectives
         self._num_parents = parents
         self._num_mutants, self._num_children = mutants, children

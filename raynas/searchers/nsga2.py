@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from raynas.errors import ConfigError
 from raynas.searchers.base import check_count, check_number
 from raynas.searchers.registered import check_objectives, searchers
 from raynas.space.architecture import Architecture
@@ -30,7 +31,7 @@ class NSGA2:
             decisions.
 
     Raises:
-        ConfigError: A setting is out of its range.
+        ConfigError: A setting is out of its range, or both probabilities are 0, which makes children copies.
     """
 
     default_window = 64
@@ -58,7 +59,10 @@ class NSGA2:
         check_count("population", population, 2)
         check_number("crossover_probability", crossover_probability, 0.0, 1.0)
         if mutation_probability is not None:
-            check_number("mutation_probability", mutation_probability, 0.0, 1.0)
+            # At 1 nothing of a parent is left.
+            check_number("mutation_probability", mutation_probability, 0.0, 0.999)
+            if mutation_probability == 0 and crossover_probability == 0:
+                raise ConfigError("mutation_probability and crossover_probability are both 0: children would be copies")
         rng = np.random.default_rng(seed)
         sampler = NSGAIISampler(
             population_size=population,

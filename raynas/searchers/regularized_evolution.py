@@ -41,7 +41,7 @@ class RegularizedEvolution:
         space, objectives, constraints, seed, admits: What every searcher takes; see `SearcherClass`. There
             is one objective.
         population: Number of individuals that are kept, and of architectures drawn at random before the first mutation.
-        sample_size: Number of individuals of a tournament.
+        sample_size: Number of individuals of a tournament, two at least, as nothing is learnt from tournaments of one.
         crossover_probability: Probability that a child has two parents, before its mutation.
 
     Raises:
@@ -68,7 +68,7 @@ class RegularizedEvolution:
     ) -> None:
         check_objectives(objectives, several=False)
         check_count("population", population, 2)
-        check_count("sample_size", sample_size, 1)
+        check_count("sample_size", sample_size, 2)  # the winner of one is anybody, and nothing is learnt
         check_number("crossover_probability", crossover_probability, 0.0, 1.0)
         self._space = space
         self._objectives = objectives

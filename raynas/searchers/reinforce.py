@@ -36,8 +36,9 @@ class Reinforce:
     Args:
         space, objectives, constraints, seed, admits: What every searcher takes; see `SearcherClass`.
             Several objectives count equally.
-        learning_rate: Step size of Adam, whose other parameters have their usual values.
-        baseline_momentum: Share that the moving average of rewards keeps of itself at each result.
+        learning_rate: Step size of Adam, whose other parameters have their usual values; above 0, where nothing moves.
+        baseline_momentum: Share that the moving average of rewards keeps of itself at each result; above 0, where it is
+            the reward itself, the advantage 0, and the policy stays as it was drawn.
         history: Number of the last values of an objective whose range is the unit of rewards.
         max_tries: How often the policy is drawn from for one candidate where `admits` refuses; the last draw is asked
             all the same, so that the policy learns to leave the region.
@@ -66,8 +67,9 @@ class Reinforce:
         max_tries: int = 100,
     ) -> None:
         check_objectives(objectives, several=True)
-        check_number("learning_rate", learning_rate, 0.0, 10.0)
-        check_number("baseline_momentum", baseline_momentum, 0.0, 0.999)
+        # At 0 the policy never moves: no step, or an average of the last reward alone, which leaves no advantage.
+        check_number("learning_rate", learning_rate, 1e-6, 10.0)
+        check_number("baseline_momentum", baseline_momentum, 0.001, 0.999)
         check_count("history", history, 2)
         check_count("max_tries", max_tries, 1)
         self._space = space
@@ -157,13 +159,21 @@ class Reinforce:
         recent = np.array(self._recent)
         magnitude = np.abs(recent).max(axis=0)
         recent /= np.where(magnitude > 0, magnitude, 1.0)
-        return float(((recent[-1] - recent[-2]) / (np.ptp(recent, axis=0) + 1e-6)).sum())
+        return float((self._change(recent) / (np.ptp(recent, axis=0) + 1e-6)).sum())
+
+    def _change(self, recent: np.ndarray) -> np.ndarray:
+        """What is rewarded of the last values, (results, objectives), for each objective."""
+        return np.asarray(recent[-1] - recent[-2])
 
     def _step(self, numbers: Sequence[int], advantage: float) -> None:
+        self._logits -= self._adam.step(self._gradient(numbers, advantage))
+        self._probabilities = _softmax(self._logits, self._exists)
+
+    def _gradient(self, numbers: Sequence[int], advantage: float) -> np.ndarray:
+        """Of the loss by the logits, (D, K)."""
         chosen = np.array([*numbers, 0])[: len(self._logits), None]
         gradient = advantage * (self._probabilities - (np.arange(self._logits.shape[1]) == chosen))
-        self._logits -= self._adam.step(np.where(chosen >= 0, gradient, 0.0))
-        self._probabilities = _softmax(self._logits, self._exists)
+        return np.where(chosen >= 0, gradient, 0.0)
 
 
 class _MovingAverage:

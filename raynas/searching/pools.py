@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 from raynas.cluster.joining import connect
 from raynas.cluster.options import PoolSize
 from raynas.cluster.own_code import own_code_by_value
+from raynas.cluster.ray_log import RayLog
 from raynas.cluster.resources import default_workers, most_workers
 from raynas.errors import ConfigError
 from raynas.scoring.pool import EvaluatorPool, SerialPool
@@ -15,10 +17,11 @@ from raynas.scoring.ray_pool import RayPool
 from raynas.scoring.task import Task
 from raynas.searching.plan import Plan
 from raynas.searching.windows import idle_workers
+from raynas.storage.run_folder import ray_log_place
 
 
 def start_pool(
-    plan: Plan, stack: ExitStack, log: Callable[[str], None], device_type: str | None, run: str
+    plan: Plan, stack: ExitStack, log: Callable[[str], None], device_type: str | None, folder: Path
 ) -> tuple[Plan, EvaluatorPool, int | None]:
     """The pool that the configuration asks for, with Ray under it if need be; the stack ends both.
 
@@ -27,7 +30,7 @@ def start_pool(
     """
     if plan.config.workers == 0:
         return plan, _serial_pool(plan, stack, device_type), 0
-    return _ray_pool(plan, stack, log, device_type, run)
+    return _ray_pool(plan, stack, log, device_type, folder)
 
 
 def _serial_pool(plan: Plan, stack: ExitStack, device_type: str | None) -> SerialPool:
@@ -41,7 +44,7 @@ def _serial_pool(plan: Plan, stack: ExitStack, device_type: str | None) -> Seria
 
 
 def _ray_pool(
-    plan: Plan, stack: ExitStack, log: Callable[[str], None], device_type: str | None, run: str
+    plan: Plan, stack: ExitStack, log: Callable[[str], None], device_type: str | None, folder: Path
 ) -> tuple[Plan, RayPool, int | None]:
     config, size = plan.config, plan.config.pool_size
     with own_code_by_value(*plan.task("cpu").own_code):
@@ -49,7 +52,13 @@ def _ray_pool(
     # A local Ray offers what is asked for; where nothing is, it has room for the one worker that there is at least.
     asked = 1 if size is None else size.least
     gpus_asked = 0.0 if config.gpus_per_worker is None else asked * config.gpus_per_worker
-    undo = connect(config.address, min_cpus=asked * config.threads, min_gpus=gpus_asked, makes_node=config.join)
+    undo = connect(
+        config.address,
+        min_cpus=asked * config.threads,
+        min_gpus=gpus_asked,
+        makes_node=config.join,
+        log=RayLog(ray_log_place(folder), log),
+    )
     stack.callback(undo)
     suggested, gpus = default_workers(config.gpus_per_worker)
     size = size or PoolSize(suggested, suggested)
@@ -67,7 +76,7 @@ def _ray_pool(
         time_limit_s=config.time_limit_s,
         memory_limit_bytes=None if memory_gib is None else memory_gib * 2**30,
         device_type=device_type,
-        run=run,
+        run=folder.name,
         log=log,
     )
     stack.callback(pool.close)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +21,7 @@ from raynas.searchers.base import SearchProgress
 from raynas.searchers.protocols import GrowsFamily, Recommends, ShowsProgress, is_complete, reason_of
 from raynas.searching.comparison import comparison, peers_of
 from raynas.searching.config import KIND
+from raynas.searching.flight import Flight
 from raynas.searching.own_files import IF_VALUES_CHANGE, changed_files, stored_files
 from raynas.searching.plan import Plan, search_description
 from raynas.searching.platforms import platform_of, stored_platform, wanted_device_type
@@ -31,7 +31,7 @@ from raynas.searching.score_cache import ScoreCache
 from raynas.searching.windows import AS_ASKED, stored_window
 from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS, closed_form
-from raynas.space.results import Candidate, Evaluation, Outcome, Platform
+from raynas.space.results import Evaluation, Outcome, Platform
 from raynas.storage.locks import told_before_locking
 from raynas.storage.result_store import ResultStore, read_evaluations
 from raynas.storage.run_folder import check_folder
@@ -137,7 +137,7 @@ def execute(
                     f"are equal: {IF_VALUES_CHANGE}"
                 )
         own_files = {**plan.own_files, **began}
-        plan, pool, workers = start_pool(plan, session.stack, listener.on_log, device_type, folder.name)
+        plan, pool, workers = start_pool(plan, session.stack, listener.on_log, device_type, folder)
         session.collect_signals()
         session.describe(search_description(plan, stored, own_files))
         return _Run(plan, session, cache, tables, pool, workers, listener, own_files).carry_out()
@@ -218,26 +218,20 @@ class _Run:
         self.tables = {}
 
     def _search(self) -> str:
-        """Ask, have scored, tell; returns the status with which it ended.
-
-        Candidate k is asked when exactly max(0, k - window + 1) have been told, and evaluations are told one at a time
-        in the order of the candidates: so the searcher's course depends on no clock and no worker.
-        """
-        budget, window, searcher = self.plan.config.budget, self.plan.window, self.searcher
+        """Ask, have scored, tell, in the order of `Flight`; returns the status with which it ended."""
+        budget, searcher = self.plan.config.budget, self.searcher
         progress = offered(searcher, ShowsProgress)
-        waiting: deque[Candidate] = deque()
+        flight = Flight(searcher, budget, self.plan.window)
         now = perf_counter()
         while self.told < budget:
-            wanted = min(budget, self.told + window) - self.told - len(waiting)
-            asked = searcher.ask(wanted) if wanted else []
+            asked = flight.ask()
             now = self.clock.add("ask", now)
             for candidate in asked:
                 self.cache.request(candidate, self.pool)
-            waiting.extend(asked)
             now = self.clock.add("dispatch", now)
-            if not waiting:
+            if (first := flight.first) is None:
                 return "completed" if is_complete(searcher) else "exhausted"
-            while (evaluation := self.cache.answer(waiting[0])) is None:
+            while (evaluation := self.cache.answer(first)) is None:
                 now = self.clock.add("store", now)
                 results = self.pool.poll(_POLL_S)
                 now = self.clock.add("wait", now)
@@ -248,10 +242,9 @@ class _Run:
                 if self.stop:
                     self.cache.flush()
                     return "interrupted"
-            waiting.popleft()
             now = self.clock.add("store", now)
-            searcher.tell([evaluation])
-            self.told += 1
+            flight.tell(evaluation)
+            self.told = flight.told
             self.failed += not evaluation.is_ok
             self.infeasible += evaluation.is_ok and not evaluation.is_feasible
             self.ranking.add(evaluation)

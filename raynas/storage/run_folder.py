@@ -16,13 +16,20 @@ import yaml
 
 from raynas.errors import ConfigError, RaynasError, StoreError, error_line, error_words
 from raynas.storage.files import exists, files_below, is_folder
-from raynas.storage.paths import as_path
+from raynas.storage.paths import ObjectPath, as_path
 from raynas.storage.text_files import read_json, read_text, read_yaml
 from raynas.texts import parse_yaml
 
 # libyaml's, where PyYAML was built with it: in Python alone, a list of 100,000 architectures takes half a minute.
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+RAY_LOG = "ray.log"
+"""Name of the file of what Ray says by itself during a run; no result."""
 _STARTED = re.compile(r"^started: .+$", re.MULTILINE)
+
+
+def ray_log_place(folder: Path) -> Path | None:
+    """Where the driver of a run in a folder keeps what Ray says; None in an object store, which cannot be added to."""
+    return None if isinstance(folder, ObjectPath) else folder / RAY_LOG
 
 
 def check_folder(
@@ -47,7 +54,7 @@ def check_folder(
         StoreError: It holds another run, or files that are no run; the message shows the difference.
     """
     if not holds_run(folder):
-        foreign = [str(path.relative_to(folder)) for path in files_below(folder) if path.name != ".lock"]
+        foreign = [str(path.relative_to(folder)) for path in files_below(folder) if path.name not in (".lock", RAY_LOG)]
         if foreign or (exists(folder) and not is_folder(folder)):
             raise StoreError(f"{folder} is not empty and holds no run: {', '.join(sorted(foreign)[:5])}")
         return

@@ -13,6 +13,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from raynas.cluster.joining import connect
+from raynas.cluster.ray_log import RayLog
 from raynas.cluster.resources import default_workers, memory_share, placed_groups
 from raynas.cluster.waiting import why_waiting
 from raynas.data.inspection import Inspection
@@ -22,7 +23,7 @@ from raynas.storage.files import is_folder, names_in, opened, read_bytes, remove
 from raynas.storage.local_files import temporary_folder
 from raynas.storage.locks import is_in_use, told_before_locking
 from raynas.storage.paths import ObjectPath
-from raynas.storage.run_folder import check_folder, holds_run, read_description, reading, run_description
+from raynas.storage.run_folder import check_folder, holds_run, ray_log_place, read_description, reading, run_description
 from raynas.storage.session import End, Session
 from raynas.sweeps.config import KIND, LOGS, ResolvedSweep
 from raynas.sweeps.folder import compared, entries, is_finished
@@ -100,7 +101,7 @@ def execute_sweep(
             listener.on_images(inspection)
         session.hold()
         if _unfinished(plan.config, folder):
-            _connect(plan.config, session.stack)
+            _connect(plan.config, RayLog(ray_log_place(folder), listener.on_log), session.stack)
             session.collect_signals()
         return _Sweeping(plan, session, reuse, listener).carry_out()
 
@@ -109,10 +110,12 @@ def _unfinished(config: ResolvedSweep, folder: Path) -> list[str]:
     return [str(name) for name in config.names if not is_finished(folder / str(name), config.budget)]
 
 
-def _connect(config: ResolvedSweep, stack: ExitStack) -> None:
+def _connect(config: ResolvedSweep, log: RayLog, stack: ExitStack) -> None:
     workers = max(1, config.workers)
     min_gpus = workers * (config.gpus_per_worker or 0.0)
-    undo = connect(config.address, min_cpus=workers * config.threads, min_gpus=min_gpus, makes_node=config.join)
+    undo = connect(
+        config.address, min_cpus=workers * config.threads, min_gpus=min_gpus, makes_node=config.join, log=log
+    )
     stack.callback(undo)
 
 

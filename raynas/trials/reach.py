@@ -8,10 +8,10 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+from raynas.cluster.installed import code_versions, differences
 from raynas.cluster.resources import autoscaler_reach, node_name
 from raynas.cluster.tune import Places
 from raynas.errors import StoreError, error_line, error_words
-from raynas.scoring.installed import code_versions, differences
 from raynas.storage.files import exists
 from raynas.storage.paths import ObjectPath
 from raynas.storage.run_folder import holds_run

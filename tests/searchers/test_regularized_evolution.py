@@ -139,9 +139,10 @@ def test_the_feasible_optimum_is_found() -> None:
 
 
 def test_crossover_takes_decisions_from_two_parents() -> None:
-    searcher = RegularizedEvolution(stages, maximize_score, population=2, sample_size=1, crossover_probability=1.0)
-    first, second = searcher.ask(2)
-    searcher.tell([evaluated(one, num_at_last_option(stages)) for one in (first, second)])
+    searcher = RegularizedEvolution(stages, maximize_score, population=3, sample_size=2, crossover_probability=1.0)
+    *fittest, third = searcher.ask(3)  # of which any two are drawn, so that one of the first two wins
+    searcher.tell([evaluated(one, lambda _, one=one: {"score": -one.id}) for one in (*fittest, third)])
+    first, second = fittest
     a, b = stages.encode(first.architecture), stages.encode(second.architecture)
     mixed = 0
     for child in searcher.ask(20):
@@ -153,7 +154,7 @@ def test_crossover_takes_decisions_from_two_parents() -> None:
 
 @pytest.mark.parametrize(
     "setting",
-    [{"population": 1}, {"population": True}, {"sample_size": 0}, {"sample_size": 2.0}, {"crossover_probability": 1.1}],
+    [{"population": 1}, {"population": True}, {"sample_size": 1}, {"sample_size": 2.0}, {"crossover_probability": 1.1}],
     ids=str,
 )
 def test_settings_out_of_range_are_refused(setting: dict[str, Any]) -> None:

@@ -220,7 +220,12 @@ def test_a_space_of_one_architecture_is_asked_again_and_again() -> None:
 
 @pytest.mark.parametrize(
     "setting",
-    [{"learning_rate": -1}, {"learning_rate": "fast"}, {"baseline_momentum": 1.0}, {"history": 1}, {"max_tries": 0.5}],
+    [
+        *({"learning_rate": value} for value in (-1, 0, "fast")),
+        *({"baseline_momentum": value} for value in (0, 0.0, 1.0)),
+        {"history": 1},
+        {"max_tries": 0.5},
+    ],
     ids=str,
 )
 def test_settings_out_of_range_are_refused(setting: dict[str, Any]) -> None:
