@@ -28,6 +28,7 @@ Examples:
 
 def parameters() -> Parameters:
     """The data set, how it is read, and what is made of it."""
+    from raynas.config import MOST, MOST_SIDE
     from raynas.data.options import DataOptions
 
     return [
@@ -36,9 +37,9 @@ def parameters() -> Parameters:
         option("decode_all", bool, "Decode all images, however many there are.", "--decode-all"),
         option("as_json", bool, "Print JSON for programs.", "--json"),
         option("out", Path, "Write a page with some images of each class, as a model sees them.", dir_okay=False),
-        option("img_size", int, "Image side in pixels on that page. Default 224.", min=1),
+        option("img_size", int, "Image side in pixels on that page. Default 224.", min=1, max=MOST_SIDE),
         option("augmentation", str, "Show images varied, too: strong, light or none, as trainings take it."),
-        option("per_class", int, "Images of a class on that page. Default 4.", min=1),
+        option("per_class", int, "Images of a class on that page. Default 4.", min=1, max=MOST),
         option("seed", int, "Seed of what is on that page. Default 0.", min=0),
     ]
 

@@ -20,7 +20,7 @@ from raynas.models.features import hooked, inputs_noted
 from raynas.models.roles import Block
 from raynas.proxies.passes import noise, roles
 from raynas.proxies.probe import Probe
-from raynas.proxies.registered import proxy
+from raynas.proxies.registered import counts, proxy
 from raynas.seeds import seed_from
 
 _AT_ONCE = 16
@@ -29,6 +29,7 @@ _AT_ONCE = 16
 
 @proxy(
     "az_nas",
+    check=counts(batch_size=1),
     outputs=("az_expressivity", "az_progressivity", "az_trainability"),
     paper="arXiv 2403.19232",
     departures=(

@@ -26,6 +26,7 @@ from raynas.searching.scores import (
     Score,
     UntrainedScoring,
     batches,
+    check_batches,
     check_names,
     chosen_proxies,
     inspected,
@@ -205,6 +206,7 @@ def _untrained(
     constraints: tuple[Constraint, ...],
 ) -> tuple[UntrainedScoring, RunConfig, Inspection | None]:
     """What scores untrained networks by proxies; the configuration with what the data say; and what was found there."""
+    check_batches(chosen, config, img_size)
     dataset, config, inspection = inspected(chosen, config)
     num_classes, objectives = config.num_classes or dataset.num_classes, config.objectives or ()
     images, labels = batches(chosen, dataset, config, img_size)
