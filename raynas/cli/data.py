@@ -13,6 +13,11 @@ from raynas.errors import ConfigError
 
 _OF_PAGE = ("img_size", "augmentation", "per_class", "seed")  # options of the page
 
+_NEED_LABELS = (
+    "search, score, scale, bench, train, distill, supernet and evaluate refuse images without labels; a training by an "
+    "objective of your own takes them if that needs none"
+)
+
 EXAMPLES = """
 Examples:
 
@@ -52,7 +57,10 @@ def data(
     out: Path | None = None,
     **fields: Any,
 ) -> None:
-    """Say what is in a data set, and show what a model sees of it; fails where a training would refuse the data."""
+    """Say what is in a data set, and show what a model sees of it; fails where a training would refuse the images.
+
+    Images without labels are no failure: it says that there are none, and what needs them.
+    """
     from raynas import api
     from raynas.console.images import images_block
     from raynas.console.terminal import say
@@ -66,6 +74,8 @@ def data(
     else:
         for line in images_block(found, "images", most=len(found.unreadable)):
             say(line, stderr=False)
+        if found.lacks_labels:
+            say(f"  {_NEED_LABELS}", stderr=False)
     if out is not None:
         say(f"page {api.contact_sheet(spec, out, inspection=found, **of_page, **fields)}", stderr=as_json)
     api.check_data(found, **fields)

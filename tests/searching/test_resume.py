@@ -254,8 +254,8 @@ def test_given_architectures_killed_at_two_moments_have_the_same_scores(tmp_path
         chosen = {"workers": 0, "window": 8, "settings": {"toy": {"pause_s": 0.05, "log": str(log)}}}
         architectures = "[{'a': a, 'b': b, 'harm': 'none'} for a in range(10) for b in range(4)]"
         imports = "import raynas; from toy_scores import *; from raynas.searching.run import SearchListener"
-        given = f"toy_space(), {architectures}, proxies=[TOY], out={str(out)!r}, resume=True, listener=SearchListener(), **{chosen!r}"
-        return f"{imports}; raynas.score({given})"
+        given = f"proxies=[TOY], out={str(out)!r}, resume=True, listener=SearchListener(), **{chosen!r}"
+        return f"{imports}; raynas.score(toy_space(), {architectures}, {given})"
 
     killed_at((5, 30), code(folder, log), lambda: log.read_text().count("\n") if log.exists() else 0)
     for out, own in ((folder, log), (whole, tmp_path / "own")):
