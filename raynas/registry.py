@@ -344,7 +344,11 @@ _hashes: dict[Path, str] = {}
 
 
 class _ReadOnce(SourceFileLoader):
-    """Runs what its hash is of: a file may be edited at any time, and compiled code be of an edit in the same second."""
+    """Runs the text that its hash is of.
+
+    The file may be edited between two reads, and compiled code that lies beside it be of before an edit in the same
+    second.
+    """
 
     def get_code(self, fullname: str) -> CodeType:
         """The code of the file as it is now, whose hash is kept."""
