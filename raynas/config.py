@@ -10,11 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Self, get_args
+from operator import index
+from typing import Any, Self, SupportsIndex, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from raynas.errors import ConfigError
+
+MOST = 1_000_000
+"""Upper bound of counts that are this large by a slip alone; beyond, a run would not end, or not fit into memory."""
+MOST_SIDE = 8_192
+"""Upper bound of an image side in pixels."""
+MOST_PROCESSES = 100_000
+"""Upper bound of a number of processes."""
+MOST_THREADS = 4_096
+"""Upper bound of a number of threads, or of processes that help one process."""
 
 Scalar = bool | int | float | str
 Setting = Scalar | tuple[Scalar, ...]
@@ -123,6 +133,22 @@ class Config(BaseModel):
     def resolved(self, **values: Any) -> Self:
         """A copy with defaults filled in."""
         return self.model_copy(update=values)
+
+
+def check_count(name: str, value: int, least: int, most: int = MOST) -> None:
+    """Refuse a setting that is no integer within bounds, where no field of a configuration says them.
+
+    Args:
+        name: What the setting is called in the message.
+        value: The value given for it.
+        least: The smallest integer allowed.
+        most: The largest.
+
+    Raises:
+        ConfigError: The value is of another kind; the message names the setting.
+    """
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex) or not least <= index(value) <= most:
+        raise ConfigError(f"{name} is an integer of at least {least} and at most {most:,}, not {value!r}")
 
 
 _LARGEST = 2**63 - 1

@@ -17,13 +17,14 @@ import difflib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from hashlib import blake2b
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from raynas.errors import ConfigError, RaynasError, UnknownNameError, error_line
@@ -342,6 +343,21 @@ _hashes: dict[Path, str] = {}
 """A hash of each imported file, by its absolute path; the file may have been edited since."""
 
 
+class _ReadOnce(SourceFileLoader):
+    """Runs the text that its hash is of.
+
+    The file may be edited between two reads, and compiled code that lies beside it be of before an edit in the same
+    second.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        """The code of the file as it is now, whose hash is kept."""
+        content = self.get_data(self.path)
+        _hashes[Path(self.path)] = blake2b(content, digest_size=8).hexdigest()
+        code: CodeType = self.source_to_code(content, self.path)
+        return code
+
+
 def _running_module() -> str:
     """The name of the innermost module whose body is running."""
     frame = sys._getframe()
@@ -357,12 +373,10 @@ def _imported(file: Path) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     _check_named(path)
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_ReadOnce(name, str(path)))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    with suppress(OSError):  # what cannot be read cannot be imported either, which is told below
-        _hashes[path] = blake2b(path.read_bytes(), digest_size=8).hexdigest()
     sys.modules[name] = module
     _being_imported.append(_Import(name))
     token = _named.set(None)  # what it asks for, it names itself

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,41 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from wrong_input import HUGE, KINDS, NO_MAPPING, UNPARSED, VALUES, check_refused, fresh, prepared, several, wrong_fields
+from typer.main import get_command
+from wrong_input import (
+    BEYOND_USE,
+    HUGE,
+    KINDS,
+    NO_MAPPING,
+    UNPARSED,
+    VALUES,
+    check_refused,
+    counted_fields,
+    fresh,
+    prepared,
+    several,
+    wrong_fields,
+)
 
-from raynas.searching.config import RunConfig
-from raynas.training.config import TrainConfig
+import raynas
+from raynas.bench.config import BenchConfig, BenchSettings
+from raynas.cli import app
+from raynas.config import Config
+from raynas.errors import ConfigError
+from raynas.evaluation.config import EvaluateConfig
+from raynas.exporting.config import ExportConfig
+from raynas.finalists.config import FinalistsConfig
+from raynas.proxies.registered import proxies
+from raynas.registry import Registry
+from raynas.searchers.base import own_settings
+from raynas.searchers.registered import searchers
+from raynas.searching.config import ResolvedRun, RunConfig
+from raynas.searching.run import SearchListener
+from raynas.space.registered import spaces
+from raynas.space.results import Objective
+from raynas.sweeps.config import ResolvedSweep, SweepConfig
+from raynas.training.config import ResolvedTraining, TrainConfig
+from raynas.training.plan import make_training_plan
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -69,6 +101,135 @@ def test_values_of_set(tmp_path: Path, value: str) -> None:
     for command in (["search", "as-vit", "--set", f"length_distortion.repeats={value}"],
                     ["train", "as-vit-small", "--set", f"mixup={value}"]):  # fmt: skip
         check_refused(folder, *command, "--out", str(folder / "run"))
+
+
+# -- whole numbers -----------------------------------------------------------------------------------------------------
+
+CONFIGS = (
+    RunConfig, ResolvedRun, TrainConfig, ResolvedTraining, FinalistsConfig, SweepConfig, ResolvedSweep, EvaluateConfig,
+    ExportConfig, BenchConfig, BenchSettings,
+)  # fmt: skip
+
+
+def test_all_configurations_are_looked_at() -> None:
+    for file in Path(raynas.__file__).parent.rglob("*.py"):
+        if file.name in ("config.py", "options.py"):
+            import_module(f"raynas.{'.'.join(file.relative_to(Path(raynas.__file__).parent).with_suffix('').parts)}")
+
+    def below(kind: type[Config]) -> set[type[Config]]:
+        return {kind}.union(*map(below, kind.__subclasses__()))
+
+    with_numbers = {kind for kind in below(Config) if kind.__module__.startswith("raynas.") and counted_fields(kind)}
+    assert with_numbers == set(CONFIGS)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_whole_number_has_bounds(config: type[Config]) -> None:
+    for name in counted_fields(config):
+        for value in (1 - 2**63, -(10**9), -1, BEYOND_USE, 10**18, 2**63 - 1):
+            with pytest.raises(ConfigError, match=rf"{name}: .*{value}"):
+                config.check_values({name: value})
+    for name in ("repeat", "epochs", "img_size", "num_classes", "batch_size", "budget", "window", "threads"):
+        if name in config.model_fields:
+            with pytest.raises(ConfigError, match=f"{name}: "):
+                config.check_values({name: 0})
+    assert "img_size" not in config.model_fields or _refuses(config, {"img_size": 8193})
+
+
+def _refuses(config: type[Config], values: dict[str, Any]) -> bool:
+    try:
+        config.check_values(values)
+    except ConfigError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("kind", ["proxy", "searcher"])
+@pytest.mark.parametrize("value", [-(10**9), -1, BEYOND_USE, 2**63 - 1])
+def test_every_whole_number_among_settings_has_bounds(kind: str, value: int) -> None:
+    registry: Registry[Any] = proxies if kind == "proxy" else searchers
+    for name in registry:
+        member = registry.get(name)
+        given = member.settings if kind == "proxy" else own_settings(member)
+        numbers = [one for one, default in given.items() if isinstance(default, int) and not isinstance(default, bool)]
+        for setting in [*numbers, *(("repeats", "width_divisor") if kind == "proxy" else ())]:
+            with pytest.raises(ConfigError, match=setting):
+                if kind == "proxy":
+                    member.configured(**{setting: value})
+                else:
+                    member(spaces.get("as-vit"), (Objective("a"),), **{setting: value})
+
+
+@pytest.mark.parametrize("searcher", [name for name in searchers if name != "growth"])
+def test_whatever_number_a_seed_is_can_be_computed_with(tmp_path: Path, searcher: str) -> None:
+    chosen = {"objectives": ["naswot"], "searcher": searcher, "budget": 1, "batch_size": 2, "img_size": 32}
+    settings = {"seed": 2**63 - 1, "score_seed": 2**63 - 1, "workers": 0, "out": tmp_path / "run"}
+    run = raynas.search("as-vit", listener=SearchListener(), **chosen, **settings)
+    assert run.summary["status"] == "completed" and run.summary["failed"] == 0
+
+
+def test_batches_that_no_memory_holds_are_refused(tmp_path: Path) -> None:
+    # Each image of 8192 x 8192 pixels in three channels of four bytes takes three quarters of a GiB.
+    big = ["--img-size", "8192", "--batch-size", "999998", "--workers", "0", "--out", str(tmp_path / "run")]
+    for command in (
+        ["search", "as-vit", "--objective", "naswot"],
+        ["score", "as-vit", "--samples", "2", "-p", "naswot"],
+    ):
+        assert "take 749998.50 GiB of memory" in check_refused(tmp_path, *command, *big)
+    many = [
+        "--set",
+        "naswot.repeats=10000",
+        "--img-size",
+        "2048",
+        "--batch-size",
+        "1000",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    assert "repeats must be smaller" in check_refused(tmp_path, "search", "as-vit", "--objective", "naswot", *many)
+    one = {"space": "as-vit", "architecture": "as-vit-small", "img_size": 8192, "batch_size": 1600}
+    with pytest.raises(ConfigError, match=r"1,600 images of 8,192 pixels a side take 1200\.00 GiB"):
+        make_training_plan(TrainConfig.make({**one, "workers": 0}))
+    with pytest.raises(ConfigError, match=r"at most there are 1024\.00 GiB: batch_size or img_size must be smaller"):
+        make_training_plan(TrainConfig.make({**one, "workers": 1}))
+    make_training_plan(TrainConfig.make({**one, "workers": 2}))  # each holds half of them
+
+
+def options_of(command: tuple[str, ...]) -> set[str]:
+    found: Any = get_command(app)
+    for word in command:
+        if word not in getattr(found, "commands", {}):
+            break
+        found = found.commands[word]
+    return {text for parameter in found.params for text in parameter.opts}
+
+
+TAKE_NUMBERS: dict[tuple[str, ...], type[Config]] = {
+    ("search", "as-vit"): RunConfig,
+    ("score", "as-vit", "--samples", "2"): RunConfig,
+    ("scale", "as-vit-small"): RunConfig,
+    ("search", "as-vit", "--repeat", "2"): SweepConfig,
+    ("train", "as-vit-small", "--data", "digits"): TrainConfig,
+    ("distill", "as-vit-small", "--data", "digits", "--teacher", "random:resnet8"): TrainConfig,
+    ("supernet", "train", "vit-res-nano"): TrainConfig,
+    ("train", "--finalists", "none"): FinalistsConfig,
+    ("evaluate", "none"): EvaluateConfig,
+    ("export", "--untrained", "as-vit-small"): ExportConfig,
+}
+
+
+@several
+@given(command=st.sampled_from(list(TAKE_NUMBERS)), data=st.data())
+def test_numbers_of_the_command_line_that_are_beyond_all_use(
+    tmp_path: Path, command: tuple[str, ...], data: st.DataObject
+) -> None:
+    folder = fresh(tmp_path)
+    config = TAKE_NUMBERS[command]
+    flags = {f"--{name.replace('_', '-')}" for name in counted_fields(config)} & options_of(command)
+    flag = data.draw(st.sampled_from(sorted(flags)))
+    number = data.draw(st.integers(BEYOND_USE, 2**63 - 1) | st.integers(1 - 2**63, -1))
+    out = ["--out", str(folder / "run")]
+    assert str(number) in check_refused(folder, *command, flag, str(number), *out)
 
 
 # -- architectures and tables ------------------------------------------------------------------------------------------

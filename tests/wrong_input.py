@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from hypothesis import HealthCheck, settings
@@ -76,6 +76,27 @@ NO_MAPPING = st.one_of(
 """Contents of files that are no mapping in YAML, and no JSON object."""
 
 
+ANY_NUMBER = {
+    "seed": "follows into a generator, whatever it is",
+    "score_seed": "likewise",
+    "max_images": "no more images are used than there are",
+    "max_val_images": "likewise",
+    "rows": "no more rows are drawn than there are",
+}
+"""Whole numbers without an upper bound, and why they need none."""
+
+BEYOND_USE = 1_000_000_001
+"""Where whole numbers begin that all others refuse; a search may have a thousand million candidates."""
+
+
+def counted_fields(config: type[Any]) -> list[str]:
+    """Names of the fields that are whole numbers and have bounds."""
+    numbers = [
+        name for name, field in config.model_fields.items() if int in (field.annotation, *get_args(field.annotation))
+    ]
+    return [name for name in numbers if name not in ANY_NUMBER]
+
+
 def refused_values(config: type[Any], name: str) -> st.SearchStrategy[Any]:
     """Values that a field cannot have, whichever it is: of a type that none of them has, or beyond all numbers."""
     wrong: st.SearchStrategy[Any] = st.one_of(
@@ -83,6 +104,8 @@ def refused_values(config: type[Any], name: str) -> st.SearchStrategy[Any]:
         st.dictionaries(st.text(min_size=1, max_size=3), st.lists(st.just([])), min_size=1, max_size=2),
     )
     kind = str(config.model_fields[name].annotation)
+    if name in counted_fields(config):
+        wrong |= st.integers(BEYOND_USE, 2**63 - 1) | st.integers(-(2**63), -1)
     if "int" in kind or "float" in kind:
         wrong |= st.booleans() | st.sampled_from([10**400, -(10**19), float("nan"), float("inf"), "many", ""])
     return wrong

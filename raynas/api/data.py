@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raynas.config import MOST, MOST_SIDE, check_count
 from raynas.data.options import DataOptions
 from raynas.errors import ConfigError, DataError
 from raynas.storage.paths import as_path
@@ -103,13 +104,16 @@ def contact_sheet(
         The page.
 
     Raises:
-        RaynasError: The data set cannot be opened, or the page cannot be written.
+        RaynasError: The data set cannot be opened, the page cannot be written, or a number is out of its range.
     """
     from raynas.data.inspection import inspect
     from raynas.data.opening import open_dataset
     from raynas.report.data_page import write_contact_sheet
     from raynas.training.config import AUGMENTATIONS
 
+    for name, value, most in (("img_size", img_size, MOST_SIDE), ("per_class", per_class, MOST)):
+        check_count(name, value, 1, most)
+    check_count("classes", classes, 2)
     if augmentation is not None and augmentation not in AUGMENTATIONS:
         raise ConfigError(f"augmentation is {augmentation!r}; it is one of {', '.join(AUGMENTATIONS)}")
     dataset = open_dataset(data, DataOptions.make(fields))

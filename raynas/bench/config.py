@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from raynas.config import Config, Flags
+from raynas.config import MOST, Config, Flags
 from raynas.searching.config import RunConfig
 
 
@@ -23,9 +23,11 @@ class BenchSettings(Config):
     combine_by: Literal["log_rank", "rank_sum", "min_max"] = Field(
         "log_rank", description="Method of combinations that name none: log_rank (AZ-NAS), rank_sum or min_max."
     )
-    resamples: int = Field(1000, ge=10, description="Resamples of the architectures, for intervals.")
+    resamples: int = Field(1000, ge=10, le=MOST, description="Resamples of the architectures, for intervals.")
     level: float = Field(0.95, gt=0, lt=1, description="Probability that an interval covers the true value.")
-    top: int = Field(10, ge=1, description="How many architectures a proxy may choose, for overlap and regret.")
+    top: int = Field(
+        10, ge=1, le=MOST, description="How many architectures a proxy may choose, for overlap and regret."
+    )
     title: str | None = Field(None, description="Title of the report.")
     aggregates_only: bool = Field(False, description="Keep single architectures out of the report.")
 

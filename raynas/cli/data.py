@@ -13,6 +13,11 @@ from raynas.errors import ConfigError
 
 _OF_PAGE = ("img_size", "augmentation", "per_class", "seed")  # options of the page
 
+_NEED_LABELS = (
+    "search, score, scale, bench, train, distill, supernet and evaluate refuse images without labels; a training by an "
+    "objective of your own takes them if that needs none"
+)
+
 EXAMPLES = """
 Examples:
 
@@ -28,6 +33,7 @@ Examples:
 
 def parameters() -> Parameters:
     """The data set, how it is read, and what is made of it."""
+    from raynas.config import MOST, MOST_SIDE
     from raynas.data.options import DataOptions
 
     return [
@@ -36,9 +42,9 @@ def parameters() -> Parameters:
         option("decode_all", bool, "Decode all images, however many there are.", "--decode-all"),
         option("as_json", bool, "Print JSON for programs.", "--json"),
         option("out", Path, "Write a page with some images of each class, as a model sees them.", dir_okay=False),
-        option("img_size", int, "Image side in pixels on that page. Default 224.", min=1),
+        option("img_size", int, "Image side in pixels on that page. Default 224.", min=1, max=MOST_SIDE),
         option("augmentation", str, "Show images varied, too: strong, light or none, as trainings take it."),
-        option("per_class", int, "Images of a class on that page. Default 4.", min=1),
+        option("per_class", int, "Images of a class on that page. Default 4.", min=1, max=MOST),
         option("seed", int, "Seed of what is on that page. Default 0.", min=0),
     ]
 
@@ -51,7 +57,10 @@ def data(
     out: Path | None = None,
     **fields: Any,
 ) -> None:
-    """Say what is in a data set, and show what a model sees of it; fails where a training would refuse the data."""
+    """Say what is in a data set, and show what a model sees of it; fails where a training would refuse the images.
+
+    Images without labels are no failure: it says that there are none, and what needs them.
+    """
     from raynas import api
     from raynas.console.images import images_block
     from raynas.console.terminal import say
@@ -65,6 +74,8 @@ def data(
     else:
         for line in images_block(found, "images", most=len(found.unreadable)):
             say(line, stderr=False)
+        if found.lacks_labels:
+            say(f"  {_NEED_LABELS}", stderr=False)
     if out is not None:
         say(f"page {api.contact_sheet(spec, out, inspection=found, **of_page, **fields)}", stderr=as_json)
     api.check_data(found, **fields)

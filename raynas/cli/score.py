@@ -38,6 +38,7 @@ _NOT_HERE = ("space", "settings", "objectives", "constraints", "bands", "searche
 
 def parameters() -> Parameters:
     """The parameters of a search without what a searcher needs; architectures are given or drawn."""
+    from raynas.config import MOST
     from raynas.searching.config import RunConfig
 
     return [
@@ -49,7 +50,7 @@ def parameters() -> Parameters:
             Path,
             "NAME.csv with a column per field, lists space-separated; any other: one architecture a line.",
         ),
-        option("samples", int, "Draw this many, each once.", min=1),
+        option("samples", int, "Draw this many, each once.", min=1, max=MOST),
         *options(RunConfig, leave_out=("proxies", "width_divisor", *_NOT_HERE)),
         *(SET, OUT, RESUME, REUSE, CONFIG, TRUST_CODE),
     ]

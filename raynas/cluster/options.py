@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from raynas.config import Config
+from raynas.config import MOST_PROCESSES, Config
 
 
 class ClusterOptions(Config):
@@ -54,11 +54,13 @@ def read_workers(given: object) -> int | str | None:
     text = str(given).strip() if isinstance(given, int | str) else ""
     if given is None or text == "all":
         return given if given is None else text
-    if re.fullmatch(r"\d{1,9}", text):
+    if re.fullmatch(r"\d{1,18}", text) and int(text) <= MOST_PROCESSES:
         return int(text)
-    sizes = re.fullmatch(r"(\d{1,9}):(\d{1,9})", text)
+    sizes = re.fullmatch(r"(\d{1,18}):(\d{1,18})", text if ":" in text else f"{text}:{text}")
     if sizes is None or not 1 <= int(sizes[1]) <= int(sizes[2]):
         raise ValueError("it is a number, MIN:MAX with a MIN of at least 1, or all")
+    if int(sizes[2]) > MOST_PROCESSES:
+        raise ValueError(f"it is at most {MOST_PROCESSES:,}")
     return int(sizes[1]) if int(sizes[1]) == int(sizes[2]) else f"{int(sizes[1])}:{int(sizes[2])}"
 
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from raynas.data.built_in import RandomImages
 from raynas.data.dataset import ImageDataset
-from raynas.errors import DataError
+from raynas.errors import ConfigError, DataError
 from raynas.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
+from raynas.wording import gibibytes
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,6 +22,29 @@ class Batch(NamedTuple):
 
     images: np.ndarray  # float32 (B, 3, S, S)
     labels: np.ndarray  # int64 (B,)
+
+
+def check_memory(images: int, img_size: int, settings: str, *, is_here: bool = True) -> None:
+    """Refuse images that can never be in memory at the same time, before any is read.
+
+    Args:
+        images: How many there are at the same time, float32 (3, img_size, img_size) each.
+        img_size: Their side in pixels.
+        settings: The settings that they are as many and as large by, for the message.
+        is_here: Whether this machine holds them; others have a tebibyte at most.
+
+    Raises:
+        ConfigError: They take more memory than there is.
+    """
+    import psutil
+
+    needed = images * 3 * img_size**2 * np.dtype(np.float32).itemsize
+    most = psutil.virtual_memory().total if is_here else 2**40
+    if needed > most:
+        raise ConfigError(
+            f"{images:,} images of {img_size:,} pixels a side take {gibibytes(needed)} of memory, and "
+            f"{'this machine has' if is_here else 'at most there are'} {gibibytes(most)}: {settings} must be smaller"
+        )
 
 
 def load_batch(dataset: ImageDataset, *, batch_size: int, img_size: int, seed: int) -> Batch:

@@ -127,6 +127,7 @@ class Inspection:
                 **self.extreme_classes(),
                 "without_images": _some(self.empty_classes),
                 "names_from": self.names_from,
+                "lacks_labels": self.lacks_labels,
             },
             "modes": dict(self.modes),
             "sizes": {"number": self.sizes, "smallest": _listed(self.smallest), "largest": _listed(self.largest)},

@@ -7,6 +7,8 @@ any time. Nothing is extracted, and a member's name opens no path.
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import tarfile
 import zipfile
 import zlib
@@ -22,6 +24,9 @@ from raynas.errors import DataError, error_words, printable
 
 _LOCAL_HEADER = 30  # bytes of a zip member's own header, before its name
 _LARGEST = 1 << 30  # bytes of one encoded image
+_UNCOMPRESS = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
+
+_COMPRESSED_NAME = re.compile(r"(\.tar)?\.(gz|bz2|xz|zst)$|\.t(gz|bz2?|xz|zst)$")
 
 
 class Part(NamedTuple):
@@ -132,17 +137,20 @@ def members_of(spec: str, path: Path) -> tuple[list[Part], list[tuple[str, str]]
         with tarfile.open(path, "r:") as archive:
             return _tar_members(path, archive)
     except (tarfile.TarError, zipfile.BadZipFile, NotImplementedError) as error:
-        if _is_compressed(path):
+        if (tool := _compressed_by(path)) is not None:
+            tar = shlex.quote(str(path.with_name(f"{_COMPRESSED_NAME.sub('', path.name)}.tar")))
             raise DataError(
                 f"data {spec!r}: {path} is compressed as a whole, so that single images cannot be read from it; "
-                "uncompress it to a .tar, which is hardly larger with compressed images in it"
+                f"`{tool} -c {shlex.quote(str(path))} > {tar}` makes a .tar of it, which is hardly larger with "
+                "compressed images in it"
             ) from None
         raise DataError(f"data {spec!r}: {path} cannot be read as a zip or tar archive: {error_words(error)}") from None
 
 
-def _is_compressed(path: Path) -> bool:
-    """Whether a file begins as gzip, bzip2, xz or zstandard does."""
-    return _bytes_at(path, 0, 6).startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"))
+def _compressed_by(path: Path) -> str | None:
+    """The command that uncompresses a file, by how it begins; None if it is not compressed."""
+    start = _bytes_at(path, 0, max(map(len, _UNCOMPRESS)))
+    return next((tool for magic, tool in _UNCOMPRESS.items() if start.startswith(magic)), None)
 
 
 def _tar_members(path: Path, archive: tarfile.TarFile) -> tuple[list[Part], list[tuple[str, str]]]:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from raynas.config import MOST, MOST_SIDE, MOST_THREADS
 from raynas.data.options import DataOptions
 
 
@@ -26,7 +27,10 @@ class EvaluateConfig(DataOptions):
         description="Weights of a training: last or best, of their moving average where there is one. Default last.",
     )
     img_size: int | None = Field(
-        None, ge=1, description="Image side in pixels, to which position embeddings are resized. Default: as trained."
+        None,
+        ge=1,
+        le=MOST_SIDE,
+        description="Image side in pixels, to which position embeddings are resized. Default: as trained.",
     )
     eval_crop: float | None = Field(
         None,
@@ -35,14 +39,19 @@ class EvaluateConfig(DataOptions):
         description="Below 1, the shorter side of an image is resized to img_size / eval_crop and the centre is cut "
         "out; 1 squeezes it to the image side. Default: as the training evaluated.",
     )
-    batch_size: int = Field(128, ge=1, description="Images of one pass.")
+    batch_size: int = Field(128, ge=1, le=MOST, description="Images of one pass.")
     device: str = Field("auto", description="Device: auto (a GPU if there is one), cpu, cuda or cuda:N.")
     precision: Literal["auto", "float32", "bfloat16", "float16"] | None = Field(
         None,
         description="Precision: auto (bfloat16 on GPUs, float32 on CPUs), float32, bfloat16 or float16. Default: that "
         "of the training; auto for exports.",
     )
-    threads: int | None = Field(None, ge=1, description="CPU threads of the network. Default: torch's own.")
+    threads: int | None = Field(
+        None, ge=1, le=MOST_THREADS, description="CPU threads of the network. Default: torch's own."
+    )
     loader_processes: int | None = Field(
-        None, ge=0, description="Processes that prepare images; 0: this one does. Default: by the device and its cores."
+        None,
+        ge=0,
+        le=MOST_THREADS,
+        description="Processes that prepare images; 0: this one does. Default: by the device and its cores.",
     )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from raynas.data.batch import check_memory
 from raynas.errors import ConfigError, error_words
 from raynas.evaluation.config import EvaluateConfig
 from raynas.evaluation.images import EvaluatedImages
@@ -74,7 +75,7 @@ def evaluate_network(
         listener: Receives progress.
 
     Raises:
-        ConfigError: The device is not there, or does not compute in the precision.
+        ConfigError: The device is not there, or does not compute in the precision; or a pass can never be in memory.
         DataError: An image cannot be read.
     """
     device = device_of(config.device)
@@ -84,6 +85,7 @@ def evaluate_network(
     if processes is None:
         cores = os.cpu_count() or 1
         processes = min(16, max(1, cores - 1)) if device.type == "cuda" else int(cores > 1)
+    check_memory(min(config.batch_size, len(images.rows)), network.img_size, "batch_size or img_size")
     images.data.hold()
     loader = eval_loader(
         images.data,

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from raynas.config import Config
+from raynas.config import MOST, MOST_SIDE, Config
 
 
 class ExportConfig(Config):
@@ -19,9 +19,12 @@ class ExportConfig(Config):
     onnx: bool = Field(False, description="Write model.onnx too, which takes any number of images.")
     untrained: bool = Field(False, description="Export fresh weights, which were never trained.")
     img_size: int | None = Field(
-        None, ge=1, description="Image side in pixels for fresh weights. Default: that of the run, else 224."
+        None,
+        ge=1,
+        le=MOST_SIDE,
+        description="Image side in pixels for fresh weights. Default: that of the run, else 224.",
     )
     num_classes: int | None = Field(
-        None, ge=1, description="Outputs of the head for fresh weights. Default: those of the run, else 1000."
+        None, ge=1, le=MOST, description="Outputs of the head for fresh weights. Default: those of the run, else 1000."
     )
     seed: int = Field(0, ge=0, description="Seed of fresh weights.")

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from raynas.config import Config
+from raynas.config import MOST, Config
 from raynas.training.config import TrainConfig
 
 
@@ -16,15 +16,15 @@ class FinalistsConfig(Config):
 
     source: str = Field(description="The folder of the search.")
     space: str | None = Field(None, description="The space of the architectures. Default: the search's.")
-    top: int = Field(8, ge=1, description="Number of finalists.")
+    top: int = Field(8, ge=1, le=MOST, description="Number of finalists.")
     compare: Literal["uniform"] | None = Field(
         None,
         description="uniform: train the uniform network of the best one's multiply-adds, too, which is never stopped "
         "early.",
     )
-    grace: int = Field(1, ge=1, description="Epochs that every finalist gets.")
+    grace: int = Field(1, ge=1, le=MOST, description="Epochs that every finalist gets.")
     reduction: int = Field(
-        2, ge=2, description="One in so many finalists goes on after grace, grace * reduction, ... epochs."
+        2, ge=2, le=MOST, description="One in so many finalists goes on after grace, grace * reduction, ... epochs."
     )
     halving: Literal["asynchronous", "synchronous"] = Field(
         "asynchronous",

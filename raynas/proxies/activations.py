@@ -18,7 +18,7 @@ from raynas.errors import NotApplicableError
 from raynas.models.features import batch_norms, inputs_noted, without_inplace
 from raynas.proxies.passes import block_outputs, head_inputs, noise, roles, weight_layers
 from raynas.proxies.probe import Probe
-from raynas.proxies.registered import RESTING, proxy
+from raynas.proxies.registered import RESTING, counts, proxy
 
 ACTIVATIONS: tuple[type[nn.Module], ...] = (
     nn.GELU,
@@ -145,6 +145,7 @@ def entropic_score(probe: Probe) -> float:
 
 @proxy(
     "entropy",
+    check=counts(batch_size=1),
     init="normal",
     paper="arXiv 2312.09059",
     version=2,
@@ -206,6 +207,7 @@ def meco(probe: Probe) -> float:
 
 @proxy(
     "meco_opt",
+    check=counts(rows=1),
     paper="NeurIPS 2023, MeCo; arXiv 2501.03782",
     version=2,
     batch_norm="batch",
@@ -256,6 +258,7 @@ def _smallest_eigenvalue(rows: Tensor) -> float:
 
 @proxy(
     "zen",
+    check=counts(batch_size=1),
     init="normal",
     paper="arXiv 2102.01063",
     version=2,

@@ -20,7 +20,7 @@ from raynas.models.features import hooked, inputs_noted
 from raynas.models.roles import Block
 from raynas.proxies.passes import noise, roles
 from raynas.proxies.probe import Probe
-from raynas.proxies.registered import proxy
+from raynas.proxies.registered import counts, proxy
 from raynas.seeds import seed_from
 
 _AT_ONCE = 16
@@ -29,6 +29,7 @@ _AT_ONCE = 16
 
 @proxy(
     "az_nas",
+    check=counts(batch_size=1),
     outputs=("az_expressivity", "az_progressivity", "az_trainability"),
     paper="arXiv 2403.19232",
     departures=(
@@ -100,15 +101,23 @@ def state_statistics(probe: Probe, *, batch_size: int) -> tuple[Tensor, Tensor]:
 def _states(model: nn.Module, blocks: Sequence[Block], images: Tensor) -> list[Tensor]:
     """F_1 to F_2d, each (B, N, C), in one graph."""
     found: list[Tensor] = []
+    called: list[nn.Module] = []
+
+    def note(module: nn.Module, state: Tensor) -> None:
+        called.append(module)
+        found.append(state)
 
     middles = [block.middle for block in blocks if block.middle is not None]
     with (
-        inputs_noted(middles, lambda module, given: found.append(given)),
-        hooked([block.module for block in blocks], lambda module, args, output: found.append(output)),
+        inputs_noted(middles, note),
+        hooked([block.module for block in blocks], lambda module, args, output: note(module, output)),
     ):
         model(images.clone().requires_grad_(True))
-    if len(found) != 2 * len(blocks):
-        raise NotApplicableError(f"needs blocks and parts of them that {type(model).__name__} calls once in a pass")
+    # In this order, too: else a block that is called twice would stand for one that is never called.
+    if called != [part for block in blocks for part in (block.middle, block.module)]:
+        raise NotApplicableError(
+            f"needs blocks that {type(model).__name__} calls once in a pass each, in their order, and their parts too"
+        )
     return found
 
 

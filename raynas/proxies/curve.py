@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from raynas.config import check_count
 from raynas.errors import ConfigError, NotApplicableError
 from raynas.models.features import features_of, left_out, without_inplace
 from raynas.proxies.jets import Jet, NoRuleError, jet
@@ -51,10 +52,10 @@ def check_settings(*, points: int, radius: float, reduction: str, **_: Any) -> N
     """Refuse settings that no curve can have.
 
     Raises:
-        ConfigError: Fewer than two points, a radius that is not positive and finite, or an unknown reduction.
+        ConfigError: Fewer than two points or too many, a radius that is not positive and finite, or an unknown
+            reduction.
     """
-    if points < 2:
-        raise ConfigError(f"points is {points}; a curve needs at least 2")
+    check_count("points", points, 2)
     if not 0 < radius < math.inf:
         raise ConfigError(f"radius is {radius}; it must be positive and finite")
     if reduction not in REDUCTIONS:

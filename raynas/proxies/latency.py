@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from raynas.config import check_count
 from raynas.errors import ConfigError, NotApplicableError
 from raynas.proxies.probe import Probe
 from raynas.proxies.registered import proxy
@@ -20,8 +21,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 
 def _check(*, batch_size: int, runs: int, warmup: int, precision: str) -> None:
     for name, value, least in (("batch_size", batch_size, 1), ("runs", runs, 1), ("warmup", warmup, 0)):
-        if value < least:
-            raise ConfigError(f"latency.{name} is at least {least}, not {value}")
+        check_count(f"latency.{name}", value, least)
     if precision not in PRECISIONS:
         raise ConfigError(f"latency.precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
 

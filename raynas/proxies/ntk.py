@@ -22,7 +22,7 @@ from raynas.models.features import features_of, hooked
 from raynas.proxies.curve import measured
 from raynas.proxies.passes import logits, noise, requiring_gradients
 from raynas.proxies.probe import Probe
-from raynas.proxies.registered import proxy
+from raynas.proxies.registered import counts, proxy
 
 _BY_IMAGE = (
     "BatchNorm normalises by its running averages, so that a gradient is one image's; the source leaves the network in "
@@ -65,6 +65,7 @@ def ntk_condition(probe: Probe) -> float:
 
 @proxy(
     "ntk_condition_logits",
+    check=counts(batch_size=2),
     higher_is_better=False,
     paper="arXiv 2102.11535",
     departures=(

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from raynas.config import check_count
 from raynas.errors import ConfigError, NotApplicableError, UnknownNameError
 from raynas.models.features import batch_norms, batch_statistics
 from raynas.models.networks import INIT_SCHEMES
@@ -25,6 +26,9 @@ from raynas.space.architecture import Architecture
 
 R = TypeVar("R")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+MOST_REPEATS = 10_000
+"""Upper bound of the draws of the weights that values are averaged over."""
 
 BATCH_NORMS = {
     "batch": "normalises by the batch, as the source, which leaves the network in training mode; its averages stay as "
@@ -260,9 +264,8 @@ class Proxy:
         for name, known_values in (("dtype", DTYPES), ("init", INIT_SCHEMES)):
             if common[name] not in known_values:
                 raise ConfigError(f"{self.name}.{name} is one of {', '.join(known_values)}, not {common[name]!r}")
-        for name in ("repeats", "width_divisor"):
-            if common[name] < 1:
-                raise ConfigError(f"{self.name}.{name} is at least 1, not {common[name]}")
+        check_count(f"{self.name}.repeats", common["repeats"], 1, MOST_REPEATS)
+        check_count(f"{self.name}.width_divisor", common["width_divisor"], 1)
         return replace(self, settings=own, **common)
 
 

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from raynas.config import check_count
 from raynas.proxies.probe import Proxy, ProxyFunction
 from raynas.registry import Registry
 
@@ -18,6 +19,20 @@ RESTING = "Dropout and stochastic depth rest, which the source's training mode h
 def unmeasured() -> list[str]:
     """Names of the registered proxies whose values do not depend on the clock, so that they come out equal again."""
     return [name for name in proxies if not proxies.get(name).is_measured]
+
+
+def counts(**least: int) -> Callable[..., None]:
+    """A check of settings that are counts, see `raynas.proxies.probe.Proxy`.
+
+    Args:
+        least: The smallest value of each setting by its name.
+    """
+
+    def check(**settings: Any) -> None:
+        for name, lowest in least.items():
+            check_count(name, settings[name], lowest)
+
+    return check
 
 
 def proxy(name: str, **declared: Any) -> Callable[[ProxyFunction], ProxyFunction]:

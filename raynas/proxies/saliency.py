@@ -28,7 +28,7 @@ from raynas.proxies.passes import (
     weight_layers,
 )
 from raynas.proxies.probe import Probe
-from raynas.proxies.registered import RESTING, proxy
+from raynas.proxies.registered import RESTING, counts, proxy
 
 ZERO_COST = "arXiv 2101.08134"
 
@@ -183,6 +183,7 @@ def _differentiated(product: Tensor, weights: Sequence[Tensor]) -> Sequence[Tens
 
 @proxy(
     "zico",
+    check=counts(batches=2),
     needs_images=True,
     needs_labels=True,
     paper="arXiv 2301.11300",

@@ -216,21 +216,6 @@ def relative_violations(constraints: Sequence[Constraint], evaluation: Evaluatio
     return amounts
 
 
-def check_count(name: str, value: int, low: int) -> None:
-    """Refuse a setting that is not an integer of at least some size.
-
-    Args:
-        name: What the setting is called in the message.
-        value: The value given for it.
-        low: The smallest integer allowed.
-
-    Raises:
-        ConfigError: The value is of another kind; the message names the setting.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-        raise ConfigError(f"{name} is an integer of at least {low}, not {value!r}")
-
-
 def check_number(name: str, value: float, low: float, high: float) -> None:
     """Refuse a setting that is not a number within some range.
 

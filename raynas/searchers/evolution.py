@@ -9,8 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from raynas.config import check_count
 from raynas.errors import ConfigError
-from raynas.searchers.base import OpenCandidates, Unseen, check_count, check_number, oriented_values
+from raynas.searchers.base import OpenCandidates, Unseen, check_number, oriented_values
 from raynas.searchers.genes import BoundedDraws, Genes
 from raynas.searchers.registered import check_objectives, searchers
 from raynas.space.architecture import Architecture

@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 
+from raynas.config import check_count
 from raynas.errors import ConfigError, SpaceError
-from raynas.searchers.base import OpenCandidates, SearchProgress, check_count, check_number, oriented_values
+from raynas.searchers.base import OpenCandidates, SearchProgress, check_number, oriented_values
 from raynas.searchers.protocols import GrowthState
 from raynas.searchers.registered import check_objectives, searchers
 from raynas.space.architecture import Architecture

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from raynas.config import check_count
 from raynas.errors import ConfigError
-from raynas.searchers.base import check_count, check_number
+from raynas.searchers.base import check_number
 from raynas.searchers.registered import check_objectives, searchers
 from raynas.space.architecture import Architecture
 from raynas.space.results import Candidate, Constraint, Evaluation, Objective

@@ -8,10 +8,10 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from raynas.config import check_count
 from raynas.searchers.base import (
     OpenCandidates,
     Unseen,
-    check_count,
     check_number,
     oriented_values,
     relative_violations,

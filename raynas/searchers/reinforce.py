@@ -8,7 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from raynas.searchers.base import OpenCandidates, check_count, check_number, oriented_values
+from raynas.config import check_count
+from raynas.searchers.base import OpenCandidates, check_number, oriented_values
 from raynas.searchers.registered import check_objectives, searchers
 from raynas.space.architecture import Architecture
 from raynas.space.results import Candidate, Constraint, Evaluation, Objective

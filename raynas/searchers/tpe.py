@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from raynas.searchers.base import check_count
+from raynas.config import check_count
 from raynas.searchers.registered import check_objectives, searchers
 from raynas.space.architecture import Architecture
 from raynas.space.results import Candidate, Constraint, Evaluation, Objective

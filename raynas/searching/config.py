@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from raynas.cluster.options import ClusterOptions, PoolSize, pool_size, read_workers
-from raynas.config import Flags, Setting
+from raynas.config import MOST, MOST_SIDE, MOST_THREADS, Flags, Setting
 from raynas.data.options import DataOptions
 
 KIND = "search"
@@ -19,8 +19,12 @@ class RunConfig(DataOptions, ClusterOptions):
     """Everything that a search or a scoring run can be told; None: the default that is found when it is resolved."""
 
     space: str = Field(description="Search space, see `raynas list spaces`; or FILE.py:NAME.")
-    img_size: int | None = Field(None, ge=1, description="Image side in pixels. Default: the space's own.")
-    num_classes: int | None = Field(None, ge=1, description="Outputs of the head. Default: those of the data, else 10.")
+    img_size: int | None = Field(
+        None, ge=1, le=MOST_SIDE, description="Image side in pixels. Default: the space's own."
+    )
+    num_classes: int | None = Field(
+        None, ge=1, le=MOST, description="Outputs of the head. Default: those of the data, else 10."
+    )
     proxies: Annotated[tuple[str, ...], Flags(("--proxy", "-p"))] = Field(
         (), description="Score to compute; see `raynas list proxies`."
     )
@@ -42,11 +46,12 @@ class RunConfig(DataOptions, ClusterOptions):
         None,
         description="Searcher, see `raynas list searchers`. Default: reinforce for one objective, nsga2 for several.",
     )
-    budget: int = Field(500, ge=1, description="Candidates to evaluate.")
+    budget: int = Field(500, ge=1, le=1_000_000_000, description="Candidates to evaluate.")
     architectures: tuple[str, ...] = Field((), description="Architectures to score, instead of asking a searcher.")
     window: int | None = Field(
         None,
         ge=1,
+        le=MOST,
         description="Candidates in flight. Default: 4 for each worker, and at least what suits the searcher; of those "
         "that learn from every result, at most a share of the budget.",
     )
@@ -78,12 +83,16 @@ class RunConfig(DataOptions, ClusterOptions):
     compare: int = Field(
         0,
         ge=0,
+        le=MOST,
         description="Set the winner beside the uniform network of equal MACs, and beside so many random networks that "
         "meet the constraints on costs; 0: do not.",
     )
-    batch_size: int = Field(16, ge=1, description="Images that a proxy sees.")
+    batch_size: int = Field(16, ge=1, le=MOST, description="Images that a proxy sees.")
     width_divisor: int | None = Field(
-        None, ge=1, description="Score networks with their width divided by it. Default: each proxy's own, which is 1."
+        None,
+        ge=1,
+        le=MOST,
+        description="Score networks with their width divided by it. Default: each proxy's own, which is 1.",
     )
     workers: Annotated[int | str | None, BeforeValidator(read_workers)] = Field(
         None,
@@ -91,7 +100,7 @@ class RunConfig(DataOptions, ClusterOptions):
         "later too; or all, as many as the window has work for. 0: this process. Default: one per GPU, without GPUs "
         "one per core up to 2.",
     )
-    threads: int = Field(1, ge=1, description="CPU threads of one evaluation.")
+    threads: int = Field(1, ge=1, le=MOST_THREADS, description="CPU threads of one evaluation.")
     device_type: str | None = Field(
         None,
         description="What scores are computed on: the name of a GPU, or AVX2, AVX512, ... of a processor, with its own "
@@ -124,7 +133,7 @@ class ResolvedRun(RunConfig):
     only where the architectures are given; `teacher` and `width_divisor` where there is none.
     """
 
-    img_size: int = Field(ge=1)
-    num_classes: int = Field(ge=1)
+    img_size: int = Field(ge=1, le=MOST_SIDE)
+    num_classes: int = Field(ge=1, le=MOST)
     objectives: tuple[str, ...]
     data: str

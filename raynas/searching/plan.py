@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from raynas.data.inspection import Inspection
@@ -22,10 +22,12 @@ from raynas.searching.checks import check_admission, check_divisors, check_start
 from raynas.searching.config import KIND, ResolvedRun, RunConfig
 from raynas.searching.inherited import InheritedScoring, open_supernet
 from raynas.searching.joined import JoinedScoring
+from raynas.searching.own_files import NO_FILES, OwnFiles
 from raynas.searching.scores import (
     Score,
     UntrainedScoring,
     batches,
+    check_batches,
     check_names,
     chosen_proxies,
     inspected,
@@ -68,7 +70,7 @@ class Plan:
         window_origin: Where the window is from, in words that continue "up to 64 candidates at a time: ".
         inspection: What was found in the data set; None where there are no files.
         notes: Lines on the images for people.
-        own_files: A hash of each file of the user's that the space or a proxy is from, by its path.
+        own_files: The files of the user's that the space or a proxy is from.
     """
 
     config: ResolvedRun
@@ -82,7 +84,7 @@ class Plan:
     window_origin: str = AS_ASKED
     inspection: Inspection | None = None
     notes: tuple[str, ...] = ()
-    own_files: Mapping[str, str] = field(default_factory=dict)
+    own_files: OwnFiles = NO_FILES
 
     @property
     def window(self) -> int:
@@ -205,6 +207,7 @@ def _untrained(
     constraints: tuple[Constraint, ...],
 ) -> tuple[UntrainedScoring, RunConfig, Inspection | None]:
     """What scores untrained networks by proxies; the configuration with what the data say; and what was found there."""
+    check_batches(chosen, config, img_size)
     dataset, config, inspection = inspected(chosen, config)
     num_classes, objectives = config.num_classes or dataset.num_classes, config.objectives or ()
     images, labels = batches(chosen, dataset, config, img_size)
@@ -288,7 +291,8 @@ def plan_of_task(
         data=config.data or "random",
     )
     given = None if architectures is None else tuple(architectures)
-    own_files = file_hashes((resolved.space, resolved.proxies))
+    references = (resolved.space, *resolved.proxies)
+    own_files = OwnFiles.of(file_hashes(references), references)
     plan = Plan(resolved, space, scores, make_task, objectives, constraints, given, tuple(proxies), own_files=own_files)
     size = resolved.pool_size
     if resolved.window is None and size is not None and size.most is not None:

@@ -22,7 +22,7 @@ from raynas.searchers.protocols import GrowsFamily, Recommends, ShowsProgress, i
 from raynas.searching.comparison import comparison, peers_of
 from raynas.searching.config import KIND
 from raynas.searching.flight import Flight
-from raynas.searching.own_files import IF_VALUES_CHANGE, changed_files, stored_files
+from raynas.searching.own_files import IF_VALUES_CHANGE, changed_files, kept_hashes, stored_files
 from raynas.searching.plan import Plan, search_description
 from raynas.searching.platforms import platform_of, stored_platform, wanted_device_type
 from raynas.searching.pools import start_pool
@@ -127,16 +127,16 @@ def execute(
             raise StoreError(
                 f"{folder} holds {cache.num_stored} candidates; a budget may grow, not shrink to {plan.config.budget}"
             )
-        began = stored_files(folder)
-        for file in changed_files(plan.own_files, began):
+        own, began = plan.own_files, stored_files(folder)
+        for file in changed_files(own, began):
             listener.on_log(f"{file} has changed since the run began; scores of before are kept: {IF_VALUES_CHANGE}")
         for path in reuse:
-            for file in changed_files(plan.own_files, stored_files(path)):
+            for file in changed_files(own, stored_files(path)):
                 listener.on_log(
                     f"{file} has changed since the run in {path} began; scores of there are taken where their versions "
                     f"are equal: {IF_VALUES_CHANGE}"
                 )
-        own_files = {**plan.own_files, **began}
+        own_files = kept_hashes(own, began)
         plan, pool, workers = start_pool(plan, session.stack, listener.on_log, device_type, folder)
         session.collect_signals()
         session.describe(search_description(plan, stored, own_files))

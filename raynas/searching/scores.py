@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from raynas.data.batch import batch_rows, input_hash, load_batch
+from raynas.data.batch import batch_rows, check_memory, input_hash, load_batch
 from raynas.data.dataset import ImageDataset
 from raynas.data.inspection import Inspection, check_readable, inspect
 from raynas.data.opening import needs_inspection, open_labelled
@@ -254,6 +254,16 @@ def _batch_seeds(chosen: Sequence[Proxy], config: RunConfig) -> list[int]:
     """What the batch of each repeat follows from; none where no proxy needs images."""
     repeats = max((proxy.repeats for proxy in chosen if proxy.needs_images or proxy.needs_labels), default=0)
     return [input_seed(config.score_seed, repeat) for repeat in range(repeats)]
+
+
+def check_batches(chosen: Sequence[Proxy], config: RunConfig, img_size: int) -> None:
+    """Refuse batches that can never be in memory.
+
+    Raises:
+        ConfigError: They take more than there is.
+    """
+    if seeds := _batch_seeds(chosen, config):
+        check_memory(len(seeds) * config.batch_size, img_size, "batch_size, img_size or repeats")
 
 
 def batches(

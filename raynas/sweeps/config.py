@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
-from raynas.config import Flags
+from raynas.config import MOST_PROCESSES, Flags
 from raynas.searching.config import RunConfig
 
 
@@ -34,7 +34,7 @@ class SweepConfig(RunConfig):
         (), description="Searcher; several are compared. Default: reinforce for one objective, nsga2 for several."
     )
     repeat: int = Field(
-        5, ge=1, description="Searches of each searcher, with seed, seed + 1, ..., to compare searchers."
+        5, ge=1, le=10_000, description="Searches of each searcher, with seed, seed + 1, ..., to compare searchers."
     )
     level: float | None = Field(
         None, allow_inf_nan=False, description="In comparisons, report the calls it takes to reach this value."
@@ -58,4 +58,4 @@ class ResolvedSweep(SweepConfig):
     """
 
     searchers: tuple[str, ...] = Field(min_length=1)
-    workers: int = Field(ge=0)
+    workers: int = Field(ge=0, le=MOST_PROCESSES)

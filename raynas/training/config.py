@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from raynas.cluster.options import ClusterOptions
-from raynas.config import Flags
+from raynas.config import MOST, MOST_PROCESSES, MOST_SIDE, MOST_THREADS, Flags
 from raynas.data.options import DataOptions
 from raynas.errors import ConfigError
 
@@ -56,10 +56,10 @@ class TrainConfig(DataOptions, ClusterOptions):
     space: str = Field(description="The space that the architecture belongs to.")
     architecture: str = Field(description="The architecture: JSON, the space's text or a published name.")
     img_size: int | None = Field(
-        None, ge=1, description="Image side in pixels. Default: that of the run, or the space's."
+        None, ge=1, le=MOST_SIDE, description="Image side in pixels. Default: that of the run, or the space's."
     )
     num_classes: int | None = Field(
-        None, ge=2, description="Outputs of the head. Default: the classes of the data; labels allow no other."
+        None, ge=2, le=MOST, description="Outputs of the head. Default: the classes of the data; labels allow no other."
     )
     data: str = Field(
         "digits",
@@ -94,9 +94,9 @@ class TrainConfig(DataOptions, ClusterOptions):
         (), description="Image to evaluate on that is left out, as skipped_images says it of those to train on."
     )
 
-    epochs: int = Field(30, ge=1, description="Passes over the images.")
-    batch_size: int = Field(128, ge=2, description="Images of one step, over all workers.")
-    accumulation: int = Field(1, ge=1, description="Passes into which a worker divides its part of a step.")
+    epochs: int = Field(30, ge=1, le=MOST, description="Passes over the images.")
+    batch_size: int = Field(128, ge=2, le=MOST, description="Images of one step, over all workers.")
+    accumulation: int = Field(1, ge=1, le=MOST, description="Passes into which a worker divides its part of a step.")
     optimizer: str = Field("adamw", description="Optimizer, one of timm's.")
     betas: tuple[float, float] | None = Field(
         None, description="Decays of the optimizer's two moving averages. Default: the optimizer's own."
@@ -105,7 +105,7 @@ class TrainConfig(DataOptions, ClusterOptions):
     min_lr: float = Field(1e-6, ge=0, description="Learning rate at the end.")
     weight_decay: float = Field(0.05, ge=0, description="Decay of weights; biases and norms have none.")
     warmup_epochs: int | None = Field(
-        None, ge=0, description="Epochs in which the learning rate rises. Default: a fifteenth of the epochs."
+        None, ge=0, le=MOST, description="Epochs in which the learning rate rises. Default: a fifteenth of the epochs."
     )
     clip_grad: float | None = Field(None, gt=0, description="Largest norm of the gradient. Default: none.")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of a label that is spread over all classes.")
@@ -184,12 +184,13 @@ class TrainConfig(DataOptions, ClusterOptions):
         "sandwich, the largest, the smallest and random ones, which learn from the largest.",
     )
     subnets: int = Field(
-        2, ge=1, description="Sub-networks that a block of images trains at once; at least 3 with sandwich."
+        2, ge=1, le=MOST, description="Sub-networks that a block of images trains at once; at least 3 with sandwich."
     )
-    block_images: int = Field(128, ge=1, description="Images of a block; the batch is one if it is smaller.")
+    block_images: int = Field(128, ge=1, le=MOST, description="Images of a block; the batch is one if it is smaller.")
     choice_warmup_epochs: int | None = Field(
         None,
         ge=0,
+        le=MOST,
         description="Epochs over which smaller choices are let in one by one, from the largest network alone; 0: all "
         "from the start, as sandwich has it. Default: a quarter of the epochs, at most 30, or with sandwich 0.",
     )
@@ -202,11 +203,18 @@ class TrainConfig(DataOptions, ClusterOptions):
     workers: int | None = Field(
         None,
         ge=0,
+        le=MOST_PROCESSES,
         description="Data-parallel processes; 0: this process. Default: one per GPU if there are several.",
     )
-    min_workers: int | None = Field(None, ge=1, description="Go on with as few workers if some are lost for good.")
-    threads: int | None = Field(None, ge=1, description="CPU threads of a worker. Default: an equal share.")
-    loader_processes: int | None = Field(None, ge=0, description="Processes that prepare images, for each worker.")
+    min_workers: int | None = Field(
+        None, ge=1, le=MOST_PROCESSES, description="Go on with as few workers if some are lost for good."
+    )
+    threads: int | None = Field(
+        None, ge=1, le=MOST_THREADS, description="CPU threads of a worker. Default: an equal share."
+    )
+    loader_processes: int | None = Field(
+        None, ge=0, le=MOST_THREADS, description="Processes that prepare images, for each worker."
+    )
     checkpoint_every_s: float = Field(
         600.0, gt=0, description="Seconds between checkpoints, beside the one at the end of every epoch."
     )
@@ -259,10 +267,10 @@ class ResolvedTraining(TrainConfig):
     What depends on the machine may still be None: `workers`, `gpus_per_worker`, `threads` and `loader_processes`.
     """
 
-    img_size: int = Field(ge=1)
-    num_classes: int = Field(ge=1)
+    img_size: int = Field(ge=1, le=MOST_SIDE)
+    num_classes: int = Field(ge=1, le=MOST)
     lr: float = Field(gt=0)
-    warmup_epochs: int = Field(ge=0)
+    warmup_epochs: int = Field(ge=0, le=MOST)
 
 
 DISTILLATION = ("guidance_weight", "guidance_pairs", "logit_weight", "temperature", "logit_targets")

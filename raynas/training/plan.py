@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from raynas.data.batch import check_memory
 from raynas.data.inspection import Inspection
 from raynas.data.opening import absolute
 from raynas.data.options import DataOptions
@@ -243,7 +244,7 @@ def make_training_plan(
     num_classes = config.num_classes or data.num_classes or _CLASSES_WITHOUT_LABELS
     if kind.needs_labels:
         num_classes = checked_classes(config, images)
-    _check_batches(config, len(rows))
+    _check_batches(config, len(rows), img_size)
     resolved = ResolvedTraining.of(
         config,
         objective=config.objective and objectives.reference(kind),
@@ -314,7 +315,7 @@ def _given(config: TrainConfig, names: Sequence[str]) -> list[str]:
     return [name for name in names if getattr(config, name) != TrainConfig.model_fields[name].default]
 
 
-def _check_batches(config: TrainConfig, n: int) -> None:
+def _check_batches(config: TrainConfig, n: int, img_size: int) -> None:
     if config.batch_size % 2:
         raise ConfigError(f"batch_size is {config.batch_size}; it must be even, since images are mixed in pairs")
     if n < config.batch_size:
@@ -322,6 +323,8 @@ def _check_batches(config: TrainConfig, n: int) -> None:
         raise ConfigError(f"batch_size is {config.batch_size}, but there are only {n} images to train on{smaller}")
     known = config.min_workers if config.workers is None else config.workers  # the machine may say later
     _check_workers(config, known or 1)
+    images = config.batch_size // ((known or 1) * config.accumulation)  # of one pass
+    check_memory(images, img_size, "batch_size or img_size", is_here=config.workers == 0)
 
 
 def _check_workers(config: TrainConfig, workers: int) -> None:

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ import yaml
 from PIL import Image
 from toy_images import encoded, noise, png
 from toy_trainings import SMALL
+from typer.main import get_command
 
 import raynas
-from raynas.cli import main
+from raynas.cli import app, main
 from raynas.errors import DataError, PoolError
 from raynas.searching.run import SearchListener
 
@@ -60,6 +62,39 @@ def test_what_is_in_a_data_set_is_said(tmp_path: Path, capsys: pytest.CaptureFix
     found = json.loads(out)
     assert (code, found["images"]) == (0, 12)
     assert found["per_class"] == [{"name": "a<i>", "images": 6}, {"name": "b<i>", "images": 6}]
+
+
+def test_images_without_labels_are_looked_at_and_what_refuses_them_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = folder(tmp_path, {f"{seed}.png": png(seed, (10, 8)) for seed in range(6)})
+    code, out, err = run(capsys, spec)
+    assert (code, err) == (0, "")
+    lacking = f"no class folders in {str(tmp_path)!r}; expected DIR/class/image.png"
+    lines = [line.strip() for line in out.splitlines()]
+    assert f"no labels: {lacking}" in lines
+    (line,) = (line for line in lines if "refuse images without labels" in line)
+    named = re.split(r", | and ", line.partition(" refuse ")[0])
+    assert set(named) == {name for name, options in with_options() if "--data" in options}
+    small = ["--data", spec, "--img-size", "32", "--batch-size", "2", "--out", str(tmp_path / "run")]
+    for command in (["search", "as-vit"], ["score", "as-vit", "--samples", "2", "-p", "synflow"],
+                    ["scale", "as-vit-small"], ["train", "as-vit-small"], ["supernet", "train", "vit-res-nano"],
+                    ["distill", "as-vit-small", "--teacher", "random:resnet8"]):  # fmt: skip
+        assert command[0] in named
+        with pytest.raises(SystemExit) as ended:
+            main([*command, *small])
+        assert (ended.value.code, capsys.readouterr().err) == (1, f"raynas: data {spec!r}: {lacking}\n")
+    code, out, _ = run(capsys, spec, "--json")
+    assert (code, json.loads(out)["classes"]["lacks_labels"]) == (0, lacking)
+    with_labels = folder(tmp_path / "labelled", SOUND)
+    assert "refuse" not in run(capsys, with_labels)[1]
+
+
+def with_options() -> Iterator[tuple[str, set[str]]]:
+    """The first word of every command, with its options."""
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        for one in getattr(command, "commands", {"": command}).values():
+            yield name, {text for parameter in one.params for text in parameter.opts}
 
 
 def test_names_steer_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
+import math
 import random
 import subprocess
 import sys
@@ -46,6 +48,41 @@ def test_the_guard_says_what_code_raised_and_not_what_it_changed() -> None:
     with pytest.raises(ProcessChangedError, match=r"torch\.nn\.functional\.relu"), guard.watching():
         del F.relu
     assert F.relu is before
+
+
+def test_the_guard_sees_what_a_slow_comparison_sees() -> None:
+    """Which looks at every name of some modules by itself."""
+    watched: dict[str, Any] = {"builtins": builtins, "math": math, "numpy": np, "torch": torch, "torch.nn": nn}
+    watched |= {"torch.nn.functional": F, "torch.Tensor": torch.Tensor}
+    before = {path: dict(vars(namespace)) for path, namespace in watched.items()}
+
+    def replaced() -> set[str]:
+        return {
+            f"{path}.{name}"
+            for path, namespace in watched.items()
+            for name, value in before[path].items()
+            if vars(namespace).get(name) is not value
+        }
+
+    def stand_in(*args: object) -> None:
+        raise AssertionError("nothing is computed with it")
+
+    names = [(path, name) for path in before for name, old in before[path].items() if callable(old) and name[0] != "_"]
+    guard, rng = ProcessGuard(), random.Random(0)
+    for count in [0, *[1, 2, 5] * 20]:
+        chosen = rng.sample(names, count)
+        found: set[str] = set()
+        told = ""
+        try:
+            with guard.watching():
+                for path, name in chosen:
+                    setattr(watched[path], name, stand_in)
+                found = replaced()
+        except ProcessChangedError as error:
+            told = str(error)
+        assert found == {f"{path}.{name}" for path, name in chosen}
+        assert all(name in told for name in found) and bool(told) == bool(found)
+        assert replaced() == set()
 
 
 def test_ordinary_settings_are_those_of_a_fresh_process(tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from timm.models.vision_transformer import Block as VisionBlock
 from torch import nn
 from zoo_models import CLASSES, Mixer, drawn, probe_of
 
 from raynas.errors import NotApplicableError
 from raynas.models.families.vit import ViT
-from raynas.models.roles import Block, Roles
+from raynas.models.roles import Block, Roles, block_roles
 from raynas.proxies.az_nas import SubLayerState, state_statistics
 from raynas.proxies.probe import Probe
 from raynas.proxies.registered import proxies
@@ -142,6 +143,41 @@ def test_signs_are_fair_and_independent():
 def test_pieces_of_a_batch_give_the_same_scores():
     whole, pieces = scores(vit_probe(), batch_size=16), scores(vit_probe(max_batch=3), batch_size=16)
     assert pieces == pytest.approx(whole, rel=1e-9)
+
+
+class Declared(nn.Module):
+    """Two pre-norm blocks, of which forward calls those of the given numbers."""
+
+    def __init__(self, called):
+        super().__init__()
+        self.blocks = nn.ModuleList(VisionBlock(6, num_heads=2, mlp_ratio=2.0) for _ in range(2))
+        self.called = called
+
+    def roles(self):
+        return Roles(blocks=tuple(block_roles(block) for block in self.blocks))
+
+    def forward(self, images):
+        tokens = images.flatten(1).reshape(len(images), -1, 6)
+        for number in self.called:
+            tokens = self.blocks[number](tokens)
+        return tokens.mean((1, 2), keepdim=False)[:, None]
+
+
+@pytest.mark.parametrize("called", [(), (0,), (1,), (0, 0), (1, 1), (1, 0), (0, 1, 1)])
+def test_blocks_that_are_never_called_are_told(called):
+    """Also where another one is called in their place, so that there are as many states."""
+    torch.manual_seed(0)
+    with pytest.raises(
+        NotApplicableError, match="needs blocks that Declared calls once in a pass each, in their order"
+    ):
+        scores(probe_of(Declared(called)), batch_size=4)
+
+
+def test_blocks_that_are_all_called_have_scores():
+    torch.manual_seed(0)
+    found = scores(probe_of(Declared((0, 1))), batch_size=4)
+    assert set(found) == {"az_expressivity", "az_progressivity", "az_trainability"}
+    assert all(math.isfinite(value) for value in found.values())
 
 
 def test_a_network_without_states_between_its_parts_is_told():

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from zoo_models import CLASSES, Mixer, ReluMlp, drawn, probe_of
 
-from raynas.errors import NotApplicableError
+from raynas.errors import ConfigError, NotApplicableError
 from raynas.proxies import saliency
 from raynas.proxies.passes import absolute_gradients, labelled_gradients
 from raynas.proxies.registered import proxies
@@ -146,7 +146,9 @@ def test_zico_layerwise_takes_moments_over_the_weights_of_a_layer(probe):
 
 
 def test_zico_needs_two_batches(probe):
-    with pytest.raises(NotApplicableError, match="at least 2 batches"):
+    with pytest.raises(NotApplicableError, match="at least 2 batches and as many images"):
+        score("zico", probe, batches=len(probe.images) + 1)
+    with pytest.raises(ConfigError, match="batches is an integer of at least 2 "):
         score("zico", probe, batches=1)
 
 

@@ -293,6 +293,29 @@ def test_failures_are_grouped_by_status_and_reason(tmp_path):
     assert groups[0]["example"] == 0
 
 
+def not_applicable_rows():
+    """Of six architectures, the second score applies to four."""
+    rows = sampled_rows(6, ("a", "b"))
+    for number in (1, 4):
+        rows[number][1]["b"] = Outcome(None, "not_applicable", "needs transformer blocks, which Plain lacks", 0.1)
+    return rows
+
+
+def test_scores_that_do_not_apply_are_told_and_leave_the_architecture_its_others(tmp_path):
+    rows = not_applicable_rows()
+    run = raynas.load_run(write_folder(tmp_path, rows, scores=("a", "b")))
+    data = report_data(run)
+    (group,) = data["failures"]
+    assert (group["status"], group["scores"], group["count"]) == ("not_applicable", ["b"], 2)
+    assert group["error"] == "needs transformer blocks, which Plain lacks"
+    by_text = dict(zip(data["points"]["text"], data["points"]["values"]["b"], strict=True))
+    missing = {AS_VIT.text(rows[number][0]) for number in (1, 4)}
+    assert {text for text, value in by_text.items() if value is None} == missing
+    assert all(value is not None for value in data["points"]["values"]["a"])
+    ranked = {one["name"]: len(one["members"]) for one in data["rankings"]}
+    assert (ranked["a"], ranked["b"]) == (6, 4)
+
+
 def test_many_kinds_of_failure_are_summed_up():
     class Failure:
         status, score = "failed", "a"

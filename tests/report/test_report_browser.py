@@ -11,6 +11,7 @@ from report_pages import check_layout, sections
 
 import raynas
 from raynas.report.page import write_report
+from raynas.space.results import Outcome
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -213,6 +214,28 @@ def test_failures_are_listed_and_drawn(opened, with_failures):
     assert "infeasible" in legend
     assert "failed" in legend
     assert "raynas search --resume" in page.locator("#notice").inner_text()
+
+
+def test_scores_that_do_not_apply_are_said_with_their_reason(opened, tmp_path):
+    reason = "needs transformer blocks, which Plain lacks"
+    rows = sampled_rows(20, ("first", "second"))
+    for number in range(0, 20, 4):
+        rows[number][1]["second"] = Outcome(None, "not_applicable", reason, 0.1)
+    folder = write_folder(tmp_path / "run", rows, scores=("first", "second"), objectives=["first:max"])
+    page = opened(write_report(folder))
+    told = page.locator("#failures").inner_text()
+    assert reason in told
+    assert "not_applicable" in told or "not applicable" in told
+    assert "5" in told
+    legend = page.locator("#scatter-legend")
+    assert "no first" not in legend.inner_text()
+    page.get_by_label("up", exact=True).select_option("second")
+    assert "no second" in legend.inner_text()  # as crosses on a strip of their own
+    check_layout(page)
+    page.get_by_label("across").select_option("second")
+    page.get_by_label("up", exact=True).select_option("first")
+    assert "5 have no second" in page.locator("#scatter-note").inner_text()
+    check_layout(page)
 
 
 def test_several_objectives_have_a_front_and_a_hypervolume(opened, with_failures):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,11 +52,20 @@ def go(tmp_path: Path, imported_anew: Callable[[], None]) -> Callable[..., list[
     (tmp_path / "space.py").write_text(SPACE)
     (tmp_path / "proxy.py").write_text(PROXY)
 
-    def run(out: str, budget: int, **more: Any) -> list[str]:
+    def run(
+        out: str,
+        budget: int,
+        *,
+        space: Path = tmp_path / "space.py",
+        proxy: Path = tmp_path / "proxy.py",
+        name: str = "mine",
+        listener: Lines | None = None,
+        **more: Any,
+    ) -> list[str]:
         imported_anew()
-        listener = Lines()
+        listener = listener or Lines()
         raynas.search(
-            f"{tmp_path}/space.py:space", proxies=[f"{tmp_path}/proxy.py:mine"], objectives=["mine"], searcher="random",
+            f"{space}:space", proxies=[f"{proxy}:{name}"], objectives=[name], searcher="random",
             budget=budget, workers=0, out=tmp_path / out, listener=listener, **more,
         )  # fmt: skip
         return listener.said
@@ -90,6 +100,66 @@ def test_a_run_that_takes_scores_names_files_that_have_changed(
         file.write("# edited\n")
     (said,) = go("third", 2, reuse=[tmp_path / "first"])
     assert said.startswith(f"{tmp_path / edited} has changed since the run in {tmp_path / 'first'} began;")
+
+
+@pytest.mark.parametrize("moved", ["space.py", "proxy.py"])
+def test_a_file_that_was_moved_is_compared_with_what_it_was(
+    tmp_path: Path, go: Callable[..., list[str]], moved: str
+) -> None:
+    """What it holds decides: the same elsewhere is no change, and something else elsewhere is one, for good."""
+    go("run", 2)
+    go("other", 2)
+    (tmp_path / "elsewhere").mkdir()
+    elsewhere = tmp_path / "elsewhere" / "renamed.py"
+    (tmp_path / moved).rename(elsewhere)
+    paths = {moved.removesuffix(".py"): elsewhere}
+    assert go("run", 3, resume=True, **paths) == []
+    assert go("third", 2, reuse=[tmp_path / "other"], **paths) == []
+    with elsewhere.open("a") as file:
+        file.write("# edited\n")
+    for budget in (3, 4):
+        assert go("run", budget, resume=True, **paths) == [f"{elsewhere} has changed since the run began; {KEPT}"]
+        told = f"{elsewhere}, which was {tmp_path / moved}, has changed since the run began; {KEPT}"
+        if budget == 3:
+            assert go("other", budget, resume=True, **paths) == [told]
+    # Once it was resumed with that file, it is known there, as what it was when the run began.
+    assert go("other", 4, resume=True, **paths) == [f"{elsewhere} has changed since the run began; {KEPT}"]
+    (said,) = go("fourth", 2, reuse=[tmp_path / "other"], **paths)
+    assert said.startswith(f"{elsewhere} has changed since the run in {tmp_path / 'other'} began;")
+
+
+def test_another_file_of_another_proxy_is_no_change(tmp_path: Path, go: Callable[..., list[str]]) -> None:
+    go("first", 2)
+    (tmp_path / "another.py").write_text(PROXY.replace("mine", "another"))
+    assert go("second", 2, reuse=[tmp_path / "first"], proxy=tmp_path / "another.py", name="another") == []
+
+
+def test_what_is_run_is_what_its_hash_is_of(tmp_path: Path, go: Callable[..., list[str]]) -> None:
+    """An edit that keeps size and time, as one in the same second may, leaves compiled code that looks current."""
+    go("before", 3)
+    file = tmp_path / "proxy.py"
+    time = file.stat().st_mtime
+    file.write_text(PROXY.replace("float(probe", "-1. *(probe"))
+    assert file.stat().st_size == len(PROXY)
+    os.utime(file, (time, time))
+    (said,) = go("before", 4, resume=True)
+    assert said.startswith(f"{file} has changed since")
+    go("after", 3)
+    values = [sorted(raynas.load_run(tmp_path / out).table["mine"].to_pylist()) for out in ("before", "after")]
+    assert all(value <= 0 for value in values[1]) and any(value > 0 for value in values[0])
+
+
+def test_an_edit_while_a_run_goes_on_changes_none_of_its_scores(tmp_path: Path, go: Callable[..., list[str]]) -> None:
+    file = tmp_path / "proxy.py"
+
+    class Edits(Lines):
+        def on_start(self, folder: Path, budget: int) -> None:
+            file.write_text(PROXY.replace("float(probe", "-1. *(probe"))
+
+    assert go("run", 6, listener=Edits()) == []
+    assert all(value >= 0 for value in raynas.load_run(tmp_path / "run").table["mine"].to_pylist())
+    (said,) = go("run", 7, resume=True)
+    assert said.startswith(f"{file} has changed since the run began;")
 
 
 def test_a_raised_version_is_another_run_still(tmp_path: Path, go: Callable[..., list[str]]) -> None:

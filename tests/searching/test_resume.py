@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
-from random_moments import random_moments
+from random_moments import killed_at, random_moments
 from toy_runs import content, search
 from toy_scores import TOY, toy_space
 
@@ -21,6 +21,7 @@ import raynas
 import raynas.searching.run
 from raynas import Choice
 from raynas.errors import StoreError
+from raynas.searching.run import SearchListener
 
 
 def test_a_grown_budget_continues_the_same_course(tmp_path: Path) -> None:
@@ -243,6 +244,27 @@ def test_a_driver_killed_at_several_moments_ends_with_the_same_table(
     assert content(run) == content(whole)
     assert run.summary["evaluations"] == 150
     assert run.summary["status"] == "completed"
+
+
+@pytest.mark.slow
+def test_given_architectures_killed_at_two_moments_have_the_same_scores(tmp_path: Path) -> None:
+    """As `raynas score` has them."""
+    folder, log = tmp_path / "run", tmp_path / "log"
+    architectures = [{"a": a, "b": b, "harm": "none"} for a in range(10) for b in range(4)]
+    chosen = {"workers": 0, "window": 8, "settings": {"toy": {"pause_s": 0.05, "log": str(log)}}}
+    imports = "import raynas; from toy_scores import *; from raynas.searching.run import SearchListener"
+    given = f"proxies=[TOY], out={str(folder)!r}, resume=True, listener=SearchListener(), **{chosen!r}"
+    code = f"{imports}; raynas.score(toy_space(), {architectures!r}, {given})"
+    killed_at((5, 30), code, lambda: log.read_text().count("\n") if log.exists() else 0)
+    assert 0 < len(raynas.load_run(folder).table) < len(architectures)
+    run, whole = (
+        raynas.score(
+            toy_space(), architectures, proxies=[TOY], out=out, resume=True, listener=SearchListener(), **chosen
+        )
+        for out in (folder, tmp_path / "whole")
+    )
+    assert run.summary["evaluations"] == len(architectures)
+    assert content(run) == content(whole)
 
 
 @pytest.mark.parametrize(
