@@ -11,7 +11,6 @@ from raynas.errors import ConfigError
 from raynas.searchers.base import own_settings
 from raynas.searchers.registered import searchers
 
-
 LEARNING = [name for name in searchers if name not in ("growth", "random")]  # one draws nothing, one learns nothing
 FEW = {
     "nsga2": {"population": 10},
