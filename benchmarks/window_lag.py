@@ -24,7 +24,7 @@ Two remedies for REINFORCE stand beside it: `entropy`, a term that keeps the pol
 reward is the distance of a value from the mean of the last 100 in place of that from the one before. Their settings
 were chosen on the first two landscapes; the others judge them.
 
-Seven minutes on one core.
+Some seven minutes on one core.
 """
 
 from __future__ import annotations

@@ -241,6 +241,7 @@ def test_who_reads_or_goes_through_the_door_is_left_alone(line: str) -> None:
 MAY_READ = {
     "raynas/cluster/inquiry.py": "the socket of a node of Ray",
     "raynas/cluster/installed.py": "Python files that are installed, of which there is a hash",
+    "raynas/cluster/ray_log.py": "what Ray says by itself, which is added to",
     "raynas/data/folder.py": "images, which are the user's",
     "raynas/data/parts.py": "images, which are the user's",
     "raynas/data/shards.py": "images, which are the user's",

@@ -102,12 +102,8 @@ def execute_finalists(
         given: Given | None = None
         if plan.plans.keys() - _ended_before(folder):
             asked = plan.config.training
-            undo = connect(
-                asked.get("address"),
-                min_cpus=training.threads or 1,
-                makes_node=bool(asked.get("join", False)),
-                log=RayLog(ray_log_place(folder), listener.on_log),
-            )
+            log, joins = RayLog(ray_log_place(folder), listener.on_log), bool(asked.get("join", False))
+            undo = connect(asked.get("address"), min_cpus=training.threads or 1, makes_node=joins, log=log)
             session.stack.callback(undo)
             session.collect_signals()
             given = given_to_trials(plan, session, listener.on_log)

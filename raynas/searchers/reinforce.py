@@ -171,7 +171,7 @@ class Reinforce:
         self._probabilities = _softmax(self._logits, self._exists)
 
     def _gradient(self, numbers: Sequence[int], advantage: float) -> np.ndarray:
-        """Of the loss by the logits, (D, K)."""
+        """The gradient of the loss by the logits, (D, K)."""
         chosen = np.array([*numbers, 0])[: len(self._logits), None]
         gradient = advantage * (self._probabilities - (np.arange(self._logits.shape[1]) == chosen))
         return np.where(chosen >= 0, gradient, 0.0)

@@ -40,7 +40,7 @@ class Flight:
 
     @property
     def first(self) -> Candidate | None:
-        """Whose evaluation is to be told next; None if the searcher has no candidate."""
+        """The candidate whose evaluation is to be told next; None if the searcher has none."""
         return self._awaited[0] if self._awaited else None
 
     def tell(self, evaluation: Evaluation) -> None:
