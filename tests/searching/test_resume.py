@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
-from random_moments import killed_at, random_moments, started
+from random_moments import killed_at, random_moments
 from toy_runs import content, search
 from toy_scores import TOY, toy_space
 
@@ -21,6 +21,7 @@ import raynas
 import raynas.searching.run
 from raynas import Choice
 from raynas.errors import StoreError
+from raynas.searching.run import SearchListener
 
 
 def test_a_grown_budget_continues_the_same_course(tmp_path: Path) -> None:
