@@ -1,3 +1,5 @@
+"""Search spaces as values, in one file, as all of it is tried on the same drawn spaces."""
+
 from __future__ import annotations
 
 import itertools
