@@ -245,7 +245,6 @@ MAY_READ = {
     "raynas/data/shards.py": "images, which are the user's",
     "raynas/data/parquet.py": "images, which are the user's",
     "raynas/data/torchvision_sets.py": "images, which are the user's",
-    "raynas/registry.py": "code, which is the user's",
     "raynas/recipes/reading.py": "what is installed with raynas",
     "raynas/report/asset_files.py": "what is installed with raynas",
     "raynas/exporting/export.py": "an export is a folder of its own",
