@@ -29,7 +29,7 @@ def check_memory(images: int, img_size: int, settings: str, *, is_here: bool = T
 
     Args:
         images: How many there are at the same time, float32 (3, img_size, img_size) each.
-        img_size: The side of an image in pixels.
+        img_size: Side of the images in pixels.
         settings: The settings that they are as many and as large by, for the message.
         is_here: Whether this machine holds them; others have a tebibyte at most.
 

@@ -52,7 +52,7 @@ class OwnFiles(NamedTuple):
 
 
 NO_FILES = OwnFiles({}, {})
-"""The files of a run that uses none of the user's, or does not say it."""
+"""What a run has that uses no file of the user's, or does not say it."""
 
 
 def stored_files(folder: Path) -> OwnFiles:
