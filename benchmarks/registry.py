@@ -494,7 +494,7 @@ BENCHMARKS = (
         (
             Figure(
                 "more",
-                rf"^(?P<item>reinforce of \d+ on all, window \d+): .*, {_VALUE} \+- [\d.]+ against window 1",
+                rf"^(?P<item>reinforce of \d+ on all, window \d+): .*, \+?{_VALUE} \+- [\d.]+ against window 1",
                 "of the range",
             ),
         ),
