@@ -52,7 +52,7 @@ class Cluster:
         while len(self.nodes) < 3:
             self.nodes.append(self._machines.add(len(self._machines.machines)))
         code = f"import ray\nray.init({self.address!r}, log_to_driver=False, logging_level='error')"
-        deadline = monotonic() + 180
+        deadline = monotonic() + 600
         cores = None
         while cores != 3:
             assert monotonic() < deadline
