@@ -147,8 +147,11 @@ def check_count(name: str, value: int, least: int, most: int = MOST) -> None:
     Raises:
         ConfigError: The value is of another kind; the message names the setting.
     """
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex) or not least <= index(value) <= most:
-        raise ConfigError(f"{name} is an integer of at least {least} and at most {most:,}, not {value!r}")
+    is_count = isinstance(value, SupportsIndex) and not isinstance(value, bool)
+    if not is_count or index(value) < least:
+        raise ConfigError(f"{name} is an integer of at least {least}, not {value!r}")
+    if index(value) > most:
+        raise ConfigError(f"{name} is an integer of at most {most:,}, not {value!r}")
 
 
 _LARGEST = 2**63 - 1

@@ -71,6 +71,7 @@ def connect(
         if ray.is_initialized():
             if not _is_worker(ray):  # else whose driver has the log of all
                 undo.enter_context(said_to(log))
+                log.begin()
             return undo.pop_all().close
         if address is not None:
             _prepare_to_join(address, undo, makes_node=makes_node)
@@ -88,6 +89,7 @@ def connect(
         gpus = ray.cluster_resources().get("GPU", 0.0)
         if address is None and gpus < min_gpus:
             raise PoolError(f"the workers need {min_gpus:g} GPUs together; this machine has {gpus:g}")
+        log.begin()
         return undo.pop_all().close
     raise AssertionError("unreachable")
 

@@ -2,7 +2,8 @@
 
 That is: what workers print, news of the autoscaler, paragraphs on lost processes and nodes, the log messages of Ray,
 Ray Train and Ray Tune, and their warnings. Who has lost a process says so in a line of its own, and what becomes of its
-work. The file is no part of a run's results: nothing reads it, and it is there only if Ray said something.
+work. The file is no part of a run's results: nothing reads it, and it is there only if Ray said something, and once Ray
+is there: a start that fails leaves nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ NOWHERE = Path(os.devnull)
 
 
 class RayLog:
-    """A file of Ray's lines, made with the first of them.
+    """A file of Ray's lines, made with the first of them once it has begun; lines of before are kept until then.
 
     Args:
         place: The file, which is added to; None: one among the temporary files of this machine.
@@ -36,8 +37,16 @@ class RayLog:
         self._place = place
         self._tell = tell
         self._file: TextIO | None = None
-        self._is_closed = False
+        self._has_begun = self._is_closed = False
+        self._early: list[tuple[str, str]] = []
         self._lock = threading.Lock()  # Ray's lines come from threads of its own
+
+    def begin(self) -> None:
+        """Write lines from now on, and those that came before."""
+        with self._lock:
+            self._has_begun, early, self._early = True, self._early, []
+        for text, said_by in early:
+            self.write(text, said_by)
 
     def write(self, text: str, said_by: str) -> None:
         """Add lines with the time and who said them; those that cannot be written are lost, as nothing waits for them.
@@ -49,6 +58,9 @@ class RayLog:
         told = None
         with self._lock, suppress(OSError):
             if self._is_closed or not text.strip():
+                return
+            if not self._has_begun:
+                self._early.append((text, said_by))
                 return
             if self._file is None:
                 self._file, told = self._opened()

@@ -43,7 +43,7 @@ from raynas.searching.plan import make_plan
             "no setting 'point'. Known settings: points",
         ),
         ({"settings": {"length_distortion": {"points": "x"}}}, ConfigError, "points is of type int, not 'x'"),
-        ({"settings": {"length_distortion": {"repeats": 0}}}, ConfigError, "repeats is at least 1"),
+        ({"settings": {"length_distortion": {"repeats": 0}}}, ConfigError, "repeats is an integer of at least 1"),
         ({"settings": {"length_distortion": {"dtype": "float16"}}}, ConfigError, "dtype is one of float32, float64"),
         (
             {"settings": {"ntk_condition": {"repeats": 1}}},

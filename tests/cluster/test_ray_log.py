@@ -42,7 +42,7 @@ OURS = (
 """Every line that a search may say on standard error."""
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_terminal_has_only_our_lines_and_the_log_those_of_ray(tmp_path: Path) -> None:
     """On two nodes; a worker is killed, then a node."""
     from ray.cluster_utils import Cluster
@@ -105,14 +105,18 @@ def test_lines_of_tune_and_of_trials_are_in_the_log_of_a_sweep(tmp_path: Path) -
 
 
 def test_messages_and_warnings_of_ray_go_to_the_log_until_its_end(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, logger="ray")  # as `connect` has it
     ray, logger, place = imported_ray(), logging.getLogger("ray.train"), tmp_path / "ray.log"
     before = logging.getLogger("ray").handlers[:], ray._private.worker.print_to_stdstream, warnings.showwarning
-    with said_to(RayLog(place)), warnings.catch_warnings():
-        assert not place.exists()  # as nothing has been said
+    log = RayLog(place)
+    with said_to(log), warnings.catch_warnings():
         warnings.simplefilter("always")
         logger.warning("two\nlines \x1b[31m")
+        assert not place.exists()  # a start that fails leaves nothing
+        log.begin()
+        assert place.exists()
         warnings.warn_explicit("old", ray.util.annotations.RayDeprecationWarning, "mine.py", 1)
         ray._private.worker.print_to_stdstream(
             {"lines": ["hello"], "pid": 7, "ip": "10.0.0.1", "is_err": True}, ignore_prefix=False
@@ -130,6 +134,8 @@ def test_a_run_in_a_store_has_its_log_on_this_machine_and_says_where() -> None:
     assert ray_log_place(as_path("s3://bucket/run")) is None
     told: list[str] = []
     log = RayLog(None, told.append)
+    log.begin()
+    assert told == []  # as nothing has been said
     log.write("hello", "pid=7")
     log.write("again", "pid=7")
     log.close()

@@ -267,7 +267,7 @@ def test_directions_and_repeats():
 @pytest.mark.parametrize(
     ("settings", "error", "says"),
     [
-        ({"points": 1}, ConfigError, "points is 1"),
+        ({"points": 1}, ConfigError, "points is an integer of at least 2"),
         ({"radius": 0}, ConfigError, "radius is 0"),
         ({"radius": -2.0}, ConfigError, "radius is -2"),
         ({"radius": math.inf}, ConfigError, "radius is inf"),
@@ -283,7 +283,7 @@ def test_settings_that_no_curve_can_have_are_refused_before_scoring(name, settin
 
 
 def test_settings_are_checked_at_definition_too():
-    with pytest.raises(ConfigError, match="points is 1"):
+    with pytest.raises(ConfigError, match="points is an integer of at least 2"):
         Proxy("bad", curve.length_distortion, settings={"points": 1}, check=curve.check_settings)
 
 

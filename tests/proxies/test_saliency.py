@@ -148,7 +148,7 @@ def test_zico_layerwise_takes_moments_over_the_weights_of_a_layer(probe):
 def test_zico_needs_two_batches(probe):
     with pytest.raises(NotApplicableError, match="at least 2 batches and as many images"):
         score("zico", probe, batches=len(probe.images) + 1)
-    with pytest.raises(ConfigError, match="batches is an integer of at least 2 "):
+    with pytest.raises(ConfigError, match="batches is an integer of at least 2"):
         score("zico", probe, batches=1)
 
 

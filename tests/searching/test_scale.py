@@ -257,7 +257,10 @@ def test_a_member_is_picked_as_json_for_scripts(grown: raynas.Run, capsys: pytes
         (["seed", "--width-divisor", "3"], "cannot be scored at its width / 3: embed_dim 32 is not divisible"),
         (["seed", "--width-divisor", "8"], "embed_dim grows in units of 4, which it must divide"),
         (["seed", "--width-divisor", "0"], "width_divisor: input should be greater than or equal to 1"),
-        (["seed", "--set", "ntk_condition.width_divisor=0"], "ntk_condition.width_divisor is at least 1, not 0"),
+        (
+            ["seed", "--set", "ntk_condition.width_divisor=0"],
+            "ntk_condition.width_divisor is an integer of at least 1, not 0",
+        ),
         (["seed", "--set", "searcher.rates={a: 1}"], "settings.searcher.rates"),
         (["seed", "--pick", "num_params<=1e3"], "the start has num_params"),
         (
