@@ -158,9 +158,10 @@ class Unseen:
 
     def claim(self, architecture: Architecture) -> bool:
         """Whether an architecture is new and admitted; if so it is seen from now on."""
-        if architecture in self or (self._admits is not None and not self._admits(architecture)):
+        key = bytes.fromhex(architecture.key)
+        if key in self._seen or (self._admits is not None and not self._admits(architecture)):
             return False
-        self._seen.add(bytes.fromhex(architecture.key))
+        self._seen.add(key)
         return True
 
     def __contains__(self, architecture: Architecture) -> bool:

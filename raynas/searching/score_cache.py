@@ -249,16 +249,17 @@ class ScoreCache:
         entry.values[i] = value if value is not None else _Failure(Status(status), error)
 
     def _load(self, table: pa.Table) -> None:
-        plain = {name: table[name].cast(pa.string()) for name in ("proxy", "status")}  # faster than item by item
-        names = ("candidate", "architecture_key", "proxy", "value", "status", "error", "seconds", "reused")
-        columns = [plain.get(name, table[name]).to_pylist() for name in names]
+        numbers = pc.index_in(table["proxy"].cast(pa.string()), pa.array(list(self._numbers), pa.string())).to_pylist()
+        statuses = table["status"].cast(pa.string()).to_pylist()  # faster than item by item of a dictionary
+        names = ("candidate", "architecture_key", "value", "error", "seconds", "reused")
+        columns = [table[name].to_pylist() for name in names]
         taken: set[str] = set()
-        for candidate, key, proxy, value, status, error, seconds, reused in zip(*columns, strict=True):
+        for i, status, candidate, key, value, error, seconds, reused in zip(numbers, statuses, *columns, strict=True):
             entry = self._entries.get(key)
             if entry is None:
                 entry = self._entries[key] = _Entry(candidate, len(self._numbers))
                 self._stored_ids[candidate] = key
-            self._note(entry, self._numbers[proxy], value, status, error)
+            self._note(entry, i, value, status, error)
             entry.seconds += seconds
             if reused:
                 taken.add(key)

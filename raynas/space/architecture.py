@@ -66,6 +66,13 @@ class Architecture(Mapping[str, FieldValue]):
         self._key: str | None = None
 
     @classmethod
+    def of_frozen(cls, fields: dict[str, FieldValue]) -> Architecture:
+        """The architecture of fields whose values are as `frozen_value` gives them, which are not looked at again."""
+        made = cls.__new__(cls)
+        made._fields, made._key = fields, None
+        return made
+
+    @classmethod
     def from_json(cls, text: str) -> Architecture:
         """Read a JSON object.
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from raynas.errors import SpaceError
-from raynas.space.architecture import Architecture, FieldValue
+from raynas.space.architecture import Architecture, FieldValue, frozen_value
 from raynas.space.fields import Choice, Field, PerBlock, PerLayer, as_tuple, is_absent, positions
 from raynas.space.growth import Growth
 
@@ -124,16 +124,14 @@ class SearchSpace:
     @cached_property
     def _layout(self) -> tuple[tuple[str, bool, str | None, tuple[tuple[FieldValue, ...], ...]], ...]:
         """(field, whether it is a list, field of its depth or None, options of its positions), in their order."""
-        depths = {name: entry.depth if isinstance(entry, PerLayer) else None for name, entry in self.fields.items()}
-        return tuple(
-            (
-                name,
-                not isinstance(entry, Choice),
-                depths[name],
-                tuple(choice.options for choice in positions(entry, self._max_depth)),
-            )
-            for name, entry in self.fields.items()
-        )
+        layout = []
+        for name, entry in self.fields.items():
+            is_list, depth = not isinstance(entry, Choice), entry.depth if isinstance(entry, PerLayer) else None
+            options = [choice.options for choice in positions(entry, self._max_depth)]
+            for one in options if is_list else []:
+                frozen_value(name, one)  # refuses lists in lists
+            layout.append((name, is_list, depth, tuple(options)))
+        return tuple(layout)
 
     @cached_property
     def block_fields(self) -> tuple[str, ...]:
@@ -201,7 +199,7 @@ class SearchSpace:
         for name, is_list, depth, options_of_positions in self._layout:
             values = [one[0] if len(one) == 1 else one[next(chosen)] for one in options_of_positions]
             fields[name] = tuple(values[: None if depth is None else fields[depth]]) if is_list else values[0]
-        return self.canonical(Architecture(fields))
+        return self.canonical(Architecture.of_frozen(fields))
 
     def encode(self, architecture: Architecture) -> list[int]:
         """One option number per decision, -1 for layers and blocks that the architecture lacks.
@@ -289,6 +287,8 @@ class SearchSpace:
         Args:
             architecture: An architecture; what has not the fields of the space is returned as it is.
         """
+        if not self.block_fields:
+            return architecture
         values = [architecture.get(name) for name in self.block_fields]
         lists = [value for value in values if isinstance(value, tuple)]
         if not lists or len(lists) < len(values) or len(set(map(len, lists))) > 1:

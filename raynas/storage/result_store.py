@@ -279,13 +279,13 @@ class ResultStore:
 
     def _is_own(self, table: pa.Table) -> bool:
         """Whether all rows have one of the run's identities."""
-        return len(table) == sum(len(rows_of(table, identity)) for identity in self.identities)
+        return len(table) == sum(_num_rows_of(table, identity) for identity in self.identities)
 
 
 def _is_on(table: pa.Table, platform: Platform) -> bool:
     """Whether all rows were computed with a platform, by the clock or not, are counts, or do not say it."""
     told = table.filter(pc.and_(pc.is_valid(table["device_type"]), pc.not_equal(table["device_type"], "")))
-    return len(told) == sum(len(rows_of(told, one)) for one in {platform, platform.of_arithmetic})
+    return len(told) == sum(_num_rows_of(told, one) for one in {platform, platform.of_arithmetic})
 
 
 def read_evaluations(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -338,11 +338,19 @@ def _read_all(parts_folder: Path, columns: Sequence[str] | None) -> list[tuple[S
 
 def rows_of(table: pa.Table, key: ScoreIdentity | Platform) -> pa.Table:
     """The rows with this identity, or that were computed with this platform."""
+    return table.filter(_is_of(table, key))
+
+
+def _num_rows_of(table: pa.Table, key: ScoreIdentity | Platform) -> int:
+    return pc.sum(_is_of(table, key)).as_py() or 0
+
+
+def _is_of(table: pa.Table, key: ScoreIdentity | Platform) -> pa.ChunkedArray:
     mask = None
     for name, value in asdict(key).items():
         equal = pc.equal(table[name], pa.scalar(value, _plain(SCHEMA.field(name).type)))
         mask = equal if mask is None else pc.and_(mask, equal)
-    return table.filter(mask)
+    return mask
 
 
 def _read_part(path: Path, columns: Sequence[str] | None = None) -> tuple[StoredPart, pa.Table]:

@@ -150,8 +150,8 @@ def test_what_cannot_be_measured_is_said() -> None:
     for settings, message in (
         ({"precision": "int8"}, "one of float32, bfloat16, float16, not 'int8'"),
         ({"runs": 0}, "runs is an integer of at least 1, not 0"),
-        ({"warmup": -1}, "warmup is at least 0, not -1"),
-        ({"batch_size": 0}, "batch_size is at least 1, not 0"),
+        ({"warmup": -1}, "warmup is an integer of at least 0, not -1"),
+        ({"batch_size": 0}, "batch_size is an integer of at least 1, not 0"),
     ):
         with pytest.raises(ConfigError, match=message):
             timed.configured(**settings)
