@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from raynas.errors import SpaceError
 from raynas.hooks import is_offered_by
-from raynas.models.elastic.slices import parts_for, stacked_parameters
+from raynas.models.elastic.slices import parts_for, parts_for_members, stacked_parameters
 from raynas.models.outputs import PatchHead, after_stem, outputs_from
 from raynas.models.protocols import InitialisedByTable
 from raynas.models.step_draws import drawing_layers, draws_of
@@ -98,14 +98,15 @@ class Supernet:
             rows = [torch.arange(i, len(given), count, device=given.device) for i in range(count)]
         else:
             rows = [torch.nonzero(assigned == i).flatten() for i in range(count)]
+        chosen = [(self.skeleton(one), own) for one, own in zip(architectures, rows, strict=True) if len(own)]
+        parts = parts_for_members(dict(_tensors(self.whole)), [_tensors(one) for one, _ in chosen], self._stacked)
         found = []
-        for architecture, own in zip(architectures, rows, strict=True):
-            if len(own):
-                with self.drawing_for(own):
-                    member = self.skeleton(architecture).train(self.whole.training)
-                    self._draw_as_whole(member)
-                    part = given[own] if len(own) < len(given) else given
-                    found.append(self._outputs_of(member, part, patch_head))
+        for (member, own), tensors in zip(chosen, parts, strict=True):
+            with self.drawing_for(own):
+                _give(member.train(self.whole.training), tensors)
+                self._draw_as_whole(member)
+                part = given[own] if len(own) < len(given) else given
+                found.append(outputs_from(member, part, patch_head))
         order = torch.cat(rows).argsort()
         return tuple(torch.cat(parts)[order] for parts in zip(*found, strict=True))
 
@@ -123,7 +124,9 @@ class Supernet:
         Returns:
             What `outputs_from` returns of a model, without gradient.
         """
-        return self._outputs_of(self.skeleton(architecture).eval(), given, patch_head)
+        member = self.skeleton(architecture).eval()
+        _give(member, self._parts(member))
+        return outputs_from(member, given, patch_head)
 
     def extract(self, architecture: Architecture) -> nn.Module:
         """The plain model of a member, with weights of its own that start as the inherited ones.
@@ -146,11 +149,6 @@ class Supernet:
         """
         for architecture in (self.space.largest(), self.space.smallest()):
             self._parts(self.skeleton(architecture))
-
-    def _outputs_of(self, member: nn.Module, given: Tensor, patch_head: PatchHead | None) -> tuple[Tensor, ...]:
-        """What a member without values gives with the network's tensors."""
-        _give(member, self._parts(member))
-        return outputs_from(member, given, patch_head)
 
     def _draw_as_whole(self, member: nn.Module) -> None:
         """Have a member draw by the network's own layers."""
