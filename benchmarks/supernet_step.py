@@ -99,7 +99,7 @@ class Steps:
         self.masked = MaskedSupernet(self.sliced)
         self.images = torch.randn(batch_size, 3, img_size, img_size, device=device)
         self.labels = torch.arange(batch_size, device=device) % 100
-        self._optimizer = torch.optim.AdamW(self.sliced.whole.parameters(), lr=1e-4)
+        self._optimizer = torch.optim.AdamW(self.sliced.whole.parameters(), lr=1e-4, fused=True)  # as trainings do
         self._sampler = SubnetSampler(space, 0, per_block=4, warmup_epochs=0)
 
     def of_largest(self) -> None:
