@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-import pytest
 from machines import Machine, Machines
 from object_stores import credentials
 
@@ -81,20 +80,6 @@ class Cluster:
                 command, env=self.env, stdout=file, stderr=file
             )
             return started
-
-
-@pytest.fixture(scope="module")
-def store_cluster() -> Iterator[Cluster]:
-    """A head, shared by the tests of a file."""
-    with Machines(1) as machines:
-        yield Cluster(machines)
-
-
-@pytest.fixture
-def cluster(store_cluster: Cluster) -> Cluster:
-    """With all its nodes, of which tests lose some."""
-    store_cluster.complete()
-    return store_cluster
 
 
 def eventually(process: subprocess.Popen[str], is_so: Callable[[], bool], seconds: float = 240) -> None:

@@ -21,7 +21,7 @@ from toy_trainings import largest_difference, weights
 
 from raynas.finalists.folder import load_finalists
 
-pytest_plugins = ["store_cluster"]
+pytest_plugins = ["store_cluster_fixtures"]
 pytestmark = [pytest.mark.netns, pytest.mark.long]
 
 LOST = r"its node [0-9a-f]{8} \(.+\) is lost; "

@@ -19,7 +19,7 @@ from toy_bench import write_table
 import raynas
 from raynas.space.registered import spaces
 
-pytest_plugins = ["store_cluster"]
+pytest_plugins = ["store_cluster_fixtures"]
 pytestmark = [pytest.mark.netns, pytest.mark.long]
 
 START = "8,2,3|4,1,2|4,1,4|4,1,6|32"
