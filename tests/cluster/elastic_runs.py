@@ -48,7 +48,7 @@ def where(folder: Path) -> list[tuple[float, str]]:
     return [(float(line.split()[0]), line.split()[1]) for line in lines if len(line.split()) == 2]
 
 
-def wait_until(driver: subprocess.Popen[str], is_so: Callable[[], bool], seconds: float = 120) -> None:
+def wait_until(driver: subprocess.Popen[str], is_so: Callable[[], bool], seconds: float = 240) -> None:
     """Wait until something is so, while a driver goes on."""
     deadline = monotonic() + seconds
     while not is_so():

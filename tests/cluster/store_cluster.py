@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 from machines import Machine, Machines
@@ -80,12 +79,3 @@ class Cluster:
                 command, env=self.env, stdout=file, stderr=file
             )
             return started
-
-
-def eventually(process: subprocess.Popen[str], is_so: Callable[[], bool], seconds: float = 240) -> None:
-    """Wait until something is so, while a process goes on."""
-    deadline = monotonic() + seconds
-    while not is_so():
-        assert process.poll() is None, "the driver has ended"
-        assert monotonic() < deadline
-        sleep(0.5)

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-from elastic_runs import content, search, where
+from elastic_runs import content, search, wait_until, where
 from machines import Machine
-from store_cluster import Cluster, eventually
+from store_cluster import Cluster
 from toy_finalists import best_of_search
 from toy_trainings import largest_difference, weights
 
@@ -114,15 +114,15 @@ def test_finalists_in_a_store_survive_the_loss_of_a_node_and_of_their_driver(clu
 
     words = ("train", "--finalists", str(source), *TRAINING, "--out")
     driver = cluster.start(tmp_path / "said", *words, uri)
-    eventually(driver, lambda: sum(one[2] for one in trials()) > 0)
+    wait_until(driver, lambda: sum(one[2] for one in trials()) > 0)
     assert all(has_trial(node) for node in cluster.nodes)
     refused = cluster.start(tmp_path / "refused", "train", "--resume", "--out", uri, machine=cluster.nodes[1])
     cluster.lose(cluster.nodes[0])
-    eventually(driver, lambda: re.search(LOST, (tmp_path / "said").read_text()) is not None)
+    wait_until(driver, lambda: re.search(LOST, (tmp_path / "said").read_text()) is not None)
     assert refused.wait(120) == 1
     assert "finalists is being written by process" in (tmp_path / "refused").read_text().strip().splitlines()[-1]
     reached = sum(one[2] for one in trials())
-    eventually(driver, lambda: sum(one[2] for one in trials()) > reached + 4)
+    wait_until(driver, lambda: sum(one[2] for one in trials()) > reached + 4)
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
     stood = trials()
@@ -178,11 +178,11 @@ def test_a_sweep_in_a_store_survives_the_loss_of_a_node_and_of_its_driver(cluste
     words = list(search(tmp_path, *SWEEP, "--workers", "1"))
     words[words.index("--out") + 1] = uri
     driver = cluster.start(tmp_path / "said", *words)
-    eventually(driver, lambda: len({place for _, place in where(tmp_path)}) > 1)
+    wait_until(driver, lambda: len({place for _, place in where(tmp_path)}) > 1)
     cluster.lose(next(node for node in cluster.nodes if has_trial(node)))
-    eventually(driver, lambda: re.search(LOST, (tmp_path / "said").read_text()) is not None)
+    wait_until(driver, lambda: re.search(LOST, (tmp_path / "said").read_text()) is not None)
     before = len(where(tmp_path))
-    eventually(driver, lambda: len(where(tmp_path)) > before + 10)
+    wait_until(driver, lambda: len(where(tmp_path)) > before + 10)
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
     resumed = ("search", "--resume", "--trust-code", "--out", uri)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from elastic_runs import search, where
-from store_cluster import Cluster, eventually
+from elastic_runs import search, wait_until, where
+from store_cluster import Cluster
 from toy_bench import write_table
 
 import raynas
@@ -88,9 +88,9 @@ def test_what_is_in_a_store_is_whole_though_a_node_is_lost(cluster: Cluster, tmp
     driver = cluster.start(said, *words, "--workers", "1:3", "--out", uri)
     lost = cluster.nodes[0]
     if undertaking == "supernet search":
-        eventually(driver, lambda: cluster.value(NUM_STORED.format(folder=uri)) > 0)
+        wait_until(driver, lambda: cluster.value(NUM_STORED.format(folder=uri)) > 0)
     else:
-        eventually(driver, lambda: {node.address for node in cluster.nodes} <= {place for _, place in where(tmp_path)})
+        wait_until(driver, lambda: {node.address for node in cluster.nodes} <= {place for _, place in where(tmp_path)})
     cluster.lose(lost)
     before = len(where(tmp_path))
     assert driver.wait(400) == 0, said.read_text()
@@ -136,7 +136,7 @@ def test_a_training_in_a_store_ends_as_on_one_worker_though_a_node_is_lost(clust
         return status, rows
 
     driver = cluster.start(said, *words, "--workers", "2", "--min-workers", "1", "--out", uri)
-    eventually(driver, lambda: len(state()[1]) > 1)
+    wait_until(driver, lambda: len(state()[1]) > 1)
     at_work = [node for node in cluster.nodes if "ray::RayTrainWorker" in node.run(["ps", "-ww", "-eo", "args"]).stdout]
     assert len(at_work) == 2, said.read_text()
     cluster.lose(at_work[0])
