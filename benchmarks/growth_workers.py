@@ -29,6 +29,7 @@ from raynas.searching.run import SearchListener
 from raynas.space.results import Evaluation
 
 EXPECTED = 1.8
+EXPECTED_SHARE = 0.9
 START = "8,2,3,1|4,1,2,2|4,1,4,2|4,1,6,1|32,80"
 """Of twenty million parameters; its steps have 16 candidates."""
 
@@ -113,7 +114,9 @@ def main() -> None:
     one, two = (statistics.median(found) for found in seconds.values())
     print(f"{steps} steps without the first: one actor {one:.3f} s, two actors {two:.3f} s a candidate")
     one_busy, two_busy = (statistics.median(shares) for shares in busy.values())
-    print(f"actors were scoring {one_busy:.0%} of the time (one), {two_busy:.0%} (two)")
+    is_met = "met" if two_busy >= EXPECTED_SHARE else "NOT met"
+    print(f"actors score for {two_busy:.2f} of their time (expected at least {EXPECTED_SHARE:g}: {is_met})")
+    print(f"one actor alone for {one_busy:.2f}")
     ratios = sorted(one / two for one, two in zip(*seconds.values(), strict=True))
     print(f"rounds: {', '.join(f'{ratio:.2f}' for ratio in ratios)} times")
     print(f"two actors are faster by {verdict(statistics.median(ratios), EXPECTED)}")

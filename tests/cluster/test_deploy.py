@@ -166,7 +166,8 @@ if [ "$1" = show ]; then echo {head}; echo other; else echo "$@" >> {told}; fi
 def test_a_job_of_slurm_uses_both_machines_and_goes_on_after_its_time(tmp_path: Path) -> None:
     tools, told, out = tmp_path / "tools", tmp_path / "told", tmp_path / "run"
     tools.mkdir()
-    words = ["search", "vit", "-o", "synflow", "--img-size", "32", "--budget", "40", "--workers", "2", "--resume"]
+    words = ["search", "vit", "-o", "synflow", "--img-size", "32", "--budget", "40", "--window", "8", "--workers", "2",
+             "--resume"]  # fmt: skip
     with Machines(2) as machines:
         for name, text in (
             ("srun", _SRUN.format(python=sys.executable)),
@@ -206,7 +207,9 @@ def test_a_job_of_slurm_uses_both_machines_and_goes_on_after_its_time(tmp_path: 
         assert again.returncode == 0, said.read_text()
     run = raynas.load_run(out)
     assert run.summary["status"] == "completed"
-    alone = raynas.search("vit", objectives=["synflow"], img_size=32, budget=40, workers=0, out=tmp_path / "alone")
+    alone = raynas.search(
+        "vit", objectives=["synflow"], img_size=32, budget=40, window=8, workers=0, out=tmp_path / "alone"
+    )
     keys = ("architecture_key", "proxy", "value")
     assert sorted(run.evaluations.select(keys).to_pylist(), key=str) == sorted(
         alone.evaluations.select(keys).to_pylist(), key=str
