@@ -18,7 +18,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("raynas", deadline=None)
 settings.load_profile("raynas")
 
-LONG_ROOMS = ("cluster", "training", "finalists", "scoring", "searching", "exporting", "bench")
+LONG_ROOMS = ("cluster", "training", "finalists", "variants", "trials", "scoring", "searching", "exporting", "bench")
 """Rooms whose files take long for their number of tests, as they start Ray and processes."""
 
 

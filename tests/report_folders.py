@@ -192,15 +192,22 @@ def write_training(
 
 
 def write_finalists(
-    folder: Path, trials: Sequence[Mapping[str, Any]], *, epochs: int = 6, summary: Mapping[str, Any] | None = None
+    folder: Path,
+    trials: Sequence[Mapping[str, Any]],
+    *,
+    epochs: int = 6,
+    summary: Mapping[str, Any] | None = None,
+    kind: str = "finalists",
 ) -> Path:
-    """A folder of finalists with a training folder for each.
+    """A folder of finalists, or of variants, with a training folder for each.
 
     Args:
         folder: Of all.
-        trials: `top1`, where its curve goes; `epochs_done`, 0 for one that has not begun; `status`; `score`; `error`.
+        trials: `top1`, where its curve goes; `epochs_done`, 0 for one that has not begun; `status`; `score`; `error`;
+            of variants `settings`.
         epochs: Of a whole training.
         summary: Overrides parts.
+        kind: finalists or variants.
     """
     rng = np.random.default_rng(1)
     entries = []
@@ -228,18 +235,19 @@ def write_finalists(
                 "macs": macs,
                 "score": trial["score"],
                 "error": trial.get("error"),
+                **({"settings": trial["settings"]} if "settings" in trial else {}),
             }
         )
     config = {"source": "runs/search", "space": "as-vit", "top": len(trials), "epochs": epochs, "data": "digits"}
-    (folder / "run.yaml").write_text(run_description("finalists", config, {"epochs": epochs}))
+    (folder / "run.yaml").write_text(run_description(kind, config, {"epochs": epochs}))
     ranked = sorted((entry for entry in entries if entry["top1"] is not None), key=lambda entry: -entry["top1"])
     whole = {
-        "kind": "finalists",
+        "kind": kind,
         "status": "completed",
         "metric": "top1",
         "trials": entries,
         "best": ranked,
-        "source": "runs/search",
+        "source": "runs/search" if kind == "finalists" else None,
         "seconds": 100.0,
         "error": None,
     }

@@ -17,7 +17,7 @@ LIGHT = [
     "raynas.searching.ranking",
     "raynas.registry",
     "raynas.report.page",
-    "raynas.report.finalists",
+    "raynas.report.trials",
     "raynas.report.growth",
     "raynas.report.sweep",
     "raynas.report.training",

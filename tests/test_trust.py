@@ -89,6 +89,22 @@ def training_folder(to: Path, **config: Any) -> Path:
     return described(to, **config)
 
 
+def variants_folder(to: Path, **config: Any) -> Path:
+    trial = {"top1": 0.5, "epochs_done": 2, "status": "completed", "score": {}, "settings": {"lr": 0.1}}
+    write_finalists(to, [trial, trial], kind="variants", epochs=2)
+    content = yaml.safe_load((to / "run.yaml").read_text())
+    architecture = spaces.get("as-vit").largest().to_json()
+    training = {"space": "as-vit", "architecture": architecture, "img_size": 32, **config.get("training", {})}
+    content["config"] = {"vary": config.get("vary", {"lr": [1e-3, 1e-4]}), "training": training}
+    (to / "run.yaml").write_text(yaml.safe_dump(content))
+    if "space" in training:
+        for folder in to.glob("finalist-*"):
+            (folder / "run.yaml").write_text(
+                (folder / "run.yaml").read_text().replace("space: as-vit", f"space: {training['space']}")
+            )
+    return to
+
+
 def described(folder: Path, **config: Any) -> Path:
     """The folder with other settings in its run.yaml, also where its model is described."""
     content = yaml.safe_load((folder / "run.yaml").read_text())
@@ -114,6 +130,13 @@ NAMING: dict[str, tuple[Callable[..., Path], Callable[[str], dict[str, Any]], li
     "a search's space, exported": (search_folder, lambda it: {"space": it}, ["export", "--untrained"]),
     "a training's space, resumed": (training_folder, lambda it: {"space": it}, ["train", "--resume", "--out"]),
     "a training's objective": (training_folder, lambda it: {"objective": it}, ["train", "--resume", "--out"]),
+    "variants' objective": (variants_folder, lambda it: {"training": {"objective": it}}, [
+        "train", "--resume", "--out"
+    ]),
+    "an objective of some variants": (variants_folder, lambda it: {"vary": {"objective": [it, "classification"]}}, [
+        "train", "--resume", "--out"
+    ]),
+    "variants' space, exported": (variants_folder, lambda it: {"training": {"space": it}}, ["export"]),
     "a training's space, exported": (training_folder, lambda it: {"space": it}, ["export"]),
     "a benchmark's proxy": (benchmark_folder, lambda it: {"proxies": [it]}, ["bench", "proxies", "--resume", "--out"]),
     "a teacher's space": (training_folder, lambda it: {"space": it}, [
@@ -274,7 +297,7 @@ COMMANDS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["search", "training", "finalists"])
+@pytest.mark.parametrize("kind", ["search", "training", "finalists", "variants"])
 def test_no_command_unpickles_what_a_folder_holds(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -286,7 +309,8 @@ def test_no_command_unpickles_what_a_folder_holds(
             write_training(folder, epoch_rows(2, macs=1000), epochs=3)
         else:
             trial = {"top1": 0.5, "epochs_done": 2, "status": "completed", "score": {}}
-            write_finalists(folder, [trial, {**trial, "epochs_done": 6}])
+            settings = {"settings": {"lr": 0.1}} if kind == "variants" else {}
+            write_finalists(folder, [trial | settings, {**trial, **settings, "epochs_done": 6}], kind=kind)
         armed(folder, tmp_path / "mark")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged files are named by warnings

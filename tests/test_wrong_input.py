@@ -51,6 +51,8 @@ from raynas.space.results import Objective
 from raynas.sweeps.config import ResolvedSweep, SweepConfig
 from raynas.training.config import ResolvedTraining, TrainConfig
 from raynas.training.plan import make_training_plan
+from raynas.trials.config import TrialsConfig
+from raynas.variants.config import VariantsConfig
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -106,7 +108,8 @@ def test_values_of_set(tmp_path: Path, value: str) -> None:
 # -- whole numbers -----------------------------------------------------------------------------------------------------
 
 CONFIGS = (
-    RunConfig, ResolvedRun, TrainConfig, ResolvedTraining, FinalistsConfig, SweepConfig, ResolvedSweep, EvaluateConfig,
+    RunConfig, ResolvedRun, TrainConfig, ResolvedTraining, TrialsConfig, FinalistsConfig, VariantsConfig,
+    SweepConfig, ResolvedSweep, EvaluateConfig,
     ExportConfig, BenchConfig, BenchSettings,
 )  # fmt: skip
 
@@ -213,6 +216,7 @@ TAKE_NUMBERS: dict[tuple[str, ...], type[Config]] = {
     ("distill", "as-vit-small", "--data", "digits", "--teacher", "random:resnet8"): TrainConfig,
     ("supernet", "train", "vit-res-nano"): TrainConfig,
     ("train", "--finalists", "none"): FinalistsConfig,
+    ("train", "as-vit-small", "--vary", "lr=1,2"): VariantsConfig,
     ("evaluate", "none"): EvaluateConfig,
     ("export", "--untrained", "as-vit-small"): ExportConfig,
 }

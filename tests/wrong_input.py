@@ -193,10 +193,10 @@ def prepared(folder: Path) -> Iterator[None]:
         assert ended(*command, "--out", str(folder / "run"))[0] == 1
     import raynas.bench.run
     import raynas.exporting.export
-    import raynas.finalists.run
     import raynas.searching.scaling
     import raynas.sweeps.run
     import raynas.training.run
+    import raynas.trials.run
 
     assert raynas
     yield

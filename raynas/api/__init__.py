@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from raynas.api.models import build, export
     from raynas.api.reports import report
     from raynas.api.searches import ended_growth, family_member, is_sweep, scale, score, search, sweep
-    from raynas.api.supernets import search_supernet, train_supernet
-    from raynas.api.trainings import distill, finalists, is_finalists, train
+    from raynas.api.supernets import search_supernet, supernet_variants, train_supernet
+    from raynas.api.trainings import distill, train
+    from raynas.api.trials import finalists, kind_to_resume, variants
 
 __all__ = [
     "LISTS",
@@ -37,17 +38,19 @@ __all__ = [
     "family_member",
     "finalists",
     "inspect_data",
-    "is_finalists",
     "is_sweep",
+    "kind_to_resume",
     "listing",
     "report",
     "scale",
     "score",
     "search",
     "search_supernet",
+    "supernet_variants",
     "sweep",
     "train",
     "train_supernet",
+    "variants",
 ]
 
 # Imported on first use, so that what one command needs is not imported for another.
@@ -60,8 +63,9 @@ _HOMES = {
     "models": ("build", "export"),
     "reports": ("report",),
     "searches": ("ended_growth", "family_member", "is_sweep", "scale", "score", "search", "sweep"),
-    "supernets": ("search_supernet", "train_supernet"),
-    "trainings": ("distill", "finalists", "is_finalists", "train"),
+    "supernets": ("search_supernet", "supernet_variants", "train_supernet"),
+    "trainings": ("distill", "train"),
+    "trials": ("finalists", "kind_to_resume", "variants"),
 }
 
 

@@ -35,9 +35,9 @@ def evaluate(
     Without `data`, an evaluation of a training's last weights gives the accuracy of its last epoch.
 
     Args:
-        source: The folder of a training, of finalists, of which the most accurate is taken, or of an export.
+        source: The folder of a training, of finalists or variants, whose most accurate is taken, or of an export.
         space: The space of the network, where it is not registered; or a space of your own.
-        pick: Constraints that choose among finalists, such as num_params<=3e6.
+        pick: Constraints that choose among finalists or variants, such as num_params<=3e6.
         out: Where the result is written: a .json file, a .csv file of its classes, or a folder with both; None:
             nowhere.
         predictions: A .parquet file with a row for each image; None: none is written.

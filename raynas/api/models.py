@@ -38,8 +38,8 @@ def export(source: str | Path | Mapping[str, Any], out: str | Path | None = None
     """Write a folder from which a model runs without raynas.
 
     Args:
-        source: A training folder, or one of finalists, of which the most accurate is taken; or, for a model with fresh
-            weights, whatever `raynas.storage.sources.read_source` reads, or an architecture as a mapping.
+        source: A training folder, or one of finalists or variants, whose most accurate is taken; or, for a model with
+            fresh weights, whatever `raynas.storage.sources.read_source` reads, or an architecture as a mapping.
         out: The folder; it must not exist, or be empty. Default: runs/<space>-export-<date>-<time>.
         settings: `pick`, `space` and `trust_code` of `raynas.exporting.export.export`, and fields of
             `raynas.exporting.config.ExportConfig`, such as checkpoint="best" or onnx=True; None where nothing is said.

@@ -54,8 +54,10 @@ def _row(kinds: Mapping[str, RunKind], folder: Path) -> dict[str, Any]:
         description, summary = read_description(folder), read_summary(folder)
         row |= {"kind": kind_of(description), "status": status_now(folder, str(summary.get("status") or "unknown"))}
         with reading(folder):
-            row |= {"space": description["config"].get("space"), "error": summary.get("error")}
-            row |= _progress(kinds.get(row["kind"]), description["config"], summary)
+            config = description["config"]
+            space = config.get("space") or (config.get("training") or {}).get("space")
+            row |= {"space": space, "error": summary.get("error")}
+            row |= _progress(kinds.get(row["kind"]), config, summary)
         written = written_at(folder / "summary.json") or written_at(folder / "run.yaml")
         row["written"] = written and f"{written:%Y-%m-%d %H:%M:%S}"
     except (RaynasError, OSError) as error:

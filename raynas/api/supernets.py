@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.api.arguments import source_text, space_name
-from raynas.api.layers import base_values, laid_over
+from raynas.api.layers import base_values, laid_over, read_settings
 from raynas.api.searches import executed, supernet_space
 from raynas.api.trainings import trained
+from raynas.api.trials import varied
 from raynas.errors import ConfigError
 from raynas.recipes.reading import recipe_settings
 from raynas.registry import runs_named_code
@@ -20,6 +21,7 @@ from raynas.storage.paths import as_path
 from raynas.storage.run_folder import holds_run
 from raynas.storage.runs import Run
 from raynas.training.folder import Training, load_training
+from raynas.trials.folder import Trials
 
 if TYPE_CHECKING:
     from raynas.searching.run import SearchListener
@@ -70,15 +72,78 @@ def train_supernet(
     Raises:
         RaynasError: Bad input, before anything is started or written; or what fails later.
     """
-    where: dict[str, Any] = {"config": config, "recipe": recipe, "out": out, "resume": resume, "listener": listener}
+    where = {"config": config, "recipe": recipe, "out": out, "resume": resume, "listener": listener}
+    space, largest, settings = _largest(space, largest, init, {**where, **fields})
+    return trained(TRAINING_DEFAULTS, space, None, largest, command="supernet train", **settings)
+
+
+@runs_named_code
+def supernet_variants(
+    space: str | SearchSpace | None = None,
+    *,
+    vary: Mapping[str, Sequence[Any]] | None = None,
+    largest: str | None = None,
+    init: str | Path | None = None,
+    trust_code: bool = False,
+    **settings: Any,
+) -> Trials:
+    """Train a supernet under different settings, each combination of them as a Ray Tune trial.
+
+    They run on all nodes of the joined cluster that see the folder.
+
+    Args:
+        space, largest, init: Arguments with the meaning that they have in `train_supernet`.
+        vary: Values of fields of `raynas.training.config.TrainConfig` by name, such as {"subnets": [1, 2, 4]}; None:
+            those of the variants in `out`.
+        trust_code: Argument with the meaning that it has in `train_supernet`.
+        settings: Further arguments of `raynas.api.variants`.
+
+    Returns:
+        The variants, each a training of a supernet, compared by the accuracy of the largest member; the summary has
+        those of the smallest and the uniform one, too.
+
+    Raises:
+        RaynasError: As for `train_supernet`.
+    """
+    space, largest, settings = _largest(space, largest, init, settings, varied=vary or ())
+    return varied(TRAINING_DEFAULTS, space, None, largest, vary=vary, command="supernet train", **settings)
+
+
+def _largest(
+    space: str | SearchSpace | None,
+    largest: str | None,
+    init: str | Path | None,
+    settings: Mapping[str, Any],
+    varied: Collection[str] = (),
+) -> tuple[str | SearchSpace | None, str | None, dict[str, Any]]:
+    """The space, its largest network, and settings of a training, of which some follow from the weights to start from.
+
+    Args:
+        space, largest, init: Arguments of `train_supernet`.
+        settings: Further arguments of it; the recipe and the file among them may name the space.
+        varied: Fields that have several values, none of which follows from the weights.
+
+    Raises:
+        RaynasError: They do not go together, or there are no such weights.
+    """
+    settings = dict(settings)
     if init is not None:
         space, largest, weights = _start(str(init), space, largest)
-        fields = {**fields, **weights, **{name: value for name, value in fields.items() if value is not None}}
+        weights = {name: value for name, value in weights.items() if name not in varied}
+        settings = {**settings, **weights, **{name: value for name, value in settings.items() if value is not None}}
+    if space is None:
+        config = settings.get("config")
+        said = {
+            **recipe_settings(settings.get("recipe"), "supernet train"),
+            **({} if config is None else read_settings(as_path(config))),
+        }
+        if "space" in said and "architecture" not in said:
+            space = str(said["space"])
     if space is None and largest is not None:
         raise ConfigError("--largest needs a space")
     if space is not None and largest is None:
         largest = (space if isinstance(space, SearchSpace) else spaces.get(space)).largest().to_json()
-    return trained(TRAINING_DEFAULTS, space, None, largest, command="supernet train", **where, **fields)
+    return space, largest, settings
 
 
 def _start(

@@ -1,25 +1,22 @@
-"""Trainings, distillations, and finalists of a search trained against each other."""
+"""Trainings and distillations."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raynas.api.arguments import ArchitectureSource, own_space, source_text, space_name
-from raynas.api.layers import base_values, check_address, laid_over, read_settings
+from raynas.api.arguments import ArchitectureSource, own_space, source_text
+from raynas.api.layers import base_values, laid_over
 from raynas.data.options import DataOptions
 from raynas.errors import ConfigError, DataError
-from raynas.finalists.config import FinalistsConfig
-from raynas.finalists.folder import KIND as FINALISTS
-from raynas.finalists.folder import Finalists, load_finalists
 from raynas.recipes.reading import recipe_settings
 from raynas.registry import is_in_file, runs_named_code
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
 from raynas.storage.paths import as_path
-from raynas.storage.run_folder import holds_run, kind_of, read_description
+from raynas.storage.run_folder import read_description
 from raynas.storage.runs import default_folder
 from raynas.storage.session import as_interrupted
 from raynas.training.config import DISTILLATION_DEFAULTS, TrainConfig
@@ -30,7 +27,6 @@ _OF_IMAGES = ("data", "val_data", *DataOptions.model_fields, "skipped_val_images
 """Settings that say which images there are, and how they are read."""
 
 if TYPE_CHECKING:
-    from raynas.finalists.run import FinalistsListener
     from raynas.training.run import TrainingListener
 
 
@@ -110,81 +106,6 @@ def distill(
     return trained(DISTILLATION_DEFAULTS, source, command="distill", teacher=teacher, **settings)
 
 
-@runs_named_code
-def finalists(
-    source: str | Path | None = None,
-    *,
-    space: str | SearchSpace | None = None,
-    top: int | None = None,
-    grace: int | None = None,
-    reduction: int | None = None,
-    halving: str | None = None,
-    compare: str | None = None,
-    config: str | Path | None = None,
-    recipe: str | None = None,
-    out: str | Path | None = None,
-    resume: bool = False,
-    listener: FinalistsListener | None = None,
-    trust_code: bool = False,
-    **fields: Any,
-) -> Finalists:
-    """Train the best architectures of a search against each other, as Ray Tune trials, most of them stopped early.
-
-    They run on all nodes of the joined cluster that see the folder.
-
-    Args:
-        source: The folder of a search; None: that of the finalists in `out`.
-        space: The space of the architectures, where it is not the search's; or a space of your own.
-        top, grace, reduction, halving, compare: Fields of `raynas.finalists.config.FinalistsConfig`; None where nothing
-            is said.
-        config: A YAML file of fields of `raynas.training.config.TrainConfig`, which `fields` override.
-        recipe: Published settings of trainings by their name (`raynas list recipes`), which all others override.
-        out: The folder, which has a training folder for each finalist; default runs/finalists-<date>-<time>.
-        resume: Continue the finalists in `out`, with their settings where none are given; start if there are none.
-        listener: Receives progress; default: shown on standard error. `raynas.finalists.run.FinalistsListener()` is
-            silent.
-        trust_code: Argument with the meaning that it has in `train`.
-        fields: Fields of `raynas.training.config.TrainConfig`, for all trainings; None where nothing is said.
-
-    Returns:
-        The finalists: their `summary` has them by accuracy. A training that failed raises nothing; the summary reports
-        it, and it is tried again when the finalists are resumed.
-
-    Raises:
-        RaynasError: As for `train`.
-    """
-    base = base_values(FinalistsConfig, FINALISTS, config=None, out=out, resume=resume, given={})
-    training = {**base.get("training", {})}
-    over = {**recipe_settings(recipe, "train"), **({} if config is None else read_settings(as_path(config)))}
-    check_address(training.get("address"), {**fields, **over})
-    training |= over
-    training, note = laid_over(training, fields), ""
-    searched = as_path(source) if source is not None and holds_run(as_path(source)) else None
-    if not base:
-        training, note = _with_images(_with_weights(training, searched), searched)
-    given: dict[str, Any] = {"source": None if source is None else source_text(source), "space": space_name(space)}
-    given |= {"top": top, "grace": grace, "reduction": reduction, "halving": halving, "compare": compare}
-    finalists_config = FinalistsConfig.make({**laid_over(base, given), "training": training})
-
-    from raynas.console.finalists import FinalistsConsole  # torch is behind these
-    from raynas.finalists.plan import make_finalists_plan
-    from raynas.finalists.run import execute_finalists
-
-    with _naming_record(searched if note else None):
-        plan = make_finalists_plan(finalists_config, space=own_space(space))
-    folder = as_path(out) if out is not None else default_folder("finalists")
-    with as_interrupted(folder):
-        execute_finalists(plan, folder, resume=resume, listener=listener or FinalistsConsole(), note=note)
-        return load_finalists(folder)
-
-
-def is_finalists(out: str | Path | None, resume: bool) -> bool:
-    """Whether the folder to go on with holds finalists."""
-    if out is None or not resume or not holds_run(as_path(out)):
-        return False
-    return kind_of(read_description(as_path(out))) == FINALISTS
-
-
 def trained(
     defaults: Mapping[str, Any],
     source: ArchitectureSource | SearchSpace | None,
@@ -209,9 +130,9 @@ def trained(
     """
     said = recipe_settings(recipe, command)
     base = base_values(TrainConfig, TRAINING, config=config, recipe=said, out=out, resume=resume, given=fields)
-    given, found, of_run = _what_to_train(source, space, architecture, pick)
+    given, found, of_run = what_to_train(source, space, architecture, pick)
     values = laid_over(laid_over({**defaults, **base}, given), fields)
-    values, note = _with_images(_with_weights(values, of_run), of_run)
+    values, note = with_images(with_weights(values, of_run), of_run)
     if "space" not in values:
         nothing = f"there is no training in {out} to continue; " if resume else ""
         raise ConfigError(
@@ -223,7 +144,7 @@ def trained(
     from raynas.training.plan import make_training_plan
     from raynas.training.run import execute_training
 
-    with _naming_record(of_run if note else None):
+    with naming_record(of_run if note else None):
         plan = make_training_plan(train_config, space=found or own_space(space))
     folder = as_path(out) if out is not None else default_folder(f"{plan.space.name}-training")
     with as_interrupted(folder), TrainingConsole() if listener is None else nullcontext(listener) as receiver:
@@ -231,29 +152,33 @@ def trained(
         return load_training(folder)
 
 
-def _with_images(values: Mapping[str, Any], of_run: Path | None) -> tuple[dict[str, Any], str]:
+def with_images(
+    values: Mapping[str, Any], of_run: Path | None, varied: Collection[str] = ()
+) -> tuple[dict[str, Any], str]:
     """Settings with those of the images that a run records, where nothing is said of them, and a line that says which.
 
     Args:
         values: Fields of TrainConfig.
         of_run: The folder of the run that is trained from; None: it is none.
+        varied: Fields that have several values, none of which is among the others.
 
     Raises:
         StoreError: The run cannot be read.
     """
-    if values.get("data") is not None:
+    if values.get("data") is not None or "data" in varied:
         return dict(values), ""
     recorded = {} if of_run is None else read_description(of_run)["config"]
-    data, val_data = recorded.get("data"), values.get("val_data")
+    data, has_own = recorded.get("data"), values.get("val_data") or "val_data" in varied
     if not isinstance(data, str) or data == "random":
         return dict(values), "trains on digits, since nothing names other images: --data does"
-    names = [name for name in _OF_IMAGES if recorded.get(name) and not (val_data and name == "skipped_val_images")]
+    left_out = {*varied, *(["skipped_val_images"] if has_own else [])}
+    names = [name for name in _OF_IMAGES if recorded.get(name) and name not in left_out]
     found = {**{name: recorded[name] for name in names}, **values}
     evaluated = f" and evaluates on {found['val_data']}" if found.get("val_data") else ""
     return found, f"trains on {data}{evaluated}, as {of_run} records it: --data names other images"
 
 
-def _with_weights(values: Mapping[str, Any], of_run: Path | None) -> dict[str, Any]:
+def with_weights(values: Mapping[str, Any], of_run: Path | None) -> dict[str, Any]:
     """Settings with the weights of the supernet that a run has searched, where they are to be inherited.
 
     Args:
@@ -275,7 +200,7 @@ def _with_weights(values: Mapping[str, Any], of_run: Path | None) -> dict[str, A
 
 
 @contextmanager
-def _naming_record(of_run: Path | None) -> Iterator[None]:
+def naming_record(of_run: Path | None) -> Iterator[None]:
     """A context in which images that cannot be used are said to be those that a run records.
 
     Raises:
@@ -289,7 +214,7 @@ def _naming_record(of_run: Path | None) -> Iterator[None]:
         raise DataError(f"{error}; {of_run} records these images, and --data names others") from None
 
 
-def _what_to_train(
+def what_to_train(
     source: ArchitectureSource | SearchSpace | None,
     space: str | SearchSpace | None,
     architecture: str | None,

@@ -22,7 +22,7 @@ Examples:
     raynas evaluate runs/found --data folder:val --img-size 280 --out result --predictions result/images.parquet
 """
 
-_SOURCE = "The folder of a training, of finalists, of which the most accurate is taken, or of an export."
+_SOURCE = "The folder of a training, of finalists or variants, of which the most accurate is taken, or of an export."
 
 
 def parameters() -> Parameters:
@@ -31,7 +31,7 @@ def parameters() -> Parameters:
 
     return [
         argument("source", str, _SOURCE, is_required=True),
-        option("pick", list[str], 'Which of the finalists, such as "num_params<=3e6". Repeatable.'),
+        option("pick", list[str], 'Which of the finalists or variants, such as "num_params<=3e6". Repeatable.'),
         option("space", str, "The space of the network, where it is not registered."),
         *options(EvaluateConfig),
         option("out", Path, "Where the result goes: FILE.json, FILE.csv for the classes alone, or a folder with both."),

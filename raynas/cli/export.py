@@ -25,8 +25,8 @@ Examples:
 """
 
 _SOURCE = (
-    "The folder of a training, or of finalists, of which the most accurate is taken; with --untrained any run folder, "
-    "architecture or published name."
+    "The folder of a training, or of finalists or variants, of which the most accurate is taken; with --untrained any "
+    "run folder, architecture or published name."
 )
 
 

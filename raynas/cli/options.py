@@ -138,12 +138,13 @@ def grouped_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]] | None:
     return found or None
 
 
-def set_value(text: str, value: str) -> Any:
+def set_value(text: str, value: str, flag: str = "--set") -> Any:
     """The value of --set NAME=VALUE, read as YAML.
 
     Args:
         text: All of the option, for the message.
         value: What stands behind its equals sign.
+        flag: The option, for the message.
 
     Raises:
         ConfigError: It is no YAML.
@@ -153,7 +154,7 @@ def set_value(text: str, value: str) -> Any:
     try:
         return parse_yaml(value)
     except ValueError as error:
-        raise ConfigError(f"--set {text!r}: {error}") from None
+        raise ConfigError(f"{flag} {text!r}: {error}") from None
 
 
 def add_command(

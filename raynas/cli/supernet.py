@@ -22,7 +22,15 @@ from raynas.cli.options import (
     option,
     options,
 )
-from raynas.cli.train import how_to_train, show_and_say, training_settings
+from raynas.cli.train import (
+    check_goes_with_trials,
+    how_to_train,
+    show_and_say,
+    show_trials_and_say,
+    training_settings,
+    variants_parameters,
+    varied_settings,
+)
 from raynas.storage.session import as_interrupted
 
 TRAIN_EXAMPLES = """
@@ -35,6 +43,8 @@ Examples:
     raynas supernet train --init runs/trained-vit --data folder:train --epochs 10 --out runs/elastic
 
     raynas supernet train --init timm:deit_tiny_patch16_224:deit.pth --weights-policy encoder --data folder:train
+
+    raynas supernet train vit-res-nano --vary subnets=1,2,4 --vary lr=5e-4,1e-3 --data folder:train --img-size 32
 
     raynas supernet train --resume --out runs/supernet
 """
@@ -99,16 +109,32 @@ def train_parameters() -> Parameters:
             "network, or of a vit, whose parts are then the members.",
         ),
         *options(TrainConfig, only=_SAMPLING),
+        *variants_parameters(),
         *training,
     ]
 
 
-def train(*, settings: Any = (), **more: Any) -> None:
+def train(
+    *,
+    vary: Any = (),
+    grace: Any = None,
+    reduction: Any = None,
+    halving: Any = None,
+    settings: Any = (),
+    **more: Any,
+) -> None:
     """Train the members of a space in shared weights, several of them in each step."""
     from raynas import api
 
+    more |= training_settings(settings)
+    stopped = {"grace": grace, "reduction": reduction, "halving": halving}
+    if vary or api.kind_to_resume(more.get("out"), more.get("resume", False)) == "variants":
+        asked = varied_settings(vary)
+        show_trials_and_say("supernet train", api.supernet_variants, vary=asked, **stopped, **more)
+        return
+    check_goes_with_trials(stopped)
     with resumable("supernet train"):
-        show_and_say(api.train_supernet(**{**more, **training_settings(settings)}))
+        show_and_say(api.train_supernet(**more))
 
 
 def search_parameters() -> Parameters:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.cli.ending import resumable, say_folder, say_report, told_again
-from raynas.cli.options import CONFIG, RECIPE, RESUME, TRUST_CODE, Parameters, argument, option, options, set_value
+from raynas.cli.options import (
+    CONFIG,
+    RECIPE,
+    RESUME,
+    TRUST_CODE,
+    Parameters,
+    argument,
+    description_of,
+    option,
+    options,
+    set_value,
+)
 from raynas.errors import ConfigError, TrainingError
 from raynas.interruption import resuming_line
 from raynas.storage.session import as_interrupted
 
 if TYPE_CHECKING:
     from raynas.training.folder import Training
+    from raynas.trials.folder import Trials
 
 EXAMPLES = """
 Examples:
@@ -31,6 +43,8 @@ Examples:
     raynas train --finalists runs/found --top 1 --compare uniform --epochs 90 --data parquet:train.parquet
 
     raynas train runs/found --weights-policy inherited --epochs 30 --lr 1e-4 --data parquet:train.parquet
+
+    raynas train as-vit -a "8,2,3|4,1,2|4,1,4|4,1,6|32" --vary lr=3e-4,1e-3 --vary mixup=0,0.8 --out runs/variants
 
     raynas train runs/finalists --pick "num_params<=3e6" --data parquet:train.parquet --epochs 300
 
@@ -51,6 +65,10 @@ _SET = option(
 _FINALISTS = (
     "In place of SOURCE: train the best of this search against each other, as Ray Tune trials on all nodes that see "
     "--out. Each takes a GPU, where there are some, unless --gpus-per-worker says otherwise."
+)
+_VARY = (
+    "KEY=VALUE,VALUE,... of a setting: train once with each, as Ray Tune trials on all nodes that see --out, and "
+    "compare. Repeatable: then each combination is trained."
 )
 
 
@@ -85,14 +103,28 @@ def how_to_train(**settings: Any) -> Parameters:
     ]
 
 
+def variants_parameters() -> Parameters:
+    """What says which settings are varied, and which trainings are stopped before their end."""
+    from raynas.trials.config import TrialsConfig
+    from raynas.variants.config import VariantsConfig
+
+    halving = f"{description_of(TrialsConfig, 'halving')} Default: none with --vary, else asynchronous."
+    return [
+        option("vary", list[str], _VARY),
+        *options(TrialsConfig, only=("grace", "reduction")),
+        *options(VariantsConfig, only=("halving",), defaults={"halving": None}, help={"halving": halving}),
+    ]
+
+
 def parameters() -> Parameters:
-    """The parameters of a training, and those of finalists."""
+    """The parameters of a training, and those of finalists and variants."""
     from raynas.finalists.config import FinalistsConfig
 
     return [
         *what_to_train(),
         option("finalists", Path, _FINALISTS),
-        *options(FinalistsConfig, only=("top", "grace", "reduction", "halving", "compare")),
+        *options(FinalistsConfig, only=("top", "compare")),
+        *variants_parameters(),
         *how_to_train(),
     ]
 
@@ -108,6 +140,7 @@ def train(
     reduction: Any = None,
     halving: Any = None,
     compare: Any = None,
+    vary: Any = (),
     settings: Any = (),
     **more: Any,
 ) -> None:
@@ -115,17 +148,35 @@ def train(
     from raynas import api
 
     more |= training_settings(settings)
-    if finalists is not None or api.is_finalists(more.get("out"), more.get("resume", False)):
-        if source is not None or architecture is not None or pick:
-            raise ConfigError("--finalists takes the place of SOURCE, --architecture and --pick")
-        _finalists(
-            source=finalists, top=top, grace=grace, reduction=reduction, halving=halving, compare=compare, **more
-        )
+    stopped = {"grace": grace, "reduction": reduction, "halving": halving}
+    kind = api.kind_to_resume(more.get("out"), more.get("resume", False))
+    if finalists is not None or kind == "finalists":
+        if source is not None or architecture is not None or pick or vary:
+            raise ConfigError("--finalists takes the place of SOURCE, --architecture, --pick and --vary")
+        show_trials_and_say("train", api.finalists, source=finalists, top=top, compare=compare, **stopped, **more)
         return
-    if top or grace or reduction or halving or compare:
-        raise ConfigError("--top, --grace, --reduction, --halving and --compare go with --finalists")
+    if top or compare:
+        raise ConfigError("--top and --compare go with --finalists")
+    what = {"architecture": architecture, "pick": pick}
+    if vary or kind == "variants":
+        show_trials_and_say("train", api.variants, source, vary=varied_settings(vary), **what, **stopped, **more)
+        return
+    check_goes_with_trials(stopped)
     with resumable("train"):
-        show_and_say(api.train(source, architecture=architecture, pick=pick, **more))
+        show_and_say(api.train(source, **what, **more))
+
+
+def check_goes_with_trials(stopped: Mapping[str, Any]) -> None:
+    """Refuse what says which trainings are stopped where there is one.
+
+    Args:
+        stopped: Values of --grace, --reduction and --halving by name, None where they are not given.
+
+    Raises:
+        ConfigError: One of them is given.
+    """
+    if given := [name for name, value in stopped.items() if value is not None]:
+        raise ConfigError(f"--{given[0]} goes with several trainings, such as --vary names")
 
 
 def show_and_say(training: Training) -> None:
@@ -138,21 +189,45 @@ def show_and_say(training: Training) -> None:
     say_folder(training.folder)
 
 
-def _finalists(**given: Any) -> None:
-    from raynas import api
+def show_trials_and_say(command: str, train: Callable[..., Trials], *args: Any, **given: Any) -> None:
+    """Train against each other, and show what came of it, and where it is.
 
-    with resumable("train"):
-        found = api.finalists(**given)
+    Args:
+        command: The command as it is typed.
+        train: What trains.
+        args: The arguments that it knows by their position.
+        given: Those that it knows by name.
 
-        from raynas.console.finalists import show_finalists  # torch is behind it
+    Raises:
+        TrainingError: Some of the trainings failed; the message says how to try them again.
+    """
+    with resumable(command):
+        found = train(*args, **given)
+
+        from raynas.console.trials import show_trials  # torch is behind it
 
         with as_interrupted(found.folder):
-            show_finalists(found.summary)
+            show_trials(found.summary)
             say_report(found.folder)
     say_folder(found.folder)
     if error := found.summary["error"]:
-        line = resuming_line("train", found.folder, *told_again(found.folder))
+        line = resuming_line(command, found.folder, *told_again(found.folder))
         raise TrainingError(f"{error}. They are tried again with: {line}")
+
+
+def varied_settings(texts: Sequence[str]) -> dict[str, list[Any]] | None:
+    """Values of fields of TrainConfig from texts of the form KEY=VALUE,VALUE,...; None if there are none.
+
+    Raises:
+        ConfigError: A text has another form.
+    """
+    values: dict[str, list[Any]] = {}
+    for text in texts:
+        name, equals, listed = text.partition("=")
+        if not (equals and name and listed):
+            raise ConfigError(f"--vary takes KEY=VALUE,VALUE,..., such as lr=1e-4,1e-3, not {text!r}")
+        values[name] = [*values.get(name, ()), *set_value(text, f"[{listed}]", "--vary")]
+    return values or None
 
 
 def training_settings(texts: Sequence[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A trained network and how its training prepared images, from the folder of a training, of finalists or an export."""
+"""A trained network and how its training prepared images, from the folder of a training, of several or an export."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ def read_network(
     """Read a network with its trained weights, and see that it takes images of the side that is asked for.
 
     Args:
-        source: The folder of a training, of finalists, of which the most accurate is taken, or of an export.
+        source: The folder of a training, of finalists or variants, whose most accurate is taken, or of an export.
         config: What was asked for.
         space: The space of the network, where it is not registered or not the one that the folder names.
-        pick: Constraints that choose among finalists, such as num_params<=3e6.
+        pick: Constraints that choose among finalists or variants, such as num_params<=3e6.
 
     Raises:
         ConfigError: The source has no trained weights or no classes; the network does not take such images.
@@ -79,8 +79,8 @@ def read_network(
         taken = read_source(source, space=space, pick=pick)
         if taken.kind != "training" or taken.folder is None:
             raise ConfigError(
-                f"there are no trained weights in {source!r}: evaluate the folder of a training, of finalists or of an "
-                "export"
+                f"there are no trained weights in {source!r}: evaluate the folder of a training, of finalists or "
+                "variants, or of an export"
             )
         found = _of_training(load_training(taken.folder), taken.space, config)
     _try(found)

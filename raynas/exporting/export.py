@@ -88,8 +88,8 @@ def export(
     name.
 
     Args:
-        source: A training folder, or one of finalists, of which the most accurate is taken; or, for a model with fresh
-            weights, whatever `raynas.storage.sources.read_source` reads, or an architecture as a mapping.
+        source: A training folder, or one of finalists or variants, whose most accurate is taken; or, for a model with
+            fresh weights, whatever `raynas.storage.sources.read_source` reads, or an architecture as a mapping.
         out: The folder to write, which must not exist, or be empty. Default: runs/<space>-export-<date>-<time>.
         pick: Constraints that choose among the architectures of a run, such as num_params<=30e6.
         space: The space that the architecture is of, where several can read it, or where it is not registered.
@@ -170,7 +170,7 @@ def _trained(source: Source, checkpoint: str, img_size: int | None, num_classes:
     """The model of a training folder, with its weights, tokenized as they were trained last."""
     if source.kind != "training" or source.folder is None:
         raise ConfigError(
-            "there are no trained weights in this source; export the folder of a training or of finalists, "
+            "there are no trained weights in this source; export the folder of a training, of finalists or variants, "
             "or fresh weights with --untrained"
         )
     with reading(source.folder):

@@ -1,1 +1,1 @@
-"""The best of a search trained against each other as Ray Tune trials."""
+"""The best of a search, to be trained against each other."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,21 +15,18 @@ from raynas.storage.run_folder import kind_of, read_description, reading
 from raynas.storage.runs import load_run
 
 
-@dataclass(frozen=True)
-class Finalist:
+class Finalist(NamedTuple):
     """One of the best of a search.
 
     Args:
         name: The name of its folder: its rank and the beginning of its key.
         architecture: The architecture as a value.
         scores: Scores that the architecture had in the search, by name.
-        is_compared: Whether it is none of the best, and trained to set them beside it.
     """
 
     name: str
     architecture: Architecture
     scores: dict[str, float]
-    is_compared: bool = False
 
 
 def finalists(source: Path, top: int) -> list[Finalist]:

@@ -148,35 +148,36 @@ add_kind(
 )
 
 
-# -- finalists ---------------------------------------------------------------------------------------------------------
+# -- finalists and variants --------------------------------------------------------------------------------------------
 
 
 def _best_training(folder: Path, description: Mapping[str, Any], bounds: Bounds) -> Path:
-    from raynas.finalists.folder import best_training
+    from raynas.trials.folder import best_training
 
     return best_training(folder, description, bounds)
 
 
-def _finalists(folder: Path, write: Writer) -> dict[str, Any]:
-    from raynas.report.finalists import finalists_report_data
+def _trials(folder: Path, write: Writer) -> dict[str, Any]:
+    from raynas.report.trials import trials_report_data
 
-    return finalists_report_data(folder, write)
+    return trials_report_data(folder, write)
 
 
-add_kind(
-    ReportedKind(
-        "finalists",
-        _best_training,
-        _finalists,
-        {
-            "finalists": Layout(
-                ("finalists", "trials", "best", "scatter", "correlation", "setup"),
-                (*_LINES, "scatter.js", "finalists.js"),
-            )
-        },
-        progress=lambda config, summary: Progress(_ended(summary["trials"]), len(summary["trials"]), "trainings"),
+for _kind, _pictures in (("finalists", ("best",)), ("variants", ())):  # of one network one is enough
+    add_kind(
+        ReportedKind(
+            _kind,
+            _best_training,
+            _trials,
+            {
+                _kind: Layout(
+                    ("trainings", "trials", *_pictures, "scatter", "correlation", "setup"),
+                    (*_LINES, "scatter.js", "trials.js"),
+                )
+            },
+            progress=lambda config, summary: Progress(_ended(summary["trials"]), len(summary["trials"]), "trainings"),
+        )
     )
-)
 
 
 # -- sweeps ------------------------------------------------------------------------------------------------------------

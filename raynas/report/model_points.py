@@ -78,7 +78,7 @@ def has_report(run: Path, folder: Path, write_report: Callable[[Path], Path]) ->
 
     Args:
         run: The folder of one search or one training in it.
-        folder: The folder of the sweep or the finalists, beyond which nothing is written.
+        folder: The folder of the sweep, finalists or variants, beyond which nothing is written.
         write_report: Writes a page into a run folder.
     """
     if not run.resolve().is_relative_to(folder.resolve()):

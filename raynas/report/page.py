@@ -35,11 +35,11 @@ _SECTION = re.compile(r'^  <section id="(\w+)".*?^  </section>\n', re.MULTILINE 
 def write_report(folder: Path) -> Path:
     """Write report.html into a run folder, finished or not.
 
-    The searches of a sweep and the trainings of finalists get theirs too, so that its links lead somewhere.
+    The searches of a sweep, and the trainings of finalists and variants, get theirs too: its links lead somewhere.
 
     Args:
-        folder: The folder of a search, a scoring run, a benchmark of proxies, a growth, a training, finalists or a
-            sweep.
+        folder: The folder of a search, a scoring run, a benchmark of proxies, a growth, a training, finalists, variants
+            or a sweep.
 
     Returns:
         The page.

@@ -37,7 +37,7 @@ def part_now(folder: Path, told: Mapping[str, Any]) -> dict[str, Any]:
     The other's summary is behind of it where their driver was killed.
 
     Args:
-        folder: The folder of the sweep or the finalists.
+        folder: The folder of the sweep, finalists or variants.
         told: What is told of one search or one training, with its `folder`, relative to that, and its `status`.
     """
     path, status = folder / str(told.get("folder")), str(told.get("status"))

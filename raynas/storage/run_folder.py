@@ -46,7 +46,7 @@ def check_folder(
         folder: The run's folder, which need not exist.
         identity: What the run must share with one that is stored there.
         resume: Whether a run of this identity may be there.
-        kind: What the run is: search (also for score and scale), training, finalists or sweep.
+        kind: What the run is: search (also for score and scale), training, finalists, variants or sweep.
         complete: Adds the fields that an identity leaves out, to both that are compared; raises a ConfigError for a
             stored one that cannot be compared.
 

@@ -1,6 +1,6 @@
 """One session of a run in its folder: its signals, the folder's lock, run.yaml, summary.json, and how it ends.
 
-Searches, trainings, finalists and sweeps are carried out in one each; a run that is resumed has several.
+Searches, trainings, finalists, variants and sweeps are carried out in one each; a run that is resumed has several.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Source:
         space: The space that the architecture belongs to.
         architecture: The architecture itself.
         kind: "text", "file", "search" (any run of ask/tell: search, score, scale) or "training".
-        folder: The run folder it was taken from, of finalists that of the training; None for text and files.
+        folder: The run folder it was taken from, of finalists or variants the training's; None for text and files.
         img_size, num_classes, data: What that run was given; `data` where it scored.
     """
 

@@ -1,1 +1,1 @@
-"""What trials of Ray Tune share with their driver: the folder by which they meet, on whatever nodes they are."""
+"""What trials of Ray Tune share with their driver, on whatever nodes they are; and trainings that are such trials."""

@@ -275,7 +275,7 @@ def test_sweeps_and_finalists_say_what_is_in_their_images(
     source = tmp_path / "search"
     searched = {"searcher": "random", "budget": 4, "workers": 0, "img_size": 32, "out": source}
     raynas.search("as-vit", objectives=["macs:min"], listener=SearchListener(), **searched)
-    monkeypatch.setattr("raynas.finalists.run.connect", refused)
+    monkeypatch.setattr("raynas.trials.run.connect", refused)
     train = ["train", "--finalists", str(source), "--top", "2", "--epochs", "1", "--batch-size", "4", *size]
     said = heard(capsys, *train, "--val-data", spec, "--out", str(tmp_path / "finalists"))
     images = [f"images to train on: {spec}, 12 images, all decoded", classes, "12 RGB; 10 x 8 pixels"]

@@ -23,6 +23,7 @@ from raynas.finalists.config import FinalistsConfig
 from raynas.searching.config import RunConfig
 from raynas.sweeps.config import SweepConfig
 from raynas.training.config import DISTILLATION_DEFAULTS, TrainConfig
+from raynas.variants.config import VariantsConfig
 
 FIRST = json.loads((Path(__file__).parent / "first_options.json").read_text())
 """By command, the options and arguments of its first version, and whether each is one value, repeatable or a flag."""
@@ -65,7 +66,7 @@ def test_help_shows_every_option(command: str, monkeypatch: pytest.MonkeyPatch) 
             assert f" {name} " in shown
 
 
-@pytest.mark.parametrize("config", [RunConfig, SweepConfig, BenchConfig, FinalistsConfig, TrainConfig])
+@pytest.mark.parametrize("config", [RunConfig, SweepConfig, BenchConfig, FinalistsConfig, VariantsConfig, TrainConfig])
 def test_every_setting_says_what_it_is(config: type[Config]) -> None:
     for name, field in config.model_fields.items():
         text = field.description or ""

@@ -1,4 +1,4 @@
-"""Finalists and sweeps over a cluster of machines that share an object store, or a disk: lost nodes, lost drivers."""
+"""Finalists, variants and sweeps over machines that share an object store, or a disk: lost nodes, lost drivers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from store_cluster import Cluster
 from toy_finalists import best_of_search
 from toy_trainings import largest_difference, weights
 
-from raynas.finalists.folder import load_finalists
+from raynas.trials.folder import load_trials
 
 pytest_plugins = ["store_cluster_fixtures"]
 pytestmark = [pytest.mark.netns, pytest.mark.long]
@@ -89,12 +89,12 @@ TRAINING = (
     "--halving", "synchronous", "--top", "3", "--grace", str(RUNG), "--epochs", str(2 * RUNG), "--data", "digits",
     "--max-images", "220", "--batch-size", "32", "--augment", "light", "--lr", "1e-3", "--threads", "1",
 )  # fmt: skip
-FINALISTS = """
-from raynas.finalists.folder import load_finalists
+TRIALS = """
+from raynas.trials.folder import load_trials
 from raynas.storage.files import exists
 from raynas.storage.paths import as_path
 folder = as_path({uri!r})
-trials = load_finalists(folder).summary.get("trials", []) if exists(folder / "summary.json") else []
+trials = load_trials(folder, {kind!r}).summary.get("trials", []) if exists(folder / "summary.json") else []
 [[one["name"], one["status"], one["epochs_done"], one["top1"]] for one in trials]
 """
 SAVED = """
@@ -109,7 +109,7 @@ def test_finalists_in_a_store_survive_the_loss_of_a_node_and_of_their_driver(clu
     source, uri = best_of_search(tmp_path / "search"), f"{cluster.bucket()}/finalists"
 
     def trials() -> list[list[Any]]:
-        found: list[list[Any]] = cluster.value(FINALISTS.format(uri=uri))
+        found: list[list[Any]] = cluster.value(TRIALS.format(uri=uri, kind="finalists"))
         return found
 
     words = ("train", "--finalists", str(source), *TRAINING, "--out")
@@ -138,7 +138,7 @@ def test_finalists_in_a_store_survive_the_loss_of_a_node_and_of_their_driver(clu
     undisturbed = [sys.executable, "-m", "raynas.cli", *words, str(tmp_path / "run"), "--address", "local"]
     alone = subprocess.run(undisturbed, capture_output=True, text=True, check=False)
     assert alone.returncode == 0, alone.stderr
-    expected = load_finalists(tmp_path / "run").summary["trials"]
+    expected = load_trials(tmp_path / "run", "finalists").summary["trials"]
     assert found == [[one[name] for name in ("name", "status", "epochs_done", "top1")] for one in expected]
     names = [one["name"] for one in expected]
     cluster.python(SAVED.format(uri=uri, names=names, to=str(tmp_path / "weights.pt")))
@@ -156,6 +156,49 @@ def test_finalists_in_a_store_survive_the_loss_of_a_node_and_of_their_driver(clu
     (row,) = json.loads(done[1].stdout)
     assert (row["folder"], row["kind"], row["status"], row["done"]) == (uri, "finalists", "completed", 3)
     assert json.loads((tmp_path / "exported" / "config.json").read_text())["top1"] == found[0][3]
+
+
+# -- variants of a supernet --------------------------------------------------------------------------------------------
+
+SUPERNETS = (
+    "supernet", "train", "vit-res-nano", "--vary", "subnets=1,2", "--vary", "sampling=multi,single", "--vary",
+    "lr=1e-3,3e-3", "--epochs", "2", "--data", "digits", "--img-size", "32", "--max-images", "200", "--batch-size",
+    "16", "--augment", "none", "--threads", "1", "--loader-processes", "0", "--set", "choice_warmup_epochs=0",
+)  # fmt: skip
+
+
+def test_supernets_under_several_settings_survive_the_loss_of_a_node(cluster: Cluster, tmp_path: Path) -> None:
+    uri = f"{cluster.bucket()}/variants"
+
+    def trials() -> list[list[Any]]:
+        found: list[list[Any]] = cluster.value(TRIALS.format(uri=uri, kind="variants"))
+        return found
+
+    driver = cluster.start(tmp_path / "said", *SUPERNETS, "--out", uri)
+    wait_until(driver, lambda: sum(one[2] for one in trials()) > 0)
+    wait_until(driver, lambda: has_trial(cluster.nodes[0]))
+    cluster.lose(cluster.nodes[0])
+    assert driver.wait(900) == 0, (tmp_path / "said").read_text()
+    said = (tmp_path / "said").read_text()
+    assert re.search(
+        rf"\d-subnets=\d-sampling=\w+-lr=0\.00\d: {LOST}the training goes on from its last checkpoint", said
+    )
+    assert "Traceback" not in said
+    found = trials()
+    assert len(found) == 8
+    assert {(status, epochs) for _, status, epochs, _ in found} == {("completed", 2)}
+
+    undisturbed = [sys.executable, "-m", "raynas.cli", *SUPERNETS, "--out", str(tmp_path / "run"), "--address", "local"]
+    alone = subprocess.run(undisturbed, capture_output=True, text=True, check=False)
+    assert alone.returncode == 0, alone.stderr
+    expected = load_trials(tmp_path / "run", "variants").summary["trials"]
+    assert found == [[one[name] for name in ("name", "status", "epochs_done", "top1")] for one in expected]
+    names = [one["name"] for one in expected]
+    cluster.python(SAVED.format(uri=uri, names=names, to=str(tmp_path / "weights.pt")))
+    for name, of_store in torch.load(tmp_path / "weights.pt", weights_only=True).items():
+        assert largest_difference(of_store, weights(tmp_path / "run" / name)) == 0
+    page = cluster.head.raynas("report", uri, env=cluster.env)
+    assert page.stdout == f"{uri}/report.html\n", page.stderr
 
 
 # -- sweeps ------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """What goes through the pool, and a training, on three machines with the folder in a store: a node is lost on the way.
 
-Finalists and sweeps have theirs in `test_trials_on_nodes.py`.
+Finalists, variants and sweeps have theirs in `test_trials_on_nodes.py`.
 """
 
 from __future__ import annotations

@@ -26,17 +26,14 @@ from toy_trainings import SMALL, largest_difference, trained, weights, with_brok
 
 import raynas
 from raynas import Architecture, Choice
-from raynas.api.trainings import finalists as trained_finalists
+from raynas.api.trials import finalists as trained_finalists
 from raynas.cli import main
 from raynas.errors import ConfigError, PoolError, SpaceError, StoreError
 from raynas.finalists.choice import finalists
 from raynas.finalists.config import FinalistsConfig
-from raynas.finalists.folder import read_judged, write_judged
 from raynas.finalists.plan import make_finalists_plan
-from raynas.finalists.run import FinalistsListener, execute_finalists
-from raynas.finalists.share import trial_share
 from raynas.interruption import Interrupted
-from raynas.report.finalists import finalists_report_data
+from raynas.report.trials import trials_report_data
 from raynas.searching.run import SearchListener
 from raynas.space.registered import spaces
 from raynas.storage.sources import read_source
@@ -44,7 +41,10 @@ from raynas.training.config import TrainConfig
 from raynas.training.folder import load_training
 from raynas.training.plan import make_training_plan
 from raynas.training.run import TrainingListener
+from raynas.trials.folder import read_judged, write_judged
 from raynas.trials.mark import Mark
+from raynas.trials.run import TrialsListener, execute_trials
+from raynas.trials.share import trial_share
 
 TOYS = Path(__file__).parents[1] / "toy_objectives.py"
 
@@ -123,7 +123,7 @@ def test_too_few_and_other_folders_are_refused(searched: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("training", "message"),
     [
-        ({**TRAINING, "workers": 2}, "each finalist is trained by one process"),
+        ({**TRAINING, "workers": 2}, "each training is done by one process"),
         ({**TRAINING, "num_classes": 7}, "num_classes is 7, but data 'digits' has 10 classes"),
         ({**TRAINING, "epochz": 7}, "unknown key 'epochz'"),
         ({**TRAINING, "objective": f"{TOYS}:two_views"}, "by their accuracy, and the objective two_views has none"),
@@ -149,8 +149,8 @@ def test_a_trial_takes_a_gpu_where_the_node_has_one(
 ) -> None:
     training = TrainConfig.make({"space": "as-vit", "architecture": SMALL, "threads": 8})
     for nodes in ([node], [{"CPU": 0.0}, node]):  # of which the driver's is the first
-        assert trial_share(training, gpus, nodes) == {"CPU": 8.0, "GPU": expected}
-        assert trial_share(training.resolved(threads=None), gpus, nodes) == {"CPU": 1.0, "GPU": expected}
+        assert trial_share([training], gpus, nodes) == {"CPU": 8.0, "GPU": expected}
+        assert trial_share([training.resolved(threads=None)], gpus, nodes) == {"CPU": 1.0, "GPU": expected}
 
 
 @pytest.mark.parametrize(
@@ -170,21 +170,21 @@ def test_what_the_node_has_not_got_is_refused(
 ) -> None:
     training = TrainConfig.make({"space": "as-vit", "architecture": SMALL, **settings})
     with pytest.raises(error, match=message):
-        trial_share(training, gpus, [node])
+        trial_share([training], gpus, [node])
 
 
 def test_what_no_node_has_alone_is_refused() -> None:
     training = TrainConfig.make({"space": "as-vit", "architecture": SMALL, "threads": 4})
     has = "asks for 4 CPU and 1 GPU; Ray has 2 CPU and 1 GPU, 8 CPU and 0 GPU on the nodes that they may run on"
     with pytest.raises(PoolError, match=has):
-        trial_share(training, 1.0, [{"CPU": 2.0, "GPU": 1.0}, {"CPU": 8.0}, {"CPU": 8.0}])
+        trial_share([training], 1.0, [{"CPU": 2.0, "GPU": 1.0}, {"CPU": 8.0}, {"CPU": 8.0}])
 
 
 @pytest.mark.parametrize(("has_gpu", "visible"), [(True, "0,1"), (False, "")])
 def test_a_trial_without_a_share_of_a_gpu_sees_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_gpu: bool, visible: str
 ) -> None:
-    from raynas.finalists.trial import TrainingJob, TrainingTrial
+    from raynas.trials.training_trial import TrainingJob, TrainingTrial
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     trial = TrainingTrial.__new__(TrainingTrial)  # Tune's own part is not needed
@@ -206,8 +206,8 @@ def joined() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"threads": 64}, PoolError, "each finalist asks for 64 CPU and 1 GPU; Ray has 2 CPU and 2 GPU on this node"),
-        ({"gpus_per_worker": 3}, PoolError, "each finalist asks for 1 CPU and 3 GPU; Ray has 2 CPU and 2 GPU"),
+        ({"threads": 64}, PoolError, "each training asks for 64 CPU and 1 GPU; Ray has 2 CPU and 2 GPU on this node"),
+        ({"gpus_per_worker": 3}, PoolError, "each training asks for 1 CPU and 3 GPU; Ray has 2 CPU and 2 GPU"),
         ({"gpus_per_worker": 0, "precision": "float16"}, ConfigError, "precision float16 needs a GPU"),
     ],
 )
@@ -216,7 +216,7 @@ def test_what_cannot_run_is_refused_before_a_folder_is_written(
 ) -> None:
     plan = make_finalists_plan(config(searched, training={**TRAINING, **settings}))
     with pytest.raises(error, match=message):
-        execute_finalists(plan, tmp_path / "run")
+        execute_trials(plan, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -227,7 +227,7 @@ def test_the_command_says_what_is_refused_in_one_line(
     for more, message in (
         (["--precision", "float16"], "precision float16 needs a GPU"),
         (["--space", "vit"], "space 'vit': an architecture has the fields"),
-        (["--threads", "3"], "each finalist asks for 3 CPU and 0 GPU; Ray has 2 CPU and 2 GPU on this node"),
+        (["--threads", "3"], "each training asks for 3 CPU and 0 GPU; Ray has 2 CPU and 2 GPU on this node"),
     ):
         with pytest.raises(SystemExit, match="1"):
             main(["train", "--finalists", str(searched), *arguments, *more, "--out", str(tmp_path / "run")])
@@ -236,7 +236,7 @@ def test_the_command_says_what_is_refused_in_one_line(
         assert not (tmp_path / "run").exists()
 
 
-class Heard(FinalistsListener):
+class Heard(TrialsListener):
     """Keeps the lines, and how many GPUs Ray has given out at most."""
 
     def __init__(self) -> None:
@@ -257,7 +257,7 @@ def test_the_worst_are_stopped_early_and_the_others_are_trained_as_if_alone(
     searched: Path, tmp_path: Path, joined: None
 ) -> None:
     plan, heard, folder = make_finalists_plan(config(searched)), Heard(), tmp_path / "run"
-    summary = execute_finalists(plan, folder, listener=heard)
+    summary = execute_trials(plan, folder, listener=heard)
     assert (summary["status"], summary["error"]) == ("completed", None)
     assert heard.gpus == 2  # one for each of those that run at once, unless another share is asked for
     trials = summary["trials"]
@@ -282,10 +282,10 @@ def test_the_worst_are_stopped_early_and_the_others_are_trained_as_if_alone(
     alone = trained(tmp_path / "alone", **TRAINING, architecture=json.dumps(best["architecture"]), img_size=32)
     assert largest_difference(weights(folder / best["folder"]), alone) == 0
 
-    again = execute_finalists(make_finalists_plan(config(searched)), folder, resume=True)
+    again = execute_trials(make_finalists_plan(config(searched)), folder, resume=True)
     assert again["trials"] == trials
     with pytest.raises(StoreError, match="grace was 1 and is now 2"):
-        execute_finalists(make_finalists_plan(config(searched, grace=2)), folder, resume=True)
+        execute_trials(make_finalists_plan(config(searched, grace=2)), folder, resume=True)
 
     exported = raynas.export(folder, tmp_path / "exported")
     about = json.loads((exported / "config.json").read_text())
@@ -375,7 +375,7 @@ def test_finalists_of_a_space_of_ones_own_that_fail_are_tried_again_after_the_ot
     assert [member.architecture["width"] for member in plan.members] == [4, 8, 12]
     first, second, *_ = plan.plans
     builds = own_search / "builds"
-    summary = execute_finalists(plan, folder, listener=heard)
+    summary = execute_trials(plan, folder, listener=heard)
     assert heard.gpus == 0
     tried = builds.read_text().split()
     assert [tried.count(width) for width in ("4", "8", "12")] == [3, 2, 1]
@@ -391,7 +391,7 @@ def test_finalists_of_a_space_of_ones_own_that_fail_are_tried_again_after_the_ot
     before = ended(summary["trials"])
 
     # The failures of the session before are not counted: the first of this one is not the last.
-    summary = execute_finalists(make_finalists_plan(made), folder, resume=True, listener=heard)
+    summary = execute_trials(make_finalists_plan(made), folder, resume=True, listener=heard)
     assert builds.read_text().split()[len(tried) :] == ["4", "4"]
     assert not (folder / "tune").exists()
     assert (summary["status"], summary["error"]) == ("completed", None)
@@ -409,7 +409,7 @@ def test_finalists_of_a_space_of_ones_own_that_fail_are_tried_again_after_the_ot
     assert largest_difference(weights(tmp_path / "alone"), weights(folder / summary["best"][0]["folder"])) == 0
 
 
-class Interrupts(FinalistsListener):
+class Interrupts(TrialsListener):
     """Sends this process a signal once a trial has ended: stopped early, or completed."""
 
     def __init__(self) -> None:
@@ -428,7 +428,7 @@ def ended(trials: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, int]]:
 
 def check_resumed(folder: Path, made: FinalistsConfig, alone: Path, before: dict[str, tuple[str, int]]) -> None:
     """Going on keeps what has ended, and comes to the same weights as a training alone."""
-    summary = execute_finalists(make_finalists_plan(made), folder, resume=True)
+    summary = execute_trials(make_finalists_plan(made), folder, resume=True)
     assert summary["status"] == "completed"
     assert before.items() <= ended(summary["trials"]).items()
     best = summary["best"][0]
@@ -449,7 +449,7 @@ def test_interrupted_finalists_write_checkpoints_and_go_on(searched: Path, tmp_p
     folder, made = tmp_path / "run", config(searched, training={**TRAINING, "epochs": 16})
     listener = Interrupts()
     with pytest.raises(Interrupted):
-        execute_finalists(make_finalists_plan(made), folder, listener=listener)
+        execute_trials(make_finalists_plan(made), folder, listener=listener)
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["status"] == "interrupted"
     assert listener.ended.items() <= ended(summary["trials"]).items()
@@ -473,7 +473,7 @@ class ToyTrial:
 
 
 def test_a_scheduler_judges_by_what_all_trials_had_reached_in_earlier_sessions(tmp_path: Path) -> None:
-    from raynas.finalists.halving import Halving
+    from raynas.trials.halving import Halving
 
     judged = {"a": [0.5, 0.6, 0.7], "b": [0.4], "c": [0.3]}  # the second epoch of b was stored, and nobody told of it
     write_judged(tmp_path, judged)
@@ -509,7 +509,7 @@ def test_the_record_of_what_was_judged_may_be_missing_or_damaged(tmp_path: Path)
 def test_trainings_that_wait_for_room_say_so(
     searched: Path, tmp_path: Path, joined: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raynas.finalists.run._IDLE_SAID_EVERY_S", 2.0)
+    monkeypatch.setattr("raynas.trials.run._IDLE_SAID_EVERY_S", 2.0)
 
     @ray.remote(num_cpus=ray.cluster_resources()["CPU"])
     class Other:
@@ -520,15 +520,14 @@ def test_trainings_that_wait_for_room_say_so(
     assert ray.get(other.is_here.remote())
     lines: list[str] = []
 
-    class SearchListener(FinalistsListener):
+    class SearchListener(TrialsListener):
         def on_log(self, line: str) -> None:
             lines.append(line)
             ray.kill(other)
 
     made = config(searched, top=2, training={**TRAINING, "epochs": 1})
     assert (
-        execute_finalists(make_finalists_plan(made), tmp_path / "run", listener=SearchListener())["status"]
-        == "completed"
+        execute_trials(make_finalists_plan(made), tmp_path / "run", listener=SearchListener())["status"] == "completed"
     )
     has = ray.cluster_resources()["CPU"]
     assert lines[0].startswith(
@@ -547,8 +546,8 @@ def test_finalists_go_on_after_their_driver_was_killed(
     folder, made = tmp_path / "run", config(searched, top=2, training={**TRAINING, "epochs": 12})
     code = (
         "from pathlib import Path; from raynas.finalists.config import FinalistsConfig;"
-        "from raynas.finalists.plan import make_finalists_plan; from raynas.finalists.run import execute_finalists;"
-        f"execute_finalists(make_finalists_plan(FinalistsConfig.make({made.model_dump()!r})), Path({str(folder)!r}),"
+        "from raynas.finalists.plan import make_finalists_plan; from raynas.trials.run import execute_trials;"
+        f"execute_trials(make_finalists_plan(FinalistsConfig.make({made.model_dump()!r})), Path({str(folder)!r}),"
         "resume=True)"
     )
     killed_at(moments, code, lambda: epochs_done(folder), spread_s=1.0)
@@ -571,7 +570,7 @@ def test_finalists_are_trained_on_the_images_of_their_search(
         seen.update(more, training=plan.config.training)
         raise StoreError("enough")
 
-    monkeypatch.setattr("raynas.finalists.run.execute_finalists", execute)
+    monkeypatch.setattr("raynas.trials.run.execute_trials", execute)
     with pytest.raises(StoreError, match="enough"):
         trained_finalists(source, top=2, data=given, batch_size=32, epochs=2, out=tmp_path / "out")
     data = given or description["config"]["data"]
@@ -587,7 +586,7 @@ def test_the_uniform_network_is_trained_to_the_end_beside_the_best(
 ) -> None:
     found = trained_finalists(
         str(searched), top=3, compare="uniform", halving=halving, reduction=4, out=tmp_path / "run",
-        listener=FinalistsListener(), **{**TRAINING, "epochs": 2},
+        listener=TrialsListener(), **{**TRAINING, "epochs": 2},
     )  # fmt: skip
     trials = {trial["name"]: trial for trial in found.summary["trials"]}
     (uniform,) = (trial for trial in trials.values() if trial["is_compared"])
@@ -602,7 +601,7 @@ def test_the_uniform_network_is_trained_to_the_end_beside_the_best(
     ended = [trial["top1"] for trial in trials.values() if trial["status"] == "completed" and not trial["is_compared"]]
     assert ended, "one of the best goes on"
     assert f"({max(ended):.2%} against {uniform['top1']:.2%})" in found.summary["comparison"]
-    page = finalists_report_data(tmp_path / "run", lambda folder: folder)
+    page = trials_report_data(tmp_path / "run", lambda folder: folder)
     assert page["comparison"] == found.summary["comparison"]
     at = [trial["name"] for trial in page["trials"]].index(uniform["name"])
     assert page["points"]["values"]["length_distortion"][at] is None  # it is no candidate of the search

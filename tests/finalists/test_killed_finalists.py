@@ -17,8 +17,8 @@ from toy_trainings import largest_difference, trained, weights
 
 from raynas.finalists.config import FinalistsConfig
 from raynas.finalists.plan import make_finalists_plan
-from raynas.finalists.run import execute_finalists
 from raynas.training.folder import load_training
+from raynas.trials.run import execute_trials
 
 EPOCHS = 3  # with comparisons after 1 and 2
 
@@ -67,13 +67,13 @@ def test_finalists_killed_at_two_moments_come_out_as_if_nobody_had(
     elsewhere = {**config.model_dump(), "training": {**config.training, "address": address}}
     code = (
         "from pathlib import Path; from raynas.finalists.config import FinalistsConfig;"
-        "from raynas.finalists.plan import make_finalists_plan; from raynas.finalists.run import execute_finalists;"
-        f"execute_finalists(make_finalists_plan(FinalistsConfig.make({elsewhere!r})), Path({str(folder)!r}),"
+        "from raynas.finalists.plan import make_finalists_plan; from raynas.trials.run import execute_trials;"
+        f"execute_trials(make_finalists_plan(FinalistsConfig.make({elsewhere!r})), Path({str(folder)!r}),"
         "resume=True)"
     )
     killed_at((1, 2), code, lambda: epochs_done(folder))
     assert json.loads((folder / "summary.json").read_text())["status"] == "running"
-    summary = execute_finalists(make_finalists_plan(config), folder, resume=True)
+    summary = execute_trials(make_finalists_plan(config), folder, resume=True)
     assert summary["status"] == "completed"
     trials = {trial["name"]: trial for trial in summary["trials"]}
     assert trials.keys() == alone.keys()

@@ -115,6 +115,21 @@ def test_published_values_stand_in_the_recipes() -> None:
         assert (settings["img_size"], settings["weights_policy"]) == (side, "resized")
 
 
+SOURCES = {"distill": ["deit-tiny", "--space", "vit", "--teacher", "random:resnet20"]}
+"""What a command needs beside a recipe and images."""
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.command != "supernet search"])
+def test_a_command_needs_nothing_but_images_beside_a_recipe(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = RECIPES[name].command
+    words = [*command.split(), *SOURCES.get(command, []), "--recipe", name]
+    with pytest.raises(SystemExit, match="1"):
+        main([*words, "--data", f"folder:{tmp_path / 'nowhere'}", "--out", str(tmp_path / "run")])
+    assert f"there is no folder '{tmp_path / 'nowhere'}'" in capsys.readouterr().err.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in TRAININGS]
 )

@@ -35,10 +35,16 @@ def finalists(folder: Path, **more: Any) -> Path:
     return write_finalists(folder, [one], **more)
 
 
+def variants(folder: Path, **more: Any) -> Path:
+    one = {"top1": 0.7, "epochs_done": 2, "status": "running", "score": {}, "settings": {"lr": 0.1}}
+    return write_finalists(folder, [one], kind="variants", **more)
+
+
 WRITERS: dict[str, Callable[..., Path]] = {
     "search": lambda folder, **more: write_folder(folder, sampled_rows(4), **more),
     "training": training,
     "finalists": finalists,
+    "variants": variants,
 }
 
 

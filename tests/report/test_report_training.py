@@ -65,7 +65,7 @@ def unfinished(tmp_path_factory):
 
 
 def test_neither_torch_nor_ray_is_imported():
-    modules = "raynas.report.page, raynas.report.training, raynas.report.finalists, raynas.report.sweep"
+    modules = "raynas.report.page, raynas.report.training, raynas.report.trials, raynas.report.sweep"
     code = f"import sys, {modules}; print([name for name in ('torch', 'ray') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 

@@ -163,7 +163,7 @@ def test_ctrl_c_outside_a_session_names_the_folder_of_a_run_that_is_there(tmp_pa
     assert (ended.value.signum, ended.value.folder) == (signal.SIGINT, tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["search", "training", "finalists", "sweep"])
+@pytest.mark.parametrize("kind", ["search", "training", "finalists", "variants", "sweep"])
 def test_when_a_run_was_started_first_outlives_later_sessions(tmp_path: Path, kind: str) -> None:
     def describe(**more: Any) -> dict[str, Any]:
         session = Session(tmp_path, lambda: None)

@@ -211,11 +211,11 @@ def test_finalists_give_the_training_of_the_best_that_was_trained_to_the_end(
 
 def test_finalists_without_what_is_wanted_are_refused(tmp_path: Path) -> None:
     folder = str(finalists(tmp_path / "run"))
-    with pytest.raises(ConfigError, match=r"in the finalists in .* meets top1>=0\.95: top1 is from 0\.7 to 0\.9"):
+    with pytest.raises(ConfigError, match=r"in the networks in .* meets top1>=0\.95: top1 is from 0\.7 to 0\.9"):
         read_source(folder, pick=["top1>=0.95"])
     with pytest.raises(ConfigError, match="has no 'luck' to pick by; it has num_params, macs, length_distortion, top1"):
         read_source(folder, pick=["luck>=1"])
-    with pytest.raises(StoreError, match="holds no finalist yet that was trained to the end; resume it"):
+    with pytest.raises(StoreError, match="holds no training yet that came to its end; resume it"):
         read_source(str(finalists(tmp_path / "early", texts=())))
     with pytest.raises(StoreError, match=r"has no summary\.json"):
         read_source(str(folder_of(tmp_path / "killed", None, "finalists")))

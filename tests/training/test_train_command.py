@@ -116,7 +116,7 @@ def test_a_run_is_a_source_and_a_training_is_resumed_by_its_folder(tmp_path: Pat
         ([SMALL, "--workers", "4", "--batch-size", "4"], "cannot be divided over 4 workers"),
         ([SMALL, "--precision", "float16"], "precision float16 needs a GPU"),
         ([SMALL, "--workers", "2", "--set", "min_workers=3"], "min_workers is 3, more than the 2 workers"),
-        ([SMALL, "--top", "4"], "--top, --grace, --reduction, --halving and --compare go with --finalists"),
+        ([SMALL, "--top", "4"], "--top and --compare go with --finalists"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(
@@ -217,7 +217,7 @@ def recorded(folder: Path, kind: str, **config: Any) -> Path:
     config = {"space": "as-vit", "img_size": 32, **config}
     folder.mkdir(parents=True)
     text = {"kind": kind, "config": config, "identity": {}, "model": model}
-    if kind == "finalists":
+    if kind in ("finalists", "variants"):
         recorded(folder / "01", "training", **config)
         text["config"] = {}
     best = {"architecture": architecture, "scores": {}, "folder": "01", "top1": 0.5, "score": {}}
@@ -229,7 +229,7 @@ def recorded(folder: Path, kind: str, **config: Any) -> Path:
 FEW = ["--epochs", "1", "--batch-size", "8", "--augment", "none", "--threads", "1", "--loader-processes", "0"]
 
 
-@pytest.mark.parametrize("kind", ["search", "training", "finalists"])
+@pytest.mark.parametrize("kind", ["search", "training", "finalists", "variants"])
 def test_a_run_as_source_says_which_images_are_trained_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
@@ -239,7 +239,7 @@ def test_a_run_as_source_says_which_images_are_trained_on(
     assert run(str(source), *FEW, "--out", str(tmp_path / "run")) == 0
     config = load_training(tmp_path / "run").description["config"]
     assert {name: config[name] for name in ("data", *options)} == {"data": data, **options}
-    where = source / "01" if kind == "finalists" else source
+    where = source / "01" if kind in ("finalists", "variants") else source
     said = capsys.readouterr().err
     assert said.index("per class:") < said.index("run folder") < said.index("M MACs at 32 pixels")
     assert f"trains on {data}, as {where} records it: --data names other images" in said

@@ -189,7 +189,7 @@ function describeScatter(front, lacking, all, x, y) {
   const sample = size < data.total ? `${whole(size)} of ${whole(data.total)} architectures are on this page: the best, all fronts, and a fixed random sample of the others. ` : "";
   const left = size - all.length;
   const without = left ? ` ${plural(left, "has", "have")} no ${titleOf(x.name)} and no place in this picture; across MACs they have.` : "";
-  byId("scatter-note").textContent = `${sample}Each mark is one architecture.${without}`;
+  byId("scatter-note").textContent = `${sample}Each mark is one ${data.noun ? data.noun[0] : "architecture"}.${without}`;
 }
 
 function nearest(state, event, holder) {

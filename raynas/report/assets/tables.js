@@ -84,7 +84,7 @@ function showCorrelation() {
   }
   const sample = table.n < table.total ? `a sample of n = ${whole(table.n)} of ${whole(table.total)}` : `n = ${whole(table.n)}`;
   byId("correlation-note").textContent =
-    `Kendall's τ-b of raw values over ${sample} architectures: 1 where two scores rank alike, −1 where one is the reverse of the other. ` +
+    `Kendall's τ-b of raw values over ${sample} ${data.noun ? data.noun[1] : "architectures"}: 1 where two scores rank alike, −1 where one is the reverse of the other. ` +
     "Raw means that scores of which lower is better are not turned round.";
   const rows = table.names.map((name, i) =>
     el(

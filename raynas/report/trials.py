@@ -1,4 +1,4 @@
-"""What the page of finalists shows: trainings of a search's best side by side, and what the scores had said of them."""
+"""What pages of trainings side by side show: a search's best, and what its scores had said; or a model's variants."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raynas.errors import RaynasError, StoreError
-from raynas.finalists.folder import IN_SEARCH, search_scores
 from raynas.interruption import resuming_line
 from raynas.report.embedding import finite, short_number
 from raynas.report.model_points import has_report, model_points
@@ -18,8 +17,9 @@ from raynas.report.text import Rows, machine_rows
 from raynas.stats.kendall import kendall_taus
 from raynas.stats.thinning import spread
 from raynas.storage.paths import as_path
-from raynas.storage.run_folder import read_description, read_summary
+from raynas.storage.run_folder import kind_of, read_description, read_summary
 from raynas.training.best_epoch import counted_top1
+from raynas.trials.folder import IN_SEARCH, search_scores
 from raynas.wording import compact, duration, percent, plural, setting_text
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ TOP1 = "top-1 (%)"
 """Name of the column of final accuracies."""
 
 _MAX_EPOCHS = 400
+_NOUNS = {"finalists": ("finalist", "finalists"), "variants": ("variant", "variants")}
 _STATUSES = {
     "completed": "trained to the end",
     "stopped": "stopped early",
@@ -40,32 +41,35 @@ _STATUSES = {
 }
 
 
-def finalists_report_data(folder: Path, write_report: Callable[[Path], Path]) -> dict[str, Any]:
+def trials_report_data(folder: Path, write_report: Callable[[Path], Path]) -> dict[str, Any]:
     """Everything that the page shows, without NaN and infinity.
 
     Args:
-        folder: The folder of the finalists, finished or not.
+        folder: The folder of the trainings, finished or not.
         write_report: Writes the page of a trial, so that links lead somewhere.
 
     Returns:
         A value for `json.dumps`, in which a trial is a position in `points`.
     """
     description, summary = read_description(folder), read_summary(folder)
+    kind = kind_of(description)
+    one, several = _NOUNS[kind]
     trials = [part_now(folder, trial) for trial in sorted(summary.get("trials") or [], key=_order)]
     folders = [folder / str(trial.get("folder")) for trial in trials]
     trainings = [_training(path) for path in folders]
     histories = [[] if training is None else training.metrics.to_pylist() for training in trainings]
     models = [training.description["model"] for training in trainings if training is not None]
-    space = str(models[0]["space"] if models else description["config"].get("space"))
+    space = str(models[0]["space"] if models else _space_of(description["config"]))
     values = score_columns(trials, histories)
     data: dict[str, Any] = finite(
         {
-            "layout": "finalists",
-            "title": f"{space} finalists",
-            "headline": _headline(summary, trials),
+            "layout": kind,
+            "noun": [one, several],
+            "title": f"{space} {several}",
+            "headline": _headline(summary, trials, (one, several)),
             "subline": _subline(description, summary, histories),
             "status": run_status(folder, summary, resuming_line("train", folder)),
-            "facts": _facts(summary, trials),
+            "facts": _facts(summary, trials, several),
             "comparison": summary.get("comparison"),
             **model_points(
                 space if models else "",  # pictures need the side of the images, which no training says yet
@@ -92,7 +96,7 @@ def finalists_report_data(folder: Path, write_report: Callable[[Path], Path]) ->
                 for trial, path, history in zip(trials, folders, histories, strict=True)
             ],
             "correlation": _correlation(values),
-            "groups": _groups(description, summary),
+            "groups": _groups(description, summary, several),
         }
     )
     return data
@@ -109,7 +113,8 @@ def score_columns(
 
     Returns:
         By name, a value or None for each: the accuracy in percent; where some trials ended earlier than others, also
-        that after the last epoch which all that began have finished; the search's scores; the costs.
+        that after the last epoch which all that began have finished; further accuracies, such as those of members of
+        supernets; settings that are numbers; the search's scores; the costs.
     """
     columns: dict[str, list[float | None]] = {TOP1: [_percent(trial.get("top1")) for trial in trials]}
     lengths = [len(history) for history in histories if history]
@@ -118,6 +123,12 @@ def score_columns(
         columns[f"top-1 after epoch {common} (%)"] = [
             _percent(counted_top1(history[common - 1])) if history else None for history in histories
         ]
+    for key, column_name in (("accuracies", "{} top-1 (%)"), ("settings", "{}")):
+        own = [trial.get(key) or {} for trial in trials]
+        for name in dict.fromkeys(name for values in own for name in values):
+            found = [values.get(name) for values in own]
+            if all(_is_number(value) for value in found if value is not None):
+                columns[column_name.format(name)] = list(map(_percent, found)) if key == "accuracies" else found
     searched = [search_scores(trial) for trial in trials]
     for name in dict.fromkeys(name for scores in searched for name in scores):
         columns[name] = [scores.get(name) for scores in searched]
@@ -134,7 +145,7 @@ def _rankings(values: Mapping[str, Sequence[float | None]], directions: Mapping[
     for name, column in values.items():
         is_cost = name in ("num_params", "macs")
         known_direction = directions.get(name.removesuffix(IN_SEARCH))
-        direction = "max" if name.startswith("top-1") else "min" if is_cost else known_direction
+        direction = "max" if "top-1" in name else "min" if is_cost else known_direction
         score = {"name": name, "is_cost": is_cost, "is_objective": name == TOP1}
         known = [number for number, value in enumerate(column) if value is not None and np.isfinite(value)]
         if direction is not None:
@@ -147,7 +158,7 @@ def _rankings(values: Mapping[str, Sequence[float | None]], directions: Mapping[
         scores.append(score)
     # The page's scatter plot begins with the first two.
     compared = [name for name in values if name not in ("num_params", "macs")]
-    scored = [name for name in compared if not name.startswith("top-1")]
+    scored = [name for name in compared if "top-1" not in name]
     objectives = [{"name": name} for name in [TOP1, *scored[:1]]]
     return {"scores": scores, "rankings": rankings, "objectives": objectives}
 
@@ -185,6 +196,14 @@ def _trace(history: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     }
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _space_of(config: Mapping[str, Any]) -> Any:
+    return config.get("space") or (config.get("training") or {}).get("space")
+
+
 def _percent(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
@@ -202,6 +221,8 @@ def _standing(trial: Mapping[str, Any]) -> str:
 
 def _directions(source: Any) -> Mapping[str, str]:
     """Whether "max" or "min" is better of each of the search's scores; empty if its folder is not there."""
+    if source is None:
+        return {}
     try:
         found = read_description(as_path(str(source))).get("directions")
     except RaynasError:
@@ -209,10 +230,10 @@ def _directions(source: Any) -> Mapping[str, str]:
     return found if isinstance(found, dict) else {}
 
 
-def _headline(summary: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> str:
+def _headline(summary: Mapping[str, Any], trials: Sequence[Mapping[str, Any]], noun: tuple[str, str]) -> str:
     lasted = f" in {duration(summary['seconds'])}" if summary.get("seconds") else ""
     known = [trial for trial in trials if trial.get("top1") is not None]
-    count = plural(len(trials), "finalist", "finalists")
+    count = plural(len(trials), *noun)
     if not known:
         return f"{count}: none has finished an epoch"
     best = known[0]
@@ -226,24 +247,25 @@ def _subline(
     epochs = sum(map(len, histories))
     parts = [f"the best of {summary['source']}"] if summary.get("source") else []
     parts.append(f"{plural(epochs, 'epoch', 'epochs')} in all")
-    if description["config"].get("data"):
-        parts.append(f"data {description['config']['data']}")
+    config = description["config"]
+    if data := config.get("data") or (config.get("training") or {}).get("data"):
+        parts.append(f"data {data}")
     return " · ".join(parts)
 
 
-def _facts(summary: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> list[list[str | None]]:
+def _facts(summary: Mapping[str, Any], trials: Sequence[Mapping[str, Any]], several: str) -> list[list[str | None]]:
     count = {status: sum(trial.get("status") == status for trial in trials) for status in _STATUSES}
     top1 = trials[0].get("top1") if trials else None
     return [
         ["best top-1", None if top1 is None else percent(top1)],
-        ["finalists", f"{len(trials):,}"],
+        [several, f"{len(trials):,}"],
         *([words, f"{count[status]:,}" if count[status] else None] for status, words in _STATUSES.items()),
         ["duration", duration(summary["seconds"]) if summary.get("seconds") else None],
     ]
 
 
-def _groups(description: Mapping[str, Any], summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _groups(description: Mapping[str, Any], summary: Mapping[str, Any], several: str) -> list[dict[str, Any]]:
     config = {"source": summary.get("source"), **description["config"]}
     own: Rows = [(name, setting_text(value)) for name, value in config.items() if value is not None]
-    groups = [("Finalists", own), ("Made with", machine_rows(description))]
+    groups = [(several.capitalize(), own), ("Made with", machine_rows(description))]
     return [{"title": title, "rows": rows} for title, rows in groups if rows]

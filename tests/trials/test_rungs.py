@@ -15,9 +15,9 @@ from toy_trainings import largest_difference, trained, weights
 
 from raynas.errors import StoreError
 from raynas.finalists.plan import make_finalists_plan
-from raynas.finalists.run import FinalistsListener, execute_finalists
-from raynas.finalists.rungs import promoted, rungs
 from raynas.training.folder import load_training
+from raynas.trials.run import TrialsListener, execute_trials
+from raynas.trials.rungs import promoted, rungs
 
 EPOCHS = 5  # with rungs after 1, 2 and 4
 
@@ -58,7 +58,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return best_of_search(tmp_path_factory.mktemp("rungs") / "search")
 
 
-class Lines(FinalistsListener):
+class Lines(TrialsListener):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
@@ -86,7 +86,7 @@ def whole(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rungs") / "whole"
     listener = Lines()
     made = finalists_config(searched, epochs=EPOCHS, halving="synchronous")
-    summary = execute_finalists(make_finalists_plan(made), folder, listener=listener)
+    summary = execute_trials(make_finalists_plan(made), folder, listener=listener)
     assert (summary["status"], summary["error"]) == ("completed", None)
     told = [line for line in listener.lines if line.startswith("after epoch")]
     assert told == ["after epoch 1: 2 of 4 go on", "after epoch 2: 1 of 2 go on"]
@@ -119,7 +119,7 @@ def test_the_worst_of_each_whole_rung_are_stopped(searched: Path, whole: Path, t
     assert largest_difference(weights(whole / best), weights(tmp_path / best)) == 0
     with pytest.raises(StoreError, match="halving was 'synchronous' and is now 'asynchronous'"):
         other = finalists_config(searched, epochs=EPOCHS)
-        execute_finalists(make_finalists_plan(other), whole, resume=True)
+        execute_trials(make_finalists_plan(other), whole, resume=True)
 
 
 @pytest.mark.long
@@ -128,12 +128,12 @@ def test_whenever_it_is_killed_the_same_are_stopped(searched: Path, whole: Path,
     made = finalists_config(searched, epochs=EPOCHS, halving="synchronous")
     code = (
         "from pathlib import Path; from raynas.finalists.config import FinalistsConfig;"
-        "from raynas.finalists.plan import make_finalists_plan; from raynas.finalists.run import execute_finalists;"
-        f"execute_finalists(make_finalists_plan(FinalistsConfig.make({made.model_dump()!r})), Path({str(folder)!r}),"
+        "from raynas.finalists.plan import make_finalists_plan; from raynas.trials.run import execute_trials;"
+        f"execute_trials(make_finalists_plan(FinalistsConfig.make({made.model_dump()!r})), Path({str(folder)!r}),"
         "resume=True)"
     )
     killed_at(random_moments(8, most=9), code, lambda: epochs_done(folder), spread_s=1.0)
-    summary = execute_finalists(make_finalists_plan(made), folder, resume=True)
+    summary = execute_trials(make_finalists_plan(made), folder, resume=True)
     assert summary["status"] == "completed"
     assert outcome(folder) == outcome(whole)
     for name in outcome(whole):

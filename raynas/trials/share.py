@@ -1,4 +1,4 @@
-"""Where the trials of finalists may be, and what each takes of its node."""
+"""Where trainings that are trials may be, and what each takes of its node."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from raynas.cluster.resources import room_on
 from raynas.errors import ConfigError, PoolError
-from raynas.finalists.plan import FinalistsPlan
 from raynas.storage.local_files import temporary_folder
 from raynas.storage.session import Session
 from raynas.training.config import TrainConfig
 from raynas.trials.mark import Mark
+from raynas.trials.plan import TrialsPlan
 
 if TYPE_CHECKING:
     from raynas.trials.reach import Reach
@@ -36,7 +36,7 @@ class Given:
     state: Path
 
 
-def given_to_trials(plan: FinalistsPlan, session: Session, log: Callable[[str], None]) -> Given:
+def given_to_trials(plan: TrialsPlan, session: Session, log: Callable[[str], None]) -> Given:
     """Find where trials may be, and what they take there; for as long as the session lasts.
 
     Args:
@@ -49,28 +49,33 @@ def given_to_trials(plan: FinalistsPlan, session: Session, log: Callable[[str], 
     """
     from raynas.trials.reach import named_paths, reach_of  # Ray is imported by now, under the settings of `connect`
 
-    first = next(iter(plan.plans.values()))
-    training = first.config
+    plans = plan.plans.values()
+    threads = next(iter(plans)).config.threads
     mark = Mark.put(session.folder)
     session.stack.callback(mark.take_away)
     state = session.stack.enter_context(temporary_folder())
     reach = reach_of(
         mark,
-        {"CPU": float(training.threads or 1)},
-        named_paths(first.data, first.val_data, training.weights, training.teacher),
+        {"CPU": float(threads or 1)},
+        named_paths(
+            *(text for one in plans for text in (one.data, one.val_data, one.config.weights, one.config.teacher))
+        ),
         what="trainings",
         log=log,
         is_stopped=lambda: bool(session.stop),
     )
     gpus = plan.config.training.get("gpus_per_worker")
-    return Given(mark, reach, trial_share(training, None if gpus is None else float(gpus), reach.nodes), state)
+    share = trial_share([one.config for one in plans], None if gpus is None else float(gpus), reach.nodes)
+    return Given(mark, reach, share, state)
 
 
-def trial_share(training: TrainConfig, gpus: float | None, nodes: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def trial_share(
+    trainings: Sequence[TrainConfig], gpus: float | None, nodes: Sequence[Mapping[str, float]]
+) -> dict[str, float]:
     """What each trial takes of its node.
 
     Args:
-        training: The configuration of any of the trainings.
+        trainings: The configurations of the trainings, which all have as many threads.
         gpus: GPUs, or the share of one, that each trial takes; None: one where a node has GPUs.
         nodes: Resources that Ray has on the nodes that trials may be on, whoever uses them now; this one is the first.
 
@@ -83,15 +88,16 @@ def trial_share(training: TrainConfig, gpus: float | None, nodes: Sequence[Mappi
     """
     if gpus is None:
         gpus = min(1.0, max(node.get("GPU", 0.0) for node in nodes))
-    share = {"CPU": float(training.threads or 1), "GPU": gpus}
+    share = {"CPU": float(trainings[0].threads or 1), "GPU": gpus}
     if gpus > 1 and gpus % 1:
         raise ConfigError(f"gpus_per_worker is {gpus:g}; Ray gives out parts of one GPU, or whole ones")
     if not room_on(nodes, {name: amount for name, amount in share.items() if amount}):
         asked, *available = (f"{one.get('CPU', 0.0):g} CPU and {one.get('GPU', 0.0):g} GPU" for one in (share, *nodes))
         where = "on this node, and no other one may be used" if len(nodes) == 1 else "on the nodes that they may run on"
         raise PoolError(
-            f"each finalist asks for {asked}; Ray has {', '.join(dict.fromkeys(available))} {where}: "
+            f"each training asks for {asked}; Ray has {', '.join(dict.fromkeys(available))} {where}: "
             "--threads and --gpus-per-worker say what one takes"
         )
-    training.precision_on("cuda" if gpus else "cpu")
+    for training in trainings:
+        training.precision_on("cuda" if gpus else "cpu")
     return share

@@ -1,4 +1,4 @@
-"""Synchronous successive halving: after how many epochs finalists are compared, and who goes on."""
+"""Synchronous successive halving: after how many epochs trainings are compared, and who goes on."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 
 def rungs(grace: int, reduction: int, epochs: int) -> list[int]:
-    """Epochs after which finalists are compared, in order: grace, grace * reduction, ..., all before the last epoch.
+    """Epochs after which trainings are compared, in order: grace, grace * reduction, ..., all before the last epoch.
 
     Args:
-        grace: Epochs that every finalist gets.
+        grace: Epochs that every training gets.
         reduction: One in so many goes on.
         epochs: Epochs of a whole training.
     """
@@ -24,12 +24,12 @@ def promoted(top1: Mapping[str, float | None], reduction: int) -> list[str]:
     """Who goes on from a rung, which depends on nothing but the accuracies there.
 
     Args:
-        top1: The accuracy of each finalist that is at the rung, in the order of the search's ranking, which decides
+        top1: The accuracy of each training that is at the rung, in the order of their ranking before, which decides
             between equal ones; None for one that failed before it came there, which counts and does not go on.
         reduction: One in so many goes on, rounded down, and at least one.
 
     Returns:
-        Their names, in the order of the search's ranking.
+        Their names, in the order of their ranking before.
     """
     known = {name: value for name, value in top1.items() if value is not None}
     places = max(1, len(top1) // reduction)

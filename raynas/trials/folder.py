@@ -1,4 +1,4 @@
-"""The folder of finalists, read, and the record of what was judged; neither torch nor Ray is needed."""
+"""The folder of trainings that are trials, read, and the record of what was judged; without torch and Ray."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ from raynas.training.best_epoch import counted_top1
 if TYPE_CHECKING:
     from raynas.training.folder import Training
 
-KIND = "finalists"
 JUDGED = "judged.json"
 """Name of the file of the accuracies by which it was decided whether trainings go on."""
 
 
 @dataclass(frozen=True, repr=False)
-class Finalists:
-    """A folder of finalists, finished or not.
+class Trials:
+    """A folder of trainings against each other, such as finalists, finished or not.
 
     Args:
         folder: The folder that was read.
@@ -41,7 +40,7 @@ class Finalists:
 
     def __repr__(self) -> str:
         status = self.summary.get("status", "unknown")
-        return f"Finalists({str(self.folder)!r}, {status}, {len(self.summary.get('trials', ()))} trainings)"
+        return f"Trials({str(self.folder)!r}, {status}, {len(self.summary.get('trials', ()))} trainings)"
 
     @property
     def trainings(self) -> dict[str, Training]:
@@ -57,7 +56,7 @@ IN_SEARCH = " (search)"
 
 
 def search_scores(trial: Mapping[str, Any]) -> dict[str, float]:
-    """The scores that a finalist had in the search, without costs, by names that no value of its training has.
+    """The scores that an architecture had in a search, without costs, by names that no value of its training has.
 
     Args:
         trial: An entry of `trials` in summary.json.
@@ -75,17 +74,17 @@ def best_training(folder: Path, description: Mapping[str, Any], bounds: Bounds) 
     """
     best = existing_summary(folder).get("best")
     if not best:
-        raise StoreError(f"{folder} holds no finalist yet that was trained to the end; resume it")
+        raise StoreError(f"{folder} holds no training yet that came to its end; resume it")
     # Costs among the scores are those of the search, whose head may have had other classes.
     entries = [{**one, "scores": {name: v for name, v in one["score"].items() if name not in one}} for one in best]
-    return folder / str(picked(entries, bounds, f"the finalists in {folder} that were trained to the end")["folder"])
+    return folder / str(picked(entries, bounds, f"the networks in {folder} that were trained to the end")["folder"])
 
 
 def write_judged(folder: Path, judged: Mapping[str, Sequence[float]]) -> None:
     """Keep the accuracies by which it was decided whether trainings go on.
 
     Args:
-        folder: The folder of the finalists.
+        folder: The folder of the trainings.
         judged: Accuracies after each epoch, from the first on, by the name of the training.
 
     Raises:
@@ -100,7 +99,7 @@ def read_judged(folder: Path, names: Sequence[str]) -> dict[str, list[float]]:
     Where there is no record, as in folders of before, all epochs that the trainings hold count as judged.
 
     Args:
-        folder: The folder of the finalists.
+        folder: The folder of the trainings.
         names: Names of the trainings.
     """
     try:
@@ -121,11 +120,15 @@ def _reached(folder: Path) -> list[float]:
         return []
 
 
-def load_finalists(folder: str | Path) -> Finalists:
-    """Read a folder of finalists.
+def load_trials(folder: str | Path, kind: str) -> Trials:
+    """Read a folder of trainings against each other.
+
+    Args:
+        folder: The folder.
+        kind: The kind of run that it must hold, such as finalists.
 
     Raises:
         StoreError: It holds none.
     """
     folder = as_path(folder)
-    return Finalists(folder, read_description(folder, kind=KIND), read_summary(folder))
+    return Trials(folder, read_description(folder, kind=kind), read_summary(folder))

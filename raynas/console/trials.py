@@ -1,4 +1,4 @@
-"""What a person sees of finalists in a terminal."""
+"""What a person sees of trainings against each other in a terminal."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from raynas.console.images import training_images_block
 from raynas.console.terminal import print_rows, wide_console
 from raynas.data.inspection import Inspection
-from raynas.finalists.folder import search_scores
-from raynas.finalists.run import FinalistsListener
+from raynas.trials.folder import search_scores
+from raynas.trials.run import TrialsListener
 from raynas.wording import duration
 
 
-class FinalistsConsole(FinalistsListener):
+class TrialsConsole(TrialsListener):
     """A line whenever an epoch of any training is done, on standard error."""
 
     def __init__(self) -> None:
@@ -55,23 +55,24 @@ class FinalistsConsole(FinalistsListener):
         self._console.print(line, highlight=False, markup=False)
 
 
-def show_finalists(summary: Mapping[str, Any]) -> None:
+def show_trials(summary: Mapping[str, Any]) -> None:
     """The trainings by accuracy, on standard output."""
-    print_rows(
-        [
-            {
-                "rank": trial["rank"],
-                "top1": trial["top1"],
-                "epochs": f"{trial['epochs_done']}/{trial['epochs']}",
-                "status": trial["status"],
-                "num_params": trial["num_params"],
-                "macs": trial["macs"],
-                "folder": trial["folder"],
-                "architecture": trial["text"],
-                **search_scores(trial),
-            }
-            for trial in summary["trials"]
-        ]
-    )
+    print_rows([_row(trial) for trial in summary["trials"]])
     if summary.get("comparison"):
         wide_console().print(summary["comparison"], highlight=False, markup=False)
+
+
+def _row(trial: Mapping[str, Any]) -> dict[str, Any]:
+    settings = {name: value for name, value in trial.get("settings", {}).items() if name != "epochs"}  # which are there
+    return {
+        "rank": trial["rank"],
+        "top1": trial["top1"],
+        "epochs": f"{trial['epochs_done']}/{trial['epochs']}",
+        "status": trial["status"],
+        "num_params": trial["num_params"],
+        "macs": trial["macs"],
+        "folder": trial["folder"],
+        **{f"{name}_top1": value for name, value in trial.get("accuracies", {}).items()},
+        **(settings if "settings" in trial else {"architecture": trial["text"]}),
+        **search_scores(trial),
+    }

@@ -11,8 +11,8 @@ from report_folders import embedded, epoch_rows, write_finalists, write_folder
 from report_pages import check_layout, sections
 from scipy.stats import kendalltau
 
-from raynas.report.finalists import TOP1, score_columns
 from raynas.report.page import write_report
+from raynas.report.trials import TOP1, score_columns
 from raynas.storage.files import write_json
 from raynas.storage.run_folder import run_description
 
@@ -185,10 +185,10 @@ def test_finalists_without_any_epoch_are_not_drawn_at_a_size_that_nobody_knows(t
 
 def test_page_shows_curves_and_table(opened, finalists):
     page = opened(finalists)
-    assert sections(page) == ["finalists", "trials", "best", "scatter", "correlation", "setup"]
-    assert page.locator("#finalists-plot .plot path.line").count() == 5
-    assert page.locator("#finalists-plot .mark").count() == 3  # stopped, failed, running
-    assert "stopped early" in page.locator("#finalists-legend").inner_text()
+    assert sections(page) == ["trainings", "trials", "best", "scatter", "correlation", "setup"]
+    assert page.locator("#trainings-plot .plot path.line").count() == 5
+    assert page.locator("#trainings-plot .mark").count() == 3  # stopped, failed, running
+    assert "stopped early" in page.locator("#trainings-legend").inner_text()
     rows = [row.locator("td").all_inner_texts() for row in page.locator("#trials-table tbody tr").all()]
     assert [row[0] for row in rows] == ["1", "2", "3", "4", "5", "–"]  # noqa: RUF001
     assert rows[0][2] == f"{reached(0.75, 6):.2f}"
@@ -210,7 +210,7 @@ def test_scatter_names_the_rank_correlation(opened, many):
     assert "τ-b 1.00" in page.locator("#scatter-tau").inner_text()
     page.get_by_label("up", exact=True).select_option("ntk_condition")
     assert "No rank correlation" in page.locator("#scatter-tau").inner_text()
-    assert page.locator("#finalists-plot .plot path.line.thin").count() == 3  # six of nine have a colour
+    assert page.locator("#trainings-plot .plot path.line.thin").count() == 3  # six of nine have a colour
 
 
 def test_cards_say_what_became_of_a_trial(opened, finalists):
@@ -230,6 +230,6 @@ def test_layout_of_finalists(opened, finalists, many, width):
 def test_page_without_trials_opens(opened, tmp_path):
     (tmp_path / "run.yaml").write_text(run_description("finalists", {"top": 4, "space": "as-vit"}, {}))
     page = opened(write_report(tmp_path))
-    assert "No epoch is finished yet" in page.locator("#finalists").inner_text()
+    assert "No epoch is finished yet" in page.locator("#trainings").inner_text()
     assert not page.locator("#trials").is_visible()
     assert not page.locator("#scatter").is_visible()

@@ -31,10 +31,10 @@ class TrainingJob:
     """What all trials are given.
 
     Args:
-        mark: The mark of the session in the folder of the finalists; every training has its own folder in that.
+        mark: The mark of the session in the folder of the run; every training has its own folder in that.
         plans: The plans of the trainings by name.
         has_gpu: Whether each trial has a GPU, or a share of one.
-        until: The number of epochs that each trial trains to, in all, and ends at.
+        until: The number of epochs that each trial trains to, in all, and ends at; one that has fewer ends at its last.
     """
 
     mark: Mark
@@ -56,7 +56,7 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves GPUs visible to those who ask for none
         self._plan, self._folder = job.plans[config["trial"]], job.mark.folder / config["trial"]
         self._watch = MarkWatch(job.mark)
-        self._until = job.until
+        self._until = min(job.until, self._plan.config.epochs)
         self._rows: Queue[Row | BaseException | None] = Queue()
         self._is_over = threading.Event()
         self._thread: threading.Thread | None = None

@@ -1,4 +1,4 @@
-// The page of finalists: their curves, their ranking, and what the search's scores had said of them.
+// The page of trainings side by side: their curves, their ranking, and what scores or settings say of them.
 
 const TOP1 = "top-1 (%)";
 const trials = data.trials;
@@ -12,10 +12,10 @@ const ENDS = {
 
 function showTrials() {
   const begun = trials.map((trial, point) => ({ ...trial, point })).filter(({ at }) => at.length);
-  const note = byId("finalists-note");
+  const note = byId("trainings-note");
   if (!begun.length) {
     note.textContent = "No epoch is finished yet.";
-    byId("finalists-legend").remove();
+    byId("trainings-legend").remove();
     return;
   }
   // The first six by accuracy have a colour and are read by the cursor; more could not be told apart.
@@ -28,9 +28,9 @@ function showTrials() {
     end: ENDS[status],
   }));
   const last = Math.max(...begun.map(({ epochs, at }) => Math.max(epochs || 0, at[at.length - 1])));
-  byId("finalists-plot").append(lineFigure({ title: "top-1, %", lines, x: "epochs", unit: "epoch", last, height: 0.4, format: (value) => `${value.toFixed(2)} %` }));
+  byId("trainings-plot").append(lineFigure({ title: "top-1, %", lines, x: "epochs", unit: "epoch", last, height: 0.4, format: (value) => `${value.toFixed(2)} %` }));
   const has = (status) => begun.some((trial) => trial.status === status);
-  byId("finalists-legend").append(
+  byId("trainings-legend").append(
     ...(has("stopped") ? [legendEntry("cross", "failed", "stopped early")] : []),
     ...(has("failed") ? [legendEntry("diamond", "infeasible", "failed")] : []),
     ...(has("running") ? [legendEntry("circle", "failed", "still running")] : []),
@@ -47,18 +47,22 @@ function showRanking() {
     byId("trials").hidden = true;
     return;
   }
+  const isSearched = data.noun[0] === "finalist";
   const score = ({ name }) => ({ title: titleOf(name), isNumber: true, cell: (_, point) => shownValue(name, columns.get(name).values[point]) });
   const made = [
     { title: "", isNumber: true, cell: (_, i) => (columns.get(TOP1).values[i] === null ? "–" : whole(i + 1)) },
-    { title: "finalist", cell: ({ name, folder, has_report: hasReport }) => folderLink(folder, hasReport, name) },
+    { title: data.noun[0], cell: ({ name, folder, has_report: hasReport }) => folderLink(folder, hasReport, name) },
     ...data.scores.map(score),
-    { title: "epochs", isNumber: true, cell: ({ epochs_done: done, epochs }) => (epochs && epochs !== done ? `${whole(done)} of ${whole(epochs)}` : whole(done)) },
+    { title: "epochs done", isNumber: true, cell: ({ epochs_done: done, epochs }) => (epochs && epochs !== done ? `${whole(done)} of ${whole(epochs)}` : whole(done)) },
     { title: "status", cell: ({ status, error }) => [el("span", { text: status === "stopped" ? "stopped early" : status }), error ? el("p", { class: "reason", text: error }) : null].filter(Boolean) },
-    { title: "architecture", cell: (_, point) => genotype(textOf(point)) },
+    { title: isSearched ? "architecture" : "settings", cell: (_, point) => genotype(textOf(point)) },
   ];
   byId("trials-table").append(rowsTable(made, trials));
   const stopped = trials.some(({ status }) => status === "stopped");
-  byId("trials-note").textContent = `The search's scores stand beside what training found.${stopped ? " Those that were stopped early had fewer epochs, so their top-1 is not that of a whole training." : ""}`;
+  byId("trials-note").textContent = [
+    isSearched ? "The search's scores stand beside what training found." : "",
+    stopped ? "Those that were stopped early had fewer epochs, so their top-1 is not that of a whole training." : "",
+  ].join(" ");
 }
 
 // Kendall's tau-b of the two columns that the scatter plot shows.
@@ -73,7 +77,7 @@ function showAgreement() {
     const value = i < 0 || j < 0 || i === j ? null : tau[i][j];
     said.replaceChildren(
       value === null ? "No rank correlation of these two." : el("strong", { text: `Kendall's τ-b ${withSign(value.toFixed(2).replace("-0.00", "0.00"))}` }),
-      value === null ? "" : ` between ${titleOf(across.value)} and ${titleOf(up.value)}, over ${plural(n, "finalist", "finalists")}.`,
+      value === null ? "" : ` between ${titleOf(across.value)} and ${titleOf(up.value)}, over ${plural(n, ...data.noun)}.`,
     );
   };
   up.addEventListener("change", show);
@@ -82,11 +86,17 @@ function showAgreement() {
 }
 
 byId("setup-title").textContent = "How they were trained";
-byId("best-title").textContent = "The architectures";
+const isOfVariants = data.noun[0] === "variant";
+if (isOfVariants) {
+  byId("scatter-title").textContent = "Accuracy and settings";
+  byId("correlation-title").textContent = "What goes with accuracy?";
+} else {
+  byId("best-title").textContent = "The architectures";
+}
 showHead(data.facts);
 showTrials();
 showRanking();
-showArchitectures();
+if (!isOfVariants) showArchitectures();
 showScatter();
 showAgreement();
 showCorrelation();

@@ -1,4 +1,4 @@
-"""The best of a search trained against each other as Ray Tune trials, on all nodes that see their folder."""
+"""Trainings against each other as Ray Tune trials, on all nodes that see their folder."""
 
 from __future__ import annotations
 
@@ -17,38 +17,37 @@ from raynas.cluster.ray_log import RayLog
 from raynas.cluster.waiting import why_waiting
 from raynas.data.inspection import Inspection
 from raynas.errors import PoolError, StoreError
-from raynas.finalists.choice import Finalist
-from raynas.finalists.comparison import verdict
-from raynas.finalists.config import FinalistsConfig
-from raynas.finalists.folder import KIND, read_judged, write_judged
-from raynas.finalists.plan import FinalistsPlan
-from raynas.finalists.rungs import promoted, rungs
-from raynas.finalists.share import Given, given_to_trials
 from raynas.space.build import builder
 from raynas.storage.files import remove_folder
 from raynas.storage.locks import told_before_locking
 from raynas.storage.paths import ObjectPath
 from raynas.storage.run_folder import check_folder, ray_log_place, read_summary, reading, run_description
 from raynas.storage.session import End, Session
-from raynas.training.best_epoch import counted_top1
+from raynas.training.best_epoch import BestEpoch, counted_top1
 from raynas.training.folder import load_training
 from raynas.training.identity import completed
 from raynas.training.listeners import check_loggers
-from raynas.training.plan import TrainingPlan
+from raynas.trials.comparison import verdict
+from raynas.trials.config import TrialsConfig
+from raynas.trials.folder import read_judged, write_judged
+from raynas.trials.plan import Member, TrialsPlan
+from raynas.trials.rungs import promoted, rungs
+from raynas.trials.share import Given, given_to_trials
 
 if TYPE_CHECKING:
     from raynas.cluster.tune import Loss
+    from raynas.training.plan import TrainingPlan
 
 _LOOK_S, _LOOK_FAR_S = 1.0, 5.0
 _IDLE_SAID_EVERY_S = 30.0
 _GRACE_S = 90.0  # for trainings to write their checkpoints
 
 
-class FinalistsListener:
+class TrialsListener:
     """Receives the trainings' progress in the driver; the base class ignores it."""
 
     def on_images(self, inspections: Mapping[str, Inspection], class_counts: Mapping[str, Mapping[str, int]]) -> None:
-        """What was found in the data sets that all take, as in `TrainingPlan`; not called where there are no files."""
+        """What was found in data sets, as in `TrainingPlan`: once for each that trainings take, if it has files."""
 
     def on_start(self, folder: Path, trials: int, epochs: int) -> None:
         """The trainings start, or resume."""
@@ -60,26 +59,26 @@ class FinalistsListener:
         """Something that a person wants to know."""
 
 
-def execute_finalists(
-    plan: FinalistsPlan,
+def execute_trials(
+    plan: TrialsPlan,
     folder: Path,
     *,
     resume: bool = False,
-    listener: FinalistsListener | None = None,
+    listener: TrialsListener | None = None,
     note: str = "",
 ) -> dict[str, Any]:
-    """Train the finalists, each in a folder of its own, as many at once as the cluster has room for.
+    """Carry out the trainings, each in a folder of its own, as many at once as the cluster has room for.
 
     Args:
         plan: What to train.
-        folder: The folder of the finalists, which is created unless it exists.
+        folder: The folder of them all, which is created unless it exists.
         resume: Go on with what the folder holds: trials that ended are kept, and those that failed are tried again.
         listener: Receives progress.
         note: A line that the listener is told before all else.
 
     Returns:
         The summary, as in summary.json: kind, status (completed, failed), metric, source, epochs, `trials` (by
-        accuracy), `best`, seconds, error.
+        accuracy), `comparison`, `best`, seconds, error.
 
     Raises:
         StoreError: The folder holds something else, is in use, or cannot be written.
@@ -87,18 +86,17 @@ def execute_finalists(
         PoolError: Ray cannot be started or joined, or no node that sees the folder has what a trial asks for.
         Interrupted: SIGINT or SIGTERM; what was done is stored.
     """
-    listener = listener or FinalistsListener()
-    first = next(iter(plan.plans.values()))
-    training = first.config
+    listener = listener or TrialsListener()
+    training = next(iter(plan.plans.values())).config
     check_loggers(training.loggers)
     if told := told_before_locking(folder):
         listener.on_log(told)
     with Session(
-        folder, partial(check_folder, folder, plan.identity(), resume=resume, kind=KIND, complete=_completed)
+        folder, partial(check_folder, folder, plan.identity(), resume=resume, kind=plan.kind, complete=_completed)
     ) as session:
         session.hold()
-        if first.inspections:
-            listener.on_images(first.inspections, first.class_counts)
+        for one in {(one.data, one.val_data): one for one in plan.plans.values() if one.inspections}.values():
+            listener.on_images(one.inspections, one.class_counts)
         given: Given | None = None
         if plan.plans.keys() - _ended_before(folder):
             asked = plan.config.training
@@ -109,14 +107,14 @@ def execute_finalists(
             given = given_to_trials(plan, session, listener.on_log)
         if note:
             listener.on_log(note)
-        session.describe(run_description(KIND, plan.config.model_dump(), plan.identity()))
-        return _FinalistsTraining(plan, session, listener, given).carry_out()
+        session.describe(run_description(plan.kind, plan.config.model_dump(), plan.identity()))
+        return _Trainings(plan, session, listener, given).carry_out()
 
 
-class _FinalistsTraining:
+class _Trainings:
     """The work of a session, and the listener over its trials."""
 
-    def __init__(self, plan: FinalistsPlan, session: Session, listener: FinalistsListener, given: Given | None) -> None:
+    def __init__(self, plan: TrialsPlan, session: Session, listener: TrialsListener, given: Given | None) -> None:
         self.plan = plan
         self.session = session
         self.folder = session.folder
@@ -126,6 +124,7 @@ class _FinalistsTraining:
         self.errors: dict[str, str] = {}  # the last of each that has not ended well
         self._ended = _ended_before(self.folder)
         self._judged = read_judged(self.folder, list(plan.plans))
+        self._whole: dict[str, list[dict[str, Any]]] = {}  # of those that are read no more
         self._has_raised: set[str] = set()  # and Tune is still to hear of it
         self._at_rest: set[str] = set()
         self._stopping_since: float | None = None
@@ -147,12 +146,15 @@ class _FinalistsTraining:
         if self.plan.config.halving == "synchronous":
             self._train_rung_by_rung()
         elif names := [name for name in self.plan.plans if name not in self._ended]:
-            self._train_asynchronously(names)
+            if self.plan.config.halving == "asynchronous":
+                self._train_asynchronously(names)
+            else:
+                self._train(names, self.plan.epochs)
         failures = self._failures()
         return End("interrupted" if self.stop else "failed" if failures else "completed", failures)
 
     def _train_asynchronously(self, names: Sequence[str]) -> None:
-        from raynas.finalists.halving import Halving
+        from raynas.trials.halving import Halving
 
         scheduler = Halving(
             judged=self._judged,
@@ -169,7 +171,7 @@ class _FinalistsTraining:
     def _train_rung_by_rung(self) -> None:
         """Stop nobody before all have come to a rung: who goes on follows from their accuracies in the folders alone.
 
-        So it is worked out again when the finalists are resumed, from the first rung on, and comes to the same.
+        So it is worked out again when the trainings are resumed, from the first rung on, and comes to the same.
         """
         epochs, reduction = self.plan.epochs, self.plan.config.reduction
         alive = list(self.plan.plans)
@@ -207,7 +209,7 @@ class _FinalistsTraining:
 
         from raynas.cluster.own_code import own_code_by_value
         from raynas.cluster.tune import fit, trial_resources
-        from raynas.finalists.trial import TrainingJob, TrainingTrial
+        from raynas.trials.training_trial import TrainingJob, TrainingTrial
 
         given = self._trials
         assert given is not None, "those that have ended are not trained"
@@ -305,10 +307,10 @@ class _FinalistsTraining:
         for rank, trial in enumerate(trials, start=1):
             trial["rank"] = rank
         summary = {
-            "kind": KIND,
+            "kind": self.plan.kind,
             "status": status,
             "metric": "top1",
-            "source": self.plan.config.source,
+            "source": self.plan.source,
             "epochs": self.plan.epochs,
             "trials": trials,
             # A training that went to its end is comparable with others; the accuracy of a stopped one is not.
@@ -321,12 +323,16 @@ class _FinalistsTraining:
 
     def _history(self, name: str) -> list[dict[str, Any]]:
         """The epochs that a training has finished, as rows of its metrics.parquet."""
+        if name in self._whole:
+            return self._whole[name]
         with suppress(StoreError, OSError, ValueError):  # not there yet
             rows: list[dict[str, Any]] = load_training(self.folder / name).metrics.to_pylist()
+            if self._ended.get(name) == "completed":
+                self._whole[name] = rows
             return rows
         return []
 
-    def _trial(self, member: Finalist, *, is_going_on: bool) -> dict[str, Any]:
+    def _trial(self, member: Member, *, is_going_on: bool) -> dict[str, Any]:
         plan = self.plan.plans[member.name]
         history = self._history(member.name)
         now = "running" if is_going_on else "interrupted"
@@ -336,23 +342,35 @@ class _FinalistsTraining:
             "name": member.name,
             "is_compared": member.is_compared,
             "architecture": {name: member.architecture[name] for name in member.architecture},
-            "text": plan.space.text(member.architecture),
+            "text": member.text,
             "folder": member.name,
             "status": status,
             "epochs_done": len(history),
-            "epochs": self.plan.epochs,
+            "epochs": plan.config.epochs,
             "top1": counted_top1(history[-1]) if history else None,
             "num_params": plan.num_params,
             "macs": plan.macs,
-            "score": member.scores,
+            "score": dict(member.scores),
+            **({"settings": dict(member.settings)} if member.settings else {}),
+            **({"accuracies": others} if (others := _others(history)) else {}),
             "error": self.errors.get(member.name),
         }
+
+
+def _others(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Accuracies of the last epoch beside that which counts, such as those of the smallest member of a supernet."""
+    last = {name: value for name, value in (history[-1] if history else {}).items() if value is not None}
+    names = [name for name in last if name.startswith("val_") and name.endswith("_top1") and name != "val_top1"]
+    return {
+        name.removeprefix("val_").removesuffix("_top1"): BestEpoch(name, higher_is_better=True).value(last)
+        for name in names
+    }
 
 
 def _completed(identity: Mapping[str, Any]) -> dict[str, Any]:
     """An identity that has all its fields, and whose trainings have theirs."""
     return {
-        "halving": FinalistsConfig.model_fields["halving"].default,
+        "halving": TrialsConfig.model_fields["halving"].default,
         **identity,
         "trainings": {name: completed(own) for name, own in identity["trainings"].items()},
     }

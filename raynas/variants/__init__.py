@@ -1,0 +1,1 @@
+"""Trainings of one network under different settings, against each other."""

@@ -1,0 +1,84 @@
+"""The variants of a training: all combinations of some of its settings, each checked before anything starts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
+
+from raynas.data.options import DataOptions
+from raynas.errors import ConfigError, RaynasError
+from raynas.space.search_space import SearchSpace
+from raynas.training.config import TrainConfig
+from raynas.training.image_choice import ChosenImages, choose_images
+from raynas.training.plan import TrainingPlan
+from raynas.trials.plan import Member, TrialsPlan, check_grace, trial_config, trial_plan
+from raynas.variants.config import KIND, VariantsConfig
+from raynas.wording import setting_text
+
+_NAME_CHARACTERS = 60
+
+
+def make_variants_plan(config: VariantsConfig, *, space: SearchSpace | None = None) -> TrialsPlan:
+    """Make each combination of settings into a training, and check them all.
+
+    Args:
+        config: What was asked for; its `training` names the space and the architecture.
+        space: The space itself, where it is neither registered nor in a file.
+
+    Raises:
+        RaynasError: As `raynas.training.plan.make_training_plan`; the message names the variant.
+    """
+    grid = [dict(zip(config.vary, values, strict=True)) for values in product(*config.vary.values())]
+    members: list[Member] = []
+    plans: dict[str, TrainingPlan] = {}
+    images: dict[str, ChosenImages] = {}
+    for number, given in enumerate(grid, start=1):
+        try:
+            made = trial_config({**config.training, **given})
+            settings = {name: getattr(made, name) for name in given}  # of the types that they are to have
+            if any(settings == member.settings for member in members):
+                raise ConfigError("it is there twice")
+            seen = _what_chooses_images(made)
+            if seen not in images:
+                images[seen] = choose_images(made)
+            plan = trial_plan(made, space=space, images=images[seen])
+        except RaynasError as error:
+            raise type(error)(f"variant {_text(given)}: {error}") from None
+        name = f"{number:0{len(str(len(grid)))}d}-{file_name(settings)}"
+        members.append(Member(name, plan.architecture, _text(settings), settings=settings))
+        plans[name] = plan
+    first = next(iter(plans.values())).config
+    used = ["space", "architecture", "image_choice"]
+    if len(images) == 1:  # so that a file that is mended later changes nothing
+        used += ["skipped_images", "skipped_val_images"]
+    shared = {**config.training, **{name: getattr(first, name) for name in used if name not in config.vary}}
+    vary = {name: tuple(dict.fromkeys(one.settings[name] for one in members)) for name in config.vary}
+    made_plan = TrialsPlan(KIND, config.resolved(training=shared, vary=vary), members, plans)
+    check_grace(made_plan)
+    return made_plan
+
+
+def _what_chooses_images(config: TrainConfig) -> str:
+    """What it follows from which images a training sees, in values that are equal where the images are."""
+    names = ["data", "val_data", *DataOptions.model_fields, "skipped_val_images", "max_images", "max_val_images"]
+    if config.val_data is None:
+        names += ["val_fraction", "image_choice", "seed"]
+    elif config.max_images or config.max_val_images:
+        names += ["image_choice", "seed"]
+    return repr([getattr(config, name) for name in names])
+
+
+def _text(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={setting_text(value)}" for name, value in settings.items())
+
+
+def file_name(settings: Mapping[str, Any]) -> str:
+    """The end of a variant's folder: its settings, in characters that every file system and store takes.
+
+    Args:
+        settings: What sets the variant apart, by name.
+    """
+    text = "-".join(f"{name}={setting_text(value)}" for name, value in settings.items())
+    return re.sub(r"[^A-Za-z0-9.=_-]+", "_", text)[:_NAME_CHARACTERS]
