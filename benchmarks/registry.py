@@ -383,9 +383,11 @@ BENCHMARKS = (
         "member at most 1.05 times a network built anew",
         (
             _of_step("2 largest", "largest_pair"),
+            _of_step("2 large", "large_pair"),
             _of_step("2 sampled", "pair"),
             _of_step("2 halves", "halves"),
             _of_step("4 largest", "largest_four"),
+            _of_step("4 large", "large_four"),
             _of_step("4 sampled", "four"),
             _of_step("2 sampled by masks", "masks", is_asked=False),
             _of_step("2 halves by masks", "masks_of_halves", is_asked=False),

@@ -3,7 +3,8 @@
     python benchmarks/supernet_step.py [--img-size 32 64] [--batch-size 128] [--device cuda] [--rounds 5] [--quick]
 
 A step is what training does: forward, cross-entropy, backward, zeros for gradients that are missing, AdamW. All share
-one batch, which members divide among themselves; `sampled` ones are drawn anew for each step, as in training. Sliced
+one batch, which members divide among themselves. Several of the largest are what a warm-up begins with, and are one;
+`large` ones are all different, each with one choice less; `sampled` ones are drawn anew for each step. Sliced
 members compute with the first parts of the largest network's tensors; masks compute all of it for each image and put
 zeros in place of what members lack. Then a LayerNorm by masks beside a plain one, with backward; a member's evaluation
 in the supernet and by itself, beside the same network built anew; and images per second of the published ViT-ResNAS
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -28,6 +30,7 @@ import torch.nn.functional as F
 from timing import hardware, interleaved_medians
 from torch import Tensor, nn
 
+from raynas.errors import SpaceError
 from raynas.models.elastic.masking import MaskedSupernet, masked_layer_norm
 from raynas.models.elastic.sampling import SubnetSampler
 from raynas.models.elastic.supernet import Supernet
@@ -128,6 +131,26 @@ class Steps:
         members = [self.space.sample(rng) for _ in range(500)]
         return sorted(members, key=lambda one: abs(self.share(one) - 0.5))[:2]
 
+    def large(self, number: int) -> list[Architecture]:
+        """Different members that cost nearly what the largest one does: each has one choice less than it has."""
+        rng = np.random.default_rng(0)
+        largest = self.sliced.largest
+        found: dict[Architecture, float] = {}
+        while len(found) < 20 * number:
+            drawn, fields = self.space.sample(rng), dict(largest)
+            name = sorted(fields)[rng.integers(len(fields))]
+            if isinstance(value := fields[name], tuple):
+                at = rng.integers(len(value))
+                fields[name] = (*value[:at], drawn[name][at], *value[at + 1 :])
+            else:
+                fields[name] = drawn[name]
+            with suppress(SpaceError):
+                self.space.validate(Architecture(fields))
+                one = self.space.canonical(Architecture(fields))
+                if one != self.space.canonical(largest):
+                    found[one] = self.share(one)
+        return sorted(found, key=lambda one: -found[one])[:number]
+
     def share(self, architecture: Architecture) -> float:
         """Multiply-adds of a member beside those of the largest."""
         own, largest = (
@@ -156,27 +179,33 @@ class Steps:
 
 def compare_steps(steps: Steps, label: str, rounds: int) -> None:
     """Print what steps take."""
-    largest, halves = steps.sliced.largest, steps.halves()
+    largest, halves, large = steps.sliced.largest, steps.halves(), steps.large(4)
     calls = {name: count() for name in ("2 sampled", "2 sampled by masks", "4 sampled", "4 one by one")}
     tasks: dict[str, Callable[[], object]] = {
         "largest": steps.of_largest,
         "2 largest": lambda: steps.of([largest] * 2),
+        "2 large": lambda: steps.of(large[:2]),
         "2 sampled": lambda: steps.of(steps.drawn(2, next(calls["2 sampled"]))),
         "2 sampled by masks": lambda: steps.of(steps.drawn(2, next(calls["2 sampled by masks"])), steps.masked),
         "2 halves": lambda: steps.of(halves),
         "2 halves by masks": lambda: steps.of(halves, steps.masked),
         "4 largest": lambda: steps.of([largest] * 4),
+        "4 large": lambda: steps.of(large),
         "4 sampled": lambda: steps.of(steps.drawn(4, next(calls["4 sampled"]))),
         "4 one by one": lambda: steps.one_by_one(steps.drawn(4, next(calls["4 one by one"]))),
     }
     times = medians(tasks, rounds, steps.device)
     print(f"{label} largest: {1e3 * times['largest']:.1f} ms a step of {len(steps.images)} images")
-    print(f"{label} halves have {' and '.join(f'{steps.share(one):.2f}' for one in halves)} of its multiply-adds")
+    for what, members in (("large ones", large), ("halves", halves)):
+        shares = " and ".join(f"{steps.share(one):.2f}" for one in members)
+        print(f"{label} {what} have {shares} of its multiply-adds")
     for what, beside, expected in (
         ("2 largest", "largest", 1.1),
+        ("2 large", "largest", 1.1),
         ("2 sampled", "largest", 1.1),
         ("2 halves", "largest", 0.65),
         ("4 largest", "largest", 1.15),
+        ("4 large", "largest", 1.15),
         ("4 sampled", "4 one by one", 1.03),
         ("2 sampled by masks", "2 sampled", None),
         ("2 halves by masks", "2 halves", None),

@@ -168,6 +168,17 @@ def test_images_go_to_the_members_they_are_assigned_to(supernet: Supernet) -> No
             torch.testing.assert_close(found[row], expected, rtol=1e-5, atol=1e-5)
 
 
+def test_equal_members_compute_their_images_at_once(supernet: Supernet) -> None:
+    x, (first, other) = images(supernet, 6), drawn(supernet, 2)
+    with torch.no_grad():
+        of_first, of_other = supernet(x[[0, 2, 3, 5]], [first]), supernet(x[[1, 4]], [other])
+        for assigned in (None, torch.tensor([2, 1, 0, 0, 1, 2])):
+            found = supernet(x, [first, other, first], assigned)
+            assert found[[0, 2, 3, 5]].equal(of_first)
+            assert found[[1, 4]].equal(of_other)
+        assert supernet(x, [first] * 3).equal(supernet(x, [first]))
+
+
 def test_branches_that_members_drop_belong_to_images_and_not_to_who_computes_them() -> None:
     torch.manual_seed(0)
     supernet = Supernet.fresh(spaces.get("autoformer-tiny"), img_size=32, num_classes=5, drop_path_rate=0.5)

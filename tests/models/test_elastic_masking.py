@@ -52,11 +52,16 @@ def test_masked_layer_norm_is_that_of_the_slice() -> None:
         assert not found[rows, :, channels:].any()
 
 
-def test_masked_layer_norm_and_its_gradients_are_those_of_the_formula() -> None:
-    kept = [(2, 9), (1, 0), (3, 5)]
-    arguments = features(6, 4, 9, dtype=torch.float64)
-    towards = torch.randn(6, 4, 9, dtype=torch.float64)
+@pytest.mark.parametrize("rows", [4, 150])  # of which more than one piece is normalised at a time
+@pytest.mark.parametrize("is_strided", [False, True])
+def test_masked_layer_norm_and_its_gradients_are_those_of_the_formula(rows: int, is_strided: bool) -> None:
+    kept = [(2, 256), (1, 0), (3, 100)]
+    arguments = features(6, rows, 256, dtype=torch.float64)
+    if is_strided:
+        arguments = (features(6, 256, rows, dtype=torch.float64)[0], *arguments[1:])
+    towards = torch.randn(6, rows, 256, dtype=torch.float64)
     x, weight, bias = arguments
+    x = x.transpose(1, 2) if is_strided else x
     found, expected = masked_layer_norm(x, kept, weight, bias, EPS), masked_formula(x, kept, weight, bias)
     torch.testing.assert_close(found, expected)
     for own, other in zip(

@@ -98,7 +98,12 @@ class Supernet:
             rows = [torch.arange(i, len(given), count, device=given.device) for i in range(count)]
         else:
             rows = [torch.nonzero(assigned == i).flatten() for i in range(count)]
-        chosen = [(self.skeleton(one), own) for one, own in zip(architectures, rows, strict=True) if len(own)]
+        images: dict[Architecture, list[Tensor]] = {}
+        for one, own in zip(architectures, rows, strict=True):
+            if len(own):
+                images.setdefault(one, []).append(own)
+        # Equal members, as a warm-up draws them, are one: many images at once take less time than few at a time.
+        chosen = [(self.skeleton(one), torch.cat(own).sort().values) for one, own in images.items()]
         parts = parts_for_members(dict(_tensors(self.whole)), [_tensors(one) for one, _ in chosen], self._stacked)
         found = []
         for (member, own), tensors in zip(chosen, parts, strict=True):
@@ -107,7 +112,7 @@ class Supernet:
                 self._draw_as_whole(member)
                 part = given[own] if len(own) < len(given) else given
                 found.append(outputs_from(member, part, patch_head))
-        order = torch.cat(rows).argsort()
+        order = torch.cat([own for _, own in chosen]).argsort()
         return tuple(torch.cat(parts)[order] for parts in zip(*found, strict=True))
 
     @torch.no_grad()
