@@ -70,6 +70,19 @@ def first_of(names: Sequence[Any], most: int = 5, between: str = ", ") -> str:
     return between.join([*map(str, names[:most]), *([f"and {rest:,} more"] if rest > 0 else [])])
 
 
+def share_decoded(decoded: int, looked_at: int, unreadable: int) -> str:
+    """How many images were decoded, in words.
+
+    Args:
+        decoded: How many it was tried with.
+        looked_at: How many were looked at, at their beginning at least.
+        unreadable: How many of them cannot be read.
+    """
+    if decoded < looked_at:
+        return f"{decoded:,} decoded, evenly spread"
+    return f"all but {unreadable:,} decoded" if unreadable else "all decoded"
+
+
 def shown(value: Any) -> str:
     """The value of a setting or of an architecture's field as people write it: yes, 0.05, 3 × 3, none."""
     if isinstance(value, bool):

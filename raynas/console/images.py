@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from raynas.data.inspection import FAINT, Inspection
 from raynas.errors import printable
-from raynas.wording import first_of, plural
+from raynas.wording import first_of, plural, share_decoded
 
 
 def images_block(inspection: Inspection, title: str, *, most: int = 20) -> list[str]:
@@ -19,7 +19,7 @@ def images_block(inspection: Inspection, title: str, *, most: int = 20) -> list[
     """
     one = inspection
     looked = "" if one.looked_at == one.images else f", of which {one.looked_at:,} are used and were looked at"
-    share = "all decoded" if one.decoded >= one.looked_at else f"{one.decoded:,} decoded, evenly spread"
+    share = share_decoded(one.decoded, one.looked_at, len(one.unreadable))
     lines = [f"{title}: {one.data}, {plural(one.images, 'image', 'images')}{looked}, {share}"]
     if one.class_sizes:
         ends = one.extreme_classes()

@@ -8,7 +8,7 @@ from typing import Any
 from raynas.data.inspection import FAINT
 from raynas.data.options import DataOptions
 from raynas.report.text import Rows
-from raynas.wording import percent, setting_text, shown
+from raynas.wording import percent, setting_text, share_decoded, shown
 
 OF_IMAGES = (*DataOptions.model_fields, "skipped_val_images")
 """Settings that are shown with the images."""
@@ -70,7 +70,7 @@ def _per_class(counts: Mapping[str, Mapping[str, int]]) -> str:
 
 def _found_rows(found: Mapping[str, Any]) -> Rows:
     """Rows on what was found in one data set, those of zero left out."""
-    decoded = "all decoded" if found["decoded"] >= found["looked_at"] else f"{found['decoded']:,} decoded"
+    decoded = share_decoded(found["decoded"], found["looked_at"], len(found["unreadable"]))
     classes, sizes = found["classes"], found["sizes"]
     ends = [f"{end} {classes[end]['name']} with {classes[end]['images']:,}" for end in ("smallest", "largest")
             if end in classes]  # fmt: skip

@@ -308,7 +308,7 @@ def test_what_was_found_in_the_images_stands_among_the_settings(tmp_path):
         "images of a class": "9 to 12 to train on, 1 to 1 to evaluate on",
         "skip_unreadable": "yes",
         "skipped_images": "1 (dog/23.png)",
-        "looked at": "24 of 24, all decoded",
+        "looked at": "24 of 24, all but 1 decoded",
         "classes found": "2, smallest cat with 10, largest dog with 14",
         "modes": "20 RGB, 3 RGBA",
         "sizes": "12 × 9",  # noqa: RUF001
