@@ -47,7 +47,7 @@ class TrialsConsole(TrialsListener):
         open_trials = [trial for trial in trials if trial["status"] in ("running", "waiting")]
         left = sum(trial["epochs"] - trial["epochs_done"] for trial in open_trials)
         passed = time.monotonic() - self._started
-        rest = f", at most {duration(passed / (done - self._first) * left)} left" if done > self._first else ""
+        rest = f", at most {duration(passed / (done - self._first) * left)} left" if done > self._first and left else ""
         self.on_log(f"{ended}/{len(trials)} ended, {done} epochs, best top-1 {best['top1']:.2%} ({best['name']}){rest}")
 
     def on_log(self, line: str) -> None:

@@ -158,6 +158,8 @@ class Workforce:
         worker.time.book("starting", self._clock())
         worker.node, worker.host, worker.pid = found.node, found.host, found.pid
         worker.device_type = found.device_type
+        if self._evaluated and found.node not in self._used:  # the run has begun without it
+            self._log(f"node {found.node[:8]} ({found.host}) has joined, and is used")
         self._used[found.node] = found.host, found.device_type
         worker.become(WorkerState.BUSY if worker.chunks else WorkerState.IDLE)
 

@@ -70,13 +70,13 @@ def load_run(folder: str | Path) -> Run:
     """Read a run folder, finished or not.
 
     Raises:
-        StoreError: It holds no run.
+        StoreError: It holds no run of ask and tell (a search, a scoring, a growth).
     """
     from raynas.storage.result_store import read_evaluations
     from raynas.storage.run_folder import read_description, read_summary
 
     folder = as_path(folder)
-    return Run(folder, read_description(folder), read_summary(folder), read_evaluations(folder))
+    return Run(folder, read_description(folder, kind="search"), read_summary(folder), read_evaluations(folder))
 
 
 def default_folder(space: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from time import monotonic
@@ -46,6 +47,7 @@ def test_a_search_uses_nodes_that_join_survives_those_that_leave_and_says_what_i
             "waiting for 1 of 1 workers with 1 CPU each; 1 without a place; the cluster has 1 node with 0 CPU" in lines
         )
         assert "Traceback" not in lines
+        assert len(re.findall(r"^node [0-9a-f]{8} \(.+\) has joined, and is used$", lines, re.MULTILINE)) == 2
         assert third.address in {place for _, place in where(tmp_path)}
         assert content(tmp_path) == undisturbed(tmp_path / "alone", head, budget)
 

@@ -30,6 +30,7 @@ def test_workers_are_asked_for_as_far_as_there_is_work_and_a_node_that_joins_is_
     assert pool.door.now - joined < START_S + 2.0 + 1.0
     assert len(pool.door.alive()) == 4
     assert set(pool.finish(60).values()) == {"ok"}
+    assert [line for line in pool.lines if "node" in line] == ["node b (host-b) has joined, and is used"]
 
 
 def test_workers_that_have_nothing_to_do_end_but_for_the_least_number() -> None:

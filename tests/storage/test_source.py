@@ -255,3 +255,10 @@ def test_other_folders_and_damaged_ones_are_refused(tmp_path: Path) -> None:
     (folder / "summary.json").write_text("{")
     with pytest.raises(RaynasError, match=r"cannot read .*summary\.json"):
         read_source(str(folder))
+
+
+@pytest.mark.parametrize("kind", ["training", "finalists", "variants", "sweep"])
+def test_a_folder_of_another_kind_is_read_as_no_search(tmp_path: Path, kind: str) -> None:
+    folder = folder_of(tmp_path / "run", None, kind)
+    with pytest.raises(StoreError, match=f"holds a run of the kind {kind}, not search"):
+        raynas.load_run(folder)
