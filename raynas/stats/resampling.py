@@ -49,7 +49,7 @@ class Resampler:
     """Correlations of every column of one side with every column of the other, on any resample.
 
     The methods take weights (R, N), how often each resample drew each row, and return (R, P, L): NaN where a column is
-    constant on the rows that were drawn.
+    constant on the rows that were drawn, or none was, as of rows that are some of all.
 
     Args:
         first: (P, N) finite numbers, the columns of one side.
@@ -158,10 +158,10 @@ class _Column:
 
     def deviations(self, weights: np.ndarray) -> np.ndarray:
         """Values less their mean over the drawn rows, (R, N); zeros where those are all equal."""
-        means = weights @ self._values / weights.sum(axis=1)
+        means = weights @ self._values / np.maximum(weights.sum(axis=1), 1)
         deviations = self._values - means[:, None]
         squares, raw = ((weights * part**2).sum(axis=1) for part in (deviations, self._values))
-        deviations[squares <= 1e-28 * raw] = 0.0  # nothing but rounding
+        deviations[squares <= 1e-28 * raw] = 0.0  # nothing but rounding, or no row at all
         return np.asarray(deviations)
 
     def _weights_up_to(self, weights: np.ndarray) -> np.ndarray:

@@ -89,6 +89,15 @@ def test_tau_of_many_rows_is_exact_on_all_and_close_on_resamples(monkeypatch: py
         assert (np.sqrt(((near - exact) ** 2).mean(axis=0)) < 0.15 * exact.std(axis=0)).all()
 
 
+@pytest.mark.parametrize("measure", ["tau", "rho", "r"])
+def test_a_resample_without_any_of_the_rows_has_no_correlation(measure: str) -> None:
+    columns = np.array([[1.0, 2.0, 4.0, 8.0]])
+    weights = np.array([[0.0] * 4, [1.0] * 4])
+    nothing, whole = getattr(Resampler(columns, columns), measure)(weights)
+    assert np.isnan(nothing).all()
+    assert whole == pytest.approx(1.0)
+
+
 def test_a_measure_of_equal_columns_is_one_whatever_is_drawn() -> None:
     column = np.random.default_rng(0).standard_normal(1500)
     sampler = Resampler([column, -column], [column])
