@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from raynas.errors import printable
+from raynas.errors import StoreError, printable
 
 NOWHERE = Path(os.devnull)
 """The place of lines that nobody wants."""
@@ -31,11 +31,20 @@ class RayLog:
     Args:
         place: The file, which is added to; None: one among the temporary files of this machine.
         tell: Told in a line where that one is.
+        keep: Given at the end what the temporary file holds, which is then removed; an OSError or StoreError of it
+            leaves the file there.
     """
 
-    def __init__(self, place: Path | None, tell: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(
+        self,
+        place: Path | None,
+        tell: Callable[[str], None] = lambda line: None,
+        keep: Callable[[str], None] | None = None,
+    ) -> None:
         self._place = place
         self._tell = tell
+        self._keep = keep
+        self._temporary: Path | None = None
         self._file: TextIO | None = None
         self._has_begun = self._is_closed = False
         self._early: list[tuple[str, str]] = []
@@ -74,15 +83,23 @@ class RayLog:
     def close(self) -> None:
         """Write nothing more."""
         with self._lock, suppress(OSError):
+            if self._is_closed or self._file is None:
+                self._is_closed = True
+                return
             self._is_closed = True
-            if self._file is not None:
-                self._file.close()
+            self._file.close()
+            if self._temporary is not None and self._keep is not None:
+                with suppress(StoreError):  # of a store that is away, which a run has told of by now
+                    self._keep(self._temporary.read_text(encoding="utf-8"))
+                    self._temporary.unlink()
 
     def _opened(self) -> tuple[TextIO, str | None]:
         if self._place is not None:
             return self._place.open("a", encoding="utf-8"), None
         number, name = tempfile.mkstemp(prefix="raynas-ray-", suffix=".log")
-        return os.fdopen(number, "w", encoding="utf-8"), f"what Ray says by itself is in {name} on this machine"
+        self._temporary = Path(name)
+        later = "" if self._keep is None else ", and in the run folder once this session has ended"
+        return os.fdopen(number, "w", encoding="utf-8"), f"what Ray says by itself is in {name} on this machine{later}"
 
 
 @contextmanager

@@ -312,8 +312,7 @@ class Dispatcher:
             # One of them kept the worker from saying which. Halving would wait for the limit at each step.
             self._backlog.suspect_each(chunk)
         elif worker.node is not None and not self._door.is_alive(worker.node):
-            where = f"node {worker.node[:8]} ({worker.host})"
-            self._log(f"{where} is lost; the candidates of its workers are scored elsewhere")
+            self._log(f"node {worker.node[:8]} ({worker.host}) is lost; what its workers had is scored elsewhere")
             self._backlog.give_back(chunk)
         else:
             why = f": it took {outgrown.in_words}" if outgrown else ""

@@ -17,7 +17,7 @@ from raynas.scoring.ray_pool import RayPool
 from raynas.scoring.task import Task
 from raynas.searching.plan import Plan
 from raynas.searching.windows import idle_workers
-from raynas.storage.run_folder import ray_log_place
+from raynas.storage.run_folder import ray_log_keeper, ray_log_place
 
 
 def start_pool(
@@ -57,7 +57,7 @@ def _ray_pool(
         min_cpus=asked * config.threads,
         min_gpus=gpus_asked,
         makes_node=config.join,
-        log=RayLog(ray_log_place(folder), log),
+        log=RayLog(ray_log_place(folder), log, ray_log_keeper(folder)),
     )
     stack.callback(undo)
     suggested, gpus = default_workers(config.gpus_per_worker)

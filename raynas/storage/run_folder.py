@@ -6,7 +6,7 @@ import os
 import platform
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from raynas.errors import ConfigError, RaynasError, StoreError, error_line, error_words
-from raynas.storage.files import exists, files_below, is_folder
+from raynas.storage.files import exists, files_below, is_folder, read_bytes, write_text
 from raynas.storage.paths import ObjectPath, as_path
 from raynas.storage.text_files import read_json, read_text, read_yaml
 from raynas.texts import parse_yaml
@@ -30,6 +30,24 @@ _STARTED = re.compile(r"^started: .+$", re.MULTILINE)
 def ray_log_place(folder: Path) -> Path | None:
     """Where the driver of a run in a folder keeps what Ray says; None in an object store, which cannot be added to."""
     return None if isinstance(folder, ObjectPath) else folder / RAY_LOG
+
+
+def ray_log_keeper(folder: Path) -> Callable[[str], None] | None:
+    """What adds a log that is kept elsewhere to that of a run's folder; None where it is there already.
+
+    Args:
+        folder: The folder of the run.
+    """
+    if not isinstance(folder, ObjectPath):
+        return None
+
+    def keep(text: str) -> None:
+        before = ""
+        with suppress(FileNotFoundError):
+            before = read_bytes(folder / RAY_LOG).decode(errors="replace")
+        write_text(folder / RAY_LOG, before + text)
+
+    return keep
 
 
 def check_folder(

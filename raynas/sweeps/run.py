@@ -23,7 +23,15 @@ from raynas.storage.files import is_folder, names_in, opened, read_bytes, remove
 from raynas.storage.local_files import temporary_folder
 from raynas.storage.locks import is_in_use, told_before_locking
 from raynas.storage.paths import ObjectPath
-from raynas.storage.run_folder import check_folder, holds_run, ray_log_place, read_description, reading, run_description
+from raynas.storage.run_folder import (
+    check_folder,
+    holds_run,
+    ray_log_keeper,
+    ray_log_place,
+    read_description,
+    reading,
+    run_description,
+)
 from raynas.storage.session import End, Session
 from raynas.sweeps.config import KIND, LOGS, ResolvedSweep
 from raynas.sweeps.folder import compared, entries, is_finished
@@ -101,7 +109,7 @@ def execute_sweep(
             listener.on_images(inspection)
         session.hold()
         if _unfinished(plan.config, folder):
-            _connect(plan.config, RayLog(ray_log_place(folder), listener.on_log), session.stack)
+            _connect(plan.config, RayLog(ray_log_place(folder), listener.on_log, ray_log_keeper(folder)), session.stack)
             session.collect_signals()
         return _Sweeping(plan, session, reuse, listener).carry_out()
 

@@ -22,7 +22,14 @@ from raynas.storage.files import exists, remove, remove_folder
 from raynas.storage.local_files import temporary_folder
 from raynas.storage.locks import told_before_locking
 from raynas.storage.paths import ObjectPath
-from raynas.storage.run_folder import check_folder, holds_run, ray_log_place, read_description, run_description
+from raynas.storage.run_folder import (
+    check_folder,
+    holds_run,
+    ray_log_keeper,
+    ray_log_place,
+    read_description,
+    run_description,
+)
 from raynas.storage.session import End, Session
 from raynas.training.best_epoch import top1_of
 from raynas.training.checkpoints import LAST, checkpoint_folder, reached_in, recover_last
@@ -163,7 +170,7 @@ class _TrainingRun:
             min_cpus=least * (config.threads or 1),
             min_gpus=least * (share or 0.0),
             makes_node=config.join,
-            log=RayLog(ray_log_place(self.folder), self.listener.on_log),
+            log=RayLog(ray_log_place(self.folder), self.listener.on_log, ray_log_keeper(self.folder)),
         )
         stack.callback(undo)
         # What there is, the cluster says: this machine may have no GPU, or other cores than the nodes.

@@ -21,7 +21,14 @@ from raynas.space.build import builder
 from raynas.storage.files import remove_folder
 from raynas.storage.locks import told_before_locking
 from raynas.storage.paths import ObjectPath
-from raynas.storage.run_folder import check_folder, ray_log_place, read_summary, reading, run_description
+from raynas.storage.run_folder import (
+    check_folder,
+    ray_log_keeper,
+    ray_log_place,
+    read_summary,
+    reading,
+    run_description,
+)
 from raynas.storage.session import End, Session
 from raynas.training.best_epoch import BestEpoch, counted_top1
 from raynas.training.folder import load_training
@@ -100,7 +107,10 @@ def execute_trials(
         given: Given | None = None
         if plan.plans.keys() - _ended_before(folder):
             asked = plan.config.training
-            log, joins = RayLog(ray_log_place(folder), listener.on_log), bool(asked.get("join", False))
+            log, joins = (
+                RayLog(ray_log_place(folder), listener.on_log, ray_log_keeper(folder)),
+                bool(asked.get("join", False)),
+            )
             undo = connect(asked.get("address"), min_cpus=training.threads or 1, makes_node=joins, log=log)
             session.stack.callback(undo)
             session.collect_signals()

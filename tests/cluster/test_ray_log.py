@@ -17,8 +17,12 @@ import pytest
 
 from raynas.cluster.joining import imported_ray
 from raynas.cluster.ray_log import RayLog, said_to
-from raynas.storage.paths import as_path
-from raynas.storage.run_folder import check_folder, ray_log_place
+from raynas.errors import StoreError
+from raynas.storage.files import read_bytes
+from raynas.storage.paths import ObjectPath, as_path
+from raynas.storage.run_folder import check_folder, ray_log_keeper, ray_log_place
+
+pytest_plugins = ["object_store_fixtures"]
 
 PROXY = '''
 import os, time, warnings
@@ -146,6 +150,37 @@ def test_a_run_in_a_store_has_its_log_on_this_machine_and_says_where() -> None:
         assert [one.split(": ")[-1] for one in Path(found[1]).read_text().splitlines()] == ["hello", "again"]
     finally:
         Path(found[1]).unlink()
+
+
+def test_the_log_of_a_run_in_a_store_comes_into_its_folder(bucket: ObjectPath) -> None:
+    folder = bucket / "run"
+    told: list[str] = []
+    for text in ("hello", "again"):
+        log = RayLog(ray_log_place(folder), told.append, ray_log_keeper(folder))
+        log.begin()
+        log.write(text, "pid=7")
+        log.close()
+        log.close()  # as both the context and its owner may
+    lines = read_bytes(folder / "ray.log").decode().splitlines()
+    assert [line.split(": ")[-1] for line in lines] == ["hello", "again"]
+    for line in told:
+        found = re.fullmatch(r"what Ray says .* is in (\S+) on this machine, and in the run folder once .*", line)
+        assert found is not None
+        assert not Path(found[1]).exists()
+
+
+def test_a_log_that_no_store_takes_stays_where_it_is() -> None:
+    def refuse(text: str) -> None:
+        raise StoreError("away")
+
+    told: list[str] = []
+    log = RayLog(None, told.append, refuse)
+    log.begin()
+    log.write("hello", "pid=7")
+    log.close()
+    place = Path(told[0].split(" is in ")[1].split(" on this")[0])
+    assert place.read_text().endswith("hello\n")
+    place.unlink()
 
 
 def test_a_log_alone_does_not_keep_a_run_from_its_folder(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_a_lost_node_blames_no_candidate_however_often() -> None:
         while pool.dispatcher.workers[0].is_ready:
             pool.poll()
     assert pool.finish(1) == {1: "ok"}
-    told = [f"node {node} (host-{node}) is lost; the candidates of its workers are scored elsewhere" for node in "abcd"]
+    told = [f"node {node} (host-{node}) is lost; what its workers had is scored elsewhere" for node in "abcd"]
     assert [line for line in pool.lines if "is lost" in line] == told
     assert not any("process" in line for line in pool.lines)
 
