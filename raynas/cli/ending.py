@@ -29,14 +29,11 @@ def repeated(flag: str, values: Sequence[object]) -> list[str]:
     return [part for value in values for part in (flag, str(value))]
 
 
-def told_again(folder: Path) -> list[str]:
-    """What a resumed run has to be told again, since a folder alone does not decide it."""
-    from raynas.registry import names_own_code
-    from raynas.storage.run_folder import read_description
+def options_again(folder: Path) -> list[str]:
+    """Options that a resumed run in a folder has to be given again."""
+    from raynas.storage.run_folder import read_description, told_again
 
-    config = read_description(folder)["config"]
-    address = config.get("address") or config.get("training", {}).get("address")
-    return [*(["--address", str(address)] if address else []), *(["--trust-code"] if names_own_code(config) else [])]
+    return told_again(read_description(folder)["config"])
 
 
 @contextmanager
@@ -60,5 +57,5 @@ def resumable(command: str, *more: str, has_report: bool = True) -> Iterator[Non
         if holds_run(error.folder):
             if has_report:
                 say_report(error.folder)
-            say(f"continue with: {resuming_line(command, error.folder, *more, *told_again(error.folder))}")
+            say(f"continue with: {resuming_line(command, error.folder, *more, *options_again(error.folder))}")
         raise

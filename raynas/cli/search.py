@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from raynas.cli.ending import repeated, resumable, say_folder, say_report, told_again
+from raynas.cli.ending import options_again, repeated, resumable, say_folder, say_report
 from raynas.cli.options import (
     CONFIG,
     OUT,
@@ -94,5 +94,5 @@ def _sweep(again: list[str], **given: Any) -> None:
     show_sweep(sweep.summary)
     say_folder(sweep.folder)
     if error := sweep.summary["error"]:
-        line = resuming_line("search", sweep.folder, *again, *told_again(sweep.folder))
+        line = resuming_line("search", sweep.folder, *again, *options_again(sweep.folder))
         raise RaynasError(f"{error}. They are tried again with: {line}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raynas.cli.ending import resumable, say_folder, say_report, told_again
+from raynas.cli.ending import options_again, resumable, say_folder, say_report
 from raynas.cli.options import (
     CONFIG,
     RECIPE,
@@ -211,7 +211,7 @@ def show_trials_and_say(command: str, train: Callable[..., Trials], *args: Any, 
             say_report(found.folder)
     say_folder(found.folder)
     if error := found.summary["error"]:
-        line = resuming_line(command, found.folder, *told_again(found.folder))
+        line = resuming_line(command, found.folder, *options_again(found.folder))
         raise TrainingError(f"{error}. They are tried again with: {line}")
 
 

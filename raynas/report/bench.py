@@ -17,10 +17,9 @@ from raynas.bench.correlations import TO_BEAT
 from raynas.bench.folder import Bench, load_bench
 from raynas.bench.predictors import Kind, idle_baselines
 from raynas.bench.truth import DEPTH, WIDTH
-from raynas.interruption import resuming_line
 from raynas.report.embedding import embedded_points, finite, registered_space, short_number
 from raynas.report.search import MAX_POINTS
-from raynas.report.status import run_status
+from raynas.report.status import resumed_by, run_status
 from raynas.report.text import Rows, description_groups, failure_groups, time_spent
 from raynas.space.search_space import SearchSpace
 from raynas.stats.kendall import kendall_taus
@@ -67,7 +66,7 @@ def bench_report_data(folder: Path) -> dict[str, Any]:
             "headline": _headline(bench),
             "subline": _subline(bench),
             "status": run_status(
-                folder, summary, resuming_line("bench proxies", folder) if space is not None else None
+                folder, summary, resumed_by("bench proxies", folder, config, is_registered=space is not None)
             ),
             "facts": _facts(bench),
             **_architectures(bench, own, int(identity.get("img_size") or 0)),

@@ -7,7 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from raynas.interruption import resuming_line
+from raynas.registry import is_in_file
 from raynas.storage.locks import is_free, is_in_use
+from raynas.storage.run_folder import told_again
 
 KILLED = "killed"
 """Status of a run that its summary calls running, though no process holds its folder."""
@@ -43,6 +46,20 @@ def part_now(folder: Path, told: Mapping[str, Any]) -> dict[str, Any]:
     path, status = folder / str(told.get("folder")), str(told.get("status"))
     is_inside = path.resolve().is_relative_to(folder.resolve())
     return {**told, "status": status_now(path, status) if is_inside else status}
+
+
+def resumed_by(command: str, folder: Path, config: Mapping[str, Any], *, is_registered: bool) -> str | None:
+    """What is typed to go on with a run; None if no command finds its space, as one that was passed in Python.
+
+    Args:
+        command: The command as it is typed, such as "bench proxies".
+        folder: The folder of the run.
+        config: What run.yaml says under `config`.
+        is_registered: Whether the space is found by its name alone, without a file.
+    """
+    if not is_registered and not is_in_file(str(config.get("space"))):
+        return None
+    return resuming_line(command, folder, *told_again(config))
 
 
 def run_status(folder: Path, summary: Mapping[str, Any], resume: str | None) -> dict[str, Any]:

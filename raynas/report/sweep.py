@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from raynas.interruption import resuming_line
 from raynas.report.embedding import finite, registered_space
 from raynas.report.model_points import has_report, model_points
 from raynas.report.policy import searcher_settings
-from raynas.report.status import KILLED, part_now, run_status
+from raynas.report.status import KILLED, part_now, resumed_by, run_status
 from raynas.report.text import Rows, description_groups
 from raynas.space.results import Objective
 from raynas.storage.run_folder import read_description
@@ -47,7 +46,7 @@ def sweep_report_data(folder: Path, write_report: Callable[[Path], Path]) -> dic
             "title": f"{found['space']} sweep",
             "headline": _headline(found),
             "subline": _subline(identity, found),
-            "status": run_status(folder, found, resuming_line("search", folder) if space is not None else None),
+            "status": run_status(folder, found, resumed_by("search", folder, config, is_registered=space is not None)),
             "facts": _facts(found),
             **model_points(str(found["space"]), [], {}, texts=[], img_size=0),
             **{name: found[name] for name in ("measure", "budget", "searchers", "rows", "curves")},

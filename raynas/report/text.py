@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from raynas.hooks import is_offered_by
-from raynas.interruption import resuming_line
 from raynas.report.policy import searcher_settings
+from raynas.report.status import resumed_by
 from raynas.searchers.protocols import GrowsFamily
 from raynas.searchers.registered import searchers
 from raynas.space.fields import Choice, PerBlock, PerLayer
@@ -47,10 +47,11 @@ def is_growth(identity: Mapping[str, Any]) -> bool:
 def resume_command(config: Mapping[str, Any], identity: Mapping[str, Any], folder: Path, is_registered: bool) -> str:
     """What continues a run that was not completed."""
     grows = is_growth(identity)
-    if not is_registered:
-        own = "scale(source, space=space" if grows else "search(space"
-        return f"raynas.{own}, out={str(folder)!r}, resume=True, ...)"
-    return resuming_line("scale" if grows else "search" if config.get("objectives") else "score", folder)
+    command = "scale" if grows else "search" if config.get("objectives") else "score"
+    if line := resumed_by(command, folder, config, is_registered=is_registered):
+        return line
+    own = "scale(source, space=space" if grows else "search(space"
+    return f"raynas.{own}, out={str(folder)!r}, resume=True, ...)"
 
 
 def headline(config: Mapping[str, Any], identity: Mapping[str, Any], evaluations: int, seconds: float | None) -> str:

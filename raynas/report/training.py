@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from raynas.interruption import resuming_line
 from raynas.report.embedding import finite, registered_space, short_number
 from raynas.report.model_points import model_points
-from raynas.report.status import run_status
+from raynas.report.status import resumed_by, run_status
 from raynas.report.text import Rows, machine_rows
 from raynas.report.training_images import OF_IMAGES, image_rows
 from raynas.stats.proportion import wilson_interval
@@ -64,7 +63,7 @@ def training_report_data(training: Training) -> dict[str, Any]:
             "headline": _headline(best, summary, model, rows, int(config["epochs"])),
             "subline": _subline(summary, config, model, description.get("teacher")),
             "status": run_status(
-                training.folder, summary, resuming_line("train", training.folder) if is_registered else None
+                training.folder, summary, resumed_by("train", training.folder, config, is_registered=is_registered)
             ),
             "facts": _facts(best, summary, model, rows, int(config["epochs"])),
             "best_epoch": _best_epoch(best, rows),

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raynas.errors import RaynasError, StoreError
-from raynas.interruption import resuming_line
 from raynas.report.embedding import finite, short_number
 from raynas.report.model_points import has_report, model_points
-from raynas.report.status import KILLED, part_now, run_status
+from raynas.report.status import KILLED, part_now, resumed_by, run_status
 from raynas.report.text import Rows, machine_rows
 from raynas.stats.kendall import kendall_taus
 from raynas.stats.thinning import spread
@@ -68,7 +67,9 @@ def trials_report_data(folder: Path, write_report: Callable[[Path], Path]) -> di
             "title": f"{space} {several}",
             "headline": _headline(summary, trials, (one, several)),
             "subline": _subline(description, summary, histories),
-            "status": run_status(folder, summary, resuming_line("train", folder)),
+            "status": run_status(
+                folder, summary, resumed_by("train", folder, description["config"], is_registered=True)
+            ),
             "facts": _facts(summary, trials, several),
             "comparison": summary.get("comparison"),
             **model_points(

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from raynas.errors import ConfigError, RaynasError, StoreError, error_line, error_words
+from raynas.registry import names_own_code
 from raynas.storage.files import exists, files_below, is_folder, read_bytes, write_text
 from raynas.storage.paths import ObjectPath, as_path
 from raynas.storage.text_files import read_json, read_text, read_yaml
@@ -163,6 +164,16 @@ def read_description(folder: Path, *, kind: str | None = None) -> dict[str, Any]
     if kind is not None and kind_of(content) != kind:
         raise StoreError(f"{folder} holds a run of the kind {kind_of(content)}, not {kind}")
     return content
+
+
+def told_again(config: Mapping[str, Any]) -> list[str]:
+    """Options that a command needs again to go on with a run, since its folder alone does not decide them.
+
+    Args:
+        config: What run.yaml says under `config`.
+    """
+    address = config.get("address") or (config.get("training") or {}).get("address")
+    return [*(["--address", str(address)] if address else []), *(["--trust-code"] if names_own_code(config) else [])]
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from report_folders import AS_VIT, embedded, epoch_rows, sampled_rows, write_finalists, write_folder, write_training
 from report_pages import check_layout
 
+from raynas.cli.ending import options_again
 from raynas.report.page import write_report
+from raynas.report.status import resumed_by
 from raynas.storage.locks import held
 from raynas.storage.points import PointState
 
@@ -79,6 +83,27 @@ def test_pages_of_runs_that_ended_say_no_time_of_writing(tmp_path: Path, kind: s
     found = embedded(write_report(folder).read_text())["status"]
     assert found["name"] == status
     assert "written" not in found
+
+
+@pytest.mark.parametrize(
+    ("config", "is_registered", "more"),
+    [
+        ({"space": "as-vit"}, True, ""),
+        ({"space": "/own/nets.py:nets"}, False, " --trust-code"),
+        ({"space": "as-vit", "proxies": ["/own/nets.py:score"]}, True, " --trust-code"),
+        ({"space": "as-vit", "address": "10.0.0.7:6379"}, True, " --address 10.0.0.7:6379"),
+        ({"training": {"space": "as-vit", "address": "10.0.0.7:6379"}}, True, " --address 10.0.0.7:6379"),
+        ({"space": "nets"}, False, None),
+    ],
+)
+def test_a_run_is_continued_by_what_an_interrupt_says(
+    config: dict[str, Any], is_registered: bool, more: str | None, tmp_path: Path
+) -> None:
+    expected = None if more is None else f"raynas bench proxies --resume --out {tmp_path}{more}"
+    assert resumed_by("bench proxies", tmp_path, config, is_registered=is_registered) == expected
+    if expected is not None and is_registered:
+        (tmp_path / "run.yaml").write_text(yaml.safe_dump({"config": config, "identity": {}}))
+        assert options_again(tmp_path) == shlex.split(more or "")
 
 
 def test_trials_of_killed_finalists_are_killed_and_those_that_hold_their_folders_run(tmp_path: Path) -> None:
