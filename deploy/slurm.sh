@@ -20,7 +20,8 @@
 set -euo pipefail
 
 port=6379
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${hosts%%$'\n'*} # not by a pipe to `head`, which ends it before scontrol may have written all
 cpus=${SLURM_CPUS_PER_TASK:-1}
 others=$((SLURM_JOB_NUM_NODES - 1))
 

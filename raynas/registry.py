@@ -286,11 +286,14 @@ class Registry(Generic[T]):
 
     def _has(self, module: ModuleType, wanted: str) -> str:
         """What a file has instead of what was wanted, in words: what it registers, and its objects of such a type."""
-        types = tuple({type(one) for _, one in self._members.values() if not isinstance(one, EntryPoint | type)})
+        types = {type(one) for _, one in self._members.values() if not isinstance(one, EntryPoint | type)}
         names = [
             shown for name, (shown, _) in self._members.items() if self._registered_in.get(name) == module.__name__
         ]
-        names += [name for name, one in vars(module).items() if isinstance(one, types) and name not in names]
+        if not types and self._members:  # none of those that are installed was needed yet
+            types = {type(self.get(next(iter(self._members))))}
+        kinds = tuple(types)
+        names += [name for name, one in vars(module).items() if isinstance(one, kinds) and name not in names]
         close = difflib.get_close_matches(wanted, names, n=1)
         hint = f"Did you mean {close[0]!r}? " if close else ""
         return f"{hint}It has: {', '.join(names) or 'none'}"

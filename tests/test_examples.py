@@ -142,6 +142,12 @@ def test_a_file_says_what_it_has_where_a_name_is_not_there(tmp_path: Path) -> No
         spaces.get(f"{tmp_path / 'empty.py'}:x")
 
 
+def test_a_file_says_which_spaces_it_has_before_any_space_was_needed(tmp_path: Path) -> None:
+    code = f"from raynas.space.registered import spaces; spaces.get({str(EXAMPLES / 'own_space.py')!r} + ':convnet')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "has no space 'convnet'. Did you mean 'convnets'? It has: convnets" in done.stderr
+
+
 @pytest.mark.parametrize("registry", [proxies, spaces])
 def test_a_file_without_a_name_in_it_is_told_how_to_say_it(registry: Any, tmp_path: Path) -> None:
     file = tmp_path / "space.py"

@@ -14,10 +14,11 @@ from raynas.data.encoded import EncodedImages
 from raynas.data.inspection import Inspection, check_readable, inspect
 from raynas.data.opening import needs_inspection, open_both
 from raynas.data.options import DataOptions
-from raynas.errors import ConfigError
+from raynas.errors import ConfigError, DataError
 from raynas.seeds import seed_from
 from raynas.stats.apportionment import apportioned
 from raynas.training.config import TrainConfig
+from raynas.wording import first_of
 
 _RANDOM_IMAGES = 10_000
 _HASHED_IMAGES = 16  # of either set: enough for another set, cheap with files of millions
@@ -199,7 +200,7 @@ def checked_classes(config: TrainConfig, images: ChosenImages) -> int:
 
     Raises:
         ConfigError: There is one class only, or classes do not fit the head; the message names the data.
-        DataError: There are no labels, or classes that no image belongs to.
+        DataError: There are no labels, or classes that no image belongs to, or none of those to train on.
     """
     data = images.data
     check_labelled(data)
@@ -210,6 +211,8 @@ def checked_classes(config: TrainConfig, images: ChosenImages) -> int:
             f"data {config.data!r}: the images to train on are of {len(np.unique(images.labels))} class; at least 2 "
             "are needed"
         )
+    if config.image_choice == "spread" and data.source != "random" and not config.keep_empty_classes:
+        _check_each_class_is_trained(config, images)
     if config.num_classes is not None and config.num_classes != data.num_classes:
         raise ConfigError(
             f"num_classes is {config.num_classes}, but data {config.data!r} has {data.num_classes} classes: the head "
@@ -221,3 +224,18 @@ def checked_classes(config: TrainConfig, images: ChosenImages) -> int:
             f"{data.num_classes} classes"
         )
     return data.num_classes
+
+
+def _check_each_class_is_trained(config: TrainConfig, images: ChosenImages) -> None:
+    """Refuse images of which too few are taken, or too few are left by those to evaluate on, for one of each class."""
+    data = images.data
+    lacking = np.flatnonzero(np.bincount(images.labels, minlength=data.num_classes) == 0)
+    if not len(lacking):
+        return
+    shown = first_of([data.label_names[one] if data.label_names else one for one in lacking.tolist()])
+    of_all = f"{len(lacking)} of {data.num_classes} classes"
+    limit = "" if config.max_images is None else f" (max_images is {config.max_images})"
+    raise DataError(
+        f"data {config.data!r}: {of_all} have none of the {len(images.labels)} images to train on{limit}: {shown}; "
+        "--keep-empty-classes trains without them"
+    )

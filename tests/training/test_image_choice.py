@@ -72,6 +72,27 @@ def test_images_to_evaluate_on_may_lack_labels(tmp_path: Path) -> None:
     assert chosen.class_counts()["val"] == {"fewest": 0, "most": 0}
 
 
+@pytest.mark.parametrize(
+    ("sizes", "settings", "lacking"),
+    [
+        ([1] * 12, {}, "1 of 12 classes have none of the 11 images to train on: "),
+        ([1] * 12, {"max_images": 6}, r"7 of 12 classes have none of the 5 images to train on \(max_images is 6\): "),
+        ([4, 1, 1], {}, ""),  # where others suffice, the only image of a class is not held out
+        ([9] * 3, {"max_images": 4}, ""),
+    ],
+)
+def test_classes_that_no_image_to_train_on_belongs_to_are_refused(
+    tmp_path: Path, sizes: list[int], settings: dict[str, Any], lacking: str
+) -> None:
+    data = table(tmp_path / "images.parquet", [label for label, size in enumerate(sizes) for _ in range(size)])
+    made: dict[str, Any] = {"data": data, "max_images": None, "batch_size": 2, **settings}
+    if lacking:
+        with pytest.raises(DataError, match=f"{lacking}.*; --keep-empty-classes trains without them$"):
+            plan(**made)
+    assert plan(**made, keep_empty_classes=True).config.num_classes == len(sizes)
+    assert lacking or plan(**made).config.num_classes == len(sizes)
+
+
 def test_a_choice_follows_from_seed_labels_and_number_alone() -> None:
     labels = np.array(SORTED)
     first, again, other = (spread_over_classes(labels, 30, seed, leaves_one=False) for seed in (1, 1, 2))
