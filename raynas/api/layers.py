@@ -43,6 +43,19 @@ def read_settings(path: Path) -> dict[str, Any]:
     return values
 
 
+def said_in_files(recipe: Mapping[str, Any] | None, config: str | Path | None) -> dict[str, Any]:
+    """Settings of a recipe, and those of a file over them.
+
+    Args:
+        recipe: Settings of the recipe; None: there is none.
+        config: The file; None: there is none.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    return {**(recipe or {}), **({} if config is None else read_settings(as_path(config)))}
+
+
 _HERE = ("auto", "local", "localhost", "127.0.0.1")
 """Addresses, before their port, of clusters that the environment of this machine names, or that are on it."""
 
@@ -83,7 +96,7 @@ def base_values(
         except ConfigError as error:
             raise StoreError(f"{as_path(out) / 'run.yaml'} is damaged: {error}") from None
         values = made.of_stored(values)
-    if over := {**(recipe or {}), **({} if config is None else read_settings(as_path(config)))}:
+    if over := said_in_files(recipe, config):
         values |= over
         made.check_names(over)
         made.check_values(over)

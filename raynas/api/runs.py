@@ -13,7 +13,7 @@ from raynas.report.status import status_now
 from raynas.storage.files import exists, files_below, files_of, written_at
 from raynas.storage.kinds import RunKind, run_kinds
 from raynas.storage.paths import as_path
-from raynas.storage.run_folder import kind_of, read_description, read_summary, reading
+from raynas.storage.run_folder import kind_of, read_description, read_summary, reading, setting_of
 
 _AT_ONCE = 16
 
@@ -55,8 +55,7 @@ def _row(kinds: Mapping[str, RunKind], folder: Path) -> dict[str, Any]:
         row |= {"kind": kind_of(description), "status": status_now(folder, str(summary.get("status") or "unknown"))}
         with reading(folder):
             config = description["config"]
-            space = config.get("space") or (config.get("training") or {}).get("space")
-            row |= {"space": space, "error": summary.get("error")}
+            row |= {"space": setting_of(config, "space"), "error": summary.get("error")}
             row |= _progress(kinds.get(row["kind"]), config, summary)
         written = written_at(folder / "summary.json") or written_at(folder / "run.yaml")
         row["written"] = written and f"{written:%Y-%m-%d %H:%M:%S}"

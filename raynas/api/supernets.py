@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.api.arguments import source_text, space_name
-from raynas.api.layers import base_values, laid_over, read_settings
+from raynas.api.layers import base_values, laid_over, said_in_files
 from raynas.api.searches import executed, supernet_space
 from raynas.api.trainings import trained
 from raynas.api.trials import varied
@@ -132,11 +132,7 @@ def _largest(
         weights = {name: value for name, value in weights.items() if name not in varied}
         settings = {**settings, **weights, **{name: value for name, value in settings.items() if value is not None}}
     if space is None:
-        config = settings.get("config")
-        said = {
-            **recipe_settings(settings.get("recipe"), "supernet train"),
-            **({} if config is None else read_settings(as_path(config))),
-        }
+        said = said_in_files(recipe_settings(settings.get("recipe"), "supernet train"), settings.get("config"))
         if "space" in said and "architecture" not in said:
             space = str(said["space"])
     if space is None and largest is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.api.arguments import ArchitectureSource, own_space, source_text, space_name
-from raynas.api.layers import base_values, check_address, laid_over, read_settings
+from raynas.api.layers import base_values, check_address, laid_over, said_in_files
 from raynas.api.trainings import naming_record, what_to_train, with_images, with_weights
 from raynas.errors import ConfigError
 from raynas.finalists.config import KIND as FINALISTS
@@ -198,7 +198,7 @@ def _with_files(
         config: The file.
         fields: What will be laid over all of them.
     """
-    over = {**recipe_settings(recipe, command), **({} if config is None else read_settings(as_path(config)))}
+    over = said_in_files(recipe_settings(recipe, command), config)
     check_address(base.get("address"), {**fields, **over})
     return {**base, **over}
 

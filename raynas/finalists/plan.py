@@ -48,11 +48,12 @@ def make_finalists_plan(config: FinalistsConfig, *, space: SearchSpace | None = 
     for one in (*found, *compared):
         made = trial_config({**values, "architecture": one.architecture.to_json()})
         images = images or choose_images(made)  # of all of them, and looked at once
-        plans[one.name] = plan = trial_plan(made, space=space, images=images)
+        plans[one.name] = trial_plan(made, space=space, images=images)
         text = space.text(one.architecture)
         members.append(Member(one.name, one.architecture, text, one.scores, is_compared=one in compared))
-        used = {name: getattr(plan.config, name) for name in ("image_choice", "skipped_images", "skipped_val_images")}
-        config = config.resolved(training={**config.training, **used})
+    first = plans[members[0].name].config  # all have the same images
+    used = {name: getattr(first, name) for name in ("image_choice", "skipped_images", "skipped_val_images")}
+    config = config.resolved(training={**config.training, **used})
     made_plan = TrialsPlan(KIND, config, members, plans, source=config.source)
     check_grace(made_plan)
     return made_plan

@@ -16,7 +16,7 @@ from raynas.report.text import Rows, machine_rows
 from raynas.stats.kendall import kendall_taus
 from raynas.stats.thinning import spread
 from raynas.storage.paths import as_path
-from raynas.storage.run_folder import kind_of, read_description, read_summary
+from raynas.storage.run_folder import kind_of, read_description, read_summary, setting_of
 from raynas.training.best_epoch import counted_top1
 from raynas.trials.folder import IN_SEARCH, search_scores
 from raynas.wording import compact, duration, percent, plural, setting_text
@@ -58,7 +58,7 @@ def trials_report_data(folder: Path, write_report: Callable[[Path], Path]) -> di
     trainings = [_training(path) for path in folders]
     histories = [[] if training is None else training.metrics.to_pylist() for training in trainings]
     models = [training.description["model"] for training in trainings if training is not None]
-    space = str(models[0]["space"] if models else _space_of(description["config"]))
+    space = str(models[0]["space"] if models else setting_of(description["config"], "space"))
     values = score_columns(trials, histories)
     data: dict[str, Any] = finite(
         {
@@ -201,10 +201,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _space_of(config: Mapping[str, Any]) -> Any:
-    return config.get("space") or (config.get("training") or {}).get("space")
-
-
 def _percent(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
@@ -248,8 +244,7 @@ def _subline(
     epochs = sum(map(len, histories))
     parts = [f"the best of {summary['source']}"] if summary.get("source") else []
     parts.append(f"{plural(epochs, 'epoch', 'epochs')} in all")
-    config = description["config"]
-    if data := config.get("data") or (config.get("training") or {}).get("data"):
+    if data := setting_of(description["config"], "data"):
         parts.append(f"data {data}")
     return " · ".join(parts)
 

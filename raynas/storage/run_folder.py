@@ -166,13 +166,23 @@ def read_description(folder: Path, *, kind: str | None = None) -> dict[str, Any]
     return content
 
 
+def setting_of(config: Mapping[str, Any], name: str) -> Any:
+    """A setting of a run, or of the trainings that it consists of; None where neither says it.
+
+    Args:
+        config: What run.yaml says under `config`.
+        name: The name of the setting.
+    """
+    return config.get(name) or (config.get("training") or {}).get(name)
+
+
 def told_again(config: Mapping[str, Any]) -> list[str]:
     """Options that a command needs again to go on with a run, since its folder alone does not decide them.
 
     Args:
         config: What run.yaml says under `config`.
     """
-    address = config.get("address") or (config.get("training") or {}).get("address")
+    address = setting_of(config, "address")
     return [*(["--address", str(address)] if address else []), *(["--trust-code"] if names_own_code(config) else [])]
 
 

@@ -8,6 +8,8 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,15 +107,34 @@ torch.save({{name: weights(as_path({uri!r}) / name) for name in {names!r}}}, {to
 """
 
 
+def trials_of(cluster: Cluster, uri: str, kind: str) -> list[list[Any]]:
+    """Name, status, epochs done and accuracy of each training in a store, the most accurate first."""
+    found: list[list[Any]] = cluster.value(TRIALS.format(uri=uri, kind=kind))
+    return found
+
+
+def check_undisturbed_is_alike(cluster: Cluster, uri: str, kind: str, words: Sequence[str], to: Path) -> None:
+    """Carry out the same command on this machine alone, and compare what came of it and the weights."""
+    undisturbed = [sys.executable, "-m", "raynas.cli", *words, "--out", str(to / "run"), "--address", "local"]
+    alone = subprocess.run(undisturbed, capture_output=True, text=True, check=False)
+    assert alone.returncode == 0, alone.stderr
+    expected = load_trials(to / "run", kind).summary["trials"]
+    told = [[one[name] for name in ("name", "status", "epochs_done", "top1")] for one in expected]
+    assert trials_of(cluster, uri, kind) == told
+    names = [one["name"] for one in expected]
+    cluster.python(SAVED.format(uri=uri, names=names, to=str(to / "weights.pt")))
+    stored = torch.load(to / "weights.pt", weights_only=True)
+    assert list(stored) == names
+    for name, of_store in stored.items():
+        assert largest_difference(of_store, weights(to / "run" / name)) == 0
+
+
 def test_finalists_in_a_store_survive_the_loss_of_a_node_and_of_their_driver(cluster: Cluster, tmp_path: Path) -> None:
     source, uri = best_of_search(tmp_path / "search"), f"{cluster.bucket()}/finalists"
 
-    def trials() -> list[list[Any]]:
-        found: list[list[Any]] = cluster.value(TRIALS.format(uri=uri, kind="finalists"))
-        return found
-
-    words = ("train", "--finalists", str(source), *TRAINING, "--out")
-    driver = cluster.start(tmp_path / "said", *words, uri)
+    trials = partial(trials_of, cluster, uri, "finalists")
+    words = ("train", "--finalists", str(source), *TRAINING)
+    driver = cluster.start(tmp_path / "said", *words, "--out", uri)
     wait_until(driver, lambda: sum(one[2] for one in trials()) > 0)
     assert all(has_trial(node) for node in cluster.nodes)
     refused = cluster.start(tmp_path / "refused", "train", "--resume", "--out", uri, machine=cluster.nodes[1])
@@ -135,15 +156,7 @@ def test_finalists_in_a_store_survive_the_loss_of_a_node_and_of_their_driver(clu
     assert re.search(rf"0\d-[0-9a-f]{{8}}: {LOST}the training goes on from its last checkpoint", said)
     assert "Traceback" not in said + (tmp_path / "again").read_text()
 
-    undisturbed = [sys.executable, "-m", "raynas.cli", *words, str(tmp_path / "run"), "--address", "local"]
-    alone = subprocess.run(undisturbed, capture_output=True, text=True, check=False)
-    assert alone.returncode == 0, alone.stderr
-    expected = load_trials(tmp_path / "run", "finalists").summary["trials"]
-    assert found == [[one[name] for name in ("name", "status", "epochs_done", "top1")] for one in expected]
-    names = [one["name"] for one in expected]
-    cluster.python(SAVED.format(uri=uri, names=names, to=str(tmp_path / "weights.pt")))
-    for name, of_store in torch.load(tmp_path / "weights.pt", weights_only=True).items():
-        assert largest_difference(of_store, weights(tmp_path / "run" / name)) == 0
+    check_undisturbed_is_alike(cluster, uri, "finalists", words, tmp_path)
 
     # What is read and taken from there.
     commands = (
@@ -170,10 +183,7 @@ SUPERNETS = (
 def test_supernets_under_several_settings_survive_the_loss_of_a_node(cluster: Cluster, tmp_path: Path) -> None:
     uri = f"{cluster.bucket()}/variants"
 
-    def trials() -> list[list[Any]]:
-        found: list[list[Any]] = cluster.value(TRIALS.format(uri=uri, kind="variants"))
-        return found
-
+    trials = partial(trials_of, cluster, uri, "variants")
     driver = cluster.start(tmp_path / "said", *SUPERNETS, "--out", uri)
     wait_until(driver, lambda: sum(one[2] for one in trials()) > 0)
     wait_until(driver, lambda: has_trial(cluster.nodes[0]))
@@ -188,15 +198,7 @@ def test_supernets_under_several_settings_survive_the_loss_of_a_node(cluster: Cl
     assert len(found) == 8
     assert {(status, epochs) for _, status, epochs, _ in found} == {("completed", 2)}
 
-    undisturbed = [sys.executable, "-m", "raynas.cli", *SUPERNETS, "--out", str(tmp_path / "run"), "--address", "local"]
-    alone = subprocess.run(undisturbed, capture_output=True, text=True, check=False)
-    assert alone.returncode == 0, alone.stderr
-    expected = load_trials(tmp_path / "run", "variants").summary["trials"]
-    assert found == [[one[name] for name in ("name", "status", "epochs_done", "top1")] for one in expected]
-    names = [one["name"] for one in expected]
-    cluster.python(SAVED.format(uri=uri, names=names, to=str(tmp_path / "weights.pt")))
-    for name, of_store in torch.load(tmp_path / "weights.pt", weights_only=True).items():
-        assert largest_difference(of_store, weights(tmp_path / "run" / name)) == 0
+    check_undisturbed_is_alike(cluster, uri, "variants", SUPERNETS, tmp_path)
     page = cluster.head.raynas("report", uri, env=cluster.env)
     assert page.stdout == f"{uri}/report.html\n", page.stderr
 

@@ -2,6 +2,7 @@
 
 const TOP1 = "top-1 (%)";
 const trials = data.trials;
+const isSearched = data.noun[0] === "finalist";
 const ENDS = {
   stopped: { shape: "cross", name: "failed" },
   failed: { shape: "diamond", name: "infeasible" },
@@ -47,7 +48,6 @@ function showRanking() {
     byId("trials").hidden = true;
     return;
   }
-  const isSearched = data.noun[0] === "finalist";
   const score = ({ name }) => ({ title: titleOf(name), isNumber: true, cell: (_, point) => shownValue(name, columns.get(name).values[point]) });
   const made = [
     { title: "", isNumber: true, cell: (_, i) => (columns.get(TOP1).values[i] === null ? "–" : whole(i + 1)) },
@@ -86,17 +86,16 @@ function showAgreement() {
 }
 
 byId("setup-title").textContent = "How they were trained";
-const isOfVariants = data.noun[0] === "variant";
-if (isOfVariants) {
+if (isSearched) {
+  byId("best-title").textContent = "The architectures";
+} else {
   byId("scatter-title").textContent = "Accuracy and settings";
   byId("correlation-title").textContent = "What goes with accuracy?";
-} else {
-  byId("best-title").textContent = "The architectures";
 }
 showHead(data.facts);
 showTrials();
 showRanking();
-if (!isOfVariants) showArchitectures();
+if (isSearched) showArchitectures(); // else all have the same one
 showScatter();
 showAgreement();
 showCorrelation();
