@@ -41,6 +41,10 @@ class Flags:
     names: tuple[str, ...]
 
 
+class Found:
+    """Metadata of a field that no option sets: it is found when a run begins, and kept for when it is gone on with."""
+
+
 class Config(BaseModel):
     """Settings that are validated when made; the command line, YAML files and Python calls all end in one.
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from raynas.training.checkpoints import LAST, checkpoint_folder, read_checkpoint
 from raynas.training.config import TrainConfig
+from raynas.training.image_record import ImageRecord
 from raynas.training.plan import TrainingPlan, make_training_plan
 from raynas.training.run import TrainingListener, execute_training
 from raynas.training.task import TrainingProgress
@@ -22,7 +23,7 @@ SMALL = "4,2,2|2,1,2|2,1,2|2,1,2|8,8"
 """An As-ViT of 30,000 parameters."""
 
 
-def plan(**settings: Any) -> TrainingPlan:
+def plan(*, record: ImageRecord | None = None, **settings: Any) -> TrainingPlan:
     chosen: dict[str, Any] = {
         "space": "as-vit",
         "architecture": SMALL,
@@ -37,7 +38,7 @@ def plan(**settings: Any) -> TrainingPlan:
         "loader_processes": 0,
         "loggers": [],
     }
-    return make_training_plan(TrainConfig.make({**chosen, **settings}))
+    return make_training_plan(TrainConfig.make({**chosen, **settings}), record=record)
 
 
 def with_broken_image(path: Path, *, row: int | None, rows: int = 220) -> str:

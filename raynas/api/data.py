@@ -53,25 +53,22 @@ def check_data(inspection: Inspection, **fields: Any) -> None:
     """
     import numpy as np
 
+    from raynas.data.faults import Faults
     from raynas.data.inspection import check_readable
     from raynas.data.labels import check_each_class_has_images
 
     options = DataOptions.make(fields)
     sizes = np.array(inspection.class_sizes)
-    reasons = []
-    try:
+    faults = Faults()
+    with faults.collected():
         check_readable(inspection, skip=options.skip_unreadable)
-    except DataError as error:
-        reasons.append(str(error))
-    try:
+    with faults.collected():
         if not options.keep_empty_classes:
             check_each_class_has_images(inspection.data, sizes, inspection.label_names)
-    except DataError as error:
-        reasons.append(str(error))
-    if np.count_nonzero(sizes) == 1:
-        reasons.append(f"data {inspection.data!r}: all images are of one class, and a training needs at least 2")
-    if reasons:
-        raise DataError("; and ".join(reasons))
+    with faults.collected():
+        if np.count_nonzero(sizes) == 1:
+            raise DataError(f"data {inspection.data!r}: all images are of one class, and a training needs at least 2")
+    faults.check()
 
 
 def contact_sheet(

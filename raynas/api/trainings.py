@@ -141,11 +141,13 @@ def trained(
     train_config = TrainConfig.make(values)
 
     from raynas.console.training import TrainingConsole  # torch is behind these
+    from raynas.training.image_record import read_record
     from raynas.training.plan import make_training_plan
     from raynas.training.run import execute_training
 
+    record = read_record(as_path(out)) if resume and out is not None else None
     with naming_record(of_run if note else None):
-        plan = make_training_plan(train_config, space=found or own_space(space))
+        plan = make_training_plan(train_config, space=found or own_space(space), record=record)
     folder = as_path(out) if out is not None else default_folder(f"{plan.space.name}-training")
     with as_interrupted(folder), TrainingConsole() if listener is None else nullcontext(listener) as receiver:
         execute_training(plan, folder, resume=resume, listener=receiver, note=note)

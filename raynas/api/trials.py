@@ -84,7 +84,7 @@ def finalists(
     from raynas.finalists.plan import make_finalists_plan  # torch is behind it
 
     with naming_record(searched if note else None):
-        plan = make_finalists_plan(finalists_config, space=own_space(space))
+        plan = make_finalists_plan(finalists_config, space=own_space(space), resumed=_resumed(out, resume))
     return _tried(plan, out, resume, listener, note)
 
 
@@ -177,8 +177,13 @@ def varied(
     from raynas.variants.plan import make_variants_plan  # torch is behind it
 
     with naming_record(of_run if note else None):
-        plan = make_variants_plan(variants_config, space=found or own_space(space))
+        plan = make_variants_plan(variants_config, space=found or own_space(space), resumed=_resumed(out, resume))
     return _tried(plan, out, resume, listener, note)
+
+
+def _resumed(out: str | Path | None, resume: bool) -> Path | None:
+    """The folder of the trainings to go on with; None: there are none."""
+    return as_path(out) if out is not None and resume else None
 
 
 def _as_list(values: Any) -> Any:

@@ -58,7 +58,7 @@ def options(
     defaults: Mapping[str, Any] | None = None,
     help: Mapping[str, str] | None = None,
 ) -> Parameters:
-    """An option for each field of a configuration, which the command receives by the field's name.
+    """An option for each field of a configuration that is not `Found`, received by the field's name.
 
     Args:
         config: The class of the configuration.
@@ -69,14 +69,14 @@ def options(
     """
     from pydantic import BeforeValidator
 
-    from raynas.config import Flags
+    from raynas.config import Flags, Found
 
     defaults, help = defaults or {}, help or {}
     found = []
     for name in config.model_fields if only is None else only:
-        if name in set(leave_out):
-            continue
         field = config.model_fields[name]
+        if name in set(leave_out) or any(isinstance(one, Found) for one in field.metadata):
+            continue
         flags = next((one.names for one in field.metadata if isinstance(one, Flags)), ())
         reads_text = any(isinstance(one, BeforeValidator) for one in field.metadata)
         kind = str if reads_text else _kind(field.annotation)

@@ -47,7 +47,9 @@ def check_memory(images: int, img_size: int, settings: str, *, is_here: bool = T
         )
 
 
-def load_batch(dataset: ImageDataset, *, batch_size: int, img_size: int, seed: int) -> Batch:
+def load_batch(
+    dataset: ImageDataset, *, batch_size: int, img_size: int, seed: int, rows: np.ndarray | None = None
+) -> Batch:
     """Draw rows without replacement and prepare them: bicubic to the image side, ImageNet mean and std.
 
     Random data are drawn directly: N(0, 1) pixels and uniform labels.
@@ -57,6 +59,7 @@ def load_batch(dataset: ImageDataset, *, batch_size: int, img_size: int, seed: i
         batch_size: Number of images to draw.
         img_size: Side in pixels to which they are resized.
         seed: Seed that all draws follow from.
+        rows: (batch_size,) rows to take instead of drawing them.
 
     Returns:
         images float32 (batch_size, 3, img_size, img_size) and labels int64 (batch_size,).
@@ -72,7 +75,8 @@ def load_batch(dataset: ImageDataset, *, batch_size: int, img_size: int, seed: i
         rng = np.random.default_rng(seed)
         pixels = rng.standard_normal((batch_size, 3, img_size, img_size), dtype=np.float32)
         return Batch(pixels, rng.integers(0, dataset.num_classes, size=batch_size))
-    images, labels = dataset.read(batch_rows(dataset, batch_size=batch_size, seed=seed).tolist())
+    rows = batch_rows(dataset, batch_size=batch_size, seed=seed) if rows is None else rows
+    images, labels = dataset.read(rows.tolist())
     return Batch(np.stack([normalised(image, img_size) for image in images]), labels)
 
 

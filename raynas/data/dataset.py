@@ -98,6 +98,12 @@ def checked_rows(dataset: ImageDataset, indices: Sequence[int] | np.ndarray) -> 
     return rows
 
 
+def rows_named(dataset: ImageDataset, names: Sequence[str]) -> np.ndarray:
+    """The rows (N,) of images by what people know them by, int64; -1 for those that the data set does not have."""
+    rows = {dataset.name(row): row for row in range(len(dataset))}
+    return np.array([rows.get(name, -1) for name in names], dtype=np.int64)
+
+
 def check_labelled(dataset: ImageDataset) -> None:
     """Refuse images without labels.
 

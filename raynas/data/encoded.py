@@ -80,7 +80,9 @@ class EncodedImages:
         self._rows = np.arange(len(store))  # rows of the store by rows of the data set
         if left_out:
             found = {store.name(row): row for row in range(len(store))}
-            self._rows = np.delete(self._rows, [found[name] for name in set(left_out) & found.keys()])
+            if there := sorted(set(left_out) & found.keys()):
+                self._rows = np.delete(self._rows, [found[name] for name in there])
+                self.passed_over += (PassedOver("to be left out", tuple(there)),)
             if missing := sorted(set(left_out) - found.keys()):
                 self.passed_over += (PassedOver("to be left out, and not there", tuple(missing)),)
             if not len(self._rows):

@@ -21,6 +21,7 @@ import numpy as np
 from raynas.data.dataset import ImageDataset, PassedOver
 from raynas.data.decoding import Header, UndeclaredDepth, header_of, opened_image, range_hint, why_unreadable
 from raynas.data.encoded import EncodedImages, Reader
+from raynas.data.faults import Faults
 from raynas.errors import DataError
 from raynas.stats.thinning import spread
 from raynas.wording import first_of
@@ -313,6 +314,17 @@ def check_readable(inspection: Inspection, *, skip: bool = False) -> None:
     Raises:
         DataError: There are such images; the message names them, and the options that go on.
     """
+    faults = Faults()
+    with faults.collected():
+        _check_depth(inspection)
+    with faults.collected():
+        if not skip:
+            _check_whole(inspection)
+    faults.check()
+
+
+def _check_depth(inspection: Inspection) -> None:
+    """Refuse images of which nothing says what is black and white."""
     if inspection.undeclared and inspection.undeclared_range is not None:
         least, most = inspection.undeclared_range
         others = f", and those of {inspection.full_depth:,} others up to 65,535" if inspection.full_depth else ""
@@ -322,7 +334,11 @@ def check_readable(inspection: Inspection, *, skip: bool = False) -> None:
             f"({first_of(inspection.undeclared, _SHOWN)}) have more than 8 bits and do not declare which values are "
             f"black and white; theirs go from {least:.6g} to {most:.6g}{others}: {range_hint(likely)}"
         )
-    if inspection.unreadable and not skip:
+
+
+def _check_whole(inspection: Inspection) -> None:
+    """Refuse images that cannot be read."""
+    if inspection.unreadable:
         named = [f"{name}: {reason}" for name, reason in inspection.unreadable.items()]
         raise DataError(
             f"data {inspection.data!r}: {len(named):,} of {inspection.looked_at:,} images cannot be read "

@@ -19,15 +19,18 @@ from raynas.storage.paths import as_path
 from raynas.storage.run_folder import read_description, reading
 from raynas.storage.sources import existing_summary
 from raynas.training.image_choice import choose_images
-from raynas.trials.plan import Member, TrialsPlan, check_grace, trial_config, trial_plan
+from raynas.trials.plan import Member, TrialsPlan, check_grace, record_of_any, trial_config, trial_plan
 
 
-def make_finalists_plan(config: FinalistsConfig, *, space: SearchSpace | None = None) -> TrialsPlan:
+def make_finalists_plan(
+    config: FinalistsConfig, *, space: SearchSpace | None = None, resumed: Path | None = None
+) -> TrialsPlan:
     """Choose the architectures, and check all their trainings.
 
     Args:
         config: What was asked for.
         space: The space itself, where it is neither registered nor in a file.
+        resumed: The folder whose trainings are gone on with; None: they begin.
 
     Raises:
         RaynasError: As `finalists` and `make_training_plan`.
@@ -45,9 +48,10 @@ def make_finalists_plan(config: FinalistsConfig, *, space: SearchSpace | None = 
     with reading(as_path(config.source)):
         values.setdefault("img_size", searched["img_size"])
     members, plans, images = [], {}, None
+    record = record_of_any(resumed, [one.name for one in (*found, *compared)])
     for one in (*found, *compared):
         made = trial_config({**values, "architecture": one.architecture.to_json()})
-        images = images or choose_images(made)  # of all of them, and looked at once
+        images = images or choose_images(made, record)  # of all of them, and looked at once
         plans[one.name] = trial_plan(made, space=space, images=images)
         text = space.text(one.architecture)
         members.append(Member(one.name, one.architecture, text, one.scores, is_compared=one in compared))

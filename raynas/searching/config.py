@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from raynas.cluster.options import ClusterOptions, PoolSize, pool_size, read_workers
-from raynas.config import MOST, MOST_SIDE, MOST_THREADS, Flags, Setting
+from raynas.config import MOST, MOST_SIDE, MOST_THREADS, Flags, Found, Setting
 from raynas.data.options import DataOptions
 
 KIND = "search"
@@ -88,6 +88,11 @@ class RunConfig(DataOptions, ClusterOptions):
         "meet the constraints on costs; 0: do not.",
     )
     batch_size: int = Field(16, ge=1, le=MOST, description="Images that a proxy sees.")
+    batch_images: Annotated[tuple[tuple[str, ...], ...], Found()] = Field(
+        (),
+        description="Names of the images of the batch of each repeat, where they are files; they are drawn when a run "
+        "begins.",
+    )
     width_divisor: int | None = Field(
         None,
         ge=1,

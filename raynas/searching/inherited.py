@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from raynas.data.contents import contained
-from raynas.data.dataset import ImageDataset, check_labelled
+from raynas.data.dataset import ImageDataset, check_labelled, rows_named
 from raynas.data.opening import absolute, open_both, open_dataset
 from raynas.data.options import DataOptions
 from raynas.errors import ConfigError, DataError
@@ -27,6 +27,7 @@ from raynas.space.results import Constraint, ScoreIdentity, parse_bounds
 from raynas.space.search_space import SearchSpace
 from raynas.training.config import TrainConfig
 from raynas.training.image_choice import ChosenImages, chosen_rows
+from raynas.training.image_record import changed, found_again, knows, read_record
 from raynas.training.images import eval_loader, eval_pixels
 
 
@@ -246,6 +247,12 @@ def _of_training(config: TrainConfig, source: SupernetSource) -> tuple[ImageData
     assert source.training is not None
     options = DataOptions.of(config)
     data, val_data = open_both(config.data, config.val_data, options, val_left_out=config.skipped_val_images)
+    record = read_record(source.training.folder)
+    if record is not None and knows(record.train, data) and knows(record.val, val_data):
+        rows = rows_named(data, record.train.names)  # of which any may be gone: no sub-network is evaluated on them
+        val_rows = found_again(record.val, val_data, (), "put them back").rows
+        changed(record.val, val_data, val_rows)
+        return data, np.sort(rows[rows >= 0]), np.sort(val_rows)
     rows, val_rows = chosen_rows(config, data, val_data)
     labels, val_labels = data.labels(rows), val_data.labels(val_rows)
     chosen = ChosenImages(data, val_data, rows, val_rows, labels, val_labels, options, config.skipped_val_images, {})

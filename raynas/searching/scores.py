@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from raynas.data.batch import batch_rows, check_memory, input_hash, load_batch
-from raynas.data.dataset import ImageDataset
+from raynas.data.dataset import ImageDataset, check_classes, check_labelled, rows_named
+from raynas.data.faults import Faults
 from raynas.data.inspection import Inspection, check_readable, inspect
-from raynas.data.opening import needs_inspection, open_labelled
+from raynas.data.opening import needs_inspection, open_dataset, open_labelled
 from raynas.data.options import DataOptions
-from raynas.errors import ConfigError, UnknownNameError
+from raynas.errors import ConfigError, DataError, UnknownNameError
 from raynas.models.teachers import Teacher
 from raynas.proxies.probe import Proxy
 from raynas.proxies.registered import proxies
@@ -27,6 +28,7 @@ from raynas.space.cost import COSTS, counted_costs
 from raynas.space.results import Constraint, Objective, Platform, ScoreIdentity, named_direction
 from raynas.space.search_space import SearchSpace
 from raynas.training.teachers import FORMS, read_teacher
+from raynas.wording import first_of, plural
 
 
 @dataclass(frozen=True)
@@ -235,19 +237,57 @@ def inspected(chosen: Sequence[Proxy], config: RunConfig) -> tuple[ImageDataset,
         DataError: Data that cannot be opened, or images that cannot be read; the message names them.
     """
     spec, options = config.data or "random", DataOptions.of(config)
-    dataset = open_labelled(spec, options)
+    dataset = open_dataset(spec, options)
+    check_labelled(dataset)
+    faults = Faults()
+    with faults.collected():
+        check_classes(dataset, options)
     if not needs_inspection(dataset):
+        faults.check()
         return dataset, config, None
-    seeds = _batch_seeds(chosen, config)
-    if not config.skip_unreadable:
-        drawn = [batch_rows(dataset, batch_size=config.batch_size, seed=seed) for seed in seeds]
+    found = None
+    if config.skip_unreadable:
+        found = inspect(dataset, everything=True)
+        with faults.collected():
+            check_readable(found, skip=True)
+        faults.check()
+        config = config.resolved(skipped_images=tuple(sorted({*config.skipped_images, *found.unreadable})))
+        dataset = open_labelled(spec, DataOptions.of(config))
+    drawn = _drawn(chosen, dataset, config)
+    if found is None:
         found = inspect(dataset, np.concatenate([np.empty(0, dtype=np.int64), *drawn]))
-        check_readable(found)
-        return dataset, config, found
-    found = inspect(dataset, everything=True)
-    check_readable(found, skip=True)
-    config = config.resolved(skipped_images=tuple(sorted({*config.skipped_images, *found.unreadable})))
-    return open_labelled(spec, DataOptions.of(config)), config, found
+        with faults.collected():
+            check_readable(found)
+        faults.check()
+    names = tuple(tuple(dataset.name(row) for row in rows.tolist()) for rows in drawn)
+    return dataset, config.resolved(batch_images=names), found
+
+
+def _drawn(chosen: Sequence[Proxy], dataset: ImageDataset, config: RunConfig) -> list[np.ndarray]:
+    """The rows (batch_size,) of the batch of each repeat: those that the run began with, or drawn by its seed.
+
+    Rows move when files come or go, so that a run that is gone on with takes its images by their names.
+
+    Raises:
+        DataError: Images that the run began with are not there; or the data set has fewer than a batch.
+    """
+    seeds = _batch_seeds(chosen, config)
+    if [len(names) for names in config.batch_images] == [config.batch_size] * len(seeds):
+        rows = [rows_named(dataset, names) for names in config.batch_images]
+        gone = [
+            name
+            for names, found in zip(config.batch_images, rows, strict=True)
+            for name in np.array(names)[found < 0].tolist()
+        ]
+        if not gone:
+            return rows
+        if len(gone) < config.batch_size * len(seeds):  # else they are another data set, or stored in another form
+            raise DataError(
+                f"data {dataset.source!r}: {plural(len(gone), 'image is', 'images are')} not there, or left out, on "
+                f"which this run has scored: {first_of(gone)}; put them back, or score anew in another folder, since "
+                "scores of other images cannot be compared"
+            )
+    return [batch_rows(dataset, batch_size=config.batch_size, seed=seed) for seed in seeds]
 
 
 def _batch_seeds(chosen: Sequence[Proxy], config: RunConfig) -> list[int]:
@@ -277,7 +317,11 @@ def batches(
     seeds = _batch_seeds(chosen, config)
     if not seeds:
         return None, None
-    loaded = [load_batch(dataset, batch_size=config.batch_size, img_size=img_size, seed=seed) for seed in seeds]
+    drawn = _drawn(chosen, dataset, config) if needs_inspection(dataset) else [None] * len(seeds)
+    loaded = [
+        load_batch(dataset, batch_size=config.batch_size, img_size=img_size, seed=seed, rows=rows)
+        for seed, rows in zip(seeds, drawn, strict=True)
+    ]
     return np.stack([batch.images for batch in loaded]), np.stack([batch.labels for batch in loaded])
 
 

@@ -94,7 +94,7 @@ def make_sweep_plan(
         if name in found:
             raise ConfigError(f"searcher {name!r} is named twice")
         found[name] = plan
-    names = ("space", "img_size", "num_classes", "proxies", "objectives", "data")
+    names = ("space", "img_size", "num_classes", "proxies", "objectives", "data", "skipped_images", "batch_images")
     resolved = {name: getattr(common.config, name) for name in names}
     made = ResolvedSweep.of(config, **resolved, searcher=None, searchers=tuple(found), workers=workers)
     return SweepPlan(made, {name: _seeded(found[name.searcher], name.seed, common) for name in made.names})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from raynas.data.dataset import ImageDataset, check_classes, check_labelled
 from raynas.data.encoded import EncodedImages
+from raynas.data.faults import Faults
 from raynas.data.inspection import Inspection, check_readable, inspect
 from raynas.data.opening import needs_inspection, open_both
 from raynas.data.options import DataOptions
@@ -18,10 +19,19 @@ from raynas.errors import ConfigError, DataError
 from raynas.seeds import seed_from
 from raynas.stats.apportionment import apportioned
 from raynas.training.config import TrainConfig
+from raynas.training.image_record import (
+    FoundAgain,
+    ImageRecord,
+    changed,
+    changes_in_words,
+    evenly_spaced,
+    found_again,
+    knows,
+    recorded,
+)
 from raynas.wording import first_of
 
 _RANDOM_IMAGES = 10_000
-_HASHED_IMAGES = 16  # of either set: enough for another set, cheap with files of millions
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,10 @@ class ChosenImages:
         options: How images are read, with the names of all those to train on that are left out.
         skipped_val_images: Names of those to evaluate on that are left out.
         inspections: What was found in the data sets, by `train` and `val`; both are one where they are one data set.
+        again: Where the images, by `train` and `val`, are found again with which a training goes on; empty: it begins.
+        began_with: What stands for the images in the identity of such a training; None: it begins.
+        notes: Lines on images that are no longer what the training began with.
+        faults: What keeps the images from being used, beside their classes.
     """
 
     data: ImageDataset
@@ -49,19 +63,31 @@ class ChosenImages:
     options: DataOptions
     skipped_val_images: tuple[str, ...]
     inspections: Mapping[str, Inspection]
+    again: Mapping[str, FoundAgain] = field(default_factory=dict)
+    began_with: str | None = None
+    notes: tuple[str, ...] = ()
+    faults: Faults = field(default_factory=Faults)
 
     @property
+    def first_rows(self) -> np.ndarray:
+        """The rows that the images to train on had when the training began: their variations follow from them."""
+        return self.again["train"].first_rows if self.again else self.rows
+
+    @cached_property
     def hash(self) -> str:
-        """A hash of the labels of all images that are used, and of the pixels of some."""
+        """A hash of the labels of all images that the training began with, and of the pixels of some."""
+        if self.began_with is not None:
+            return self.began_with
         return data_hash((self.data, self.rows, self.labels), (self.val_data, self.val_rows, self.val_labels))
 
     @cached_property
-    def files_hash(self) -> str | None:
-        """A hash of the names and sizes of all encoded images that are used; None where none are encoded."""
-        sets = [(self.data, np.union1d(self.rows, self.val_rows))]
-        if self.val_data is not self.data:
-            sets = [(self.data, self.rows), (self.val_data, self.val_rows)]
-        return files_hash(*((data, rows) for data, rows in sets if isinstance(data, EncodedImages)))
+    def record(self) -> ImageRecord | None:
+        """The images by name, for sessions to come; None where any are no encoded files."""
+        if not (isinstance(self.data, EncodedImages) and isinstance(self.val_data, EncodedImages)):
+            return None
+        val_first_rows = self.again["val"].first_rows if self.again else self.val_rows
+        train = recorded(self.data, self.rows, self.first_rows)
+        return ImageRecord(self.hash, train, recorded(self.val_data, self.val_rows, val_first_rows))
 
     def class_counts(self) -> dict[str, dict[str, int]]:
         """The fewest and the most images of a class, by `train` and `val`; empty without labels."""
@@ -72,28 +98,73 @@ class ChosenImages:
         return {part: {"fewest": int(found.min()), "most": int(found.max())} for part, found in counts.items()}
 
 
-def choose_images(config: TrainConfig) -> ChosenImages:
+def choose_images(config: TrainConfig, record: ImageRecord | None = None) -> ChosenImages:
     """Open the data sets, choose the images, and look at them.
 
+    Args:
+        config: What was asked for.
+        record: The images of the training that is gone on with, which are taken again where they are known by name.
+
     Raises:
-        DataError: Data that cannot be opened, or images that cannot be read; the message names them all.
+        DataError: Data that cannot be opened. Images that cannot be read are among the faults, all of them.
     """
     options, left_out = DataOptions.of(config), config.skipped_val_images
     data, val_data = open_both(config.data, config.val_data, options, val_left_out=left_out)
     inspections: dict[str, Inspection] = {}
+    faults = Faults()
     if config.skip_unreadable:
         # First of all, so that what is chosen, and all that is drawn for a row, depends on sound images alone.
-        inspections = _inspected(config, data, None, val_data, None)
+        inspections = _inspected(config, data, None, val_data, None, faults)
         broken = inspections["train"].unreadable if "train" in inspections else ()
         options = options.resolved(skipped_images=tuple(sorted({*options.skipped_images, *broken})))
         broken = inspections["val"].unreadable if config.val_data is not None and "val" in inspections else ()
         left_out = tuple(sorted({*left_out, *broken}))
         data, val_data = open_both(config.data, config.val_data, options, val_left_out=left_out)
-    rows, val_rows = chosen_rows(config, data, val_data)
+    is_known = record is not None and knows(record.train, data) and knows(record.val, val_data)
+    again: dict[str, FoundAgain] = {}
+    if record is not None and is_known:
+        again = _found_again(config, record, data, val_data, options.skipped_images, left_out)
+        rows, val_rows = again["train"].rows, again["val"].rows
+    else:
+        rows, val_rows = chosen_rows(config, data, val_data)
     if not config.skip_unreadable:
-        inspections = _inspected(config, data, rows, val_data, val_rows)
+        inspections = _inspected(config, data, rows, val_data, val_rows, faults)
     labels, val_labels = data.labels(rows), val_data.labels(val_rows)
-    return ChosenImages(data, val_data, rows, val_rows, labels, val_labels, options, left_out, inspections)
+    chosen = ChosenImages(
+        data, val_data, rows, val_rows, labels, val_labels, options, left_out, inspections, faults=faults
+    )
+    if record is None or not is_known or faults:
+        return chosen
+    others = [*changed(record.train, data, rows), *changed(record.val, val_data, val_rows)]
+    gone = [name for one in again.values() for name in one.left_out]
+    return replace(chosen, again=again, began_with=record.hash, notes=tuple(changes_in_words(gone, others)))
+
+
+def _found_again(
+    config: TrainConfig,
+    record: ImageRecord,
+    data: ImageDataset,
+    val_data: ImageDataset,
+    left_out: Sequence[str],
+    val_left_out: Sequence[str],
+) -> dict[str, FoundAgain]:
+    """The images to train on and to evaluate on that a training began with, by `train` and `val`.
+
+    Args:
+        config: The settings of the training.
+        record: The images.
+        data, val_data: The data sets that have the images, by the names of the record.
+        left_out: Names of images that are left out of `data`.
+        val_left_out: Names of those that are left out of data of their own to evaluate on.
+
+    Raises:
+        DataError: Images are not there, or have other labels; the message names them.
+    """
+    way_on = "put them back, or name each with {} to go on without them"
+    train = found_again(record.train, data, left_out, way_on.format("--skip-image"))
+    has_own = config.val_data is not None
+    option, out = ("--skip-val-image", val_left_out) if has_own else ("--skip-image", left_out)
+    return {"train": train, "val": found_again(record.val, val_data, out, way_on.format(option))}
 
 
 def _inspected(
@@ -102,8 +173,9 @@ def _inspected(
     rows: np.ndarray | None,
     val_data: ImageDataset,
     val_rows: np.ndarray | None,
+    faults: Faults,
 ) -> dict[str, Inspection]:
-    """What is in the data sets that consist of files; refuses what cannot be read, unless that is to be skipped."""
+    """What is in the data sets that consist of files; what cannot be read is a fault, unless that is to be skipped."""
     found = {}
     if config.val_data is None and rows is not None and val_rows is not None:
         rows = np.union1d(rows, val_rows)
@@ -113,8 +185,9 @@ def _inspected(
         found |= {"val": found["train"]} if found else {}
     elif needs_inspection(val_data):
         found["val"] = inspect(val_data, val_rows, everything=config.skip_unreadable)
-    for inspection in found.values():
-        check_readable(inspection, skip=config.skip_unreadable)
+    for inspection in {id(one): one for one in found.values()}.values():
+        with faults.collected():
+            check_readable(inspection, skip=config.skip_unreadable)
     return found
 
 
@@ -184,35 +257,55 @@ def data_hash(*parts: tuple[ImageDataset, np.ndarray, np.ndarray]) -> str:
     digest = blake2b(digest_size=8)
     for dataset, rows, labels in parts:
         digest.update(labels.astype("<i8").tobytes())
-        some = rows[np.linspace(0, len(rows) - 1, min(_HASHED_IMAGES, len(rows)), dtype=int)]
-        for image in dataset.read(some.tolist())[0]:
+        for image in dataset.read(evenly_spaced(rows).tolist())[0]:
             digest.update(f"{image.size}".encode())
             digest.update(image.tobytes())
     return digest.hexdigest()
 
 
-def checked_classes(config: TrainConfig, images: ChosenImages) -> int:
-    """The number of classes; refuses data whose classes do not fit together, or the head.
+def check_images(config: TrainConfig, images: ChosenImages, *, needs_labels: bool) -> None:
+    """Refuse images that cannot be read, and classes that do not fit together or do not fit the head, all at once.
 
     Args:
         config: What was asked for.
         images: The images.
+        needs_labels: Whether the training needs classes at all.
 
     Raises:
         ConfigError: There is one class only, or classes do not fit the head; the message names the data.
-        DataError: There are no labels, or classes that no image belongs to, or none of those to train on.
+        DataError: There are images that cannot be read, no labels, or classes that no image belongs to, or none of
+            those to train on; or several of all these things.
     """
+    faults = Faults(images.faults)
+    with faults.collected():
+        if needs_labels:
+            _check_labels(config, images)
+    faults.check()
+
+
+def _check_labels(config: TrainConfig, images: ChosenImages) -> None:
     data = images.data
     check_labelled(data)
     check_labelled(images.val_data)
-    check_classes(data, images.options)
-    if len(np.unique(images.labels)) < 2:
-        raise ConfigError(
-            f"data {config.data!r}: the images to train on are of {len(np.unique(images.labels))} class; at least 2 "
-            "are needed"
-        )
-    if config.image_choice == "spread" and data.source != "random" and not config.keep_empty_classes:
-        _check_each_class_is_trained(config, images)
+    faults = Faults()
+    with faults.collected():
+        check_classes(data, images.options)
+    with faults.collected():
+        if (classes := len(np.unique(images.labels))) < 2:
+            raise ConfigError(
+                f"data {config.data!r}: the images to train on are of {classes} class; at least 2 are needed"
+            )
+    if not faults and config.image_choice == "spread" and data.source != "random" and not config.keep_empty_classes:
+        with faults.collected():
+            _check_each_class_is_trained(config, images)
+    with faults.collected():
+        _check_head(config, images)
+    faults.check()
+
+
+def _check_head(config: TrainConfig, images: ChosenImages) -> None:
+    """Refuse a head that does not have an output for each class."""
+    data = images.data
     if config.num_classes is not None and config.num_classes != data.num_classes:
         raise ConfigError(
             f"num_classes is {config.num_classes}, but data {config.data!r} has {data.num_classes} classes: the head "
@@ -223,7 +316,6 @@ def checked_classes(config: TrainConfig, images: ChosenImages) -> int:
             f"data {config.val_data!r} has the class {int(images.val_labels.max())}, but {config.data!r} has only "
             f"{data.num_classes} classes"
         )
-    return data.num_classes
 
 
 def _check_each_class_is_trained(config: TrainConfig, images: ChosenImages) -> None:

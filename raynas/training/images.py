@@ -129,9 +129,12 @@ class _Sample(NamedTuple):
 class _Prepared(Dataset[_Sample | DataError]):
     """Images by visit; runs in the processes that prepare images."""
 
-    def __init__(self, dataset: ImageDataset, rows: np.ndarray, views: Sequence[Transform], seed: int) -> None:
+    def __init__(
+        self, dataset: ImageDataset, rows: np.ndarray, first_rows: np.ndarray, views: Sequence[Transform], seed: int
+    ) -> None:
         self._dataset = dataset
         self._rows = rows
+        self._first_rows = first_rows
         self._views = tuple(views)
         self._seed = seed
 
@@ -139,12 +142,11 @@ class _Prepared(Dataset[_Sample | DataError]):
         return len(self._rows)
 
     def __getitem__(self, visit: _Visit) -> _Sample | DataError:
-        row = int(self._rows[visit.row])
         try:
-            (image,), (label,) = self._dataset.read([row])
+            (image,), (label,) = self._dataset.read([int(self._rows[visit.row])])
         except DataError as error:
             return error  # raised, it would come from another process with a page of traceback in its text
-        seed_generators(self._seed, visit.epoch, row)
+        seed_generators(self._seed, visit.epoch, int(self._first_rows[visit.row]))
         return _Sample(tuple(transform(image) for transform in self._views), int(label), visit.position)
 
 
@@ -202,6 +204,7 @@ def train_loader(
     rows: np.ndarray,
     views: Sequence[Transform],
     *,
+    first_rows: np.ndarray | None = None,
     needs_labels: bool = True,
     batch_size: int,
     seed: int,
@@ -219,6 +222,8 @@ def train_loader(
         dataset: The images.
         rows: Indices of those to train on; an epoch is a random order of them, without the rest of the division.
         views: How each view of an image is made, such as by `train_transform`.
+        first_rows: What the variations of each of them follow from, beside seed and epoch: the indices that they had
+            when the training began; None: they have them still.
         needs_labels: Whether batches have labels.
         batch_size: How many images a step has over all workers; an even number.
         seed: What orders and variations follow from.
@@ -229,7 +234,7 @@ def train_loader(
         pin_memory: Whether batches are put where they can be copied to a GPU without waiting.
     """
     return Loader(
-        _Prepared(dataset, rows, views, seed),
+        _Prepared(dataset, rows, rows if first_rows is None else first_rows, views, seed),
         needs_labels,
         batch_sampler=_Order(len(rows), batch_size, seed, epochs, first_step, worker),
         num_workers=processes,
@@ -257,7 +262,7 @@ def eval_loader(
     mine = range(rank, len(rows), world)
     visits = [[_Visit(0, row, row) for row in mine[i : i + batch_size]] for i in range(0, len(mine), batch_size)]
     return Loader(
-        _Prepared(dataset, rows, views, 0),
+        _Prepared(dataset, rows, rows, views, 0),
         needs_labels,
         batch_sampler=visits,
         num_workers=processes,

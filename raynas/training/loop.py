@@ -108,6 +108,7 @@ class _Training:
             dataset,
             task.rows,
             objective.train_views(task.img_size, task.augmentation),
+            first_rows=task.first_rows,
             batch_size=task.batch_size,
             seed=task.seed,
             epochs=range(self.first_epoch, task.epochs),

@@ -104,7 +104,7 @@ def _looks(task: TrainingTask, folder: Path) -> dict[str, Callable[[], str]]:
 
 
 def _images(dataset: ImageDataset, rows: np.ndarray) -> str:
-    digest = blake2b(digest_size=4)
+    digest, rows = blake2b(digest_size=4), np.sort(rows)
     digest.update(data_hash((dataset, rows, dataset.labels(rows))).encode())
     if isinstance(dataset, EncodedImages):
         digest.update(str(files_hash((dataset, rows))).encode())

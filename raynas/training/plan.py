@@ -26,7 +26,8 @@ from raynas.space.tokens import Phase, check_schedule, parse_schedule, phase_mac
 from raynas.training.best_epoch import BestEpoch
 from raynas.training.config import BASE_BATCH_SIZE, BASE_LR, DISTILLATION, SUPERNET, ResolvedTraining, TrainConfig
 from raynas.training.identity import identity_text, training_identity
-from raynas.training.image_choice import ChosenImages, checked_classes, choose_images
+from raynas.training.image_choice import ChosenImages, check_images, choose_images
+from raynas.training.image_record import ImageRecord
 from raynas.training.images import train_transform
 from raynas.training.objectives.objective import Objective, PreparedObjective, Setup, objectives
 from raynas.training.starting_weights import absolute_text, fitted_weights, read_starting_weights, weights_hash
@@ -51,10 +52,12 @@ class TrainingPlan:
         data: The text by which workers open the images to train on, with an absolute path.
         val_data: The text by which workers open the images to evaluate on, likewise; None: some of the others.
         rows: Indices of the images to train on in their data set.
+        first_rows: The indices that those to train on had when the training began.
         val_rows: Indices of the images to evaluate on in theirs.
         label_names: Names of the classes in label order; empty if unknown.
         data_hash: A hash of the labels of all rows and the pixels of some, so that another set is noticed.
-        files_hash: A hash of the names and sizes of the image files; None where there are none.
+        record: The images by name, for sessions to come; None where they are no files.
+        image_notes: Lines on images that are no longer what the training began with.
         inspections: What was found in the data sets that are files, by `train` and `val`.
         class_counts: The fewest and the most images of a class, by `train` and `val`; empty without labels.
     """
@@ -69,10 +72,12 @@ class TrainingPlan:
     data: str
     val_data: str | None
     rows: np.ndarray
+    first_rows: np.ndarray
     val_rows: np.ndarray
     label_names: tuple[str, ...]
     data_hash: str
-    files_hash: str | None
+    record: ImageRecord | None
+    image_notes: tuple[str, ...]
     inspections: Mapping[str, Inspection]
     class_counts: Mapping[str, Mapping[str, int]]
 
@@ -124,6 +129,7 @@ class TrainingPlan:
             data_options=DataOptions.of(config),
             skipped_val_images=config.skipped_val_images,
             rows=self.rows,
+            first_rows=self.first_rows,
             val_rows=self.val_rows,
             img_size=config.img_size,
             eval_crop=config.eval_crop,
@@ -193,7 +199,7 @@ class TrainingPlan:
         if val is not None and val is not train:
             found["val"] = val.plain()
         per_class = {part: dict(counts) for part, counts in self.class_counts.items()}
-        return {**found, "per_class": per_class, **({"files": self.files_hash} if self.files_hash else {})}
+        return {**found, "per_class": per_class}
 
     def model(self) -> dict[str, Any]:
         """What run.yaml says of the model."""
@@ -211,7 +217,11 @@ class TrainingPlan:
 
 
 def make_training_plan(
-    config: TrainConfig, *, space: SearchSpace | None = None, images: ChosenImages | None = None
+    config: TrainConfig,
+    *,
+    space: SearchSpace | None = None,
+    images: ChosenImages | None = None,
+    record: ImageRecord | None = None,
 ) -> TrainingPlan:
     """Resolve a configuration.
 
@@ -219,6 +229,7 @@ def make_training_plan(
         config: What was asked for.
         space: The space itself, where it is not a registered one.
         images: What is trained on, where several trainings share it; None: it is chosen here.
+        record: The images of the training that is gone on with; None: it begins.
 
     Raises:
         UnknownNameError: A space that does not exist.
@@ -235,15 +246,16 @@ def make_training_plan(
     # What is checked at once comes before the images, which take their time.
     _check_optimizer(config)
     train_transform(img_size, config.augmentation())
-    images = images or choose_images(config)
+    images = images or choose_images(config, record)
     data, rows = images.data, images.rows
     drop_path_rate = config.drop_path_rate if _has_stochastic_depth(space) else 0.0
     if "drop_path_rate" in config.model_fields_set and config.drop_path_rate != drop_path_rate:
         raise ConfigError(f"models of the space {space.name!r} have no stochastic depth: drop_path_rate must be 0")
     kind = _objective(config)
     num_classes = config.num_classes or data.num_classes or _CLASSES_WITHOUT_LABELS
+    check_images(config, images, needs_labels=kind.needs_labels)
     if kind.needs_labels:
-        num_classes = checked_classes(config, images)
+        num_classes = data.num_classes
     _check_batches(config, len(rows), img_size)
     resolved = ResolvedTraining.of(
         config,
@@ -276,10 +288,12 @@ def make_training_plan(
         data=absolute(config.data),
         val_data=config.val_data and absolute(config.val_data),
         rows=rows,
+        first_rows=images.first_rows,
         val_rows=images.val_rows,
         label_names=tuple(data.label_names),
         data_hash=images.hash,
-        files_hash=images.files_hash,
+        record=images.record,
+        image_notes=images.notes,
         inspections=images.inspections,
         class_counts=images.class_counts(),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -24,10 +24,8 @@ from raynas.storage.locks import told_before_locking
 from raynas.storage.paths import ObjectPath
 from raynas.storage.run_folder import (
     check_folder,
-    holds_run,
     ray_log_keeper,
     ray_log_place,
-    read_description,
     run_description,
 )
 from raynas.storage.session import End, Session
@@ -35,6 +33,7 @@ from raynas.training.best_epoch import top1_of
 from raynas.training.checkpoints import LAST, checkpoint_folder, reached_in, recover_last
 from raynas.training.folder import CONTROL_FILES, KIND, NODES, RAY_TRAIN
 from raynas.training.identity import completed
+from raynas.training.image_record import write_record
 from raynas.training.listeners import MetricsListener, check_loggers, write_metrics
 from raynas.training.loop import train
 from raynas.training.plan import TrainingPlan
@@ -96,22 +95,14 @@ def execute_training(
         session.hold()
         run = _TrainingRun(plan, session, listener)
         session.collect_signals()
-        if _has_other_files(plan, folder):
-            listener.on_log(
-                "image files that are used have other names or sizes than when this was trained last: what is learned "
-                "from now on is of the new ones"
-            )
+        for line in plan.image_notes:
+            listener.on_log(line)
+        if plan.record is not None:
+            write_record(folder, plan.record)
         session.describe(run_description(KIND, plan.config.model_dump(), plan.identity(), **plan.description()))
         if note:
             listener.on_log(note)
         return run.carry_out(lambda: bool(session.stop) or is_stopped())
-
-
-def _has_other_files(plan: TrainingPlan, folder: Path) -> bool:
-    """Whether the names and sizes of image files are not those that the last session described."""
-    images = read_description(folder, kind=KIND).get("images") if holds_run(folder) else None
-    known = images.get("files") if isinstance(images, Mapping) else None
-    return known is not None and known != plan.files_hash
 
 
 class _TrainingRun:

@@ -32,6 +32,7 @@ class TrainingTask:
         data_options: How images are read, and which are left out.
         skipped_val_images: Names of images to evaluate on that are left out.
         rows: Indices of the images to train on in their data set.
+        first_rows: The indices that they had when the training began: their variations follow from these.
         val_rows: Indices of the images to evaluate on in theirs.
         img_size: Image side in pixels.
         eval_crop: `TrainConfig.eval_crop`.
@@ -63,6 +64,7 @@ class TrainingTask:
     data_options: DataOptions
     skipped_val_images: tuple[str, ...]
     rows: np.ndarray
+    first_rows: np.ndarray
     val_rows: np.ndarray
     img_size: int
     eval_crop: float

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from raynas.errors import ConfigError
@@ -11,6 +12,7 @@ from raynas.space.architecture import Architecture
 from raynas.space.search_space import SearchSpace
 from raynas.training.config import TrainConfig
 from raynas.training.image_choice import ChosenImages
+from raynas.training.image_record import ImageRecord, read_record
 from raynas.training.plan import TrainingPlan, make_training_plan
 from raynas.trials.config import TrialsConfig
 
@@ -99,6 +101,20 @@ def trial_config(values: Mapping[str, Any]) -> TrainConfig:
     if values.get("workers"):
         raise ConfigError("each training is done by one process; workers cannot be set, trials run side by side")
     return TrainConfig.make({**values, "workers": 0})
+
+
+def record_of_any(folder: Path | None, names: Sequence[str]) -> ImageRecord | None:
+    """The images that trainings have in common, as the first of them that has begun has recorded them.
+
+    Args:
+        folder: The folder of the trainings; None: it is a new one.
+        names: Names of the trainings.
+
+    Raises:
+        StoreError: The record is damaged.
+    """
+    records = (read_record(folder / name) for name in names) if folder is not None else iter(())
+    return next((record for record in records if record is not None), None)
 
 
 def trial_plan(config: TrainConfig, *, space: SearchSpace | None, images: ChosenImages) -> TrainingPlan:

@@ -14,11 +14,15 @@ import yaml
 from PIL import Image
 from toy_images import encoded, noise, png
 
+import raynas
+from raynas.api.data import check_data, inspect_data
 from raynas.console.images import images_block, training_images_block
 from raynas.data.inspection import check_readable, inspect
 from raynas.data.opening import open_dataset
 from raynas.data.options import DataOptions
-from raynas.errors import DataError
+from raynas.errors import DataError, RaynasError
+from raynas.searching.run import SearchListener
+from raynas.training.run import TrainingListener
 
 
 def animation() -> bytes:
@@ -208,3 +212,31 @@ def test_a_training_says_what_one_may_not_expect(tmp_path: Path) -> None:
     assert len([line for line in images_block(train, "images", most=2) if "cannot be read" in line]) == 3
     # Both parts of one data set are told of once.
     assert sum("classes: smallest" in line for line in training_images_block({"train": val, "val": val}, counts)) == 1
+
+
+def test_all_that_is_wrong_is_said_at_once_by_whoever_looks(tmp_path: Path) -> None:
+    """Broken images, no depth, an empty class, a single class: nobody is to mend one and be refused for the next."""
+    for name in ("bee", "cow"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+    for number in range(20):
+        (tmp_path / "images" / "bee" / f"{number:02d}.png").write_bytes(png(number))
+    (tmp_path / "images" / "bee" / "cut.png").write_bytes(png(0)[:60])
+    deep = Image.fromarray(np.full((9, 12), 4000, dtype=np.uint16))
+    (tmp_path / "images" / "bee" / "deep.png").write_bytes(encoded(deep))
+    spec, quiet = f"folder:{tmp_path / 'images'}", {"workers": 0, "out": tmp_path / "run"}
+    said = {}
+    with pytest.raises(RaynasError) as error:
+        check_data(inspect_data(spec))
+    said["data"] = str(error.value)
+    with pytest.raises(RaynasError) as error:
+        raynas.train("as-vit", architecture="as-vit-small", data=spec, listener=TrainingListener(), **quiet)
+    said["train"] = str(error.value)
+    with pytest.raises(RaynasError) as error:
+        raynas.score("as-vit", 2, proxies=["snip"], batch_size=22, data=spec, listener=SearchListener(), **quiet)
+    said["score"] = str(error.value)
+    for who, text in said.items():
+        for part in ("deep.png", "--pixel-range", "cut.png", "--skip-unreadable", "cow", "--renumber-labels"):
+            assert part in text, (who, part)
+        assert text.count(f"data {spec!r}: ") == 1
+        assert ("class" in text and "at least 2" in text) == (who != "score")
+    assert not (tmp_path / "run").exists()

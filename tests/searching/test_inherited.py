@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
+from toy_images import png
 from toy_spaces import small_res as SPACE
 from toy_trainings import StepCounter
 
@@ -140,6 +142,32 @@ def test_scores_of_untrained_networks_come_beside_the_accuracy_as_they_are_by_th
     taken = search(supernet, tmp_path / "taken", reuse=[tmp_path / "alone", tmp_path / "accuracy"], **settings)
     assert taken.table == joined.table
     assert taken.summary["reused"] == 6
+
+
+def test_a_supernet_is_searched_on_the_files_that_its_training_left_out_whatever_becomes_of_others(
+    tmp_path: Path,
+) -> None:
+    for number in range(80):
+        path = tmp_path / "images" / "ab"[number % 2] / f"{number:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(number, (16, 16)))
+    raynas.train_supernet(
+        SPACE, data=f"folder:{tmp_path / 'images'}", img_size=16, batch_size=16, epochs=1, augment="none",
+        max_images=60, val_fraction=0.2, choice_warmup_epochs=0, workers=0, loader_processes=0,
+        out=tmp_path / "supernet", listener=StepCounter(),
+    )  # fmt: skip
+    whole = search(tmp_path / "supernet", tmp_path / "whole")
+    rows = pq.read_table(tmp_path / "supernet" / "images.parquet").to_pylist()
+    trained_on, left_out = ([row["name"] for row in rows if row["part"] == part] for part in ("train", "val"))
+    (tmp_path / "images" / trained_on[0]).unlink()
+    unused = {f"{'ab'[number % 2]}/{number:02d}.png" for number in range(80)} - {*trained_on, *left_out}
+    for name in sorted(unused)[::2]:
+        (tmp_path / "images" / name).unlink()
+    assert search(tmp_path / "supernet", tmp_path / "again").table == whole.table
+    (tmp_path / "images" / left_out[0]).unlink()
+    with pytest.raises(DataError, match=f"1 of 12 images .*not there: {left_out[0]}; put them back"):
+        search(tmp_path / "supernet", tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])

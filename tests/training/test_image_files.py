@@ -11,13 +11,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from toy_images import png
 from toy_trainings import plan, trained
 
 import raynas
 from raynas.data.encoded import EncodedImages
 from raynas.data.opening import open_dataset
+from raynas.training.image_record import RECORD
 from raynas.training.run import TrainingListener
 
 SETTINGS = {"max_images": None, "batch_size": 8, "num_classes": None, "epochs": 1}
@@ -96,10 +96,14 @@ def test_sizes_are_those_of_the_encoded_images(form: Form, tmp_path: Path) -> No
 @pytest.mark.parametrize("form", FORMS)
 def test_an_image_that_is_replaced_is_noticed_and_makes_no_other_training(form: Form, tmp_path: Path) -> None:
     first = plan(data=form(tmp_path / "first", FILES), **SETTINGS)
-    assert plan(data=form(tmp_path / "moved", FILES), **SETTINGS).files_hash == first.files_hash
-    other = plan(data=form(tmp_path / "other", {**FILES, CHANGED: longer(FILES[CHANGED])}), **SETTINGS)
-    assert other.files_hash != first.files_hash
-    assert other.identity() == first.identity()  # the pixels of that image are not among those that are hashed
+    moved = plan(data=form(tmp_path / "moved", FILES), record=first.record, **SETTINGS)
+    assert (moved.identity(), moved.image_notes) == (first.identity(), ())
+    changed = {**FILES, CHANGED: longer(FILES[CHANGED])}
+    other = plan(data=form(tmp_path / "other", changed), record=first.record, **SETTINGS)
+    assert other.identity() == first.identity()
+    (line,) = other.image_notes
+    name = {in_shards: "b-077", in_table: "row 77", in_table_of_paths: "row 77"}.get(form, CHANGED)
+    assert line.startswith("1 image has another file than when this was trained last: ") and name in line
 
 
 class Lines(TrainingListener):
@@ -116,7 +120,7 @@ def told(folder: Path) -> int:
     """How often a session that goes on says that files are others."""
     heard = Lines()
     raynas.train(out=folder, resume=True, listener=heard)
-    return sum("image files that are used have other names or sizes" in line for line in heard.lines)
+    return sum("1 image has another file than when this was trained last" in line for line in heard.lines)
 
 
 def test_a_training_that_goes_on_with_another_image_says_so_once(tmp_path: Path) -> None:
@@ -125,9 +129,7 @@ def test_a_training_that_goes_on_with_another_image_says_so_once(tmp_path: Path)
     assert told(tmp_path / "run") == 0
     (tmp_path / "mine" / CHANGED).write_bytes(png(1000, (20, 20)))
     assert [told(tmp_path / "run") for _ in range(2)] == [1, 0]
-    description = yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())
-    del description["images"]["files"]  # as of a training of before
-    (tmp_path / "run" / "run.yaml").write_text(yaml.safe_dump(description))
+    (tmp_path / "run" / RECORD).unlink()  # as of a training of before
     (tmp_path / "mine" / CHANGED).write_bytes(longer(FILES[CHANGED]))
     assert told(tmp_path / "run") == 0
 
@@ -142,5 +144,5 @@ def test_images_that_are_left_out_may_change(option: str, then: bytes | None, tm
         (tmp_path / "mine" / "a" / "broken.png").unlink()
     else:
         (tmp_path / "mine" / "a" / "broken.png").write_bytes(then)
-    again = plan(data=data, **{**settings, "skipped_images": made.config.skipped_images})
-    assert (again.identity(), again.files_hash) == (made.identity(), made.files_hash)
+    again = plan(data=data, record=made.record, **{**settings, "skipped_images": made.config.skipped_images})
+    assert (again.identity(), again.image_notes) == (made.identity(), ())
