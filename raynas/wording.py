@@ -49,9 +49,12 @@ def rounded(value: float) -> str:
     return f"{value:.4g}"
 
 
-def gibibytes(size_bytes: float) -> str:
-    """An amount of memory, such as 1.50 GiB."""
-    return f"{size_bytes / 2**30:.2f} GiB"
+def memory_size(size_bytes: float) -> str:
+    """An amount of memory, such as 1.50 GiB, or 102 MiB where it is less than one GiB."""
+    if size_bytes >= 2**30:
+        return f"{size_bytes / 2**30:.2f} GiB"
+    mebibytes = size_bytes / 2**20
+    return f"{mebibytes:.0f} MiB" if mebibytes >= 100 else f"{mebibytes:.3g} MiB"
 
 
 def percent(share: float, digits: int = 2) -> str:

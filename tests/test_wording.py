@@ -8,7 +8,7 @@ from raynas.wording import (
     compact,
     duration,
     first_of,
-    gibibytes,
+    memory_size,
     percent,
     plural,
     rounded,
@@ -40,9 +40,19 @@ def test_the_first_names_are_told_with_the_number_of_the_others(most: int, text:
     assert first_of([]) == ""
 
 
-@pytest.mark.parametrize(("size", "text"), [(0, "0.00 GiB"), (3 * 2**29, "1.50 GiB"), (2**40, "1024.00 GiB")])
-def test_memory_is_in_gibibytes(size: int, text: str) -> None:
-    assert gibibytes(size) == text
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 MiB"),
+        (2**20 // 2, "0.5 MiB"),
+        (107_374_182, "102 MiB"),
+        (2**30 - 1, "1024 MiB"),
+        (3 * 2**29, "1.50 GiB"),
+        (2**40, "1024.00 GiB"),
+    ],
+)
+def test_memory_below_a_gibibyte_is_in_mebibytes(size: int, text: str) -> None:
+    assert memory_size(size) == text
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from raynas.console.bar import BarConsole
 from raynas.console.terminal import print_rows
 from raynas.examination.examining import OBJECT_BYTES, ExaminationListener
 from raynas.examination.report import Examination, NodeReport, PairReport
-from raynas.wording import duration, gibibytes
+from raynas.wording import duration, memory_size
 
 
 class ExaminationConsole(BarConsole, ExaminationListener):
@@ -65,8 +65,8 @@ def _node(one: NodeReport) -> dict[str, Any]:
 
 
 def _of(amount: dict[str, float]) -> str:
-    """What is free of something, such as 3.50 of 16.00 GiB."""
-    return f"{amount['free_bytes'] / 2**30:.2f} of {gibibytes(amount['total_bytes'])}"
+    """What is free of something, such as 3.50 of 16.00 GiB, or 512 MiB of 16.00 GiB."""
+    return f"{memory_size(amount['free_bytes']).removesuffix(' GiB')} of {memory_size(amount['total_bytes'])}"
 
 
 def _pair(one: PairReport) -> dict[str, Any]:

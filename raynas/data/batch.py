@@ -11,7 +11,7 @@ from raynas.data.built_in import RandomImages
 from raynas.data.dataset import ImageDataset
 from raynas.errors import ConfigError, DataError
 from raynas.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
-from raynas.wording import gibibytes
+from raynas.wording import memory_size
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,8 +42,8 @@ def check_memory(images: int, img_size: int, settings: str, *, is_here: bool = T
     most = psutil.virtual_memory().total if is_here else 2**40
     if needed > most:
         raise ConfigError(
-            f"{images:,} images of {img_size:,} pixels a side take {gibibytes(needed)} of memory, and "
-            f"{'this machine has' if is_here else 'at most there are'} {gibibytes(most)}: {settings} must be smaller"
+            f"{images:,} images of {img_size:,} pixels a side take {memory_size(needed)} of memory, and "
+            f"{'this machine has' if is_here else 'at most there are'} {memory_size(most)}: {settings} must be smaller"
         )
 
 

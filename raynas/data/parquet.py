@@ -15,7 +15,7 @@ from raynas.data.options import DataOptions
 from raynas.data.schema_names import class_names
 from raynas.data.shards import names_of, shards_of
 from raynas.errors import DataError, error_words
-from raynas.wording import gibibytes
+from raynas.wording import memory_size
 
 _SLICE = 1024  # rows that are decoded from Parquet at a time, since a file may be one single group
 
@@ -239,8 +239,8 @@ class _Tables:
         free = psutil.virtual_memory().available
         if self._bytes_needed > 0.8 * free:
             raise DataError(
-                f"data {self._spec!r}: {gibibytes(self._bytes_needed)} of encoded images must be held in memory, of "
-                f"which {gibibytes(free)} are free; folder:DIR and webdataset:GLOB read images one by one"
+                f"data {self._spec!r}: {memory_size(self._bytes_needed)} of encoded images must be held in memory, of "
+                f"which {memory_size(free)} are free; folder:DIR and webdataset:GLOB read images one by one"
             )
         columns: list[Any] = []
         try:

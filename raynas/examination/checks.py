@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 from raynas.cluster.installed import differences
 from raynas.examination.pairs import is_sample
 from raynas.examination.report import Finding, NodeReport, PairReport, State
-from raynas.wording import duration, gibibytes, percent, plural
+from raynas.wording import duration, memory_size, percent, plural
 
 DISK_FAILS, DISK_WARNS = 0.05, 0.10
 """Shares of a disk that are free: Ray spills no objects to one that is 95 % full."""
@@ -49,7 +49,7 @@ def gpus_there(node: NodeReport, facts: _Facts) -> _Said:
         yield "fail", f"Ray counts {counted} and torch sees {len(seen)}: see to the driver, or start Ray anew there"
     for number, gpu in enumerate(seen):
         if gpu["free_bytes"] < GPU_FREE * gpu["total_bytes"]:
-            free = f"{gibibytes(gpu['free_bytes'])} of {gibibytes(gpu['total_bytes'])}"
+            free = f"{memory_size(gpu['free_bytes'])} of {memory_size(gpu['total_bytes'])}"
             yield "warn", f"of GPU {number}, {free} are free: see what else runs on it (`nvidia-smi`)"
 
 
@@ -58,7 +58,7 @@ def memory_there(node: NodeReport, facts: _Facts) -> _Said:
     if "memory" not in facts:
         return
     free, total = facts["memory"]["free_bytes"], facts["memory"]["total_bytes"]
-    said = f"{gibibytes(free)} of {gibibytes(total)} are free"
+    said = f"{memory_size(free)} of {memory_size(total)} are free"
     if free < MEMORY_FAILS * total:
         yield "fail", f"{said}: end what else runs there; below {percent(MEMORY_FAILS, 0)}, Ray ends workers"
     elif free < MEMORY_WARNS * total:
@@ -69,14 +69,14 @@ def disks_there(node: NodeReport, facts: _Facts) -> _Said:
     """Whether Ray can spill objects to the disk of its session, and temporary files find place."""
     if "session_disk" in facts:
         path, free, total = (facts["session_disk"][name] for name in ("path", "free_bytes", "total_bytes"))
-        said = f"{gibibytes(free)} of {gibibytes(total)} are free for what Ray keeps in {path}"
+        said = f"{memory_size(free)} of {memory_size(total)} are free for what Ray keeps in {path}"
         mend = "make room, or start Ray with --temp-dir elsewhere"
         if free < DISK_FAILS * total:
             yield "fail", f"{said}: {mend}; below {percent(DISK_FAILS, 0)}, Ray spills no objects"
         elif free < DISK_WARNS * total:
             yield "warn", f"{said}: {mend}, before less than {percent(DISK_FAILS, 0)} are free"
     if "temporary_disk" in facts and facts["temporary_disk"]["free_bytes"] < TEMPORARY_BYTES:
-        free, path = gibibytes(facts["temporary_disk"]["free_bytes"]), facts["temporary_disk"]["path"]
+        free, path = memory_size(facts["temporary_disk"]["free_bytes"]), facts["temporary_disk"]["path"]
         yield "warn", f"{free} are free for temporary files in {path}: make room, or set TMPDIR elsewhere"
 
 
@@ -88,9 +88,9 @@ def shared_memory_there(node: NodeReport, facts: _Facts) -> _Said:
     beside = total - node.object_store_bytes
     mend = "make it larger (docker run --shm-size), or start Ray with a smaller --object-store-memory"
     if beside < 0:
-        yield "warn", f"{gibibytes(total)} of {path} are too little for Ray's objects, which lie on disk then: {mend}"
+        yield "warn", f"{memory_size(total)} of {path} are too little for Ray's objects, which lie on disk then: {mend}"
     elif beside < SHARED_MEMORY_BYTES:
-        yield "warn", f"{gibibytes(beside)} of {path} are left beside Ray's objects, for preparing images: {mend}"
+        yield "warn", f"{memory_size(beside)} of {path} are left beside Ray's objects, for preparing images: {mend}"
 
 
 def open_files_there(node: NodeReport, facts: _Facts) -> _Said:
@@ -139,7 +139,7 @@ class _Check(NamedTuple):
 
 def _node_checks(versions: Mapping[str, str]) -> list[_Check]:
     disk, memory = f"{percent(DISK_WARNS, 0)} or more are free", f"{percent(MEMORY_WARNS, 0)} or more are free"
-    shared = f"{gibibytes(SHARED_MEMORY_BYTES)} or more are left beside Ray's objects"
+    shared = f"{memory_size(SHARED_MEMORY_BYTES)} or more are left beside Ray's objects"
     return [
         _Check("versions", partial(versions_there, versions), ("versions",), "all are as the driver's"),
         _Check("GPUs", gpus_there, ("gpus",), "torch sees all that Ray counts, and they are free"),

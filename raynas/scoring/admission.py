@@ -22,16 +22,15 @@ class WorkerAdmission:
         self._log = log
         self._said: set[str] = set()
 
-    def reason_against(self, found: Ready | Unfit) -> str:
-        """Why a worker is not used, which is said; empty if it is used."""
-        reason = self._decided(found)
+    def say(self, found: Ready | Unfit, reason: str) -> None:
+        """Say that a node is not used, and why, unless it was said."""
         line = f"node {found.node[:8]} ({found.host}) is not used: {reason}"
-        if reason and line not in self._said:
+        if line not in self._said:
             self._said.add(line)
             self._log(line)
-        return reason
 
-    def _decided(self, found: Ready | Unfit) -> str:
+    def reason_against(self, found: Ready | Unfit) -> str:
+        """Why a worker is not used; empty if it is."""
         if isinstance(found, Unfit):
             return found.reason
         if self.device_type is None:

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome
-from raynas.wording import gibibytes
+from raynas.wording import memory_size
 
 
 class Outgrown(NamedTuple):
@@ -23,7 +23,7 @@ class Outgrown(NamedTuple):
     @property
     def in_words(self) -> str:
         """How much it took, and how much it may have."""
-        return f"{gibibytes(self.taken_bytes)} of memory, of which it may have {gibibytes(self.limit_bytes)}"
+        return f"{memory_size(self.taken_bytes)} of memory, of which it may have {memory_size(self.limit_bytes)}"
 
 
 class Ready(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import platform
 import re
@@ -29,9 +30,10 @@ from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome
 from raynas.storage.files import append_text, exists, names_in, remove
 from raynas.storage.text_files import read_text
-from raynas.wording import gibibytes
+from raynas.wording import memory_size
 
 _MEMORY_WATCH_S = 0.25
+_TAKEN_AT_MOST = 0.8  # of its limit, by a worker that has scored nothing: the rest is for architectures
 _NOTE = "raynas-outgrown-"
 """How the name of a file begins, before the id of the actor that has left it."""
 
@@ -102,10 +104,11 @@ class Worker:
                 # Whether a batch fits must not depend on what the neighbours have taken.
                 torch.cuda.set_per_process_memory_fraction(gpu_share)
         taken = psutil.Process().memory_info().rss
-        if taken > 0.8 * memory_limit_bytes:
-            raise MemoryError(
-                f"a worker takes {gibibytes(taken)} before it scores anything; its limit of "
-                f"{gibibytes(memory_limit_bytes)} leaves too little"
+        if taken > _TAKEN_AT_MOST * memory_limit_bytes:
+            return found._replace(
+                unfit=f"a worker takes {memory_size(taken)} before it scores anything, of which its limit of "
+                f"{memory_size(memory_limit_bytes)} leaves too little: it needs more by worker_memory_gib, "
+                f"{math.ceil(100 * taken / _TAKEN_AT_MOST / 2**30) / 100:g} at least, or by fewer workers"
             )
         self._threads = task.threads
         self._evaluator = task.evaluator()

@@ -150,7 +150,8 @@ class Workforce:
                 self.sizing.least = max(0, self.sizing.least - 1)  # there is no other place for it
             self.end(worker)
             if not room and not self.ready():
-                raise PoolError(f"no worker can be used: {reason}")
+                raise PoolError(f"no worker can be used: on {found.host}, {reason}")
+            self.admission.say(found, reason)
             return
         assert isinstance(found, Ready)
         if worker.node is None and self.sizing.is_elastic:

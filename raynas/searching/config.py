@@ -13,6 +13,8 @@ from raynas.data.options import DataOptions
 
 KIND = "search"
 """The kind of the run folders of searches, scoring runs and growths."""
+LEAST_WORKER_MEMORY_GIB = 0.1
+"""Less than any worker takes before it scores: with Ray and raynas alone, without torch, it is 0.13 GiB on Linux."""
 
 
 class RunConfig(DataOptions, ClusterOptions):
@@ -118,7 +120,9 @@ class RunConfig(DataOptions, ClusterOptions):
         "values.",
     )
     worker_memory_gib: Annotated[float | None, Flags(("--worker-memory",))] = Field(
-        None, gt=0, description="GiB of memory at which a worker is ended. Default: an equal share of its node."
+        None,
+        ge=LEAST_WORKER_MEMORY_GIB,
+        description="GiB of memory at which a worker is ended. Default: an equal share of its node.",
     )
     time_limit_s: Annotated[float, Flags(("--time-limit",))] = Field(
         600.0, gt=0, description="Seconds that one evaluation may take, on workers."

@@ -25,6 +25,7 @@ from raynas.searching.plan import make_plan
         ({"bugdet": 5}, ConfigError, r"unknown key 'bugdet'\. Did you mean budget\?"),
         ({"luck": 5}, ConfigError, r"unknown key 'luck'\. Known keys: .*budget"),
         ({"budget": 0}, ConfigError, "budget: .*greater than or equal to 1, got 0"),
+        ({"worker_memory_gib": 0.001}, ConfigError, "worker_memory_gib: .*greater than or equal to 0.1, got 0.001"),
         ({"img_size": 65}, ConfigError, "img_size of as-vit is a multiple of 32, not 65"),
         ({"constraints": ["macs<2<3"]}, ConfigError, "a constraint is NAME<=NUMBER"),
         ({"constraints": ["macs<=1000"]}, ConfigError, "meets macs<=1000: macs is from"),

@@ -167,7 +167,7 @@ def test_three_machines_that_are_well_are_ready(cluster: Cluster, tmp_path: Path
     assert [node["facts"]["network"]["interface"] for node in found["nodes"]] == ["eth0", "eth1", "eth2"]
     # Their /dev/shm is of 1 GiB, of which Ray is told to take 200 MB.
     assert states(found, "shared memory") == [("warn", addresses)]
-    assert f"{(2**30 - 200_000_000) / 2**30:.2f} GiB of /dev/shm are left" in texts(found, "shared memory")
+    assert f"{(2**30 - 200_000_000) / 2**20:.0f} MiB of /dev/shm are left" in texts(found, "shared memory")
     between = {(pair["taker"], pair["giver"]) for pair in found["pairs"]}
     assert between == {(one, other) for one in addresses for other in addresses if one != other}
     assert all(0 < pair["call_s"] < 1 and pair["bytes_per_s"] > 1e6 for pair in found["pairs"])
@@ -227,7 +227,7 @@ def test_a_full_disk_is_told_of_the_machine_that_has_it(cluster: Cluster, tmp_pa
         full.run(["mount", "-o", "remount,size=50%", "/tmp/ray"])
     assert code == 1
     assert states(found, "disk") == [("fail", [full.address])]
-    assert "of 0.06 GiB are free for what Ray keeps in /tmp/ray/session_" in texts(found, "disk")
+    assert "of 64 MiB are free for what Ray keeps in /tmp/ray/session_" in texts(found, "disk")
     assert states(found, "storage") == []  # nobody has asked for it
 
 

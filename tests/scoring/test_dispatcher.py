@@ -416,9 +416,10 @@ def test_a_pool_none_of_whose_workers_can_be_used_says_why(settings: dict[str, A
     pool = Pool(lambda _: 0.1, nodes="ab", **settings)
     pool.submit(1)
     with pytest.raises(
-        PoolError, match=r"no worker can be used: (raynas is 1 there|it computes on AVX2, and .* on MPS)"
+        PoolError, match=r"no worker can be used: on host-b, (raynas is 1 there|it computes on AVX2, and .* on MPS)"
     ):
         pool.finish(1)
+    assert len(pool.lines) == 1 and pool.lines[0].startswith("node a (host-a) is not used")
 
 
 def test_a_worker_that_comes_back_on_another_kind_of_device_is_given_nothing_more() -> None:
