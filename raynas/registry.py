@@ -13,7 +13,6 @@ run, which may come from anybody, such a name is data. `named_code` is the conte
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +28,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from raynas.errors import ConfigError, RaynasError, UnknownNameError, error_line
 from raynas.interruption import is_interrupt
+from raynas.wording import nearest
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -294,8 +294,8 @@ class Registry(Generic[T]):
             types = {type(self.get(next(iter(self._members))))}
         kinds = tuple(types)
         names += [name for name, one in vars(module).items() if isinstance(one, kinds) and name not in names]
-        close = difflib.get_close_matches(wanted, names, n=1)
-        hint = f"Did you mean {close[0]!r}? " if close else ""
+        close = nearest(wanted, names)
+        hint = f"Did you mean {close!r}? " if close else ""
         return f"{hint}It has: {', '.join(names) or 'none'}"
 
     def reference(self, member: T) -> str:
@@ -314,8 +314,8 @@ class Registry(Generic[T]):
     def _unknown(self, name: str) -> UnknownNameError:
         if name.endswith(".py"):
             return UnknownNameError(f"{name!r} is a file; a {self.kind} in it is FILE.py:NAME, such as {name}:NAME")
-        close = difflib.get_close_matches(normalised(name), list(self._members), n=1)
-        hint = f" Did you mean {self._members[close[0]][0]!r}?" if close else ""
+        close = nearest(normalised(name), self._members)
+        hint = f" Did you mean {self._members[close][0]!r}?" if close else ""
         return UnknownNameError(f"unknown {self.kind} {name!r}.{hint} Known {self.plural}: {', '.join(self.names())}")
 
 

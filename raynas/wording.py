@@ -1,8 +1,9 @@
-"""Numbers, durations, sizes and settings in words, as pages, consoles and messages show them."""
+"""Numbers, durations, sizes, names and settings in words, as pages, consoles and messages show them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 _SCALES = ("", "thousand", "million", "billion", "trillion", "quadrillion", "quintillion")
@@ -71,6 +72,13 @@ def first_of(names: Sequence[Any], most: int = 5, between: str = ", ") -> str:
     """The first of some names, and how many more there are, such as ant, bee, and 12 more."""
     rest = len(names) - most
     return between.join([*map(str, names[:most]), *([f"and {rest:,} more"] if rest > 0 else [])])
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The one of some names that is most like a name with a slip in it, whatever its case; None where none is."""
+    by_lower = {one.lower(): one for one in names}
+    close = get_close_matches(name.lower(), list(by_lower), n=1)
+    return by_lower[close[0]] if close else None
 
 
 def share_decoded(decoded: int, looked_at: int, unreadable: int) -> str:

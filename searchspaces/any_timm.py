@@ -10,6 +10,7 @@ images of any; where its name holds one, that is not binding.
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 
 from raynas.errors import SpaceError
 from raynas.space.architecture import Architecture
@@ -26,7 +27,7 @@ def parse_name(text: str) -> Architecture:
         SpaceError: It does not look like a name of timm's.
     """
     if _NAME.fullmatch(text.strip()) is None:
-        raise SpaceError(f"timm: {text!r} is not the name of a model, such as vit_tiny_patch16_224")
+        raise SpaceError(f"timm: {text!r:.200} is not the name of a model, such as vit_tiny_patch16_224")
     return Architecture({"name": text.strip()})
 
 
@@ -40,8 +41,8 @@ def check_grammar(architecture: Architecture) -> None:
 
     name = str(architecture["name"])
     if not timm.is_model(name):
-        like = timm.list_models(f"*{name[:6]}*")[:8]
-        raise SpaceError(f"timm: no model is called {name!r}" + (f"; there are {', '.join(like)}" if like else ""))
+        like = get_close_matches(name, timm.list_models(), n=3)
+        raise SpaceError(f"timm: no model is called {name!r:.200}" + (f"; there are {', '.join(like)}" if like else ""))
 
 
 any_timm = SearchSpace(

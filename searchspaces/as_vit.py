@@ -50,14 +50,16 @@ def parse_genotype(text: str) -> Architecture:
     """
     parts = [part.strip() for part in re.split(r"[|/]", text)]
     if len(parts) != 5:
-        raise SpaceError(f"as-vit: a genotype has 5 parts, {_FORM}; {text!r} has {len(parts)}")
+        raise SpaceError(f"as-vit: a genotype has 5 parts, {_FORM}; {text!r:.200} has {len(parts)}")
     stages = []
     for i, part in enumerate(parts[:4], start=1):
         if (match := _STAGE.fullmatch(part)) is None:
-            raise SpaceError(f"as-vit: stage {i} of {text!r} is {part!r}; expected 3 or 4 integers, as in {_FORM}")
+            raise SpaceError(
+                f"as-vit: stage {i} of {text!r:.200} is {part!r:.200}; expected 3 or 4 integers, as in {_FORM}"
+            )
         stages.append([int(group or 1) for group in match.groups()])
     if (match := _ENDS.fullmatch(parts[4])) is None:
-        raise SpaceError(f"as-vit: {text!r} ends with {parts[4]!r}; expected heads[,width], as in {_FORM}")
+        raise SpaceError(f"as-vit: {text!r:.200} ends with {parts[4]!r:.200}; expected heads[,width], as in {_FORM}")
     kernel, split, mlp_ratio, depth = zip(*stages, strict=True)
     return Architecture(
         {

@@ -50,12 +50,15 @@ def parse_text(text: str) -> Architecture:
     """
     if (match := _TEXT.fullmatch(text.strip().lower())) is None:
         raise SpaceError(
-            f"autoformer: {text!r} has another form than w192-m3.5,4,4-h3,3,4: width, MLP ratios, heads of the blocks"
+            f"autoformer: {text!r:.200} has another form than w192-m3.5,4,4-h3,3,4: width, MLP ratios, heads of "
+            "the blocks"
         )
     mlp_ratio = [float(number) for number in match[2].split(",")]
     num_heads = [float(number) for number in match[3].split(",")]
     if len(mlp_ratio) != len(num_heads):
-        raise SpaceError(f"autoformer: {text!r} has {len(mlp_ratio)} MLP ratios and {len(num_heads)} numbers of heads")
+        raise SpaceError(
+            f"autoformer: {text!r:.200} has {len(mlp_ratio)} MLP ratios and {len(num_heads)} numbers of heads"
+        )
     return _architecture(int(match[1]), mlp_ratio, num_heads)
 
 

@@ -48,7 +48,8 @@ def parse_text(text: str) -> Architecture:
     """
     if (match := _TEXT.fullmatch(text.strip().lower())) is None:
         raise SpaceError(
-            f"pit: {text!r} has another form than b32-m4-d2,6,4-h2,4,8: base_dim, MLP ratio, depths, heads of 3 stages"
+            f"pit: {text!r:.200} has another form than b32-m4-d2,6,4-h2,4,8: base_dim, MLP ratio, depths, heads of 3 "
+            "stages"
         )
     base_dim, mlp_ratio, *of_stages = match.groups()
     numbers = [int(number) for number in of_stages]

@@ -31,7 +31,7 @@ def parse_text(text: str) -> Architecture:
         SpaceError: The text has another form.
     """
     if (match := _TEXT.fullmatch(text.strip().lower())) is None:
-        raise SpaceError(f"resnet: {text!r} has another form than resnet56 or resnet56-w32: depth, width")
+        raise SpaceError(f"resnet: {text!r:.200} has another form than resnet56 or resnet56-w32: depth, width")
     return Architecture({"depth": int(match[1]), "width": int(match[2] or _WIDTH)})
 
 

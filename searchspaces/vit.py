@@ -38,7 +38,7 @@ def parse_text(text: str) -> Architecture:
     """
     if (match := _TEXT.fullmatch(text.strip().lower())) is None:
         raise SpaceError(
-            f"vit: {text!r} has another form than p16-w192-d12-h3-m4: patch, width, depth, heads, MLP ratio"
+            f"vit: {text!r:.200} has another form than p16-w192-d12-h3-m4: patch, width, depth, heads, MLP ratio"
         )
     patch_size, embed_dim, depth, num_heads, mlp_ratio = match.groups()
     return _architecture(int(patch_size), int(embed_dim), int(depth), int(num_heads), float(mlp_ratio))

@@ -9,6 +9,7 @@ from raynas.wording import (
     duration,
     first_of,
     memory_size,
+    nearest,
     percent,
     plural,
     rounded,
@@ -60,6 +61,13 @@ def test_memory_below_a_gibibyte_is_in_mebibytes(size: int, text: str) -> None:
 )
 def test_a_duration_has_two_units(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_the_nearest_name_is_found_whatever_its_case() -> None:
+    names = ("as-vit-small", "As-ViT-Base", "seed")
+    assert nearest("AS-VIT-smal", names) == "as-vit-small"
+    assert nearest("as-vit-bse", names) == "As-ViT-Base"
+    assert nearest("8,2,3|4,1", names) is None
 
 
 def test_shares_counts_and_settings() -> None:

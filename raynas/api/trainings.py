@@ -22,6 +22,7 @@ from raynas.storage.session import as_interrupted
 from raynas.training.config import DISTILLATION_DEFAULTS, TrainConfig
 from raynas.training.folder import KIND as TRAINING
 from raynas.training.folder import Training, load_training
+from raynas.wording import nearest
 
 _OF_IMAGES = ("data", "val_data", *DataOptions.model_fields, "skipped_val_images")
 """Settings that say which images there are, and how they are read."""
@@ -240,7 +241,9 @@ def what_to_train(
             raise ConfigError(f"{text} is a space: say with --architecture which of its architectures to train{known}")
         return {"space": text, "architecture": architecture}, found, None
     if architecture is not None:
-        raise ConfigError(f"--architecture goes with a space, not with {text!r}")
+        meant = nearest(text, spaces)
+        hint = f"; did you mean {meant!r}?" if meant is not None else ""
+        raise ConfigError(f"--architecture goes with a space, not with {text!r}{hint}")
 
     from raynas.storage.sources import read_source
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from raynas.data.torchvision_sets import TorchvisionImages
 from raynas.errors import DataError, error_words, printable
 from raynas.storage.fetched import on_this_machine
 from raynas.storage.paths import SCHEMES, as_path
+from raynas.wording import nearest
 
 
 class _Kind(NamedTuple):
@@ -123,8 +123,8 @@ def _meant(spec: str) -> str | None:
         return of_path
     if name in SCHEMES and where.startswith("//"):
         return f"{'parquet' if where.endswith('.parquet') else 'folder'}:{spec.strip()}"
-    near = get_close_matches(name.lower(), _KINDS, n=1)
-    return near[0] + (f":{where}" if where else "") if near else None
+    near = nearest(name, _KINDS)
+    return near + (f":{where}" if where else "") if near else None
 
 
 def needs_inspection(dataset: ImageDataset) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from raynas.data.dataset import ReadableAsIs, checked_rows
 from raynas.data.decoding import PixelRange, as_rgb, opened_image
 from raynas.data.labels import Classes, numbered
 from raynas.errors import DataError, error_words
+from raynas.wording import nearest
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -122,9 +122,8 @@ def _torchvision_class(spec: str, name: str) -> Callable[..., Any]:
 
     known = [known for known in sets.__all__ if isinstance(getattr(sets, known), type) and known != "VisionDataset"]
     if name not in known:
-        by_lower = {other.lower(): other for other in known}
-        close = get_close_matches(name.lower(), list(by_lower), n=1)
-        hint = f" Did you mean {by_lower[close[0]]!r}?" if close else ""
+        close = nearest(name, known)
+        hint = f" Did you mean {close!r}?" if close else ""
         raise DataError(f"data {spec!r}: torchvision has no data set {name!r}.{hint} It has: {', '.join(known)}")
     make: Callable[..., Any] = getattr(sets, name)
     return make

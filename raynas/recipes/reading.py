@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.resources import files
 from typing import Any
 
 from raynas.errors import ConfigError, UnknownNameError
 from raynas.texts import parse_yaml
+from raynas.wording import nearest
 
 _END = ".yaml"
 
@@ -58,8 +58,8 @@ def read_recipe(name: str) -> Recipe:
     """
     names = recipe_names()
     if name not in names:
-        close = get_close_matches(name, names, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        close = nearest(name, names)
+        hint = f" Did you mean {close!r}?" if close else ""
         raise UnknownNameError(f"unknown recipe {name!r}.{hint} Known recipes: {', '.join(names)}")
     content = parse_yaml((files("raynas.recipes") / f"{name}{_END}").read_text())
     return Recipe(name=name, **{**content, "notes": tuple(content["notes"])})

@@ -16,6 +16,7 @@ from raynas.errors import SpaceError
 from raynas.space.architecture import Architecture, FieldValue, frozen_value
 from raynas.space.fields import Choice, Field, PerBlock, PerLayer, as_tuple, is_absent, positions
 from raynas.space.growth import Growth
+from raynas.space.reading import parsed
 
 
 class Decision(NamedTuple):
@@ -339,15 +340,7 @@ class SearchSpace:
             return source
         if not isinstance(source, str):
             return Architecture(source)
-        if source.lstrip().startswith("{"):
-            return Architecture.from_json(source)
-        for name, architecture in self.named.items():
-            if name.lower() == source.strip().lower():
-                return architecture
-        if self.parse is not None:
-            return self.parse(source)
-        known = f" or one of {', '.join(self.named)}" if self.named else ""
-        raise SpaceError(f"space {self.name!r}: an architecture is a JSON object{known}, not {source!r}")
+        return parsed(source, self.name, self.named, self.parse)
 
     def _check_shape(self, architecture: Architecture) -> None:
         if set(architecture) != set(self.fields):

@@ -8,9 +8,10 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
-from raynas.errors import ConfigError, SpaceError, StoreError, error_words
+from raynas.errors import ConfigError, SpaceError, StoreError, error_words, on_one_line
 from raynas.registry import named_code
 from raynas.space.architecture import Architecture
+from raynas.space.reading import is_like_a_name, names_first, published
 from raynas.space.registered import spaces
 from raynas.space.results import Constraint
 from raynas.space.search_space import SearchSpace
@@ -19,6 +20,9 @@ from raynas.storage.kinds import Bounds, Taken, run_kinds
 from raynas.storage.paths import ObjectPath, as_path
 from raynas.storage.run_folder import kind_of, read_description, read_summary, reading
 from raynas.storage.text_files import read_text
+
+_MOST_FORMS = 600
+"""Characters that say of all spaces together why they cannot read a text."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,21 @@ def _from_text(text: str, space: SearchSpace | None, kind: str, where: str) -> S
         what = f"{where} is no run folder, no file" if kind == "text" else where
         if kind == "text" and "/" in text and not text.lstrip().startswith("{"):
             raise SpaceError(f"{what} and no architecture")  # a path; the spaces' forms would hide the slip in it
-        raise SpaceError(f"{what} and no architecture that can be read: {'; '.join(dict.fromkeys(refusals))}")
+        if text in spaces:
+            such_as = names_first(spaces.get(text).named, ", such as ")
+            raise SpaceError(f"{text!r} is a space; what is needed here is one of its architectures{such_as}")
+        known = list(dict.fromkeys(name for candidate in candidates for name in candidate.named))
+        if (meant := published(text, known)) is not None:
+            raise SpaceError(f"{what} and no architecture; did you mean {meant!r}?")
+        if len(candidates) == 1:
+            raise SpaceError(f"{what} and no architecture that can be read: {refusals[0]}")
+        if is_like_a_name(text) and known:
+            there_are = names_first(known, "by name there are ")
+            raise SpaceError(
+                f"{what} and no architecture: {there_are}; `raynas list spaces` has the spaces of these names"
+            )
+        forms = on_one_line("; ".join(dict.fromkeys(refusals)), _MOST_FORMS)
+        raise SpaceError(f"{what} and no architecture that can be read: {forms}")
     return found[0]
 
 

@@ -97,7 +97,7 @@ def test_stages_are_its_blocks() -> None:
         ("resnet21", "depth is 21; it must be 6 n \\+ 2"),
         ("resnet2", "depth is 2; it must be 6 n \\+ 2"),
         ("resnet20-w0", "width is 0; it must be an integer of at least 1"),
-        ("resnet", "another form than resnet56"),
+        ("56", "another form than resnet56"),
         ('{"depth": 20}', "has the fields depth, width; got depth"),
     ],
 )

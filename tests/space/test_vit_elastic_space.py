@@ -74,7 +74,8 @@ def test_another_process_finds_it_by_its_name() -> None:
     ("name", "kind", "message"),
     [
         ("vit-elastic@", SpaceError, "what follows vit-elastic@ is its largest network: vit: '' has another form"),
-        ("vit-elastic@tiny", SpaceError, "vit: 'tiny' has another form than p16-w192-d12-h3-m4"),
+        ("vit-elastic@tiny", SpaceError, "space 'vit' has no architecture 'tiny'; did you mean 'deit-tiny'"),
+        ("vit-elastic@p16", SpaceError, "vit: 'p16' has another form than p16-w192-d12-h3-m4"),
         ("vit-elastic@p4-w48-d4-h5-m4", SpaceError, "num_heads is 5; it must divide embed_dim 48"),
         ("vit-elastic@p4-w48-d257-h3-m4", SpaceError, "at most 256 depth, not 257"),
         ("vit-elastic@p4-w514-d2-h257-m4", SpaceError, "at most 256 num_heads, not 257"),

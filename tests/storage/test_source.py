@@ -77,7 +77,10 @@ def test_text_that_several_spaces_read_needs_the_space(monkeypatch: pytest.Monke
     ("text", "error", "message"),
     [
         ("runs/nothing", SpaceError, "'runs/nothing' is no run folder, no file and no architecture$"),
-        ("as-vit-huge", SpaceError, "no architecture that can be read: .*as-vit: "),
+        ("as-vit-smal", SpaceError, "no file and no architecture; did you mean 'as-vit-small'\\?$"),
+        ("as-vit", SpaceError, "'as-vit' is a space; what is needed here is one of its architectures, such as seed, "),
+        ("nobody", SpaceError, "no architecture: by name there are seed, as-vit-small, .*raynas list spaces"),
+        ("8,2,3|4,1", SpaceError, "no architecture that can be read: .*as-vit: a genotype has 5 parts"),
         ("8,2,3|4,1,2|4,1,4|4,1,6|33", SpaceError, "must be divisible by 8"),
         ("{" + "x" * 5000, SpaceError, "not JSON"),
         ("\0", SpaceError, "is no run folder"),
