@@ -81,17 +81,17 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     return by_lower[close[0]] if close else None
 
 
-def share_decoded(decoded: int, looked_at: int, unreadable: int) -> str:
+def share_decoded(tried: int, looked_at: int, decoded: int) -> str:
     """How many images were decoded, in words.
 
     Args:
-        decoded: How many it was tried with.
+        tried: How many it was tried with.
         looked_at: How many were looked at, at their beginning at least.
-        unreadable: How many of them cannot be read.
+        decoded: How many of those that were tried were decoded without an error.
     """
-    if decoded < looked_at:
+    if tried < looked_at:
         return f"{decoded:,} decoded, evenly spread"
-    return f"all but {unreadable:,} decoded" if unreadable else "all decoded"
+    return f"all but {tried - decoded:,} decoded" if decoded < tried else "all decoded"
 
 
 def shown(value: Any) -> str:

@@ -19,7 +19,7 @@ def images_block(inspection: Inspection, title: str, *, most: int = 20) -> list[
     """
     one = inspection
     looked = "" if one.looked_at == one.images else f", of which {one.looked_at:,} are used and were looked at"
-    share = share_decoded(one.decoded, one.looked_at, len(one.unreadable))
+    share = share_decoded(one.tried, one.looked_at, one.decoded)
     lines = [f"{title}: {one.data}, {plural(one.images, 'image', 'images')}{looked}, {share}"]
     if one.class_sizes:
         ends = one.extreme_classes()

@@ -51,7 +51,7 @@ class Inspection:
         data: The text that opened the data set.
         images: How many images it has.
         looked_at: How many of them had their headers read: all, or those that are used.
-        decoded: How many of these were decoded, or have no header to begin with.
+        tried: How many of these it was tried to decode, those among them that have no header to begin with.
         class_sizes: How many images each class has; empty where that is unknown.
         label_names: Names of the classes; empty if unknown.
         names_from: Where the names come from, in words; empty if unknown.
@@ -75,7 +75,7 @@ class Inspection:
     data: str
     images: int
     looked_at: int
-    decoded: int
+    tried: int
     class_sizes: tuple[int, ...] = ()
     label_names: tuple[str, ...] = ()
     names_from: str = ""
@@ -94,6 +94,11 @@ class Inspection:
     unreadable: Mapping[str, str] = field(default_factory=dict)
     passed_over: tuple[PassedOver, ...] = ()
     lacks_labels: str = ""
+
+    @property
+    def decoded(self) -> int:
+        """How many images were decoded without an error: those that were tried, without what cannot be read."""
+        return self.tried - len(self.unreadable) - len(self.undeclared)
 
     def class_name(self, number: int) -> str:
         """What a class is called."""
@@ -122,6 +127,7 @@ class Inspection:
             "data": self.data,
             "images": self.images,
             "looked_at": self.looked_at,
+            "tried": self.tried,
             "decoded": self.decoded,
             "classes": {
                 "number": len(self.class_sizes),
@@ -227,7 +233,7 @@ def inspect(
     return Inspection(
         **about,
         looked_at=len(rows),
-        decoded=len(chosen) + len(rows) - len(readable),
+        tried=len(chosen) + len(rows) - len(readable),
         modes=dict(modes.most_common()),
         sizes=len(sizes),
         smallest=by_area[0] if by_area else None,
@@ -253,7 +259,7 @@ def _inspected_by_reading(dataset: ImageDataset, rows: np.ndarray, looked_at: in
         elif seen < FAINT:
             flat.append((row, seen))
     named = _named_flat(dataset, flat)
-    return Inspection(**about, **named, looked_at=looked_at, decoded=len(rows), unreadable=unreadable)
+    return Inspection(**about, **named, looked_at=looked_at, tried=len(rows), unreadable=unreadable)
 
 
 def _named_flat(dataset: ImageDataset, flat: Sequence[tuple[int, int]]) -> dict[str, Any]:
@@ -330,7 +336,7 @@ def _check_depth(inspection: Inspection) -> None:
         others = f", and those of {inspection.full_depth:,} others up to 65,535" if inspection.full_depth else ""
         likely = 65_535 if inspection.full_depth else most
         raise DataError(
-            f"data {inspection.data!r}: {len(inspection.undeclared):,} of {inspection.decoded:,} images "
+            f"data {inspection.data!r}: {len(inspection.undeclared):,} of {inspection.tried:,} images "
             f"({first_of(inspection.undeclared, _SHOWN)}) have more than 8 bits and do not declare which values are "
             f"black and white; theirs go from {least:.6g} to {most:.6g}{others}: {range_hint(likely)}"
         )

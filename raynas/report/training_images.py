@@ -70,12 +70,15 @@ def _per_class(counts: Mapping[str, Mapping[str, int]]) -> str:
 
 def _found_rows(found: Mapping[str, Any]) -> Rows:
     """Rows on what was found in one data set, those of zero left out."""
-    decoded = share_decoded(found["decoded"], found["looked_at"], len(found["unreadable"]))
+    # Earlier versions wrote under "decoded" how many it was tried with.
+    tried = found.get("tried", found["decoded"])
+    decoded = found["decoded"] if "tried" in found else tried - len(found["unreadable"])
+    share = share_decoded(tried, found["looked_at"], decoded)
     classes, sizes = found["classes"], found["sizes"]
     ends = [f"{end} {classes[end]['name']} with {classes[end]['images']:,}" for end in ("smallest", "largest")
             if end in classes]  # fmt: skip
     rows = [
-        ("looked at", f"{found['looked_at']:,} of {found['images']:,}, {decoded}"),
+        ("looked at", f"{found['looked_at']:,} of {found['images']:,}, {share}"),
         ("classes found", ", ".join([f"{classes['number']:,}", *ends]) if classes["number"] else "no labels"),
         ("modes", ", ".join(f"{number:,} {mode}" for mode, number in found["modes"].items())),
     ]

@@ -93,6 +93,7 @@ def test_all_unreadable_images_are_found_at_once(tmp_path: Path, budget: int) ->
     found = inspect(open_dataset(folder(tmp_path, {**SOUND, **BROKEN})), budget=budget)
     assert found.unreadable.keys() == BROKEN.keys()
     assert found.unreadable["b/empty.png"] == "is empty"
+    assert found.plain()["decoded"] == found.plain()["tried"] - 5
     assert found.unreadable["b/text.png"] == "it is in no known format"
     with pytest.raises(
         DataError, match=r"5 of 12 images cannot be read \(a/cut\.jpg: .*c/cut\.gif: .*\); .*--skip-unreadable"
@@ -126,6 +127,7 @@ def test_depths_that_are_not_declared_are_told_together(tmp_path: Path) -> None:
     dataset = open_dataset(folder(tmp_path, files))
     found = inspect(dataset)
     assert (len(found.undeclared), found.undeclared_range) == (3, (0, 4095))
+    assert (found.tried, found.decoded) == (3, 0)
     for skip in (False, True):  # they are not broken
         with pytest.raises(DataError, match=r"3 of 3 images .* go from 0 to 4095: say .* such as --pixel-range 0,4095"):
             check_readable(found, skip=skip)

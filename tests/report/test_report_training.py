@@ -318,6 +318,13 @@ def test_what_was_found_in_the_images_stands_among_the_settings(tmp_path):
         "turned by EXIF": "2",
         "all pixels alike": "1 (cat/07.png)",
     }
+    # Earlier versions did not take off those that cannot be read, and had no number of those that were tried.
+    description = yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())
+    used = description["images"]["train"]
+    assert (used.pop("tried"), used["decoded"]) == (24, 23)
+    used["decoded"] = 24
+    (tmp_path / "run" / "run.yaml").write_text(yaml.safe_dump(description))
+    assert image_rows_of(tmp_path / "run") == rows
     train_small(tmp_path / "two", **{**settings, "val_data": data, "eval_crop": 0.875})
     two = image_rows_of(tmp_path / "two")
     assert two["eval_crop"] == "0.875"

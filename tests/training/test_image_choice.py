@@ -180,7 +180,7 @@ def test_what_was_found_is_kept_with_the_training(tmp_path: Path) -> None:
     trained(tmp_path / "run", **settings)
     images = yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())["images"]
     assert images["train"]["unreadable"].keys() == {"a/05_cut.png", "b/31_empty.png"}
-    assert images["train"]["decoded"] == 50
+    assert (images["train"]["looked_at"], images["train"]["tried"], images["train"]["decoded"]) == (50, 50, 48)
     assert images["per_class"]["train"]["most"] <= 22
     assert "images" not in plan().description()  # digits
 
