@@ -71,7 +71,22 @@ def plural(count: int, one: str, several: str) -> str:
 def first_of(names: Sequence[Any], most: int = 5, between: str = ", ") -> str:
     """The first of some names, and how many more there are, such as ant, bee, and 12 more."""
     rest = len(names) - most
-    return between.join([*map(str, names[:most]), *([f"and {rest:,} more"] if rest > 0 else [])])
+    shown = [told_apart(name, between.strip()) for name in names[:most]]
+    return between.join([*shown, *([f"and {rest:,} more"] if rest > 0 else [])])
+
+
+def told_apart(name: Any, mark: str = ",") -> str:
+    """A name as it stands in a list: in double quotes where one could not see where it begins or ends.
+
+    Args:
+        name: The name.
+        mark: What stands between the names of the list.
+    """
+    text = str(name)
+    if text and mark not in text and text == text.strip() and not text.startswith('"'):
+        return text
+    escaped = text.replace("\\", r"\\").replace('"', r"\"")
+    return f'"{escaped}"'
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from raynas.wording import (
@@ -39,6 +41,26 @@ def test_a_count_has_three_digits(value: float, text: str) -> None:
 def test_the_first_names_are_told_with_the_number_of_the_others(most: int, text: str) -> None:
     assert first_of(["ant", "bee", *["cow"] * 1998], most, "; ") == text
     assert first_of([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (["ant", "fly, house", "cat"], 'ant, "fly, house", cat'),
+        (["ant ", " bee", "", "wild cat"], '"ant ", " bee", "", wild cat'),
+        (
+            ['"ant"', 'a "big" bee', 'cat, "big"', "dog\\, one"],
+            '"\\"ant\\"", a "big" bee, "cat, \\"big\\"", "dog\\\\, one"',
+        ),
+        ([0, 7], "0, 7"),
+    ],
+)
+def test_names_in_a_list_can_be_told_apart(names: list[Any], text: str) -> None:
+    assert first_of(names) == text
+
+
+def test_what_may_stand_in_a_name_follows_from_what_stands_between_them() -> None:
+    assert first_of(["fly, house", "cat; big"], between="; ") == 'fly, house; "cat; big"'
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from raynas.data.inspection import FAINT, Inspection
 from raynas.errors import printable
-from raynas.wording import first_of, plural, share_decoded
+from raynas.wording import first_of, plural, share_decoded, told_apart
 
 
 def images_block(inspection: Inspection, title: str, *, most: int = 20) -> list[str]:
@@ -23,7 +23,7 @@ def images_block(inspection: Inspection, title: str, *, most: int = 20) -> list[
     lines = [f"{title}: {one.data}, {plural(one.images, 'image', 'images')}{looked}, {share}"]
     if one.class_sizes:
         ends = one.extreme_classes()
-        said = ", ".join(f"{end} {found['name']} with {found['images']:,}" for end, found in ends.items())
+        said = ", ".join(f"{end} {told_apart(found['name'])} with {found['images']:,}" for end, found in ends.items())
         lines.append(f"  {plural(len(one.class_sizes), 'class', 'classes')}: {said}; {_names(one)}")
     else:
         lines.append(f"  no labels: {one.lacks_labels}" if one.lacks_labels else "  no labels")

@@ -8,7 +8,7 @@ from typing import Any
 from raynas.data.inspection import FAINT
 from raynas.data.options import DataOptions
 from raynas.report.text import Rows
-from raynas.wording import percent, setting_text, share_decoded, shown
+from raynas.wording import first_of, percent, setting_text, share_decoded, shown, told_apart
 
 OF_IMAGES = (*DataOptions.model_fields, "skipped_val_images")
 """Settings that are shown with the images."""
@@ -58,8 +58,7 @@ def names_of(names: Sequence[Any], limit: int = 20) -> str:
         names: What is listed.
         limit: How many are shown.
     """
-    more = f", and {len(names) - limit} more" if len(names) > limit else ""
-    return f"({', '.join(map(str, names[:limit]))}{more})" if names else ""
+    return f"({first_of(names, limit)})" if names else ""
 
 
 def _per_class(counts: Mapping[str, Mapping[str, int]]) -> str:
@@ -75,8 +74,8 @@ def _found_rows(found: Mapping[str, Any]) -> Rows:
     decoded = found["decoded"] if "tried" in found else tried - len(found["unreadable"])
     share = share_decoded(tried, found["looked_at"], decoded)
     classes, sizes = found["classes"], found["sizes"]
-    ends = [f"{end} {classes[end]['name']} with {classes[end]['images']:,}" for end in ("smallest", "largest")
-            if end in classes]  # fmt: skip
+    extremes = [(end, classes[end]) for end in ("smallest", "largest") if end in classes]
+    ends = [f"{end} {told_apart(one['name'])} with {one['images']:,}" for end, one in extremes]
     rows = [
         ("looked at", f"{found['looked_at']:,} of {found['images']:,}, {share}"),
         ("classes found", ", ".join([f"{classes['number']:,}", *ends]) if classes["number"] else "no labels"),

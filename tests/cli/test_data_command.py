@@ -115,6 +115,15 @@ def test_names_steer_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert len([line for line in out.splitlines() if line.startswith("images: ")]) == 1
 
 
+def test_names_of_classes_that_hold_commas_can_be_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = folder(tmp_path / "images", {"ant/1.png": png(1), "fly, house/2.png": png(2), "fly, house/3.png": png(3)})
+    code, out, _ = run(capsys, spec)
+    said = 'smallest ant with 1, largest "fly, house" with 2; names from the class folders: ant, "fly, house"'
+    assert (code, out.splitlines()[1]) == (0, f"  2 classes: {said}")
+
+
 @pytest.mark.parametrize("form", ["lines", "json"])
 def test_it_fails_where_a_training_would_refuse_the_data(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
