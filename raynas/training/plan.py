@@ -334,6 +334,7 @@ def _check_batches(config: TrainConfig, n: int, img_size: int) -> None:
         raise ConfigError(f"batch_size is {config.batch_size}; it must be even, since images are mixed in pairs")
     if n < config.batch_size:
         smaller = f": --batch-size {n - n % 2} is the largest for them" if n > 1 else ""
+        smaller += ", as it must be even: images are mixed in pairs" if n > 1 and n % 2 else ""
         raise ConfigError(f"batch_size is {config.batch_size}, but there are only {n} images to train on{smaller}")
     known = config.min_workers if config.workers is None else config.workers  # the machine may say later
     _check_workers(config, known or 1)

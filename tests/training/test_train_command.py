@@ -101,7 +101,8 @@ def test_a_run_is_a_source_and_a_training_is_resumed_by_its_folder(tmp_path: Pat
         ([SMALL, "--batch-size", "33"], "batch_size is 33; it must be even"),
         (
             [SMALL, "--max-images", "50"],
-            "batch_size is 128, but there are only 45 images to train on: --batch-size 44 is",
+            "batch_size is 128, but there are only 45 images to train on: --batch-size 44 is the "
+            "largest for them, as it must be even: images are mixed in pairs",
         ),
         ([SMALL, "--optimizer", "adamq"], "optimizer 'adamq' is not one of timm's"),
         ([SMALL, "--precision", "half"], "precision: input should be 'auto', 'float32', 'bfloat16' or 'float16'"),
