@@ -75,9 +75,11 @@ def proxies(*, settings: Any = (), reuse: Any = (), **more: Any) -> None:
         bench = api.bench_proxies(settings=grouped_settings(settings), reuse=reuse, **more)
 
         from raynas.console.bench import show_bench
+        from raynas.console.runs import show_failures  # torch is behind it
 
         with as_interrupted(bench.folder):
             show_bench(bench)
+            show_failures(bench.run.evaluations)
             say_report(bench.folder)
     say_folder(bench.folder)
 

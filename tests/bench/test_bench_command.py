@@ -77,6 +77,20 @@ def test_predictors_are_ranked_for_each_label(table: Path, tmp_path: Path, capsy
     assert (out / "correlations.parquet").exists()
 
 
+def test_what_failed_is_said_with_its_reason(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from raynas.proxies.probe import Probe, Proxy\n\n\n"
+        "def fails(probe: Probe) -> float:\n    raise ValueError('no luck')\n\n\nbroken = Proxy('broken', fails)\n"
+    )
+    arguments = ["--space", "vit", "--truth", str(table), "-l", "top1", "-p", "macs", "-p", f"{own}:broken"]
+    arguments += ["--rows", "12", "--img-size", "16", "--resamples", "20", "--workers", "0"]
+    assert run("bench", "proxies", *arguments, "--out", str(tmp_path / "run")) == 0
+    told = capsys.readouterr().err.replace("\n", " ")
+    assert "broken: failed 12 x, such as: ValueError: no luck" in told
+    assert "macs: " not in told
+
+
 @pytest.mark.parametrize("repeated", [0, 1, 3])
 def test_rows_of_one_architecture_are_said_to_be_averaged(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], repeated: int
