@@ -64,6 +64,12 @@ class Predictor:
         return self.values if self.higher_is_better else -self.values
 
     @property
+    def is_told_apart(self) -> bool:
+        """Whether two architectures have different values."""
+        known = self.values[np.isfinite(self.values)]
+        return len(known) > 0 and bool(known.min() < known.max())
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many architectures have each status."""
         return dict(Counter(self.statuses))
@@ -110,6 +116,8 @@ def predictors(
 def idle_baselines(found: Sequence[Predictor]) -> dict[str, str]:
     """Baselines that say nothing of a truth table's architectures, by name, each with the reason in words.
 
+    Those of which more may be known once all architectures are scored are not among them: `pending_baselines`.
+
     Args:
         found: What is held against the labels, as from `predictors`.
     """
@@ -118,11 +126,21 @@ def idle_baselines(found: Sequence[Predictor]) -> dict[str, str]:
     for name in BASELINES:
         if name not in by_name:
             reasons[name] = _UNKNOWN.get(name, "not counted")
-        elif not len(known := by_name[name].values[np.isfinite(by_name[name].values)]):
-            reasons[name] = "no value yet"
-        elif known.min() == known.max():
-            reasons[name] = "the same for all architectures"
+        elif not by_name[name].is_told_apart and NOT_SCORED not in by_name[name].statuses:
+            has_values = bool(np.isfinite(by_name[name].values).any())
+            reasons[name] = "the same for all architectures" if has_values else "no value"
     return reasons
+
+
+def pending_baselines(found: Sequence[Predictor]) -> list[str]:
+    """Baselines that may say something once more architectures are scored, while those that are have all one value.
+
+    Args:
+        found: What is held against the labels, as from `predictors`.
+    """
+    return [
+        one.name for one in found if one.kind == Kind.BASELINE and not one.is_told_apart and NOT_SCORED in one.statuses
+    ]
 
 
 _UNKNOWN = {

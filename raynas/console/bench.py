@@ -12,7 +12,7 @@ from rich.text import Text
 
 from raynas.bench.correlations import TO_BEAT
 from raynas.bench.folder import Bench
-from raynas.bench.predictors import Kind, idle_baselines
+from raynas.bench.predictors import Kind, idle_baselines, pending_baselines
 from raynas.console.terminal import wide_console
 
 _SHOWN = 12
@@ -45,6 +45,9 @@ def show_bench(bench: Bench) -> None:
     if idle := idle_baselines(bench.predictors):
         reasons = ", ".join(f"{name} ({why})" for name, why in idle.items())
         console.print(f"baselines that do not apply: {reasons}", style="dim", highlight=False, markup=False)
+    if pending := pending_baselines(bench.predictors):
+        line = f"too few architectures are scored so far to compare with {', '.join(pending)}"
+        console.print(line, style="dim", highlight=False, markup=False)
 
 
 def _table(rows: Sequence[Mapping[str, Any]], means: Mapping[tuple[str, str], float | None], bench: Bench) -> Table:

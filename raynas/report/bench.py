@@ -15,7 +15,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 
 from raynas.bench.correlations import TO_BEAT
 from raynas.bench.folder import Bench, load_bench
-from raynas.bench.predictors import Kind, idle_baselines
+from raynas.bench.predictors import Kind, idle_baselines, pending_baselines
 from raynas.bench.truth import DEPTH, WIDTH
 from raynas.report.embedding import embedded_points, finite, registered_space, short_number
 from raynas.report.search import MAX_POINTS
@@ -254,6 +254,7 @@ def _bench(bench: Bench) -> dict[str, Any]:
         "top": bench.settings.top,
         "left_out": dict(bench.about.get("left_out") or {}),
         "idle": idle_baselines(bench.predictors),
+        "pending": pending_baselines(bench.predictors),
         "aggregates_only": bench.settings.aggregates_only,
         "merged": int((bench.truth.merged > 1).sum()),
     }
@@ -315,6 +316,7 @@ def _groups(bench: Bench, space: SearchSpace | None, is_same: bool) -> list[dict
         *(("combination", f"{one.text}, {_METHODS[one.method]}") for one in bench.combinations),
         *(("left out", f"{name}, which {why}") for name, why in (bench.about.get("left_out") or {}).items()),
         *(("does not apply", f"{name}: {why}") for name, why in idle_baselines(bench.predictors).items()),
+        *(("too few are scored for", name) for name in pending_baselines(bench.predictors)),
         ("intervals", f"{100 * bench.settings.level:g} %, {bench.settings.resamples:,} resamples of the architectures"),
         ("score seed", str(identity.get("score_seed"))),
     ]

@@ -20,7 +20,9 @@ from toy_scores import SLOPE, TOY, value
 
 import raynas
 from raynas.bench.config import BenchConfig
+from raynas.bench.predictors import Kind, Predictor, idle_baselines, pending_baselines
 from raynas.bench.run import make_bench_plan
+from raynas.console.bench import show_bench
 from raynas.errors import ConfigError, DataError, RaynasError, StoreError, UnknownNameError
 from raynas.interruption import Interrupted
 from raynas.proxies.probe import Proxy
@@ -140,6 +142,38 @@ def test_an_interrupted_benchmark_is_resumed_without_its_table_and_ends_as_a_who
     assert timeless(done.correlations) == timeless(whole.correlations)
     assert done.scores == whole.scores
     assert pq.read_table(folder / "scores.parquet").equals(whole.scores)
+
+
+def test_baselines_of_which_too_few_values_are_known_yet_are_not_said_to_be_of_no_use(
+    whole: raynas.Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("run.yaml", "bench.yaml", "truth.parquet"):
+        (tmp_path / name).write_bytes((whole.folder / name).read_bytes())
+    (tmp_path / "evaluations").mkdir()  # it was killed before the first of them was stored
+    begun = raynas.load_bench(tmp_path)
+    assert (pending_baselines(begun.predictors), idle_baselines(begun.predictors)) == (["num_params", "macs"], {})
+    show_bench(begun)
+    told = capsys.readouterr().out
+    assert "too few architectures are scored so far to compare with num_params, macs" in told
+    assert "do not apply" not in told
+    assert (pending_baselines(whole.predictors), idle_baselines(whole.predictors)) == ([], {})
+
+
+@pytest.mark.parametrize(
+    ("values", "statuses", "is_pending", "why_idle"),
+    [
+        ([5.0, 5.0, np.nan], ["ok", "ok", "not_scored"], True, None),
+        ([5.0, 6.0, np.nan], ["ok", "ok", "not_scored"], False, None),
+        ([5.0, 5.0, 5.0], ["ok", "ok", "ok"], False, "the same for all architectures"),
+        ([np.nan, np.nan, np.nan], ["failed", "failed", "failed"], False, "no value"),
+    ],
+)
+def test_what_is_not_scored_yet_may_tell_architectures_apart(
+    values: list[float], statuses: list[str], is_pending: bool, why_idle: str | None
+) -> None:
+    found = [Predictor("macs", Kind.BASELINE, True, np.array(values), tuple(statuses))]
+    assert pending_baselines(found) == (["macs"] if is_pending else [])
+    assert idle_baselines(found).get("macs") == why_idle
 
 
 @pytest.mark.slow

@@ -393,7 +393,10 @@ def test_page_of_a_benchmark_that_has_just_begun_opens(opened: Any, bench: Path,
     (folder / "evaluations").mkdir()
     path = write_report(folder)
     page = opened(path)
-    assert "raynas bench proxies --resume --out" in page.locator("#notice").inner_text()
+    notice = page.locator("#notice").inner_text()
+    assert "raynas bench proxies --resume --out" in notice
+    assert "Too few architectures are scored so far to compare with num_params, macs." in notice
+    assert "do not apply" not in notice
     assert dict(embedded(path.read_text())["facts"])["scored so far"] == "0"
     assert page.locator("#ranking-plot .row").count() == 8
 

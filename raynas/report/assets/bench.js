@@ -144,6 +144,7 @@ if (leftOut.length) byId("notice").append(el("p", { class: "setting", text: `Lef
 byId("setup-title").textContent = "What was compared, and how";
 const idle = Object.entries(bench.idle);
 if (idle.length) byId("notice").append(el("p", { class: "setting", text: `Baselines that do not apply here: ${idle.map(([name, why]) => `${name} (${why})`).join(", ")}.` }));
+if (bench.pending.length) byId("notice").append(el("p", { class: "setting", text: `Too few architectures are scored so far to compare with ${bench.pending.join(", ")}.` }));
 showRanking();
 showHeat();
 showAgreementPlot();
