@@ -141,16 +141,18 @@ def _sheet_rows(
         views += [(f"varied {number}", varied) for number in (1, 2)]
     labels = dataset.labels(np.arange(len(dataset)))
     numbers = spread(np.unique(labels), classes)
+    names = map(dataset.name, range(len(dataset))) if inspection.unreadable else ()
+    unreadable = np.array([row for row, name in enumerate(names) if name in inspection.unreadable], np.int64)
     for number in numbers.tolist():
         members = np.random.default_rng([seed, number + 1]).permutation(np.flatnonzero(labels == number))
-        readable = [row for row in members[: 10 * per_class].tolist() if dataset.name(row) not in inspection.unreadable]
+        readable = members[~np.isin(members, unreadable)]
         pictures = [
             (caption or dataset.name(row), _picture(dataset, row, view, seed, number_of_view))
-            for row in readable[:per_class]
+            for row in readable[:per_class].tolist()
             for number_of_view, (caption, view) in enumerate(views)
         ]
         name = inspection.class_name(number) if number >= 0 else "without labels"
-        yield SheetRow(name, len(members), tuple(pictures))
+        yield SheetRow(name, len(members), len(members) - len(readable), tuple(pictures))
 
 
 def _picture(dataset: ImageDataset, row: int, view: Any, seed: int, number: int) -> bytes:

@@ -10,7 +10,7 @@ from raynas.evaluation.images import EvaluatedImages
 from raynas.evaluation.report import EvaluationReport
 from raynas.evaluation.run import EvaluationListener
 from raynas.evaluation.source import TrainedNetwork
-from raynas.wording import duration, percent
+from raynas.wording import duration, percent, plural
 
 _LINE_EVERY_S = 20.0
 _CLASSES = 20  # more are not shown, but for those that are classified worst
@@ -27,7 +27,8 @@ class EvaluationConsole(BarConsole, EvaluationListener):
     def on_start(self, network: TrainedNetwork, images: EvaluatedImages) -> None:
         """Say what is evaluated."""
         self._last_line = time.monotonic()
-        self.on_log(f"evaluates {network.text} of {network.source} on {len(images.rows):,} images of {images.spec}")
+        counted = plural(len(images.rows), "image", "images")
+        self.on_log(f"evaluates {network.text} of {network.source} on {counted} of {images.spec}")
 
     def on_progress(self, done: int, total: int, images_per_s: float) -> None:
         """Move the bar, or print a line if it is time."""

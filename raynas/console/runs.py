@@ -21,7 +21,7 @@ from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS
 from raynas.space.results import Evaluation
 from raynas.storage.runs import Run
-from raynas.wording import duration
+from raynas.wording import duration, plural
 
 _LINE_EVERY_S = 10.0
 _STARTS_S = 15.0
@@ -92,7 +92,8 @@ class ConsoleListener(BarConsole, SearchListener):
 
 def show_summary(summary: Mapping[str, Any], *, stderr: bool = False) -> None:
     """Print how many evaluations a run has made, the time that it took, and what came of them."""
-    line = f"{summary['evaluations']} evaluations in {duration(summary['seconds'])}, {summary['failed']} failed"
+    counted = plural(summary["evaluations"], "evaluation", "evaluations")
+    line = f"{counted} in {duration(summary['seconds'])}, {summary['failed']} failed"
     if summary.get("infeasible"):
         line += f", {summary['infeasible']} infeasible"
     if summary["reused"]:

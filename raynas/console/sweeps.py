@@ -15,7 +15,7 @@ from raynas.console.terminal import print_rows, say, wide_console
 from raynas.data.inspection import Inspection
 from raynas.sweeps.config import FINISHED
 from raynas.sweeps.run import SweepListener
-from raynas.wording import duration
+from raynas.wording import duration, plural
 
 _LINE_EVERY_S = 10.0
 
@@ -57,7 +57,8 @@ class SweepConsole(SweepListener):
         """Say where the results go."""
         self._budget, self._searches = budget, searches
         self._bars.update(self._all, total=searches * budget)
-        self.on_log(f"run folder {folder}, {searches} searches of {budget} calls")
+        counted = f"{plural(searches, 'search', 'searches')} of {plural(budget, 'call', 'calls')}"
+        self.on_log(f"run folder {folder}, {counted}")
 
     def on_progress(self, searches: Sequence[Mapping[str, Any]]) -> None:
         """Move the bars, or print a line if it is time."""

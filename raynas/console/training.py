@@ -15,7 +15,7 @@ from raynas.training.objectives.objective import PreparedObjective
 from raynas.training.plan import TrainingPlan
 from raynas.training.run import TrainingListener
 from raynas.training.task import Row, TrainingProgress
-from raynas.wording import duration
+from raynas.wording import duration, plural
 
 _LINE_EVERY_S = 20.0
 _VALUES = ("value", "best_value")
@@ -41,7 +41,7 @@ class TrainingConsole(BarConsole, TrainingListener):
         self.on_log(
             f"{plan.space.text(plan.architecture)}: {plan.num_params / 1e6:.2f} M parameters, "
             f"{plan.macs / 1e6:,.0f} M MACs at {config.img_size} pixels; "
-            f"{len(plan.rows):,} images to train on, {len(plan.val_rows):,} to evaluate on"
+            f"{plural(len(plan.rows), 'image', 'images')} to train on, {len(plan.val_rows):,} to evaluate on"
         )
         full = plan.training_macs(full=True)
         for epoch, stride, dilation, macs in plan.phases:
@@ -93,8 +93,8 @@ def show_training(training: Training) -> None:
     best = BestEpoch.of(training.description)
     value, best_value = (f"{summary[name]:.2%}" if best.is_accuracy else f"{summary[name]:.4g}" for name in _VALUES)
     console.print(
-        f"{best.title} {value} after {summary['epochs_done']} epochs (best {best_value} after "
-        f"epoch {summary['best_epoch'] + 1}) on {summary['images']['val']:,} images; "
+        f"{best.title} {value} after {plural(summary['epochs_done'], 'epoch', 'epochs')} (best {best_value} after "
+        f"epoch {summary['best_epoch'] + 1}) on {plural(summary['images']['val'], 'image', 'images')}; "
         f"{summary['num_params'] / 1e6:.2f} M parameters, {duration(summary['seconds'])}",
         highlight=False,
     )

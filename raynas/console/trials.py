@@ -12,7 +12,7 @@ from raynas.console.terminal import print_rows, wide_console
 from raynas.data.inspection import Inspection
 from raynas.trials.folder import search_scores
 from raynas.trials.run import TrialsListener
-from raynas.wording import duration
+from raynas.wording import duration, plural
 
 
 class TrialsConsole(TrialsListener):
@@ -31,7 +31,8 @@ class TrialsConsole(TrialsListener):
     def on_start(self, folder: Path, trials: int, epochs: int) -> None:
         """Say what is trained, and where the results go."""
         self._started = time.monotonic()
-        self.on_log(f"run folder {folder}, {trials} trainings of up to {epochs} epochs")
+        counted = f"{plural(trials, 'training', 'trainings')} of up to {plural(epochs, 'epoch', 'epochs')}"
+        self.on_log(f"run folder {folder}, {counted}")
 
     def on_progress(self, trials: Sequence[Mapping[str, Any]]) -> None:
         """Tell what is new."""

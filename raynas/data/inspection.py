@@ -24,7 +24,7 @@ from raynas.data.encoded import EncodedImages, Reader
 from raynas.data.faults import Faults
 from raynas.errors import DataError
 from raynas.stats.thinning import spread
-from raynas.wording import first_of
+from raynas.wording import first_of, plural
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -333,8 +333,9 @@ def _check_depth(inspection: Inspection) -> None:
     """Refuse images of which nothing says what is black and white."""
     if inspection.undeclared and inspection.undeclared_range is not None:
         least, most = inspection.undeclared_range
-        others = f", and those of {inspection.full_depth:,} others up to 65,535" if inspection.full_depth else ""
-        likely = 65_535 if inspection.full_depth else most
+        full = inspection.full_depth
+        others = f", and those of {plural(full, 'other', 'others')} up to 65,535" if full else ""
+        likely = 65_535 if full else most
         raise DataError(
             f"data {inspection.data!r}: {len(inspection.undeclared):,} of {inspection.tried:,} images "
             f"({first_of(inspection.undeclared, _SHOWN)}) have more than 8 bits and do not declare which values are "

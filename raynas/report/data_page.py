@@ -11,6 +11,7 @@ from typing import NamedTuple
 from raynas.data.inspection import Inspection
 from raynas.report.asset_files import filled
 from raynas.storage.files import write_text
+from raynas.wording import plural
 
 
 class SheetRow(NamedTuple):
@@ -19,11 +20,13 @@ class SheetRow(NamedTuple):
     Args:
         name: The class's name.
         images: How many images it has.
+        unreadable: How many of them are known to be such that cannot be read.
         pictures: Captions, and PNG files, of those that are shown.
     """
 
     name: str
     images: int
+    unreadable: int
     pictures: tuple[tuple[str, bytes], ...]
 
 
@@ -50,10 +53,10 @@ def contact_sheet_page(
     inspection: Inspection, rows: Sequence[SheetRow], *, img_size: int, augmentation: str | None
 ) -> str:
     """The page as HTML; names of classes and files may hold any text, none of which becomes markup."""
-    shown = f"{len(rows):,} of {len(inspection.class_sizes) or 1:,} classes"
+    shown = f"{len(rows):,} of {plural(len(inspection.class_sizes) or 1, 'class', 'classes')}"
     varied = "" if augmentation is None else f", and varied by the augmentation {augmentation}"
     parts = {
-        "title": html.escape(f"{inspection.data}, {inspection.images:,} images"),
+        "title": html.escape(f"{inspection.data}, {_counted(inspection.images, len(inspection.unreadable))}"),
         "subline": html.escape(f"{shown}, images as a model sees them at {img_size} pixels{varied}"),
         "side": str(min(max(img_size, 64), 224)),
         "rows": "\n".join(map(_row, rows)),
@@ -67,6 +70,10 @@ def _row(row: SheetRow) -> str:
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
         for caption, content in row.pictures
     )
-    return (
-        f"<section><h2>{html.escape(row.name)} <small>{row.images:,} images</small></h2><div>{figures}</div></section>"
-    )
+    counted = _counted(row.images, row.unreadable)
+    return f"<section><h2>{html.escape(row.name)} <small>{counted}</small></h2><div>{figures}</div></section>"
+
+
+def _counted(images: int, unreadable: int) -> str:
+    lacking = f", of which {unreadable:,} cannot be read" if unreadable else ""
+    return plural(images, "image", "images") + lacking

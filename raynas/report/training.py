@@ -243,8 +243,8 @@ def _headline(
     lasted = f" in {duration(summary['seconds'])}" if summary.get("seconds") else ""
     if not rows:
         return f"{size}: no epoch of {epochs:,} is finished"
-    of = "" if len(rows) == epochs else f" of {epochs:,}"
-    return f"{best.title} {_value(best, rows[-1])} with {size}, after {len(rows):,}{of} epochs{lasted}"
+    finished = plural(len(rows), "epoch", "epochs") if len(rows) == epochs else f"{len(rows):,} of {epochs:,} epochs"
+    return f"{best.title} {_value(best, rows[-1])} with {size}, after {finished}{lasted}"
 
 
 def _subline(
@@ -252,7 +252,7 @@ def _subline(
 ) -> str:
     images = summary.get("images") or {}
     parts = [
-        f"{name} {images[key]:,} images"
+        f"{name} {plural(images[key], 'image', 'images')}"
         for name, key in (("trained on", "train"), ("evaluated on", "val"))
         if key in images
     ]

@@ -218,6 +218,24 @@ def test_a_page_shows_what_a_model_sees(tmp_path: Path, capsys: pytest.CaptureFi
     assert (code, err.strip()) == (1, "raynas: augmentation is 'much'; it is one of strong, light, none")
 
 
+def test_a_page_says_how_many_images_of_a_class_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = {f"ant/{number:02d}.png": png(number)[:60] for number in range(50)}
+    spec = folder(tmp_path / "images", {**broken, "ant/50.png": png(50), "bee/1.png": png(1), "cow/2.png": b""})
+    sheet = tmp_path / "sheet.html"
+    run(capsys, spec, "--out", str(sheet), "--img-size", "16")
+    page = sheet.read_text()
+    assert f"<h1>{spec}, 53 images, of which 51 cannot be read</h1>" in page
+    for said in (
+        "ant <small>51 images, of which 50 cannot be read",
+        "bee <small>1 image<",
+        "cow <small>1 image, of which 1",
+    ):
+        assert said in page
+    assert len(pictures(page)) == 2  # the one of the ants that can be read is found among all
+
+
 def test_a_search_looks_at_the_images_of_its_batches(tmp_path: Path) -> None:
     spec = folder(tmp_path / "images", SOUND)
     lines: list[str] = []

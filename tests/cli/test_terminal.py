@@ -11,8 +11,9 @@ from toy_scores import toy_space
 
 from raynas import Choice
 from raynas.cli import main
-from raynas.console.runs import show_failures
+from raynas.console.runs import show_failures, show_summary
 from raynas.console.terminal import PlainConsole, print_rows, say
+from raynas.console.trials import TrialsConsole
 from raynas.proxies.probe import Proxy
 
 STEERS = "\x1b[2J\x1b]0;title\x07\x9b31m\u202e"
@@ -37,6 +38,14 @@ def test_errors_of_own_code_do_not_either(tmp_path: Path, capsys: pytest.Capture
     show_failures(run.evaluations)
     assert "ValueError" in (told := capsys.readouterr().err)
     assert all(line.isprintable() for line in told.splitlines())
+
+
+def test_one_thing_is_counted_as_one(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    show_summary({"evaluations": 1, "seconds": 2.0, "failed": 0, "reused": 0, "status": "completed"})
+    TrialsConsole().on_start(tmp_path, 1, 1)
+    captured = capsys.readouterr()
+    assert captured.out == "1 evaluation in 2 s, 0 failed\n"
+    assert "1 training of up to 1 epoch\n" in captured.err
 
 
 def test_errors_of_commands_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:

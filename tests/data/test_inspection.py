@@ -133,7 +133,7 @@ def test_depths_that_are_not_declared_are_told_together(tmp_path: Path) -> None:
             check_readable(found, skip=skip)
     # Beside images that use all bits, dark ones are no data of fewer bits.
     mixed = folder(tmp_path / "mixed", {**files, "b/4.png": depth_of(16)})
-    with pytest.raises(DataError, match=r"and those of 1 others up to 65,535: say .* such as --pixel-range 0,65535"):
+    with pytest.raises(DataError, match=r"and those of 1 other up to 65,535: say .* such as --pixel-range 0,65535"):
         check_readable(inspect(open_dataset(mixed)))
     check_readable(inspect(open_dataset(folder(tmp_path, {}), DataOptions.make({"pixel_range": "0,4095"}))))
 
