@@ -117,11 +117,11 @@ class Backlog:
             chunk.become(ItemState.WAITING)
             self._queue.extendleft(reversed(chunk.items))
 
-    def suspect_halves(self, chunk: Chunk) -> None:
-        """One item of a chunk is guilty: find out in which half it is."""
+    def suspect(self, chunk: Chunk) -> None:
+        """One item of a chunk is guilty: find out in which half it is; or a single one may be: run it alone."""
         chunk.become(ItemState.SUSPECT)
         middle = len(chunk.items) // 2
-        for half in (chunk.items[:middle], chunk.items[middle:]):
+        for half in filter(None, (chunk.items[:middle], chunk.items[middle:])):
             self._suspects.append(self.chunk(half, is_suspect=True))
 
     def suspect_each(self, chunk: Chunk) -> None:

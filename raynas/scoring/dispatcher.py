@@ -10,15 +10,15 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 
 from raynas.scoring.backlog import Backlog
-from raynas.scoring.door import Answer, Broken, Door, Event, Lost, Outgrown, Progress, Ready, Unfit, Unprepared
+from raynas.scoring.blame import Blame
+from raynas.scoring.door import Answer, Broken, Door, Event, Lost, Progress, Ready, Unfit, Unprepared
 from raynas.scoring.pool import Job, NodeUse, Result, Waiting
+from raynas.scoring.silence import SilenceWatch
 from raynas.scoring.states import Chunk, ItemState, PoolWorker, WorkerState
 from raynas.scoring.workforce import Workforce
-from raynas.space.results import Outcome, Status
+from raynas.space.results import Status
 
 _IN_FLIGHT = 2  # chunks per worker: one computes while the next one travels
-_MAX_LOST_ALONE = 3
-_MAX_LATE = 2
 _SILENCE_S = 10.0  # beyond the time limit, for a worker that does not answer
 _BLAME_AFTER_S = 15.0  # if its process does not come back; more than it takes to notice that a node is lost
 
@@ -26,7 +26,7 @@ _BLAME_AFTER_S = 15.0  # if its process does not come back; more than it takes t
 class Dispatcher:
     """A pool of workers that may be lost at any time, fed chunks that adapt to the time an item takes.
 
-    All retries are decided here. A worker that is lost is restarted; its first chunk is bisected until the guilty item
+    A worker that is lost is restarted; its first chunk is bisected at once, by whoever is there, until the guilty item
     runs alone, and an item that was alone with three lost workers is `crashed`; one that was alone with a worker that
     ended itself for lack of memory is `out_of_memory`. An item over the time limit, by its worker's clock, has its
     worker killed; it runs once more alone and is then `timeout`. A lost node blames nobody.
@@ -58,7 +58,8 @@ class Dispatcher:
         self._log = log
         self._clock = clock
         self._num_unfinished = 0
-        self._failed: list[Result] = []
+        self._silence = SilenceWatch(door, log, clock)
+        self._blame = Blame(self._backlog, self._workers, time_limit_s, log)
         self._pause_s = min(1.0, time_limit_s / 10)
         self._last_look = clock()
 
@@ -127,7 +128,7 @@ class Dispatcher:
         while not results:
             self._workers.fit(self._num_unfinished)
             self._send()
-            results, self._failed = self._failed, []
+            results = self._blame.failed()
             if all(worker.state is WorkerState.IDLE for worker in self._workers):
                 break
             pause = 0.0 if results else max(0.0, min(deadline - self._clock(), self._pause_s))
@@ -193,6 +194,8 @@ class Dispatcher:
         worker = self._workers.get(event.worker)
         if worker is None:
             return []  # it has ended
+        if isinstance(event, Answer | Progress | Broken):
+            self._silence.heard(worker)
         match event:
             case Answer():
                 return self._on_answer(worker, event)
@@ -243,7 +246,7 @@ class Dispatcher:
         if len(chunk.items) > 1:
             self._backlog.suspect_each(chunk)
         else:
-            self._fail(chunk, Status.FAILED, event.error)
+            self._blame.fail(chunk, Status.FAILED, event.error)
 
     def _came_back(self, worker: PoolWorker, number: int) -> Chunk | None:
         """The chunk of this number, which its worker has no more; None if it was given up before."""
@@ -259,16 +262,17 @@ class Dispatcher:
         """A process has started; it is ended if its values would not be those of the others."""
         if worker.is_ready:
             return
-        self._settle(worker, event.outgrown if isinstance(event, Ready) else None)
+        self._blame.settle(worker, event.outgrown if isinstance(event, Ready) else None)
         self._workers.admit(worker, event)
         # Its node is there; a worker that was lost on it, whose place it may have taken, need not come back.
         for other in self._workers.lost_on(event.node):
-            self._settle(other, event.outgrown_there.get(other.id))
+            self._blame.settle(other, event.outgrown_there.get(other.id))
 
     def _on_lost(self, worker: PoolWorker) -> None:
         """The worker's process is gone, with everything it was given; it may come back elsewhere if its node is gone.
 
-        Whether the node is gone may be known only later: blame waits until the worker is back or the node is dead.
+        Whether the node is gone may be known only later: blame waits until the worker is back or the node is dead. What
+        the blame does not decide about does not wait.
         """
         worker.asked_since = None
         if worker.is_ready:
@@ -286,71 +290,17 @@ class Dispatcher:
                 for item in guilty.items:
                     item.lost_on.add(worker.node or "")
                 guilty.become(ItemState.LOST)
-                worker.lost = guilty
                 worker.become(WorkerState.LOST)
+                if guilty.is_suspect or worker.killed_for is not None or self._workers.is_node_gone(worker):
+                    worker.lost = guilty
+                else:
+                    worker.given_away = guilty.in_words
+                    self._backlog.suspect(guilty)
             else:
                 self._backlog.give_back(guilty)  # sent to a process that had not been prepared
         elif worker.is_ready:
             worker.become(WorkerState.RESTARTING)
         self._door.start(worker.id)
-
-    def _settle(self, worker: PoolWorker, outgrown: Outgrown | None = None) -> None:
-        """Decide who is to blame for the loss of a worker, which may have left word of its memory."""
-        chunk, worker.lost = worker.lost, None
-        running, worker.running = worker.running, None
-        killed_for, worker.killed_for = worker.killed_for, None
-        if chunk is None:
-            return
-        worker.become(WorkerState.RESTARTING)
-        if killed_for is not None and killed_for != chunk.id:
-            self._backlog.give_back(chunk)  # the late one ended after all, as its worker was killed
-        elif killed_for is not None and running is not None and running[0] == chunk.id:
-            self._blame_late(chunk, running[1])
-        elif killed_for is not None and len(chunk.items) == 1:
-            self._blame_late(chunk, 0)
-        elif killed_for is not None:
-            # One of them kept the worker from saying which. Halving would wait for the limit at each step.
-            self._backlog.suspect_each(chunk)
-        elif worker.node is not None and not self._door.is_alive(worker.node):
-            self._log(f"node {worker.node[:8]} ({worker.host}) is lost; what its workers had is scored elsewhere")
-            self._backlog.give_back(chunk)
-        else:
-            why = f": it took {outgrown.in_words}" if outgrown else ""
-            self._blame_lost(chunk, outgrown)
-            now = "given up" if chunk.items[0].state is ItemState.DONE else "scored again"
-            self._log(f"worker process {worker.pid} is lost{why}; {now}: {chunk.in_words}")
-
-    def _blame_lost(self, chunk: Chunk, outgrown: Outgrown | None) -> None:
-        if len(chunk.items) > 1:
-            self._backlog.suspect_halves(chunk)
-            return
-        (item,) = chunk.items
-        item.lost_alone += chunk.is_suspect
-        if outgrown and chunk.is_suspect:
-            self._fail(chunk, Status.OUT_OF_MEMORY, f"the worker process took {outgrown.in_words} with this alone")
-        elif item.lost_alone == _MAX_LOST_ALONE:
-            text = f"the worker process was lost {_MAX_LOST_ALONE} times with this alone"
-            self._fail(chunk, Status.CRASHED, text)
-        else:
-            self._backlog.suspect_each(chunk)
-
-    def _blame_late(self, chunk: Chunk, late: int) -> None:
-        item = chunk.items.pop(late)
-        if chunk.items:
-            self._backlog.give_back(chunk)
-        item.late += 1
-        if item.late == _MAX_LATE:
-            text = f"over the time limit of {self._time_limit_s:g} s, {_MAX_LATE} times"
-            self._fail(self._backlog.chunk([item]), Status.TIMEOUT, text)
-        else:
-            limit = f"the time limit of {self._time_limit_s:g} s"
-            self._log(f"a candidate is over {limit}; it is tried once more, alone: {item.in_words}")
-            self._backlog.retry(item)
-
-    def _fail(self, chunk: Chunk, status: Status, error: str) -> None:
-        chunk.become(ItemState.DONE)
-        outcome = Outcome(None, str(status), error)
-        self._failed += [Result(item.job, [outcome] * item.job.num_outputs) for item in chunk.items]
 
     # -- looking after workers that take long --------------------------------------------------------------------
 
@@ -362,11 +312,11 @@ class Dispatcher:
         self._last_look = now
         for worker in self._workers:
             if worker.state is WorkerState.LOST:
-                is_gone = worker.node is not None and not self._door.is_alive(worker.node)
-                if is_gone or now - worker.waits_since > _BLAME_AFTER_S:
-                    self._settle(worker)
+                if self._workers.is_node_gone(worker) or now - worker.waits_since > _BLAME_AFTER_S:
+                    self._blame.settle(worker)
             elif worker.state is WorkerState.BUSY and worker.killed_for is None:
                 self._check_time(worker, now)
+        self._silence.look(self._workers)
         self._workers.say_why_waiting()
 
     def _check_time(self, worker: PoolWorker, now: float) -> None:

@@ -121,7 +121,8 @@ class PoolWorker:
     asked_since: float | None = None  # where it is, without an answer yet
     running: tuple[int, int] | None = None  # chunk and item, when it last said where it is
     killed_for: int | None = None  # the chunk that ran too long
-    lost: Chunk | None = None  # what it computed when it was lost, while nobody is blamed yet
+    lost: Chunk | None = None  # what it computed when it was lost, and is held until somebody is blamed
+    given_away: str = ""  # what it computed when it was lost, in words, where others score it already
 
     @property
     def is_ready(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from raynas.errors import PoolError
 from raynas.scoring.admission import WorkerAdmission
-from raynas.scoring.door import Door, Ready, Unfit
+from raynas.scoring.door import Door, Outgrown, Ready, Unfit
 from raynas.scoring.node_watch import NodeWatch
 from raynas.scoring.pool import WORKER_WORK, NodeUse, Waiting, WorkerTime
 from raynas.scoring.sizing import PoolSizing
@@ -198,6 +198,25 @@ class Workforce:
             if other.node == node:
                 self.end(other)
         return True
+
+    def is_node_gone(self, worker: PoolWorker) -> bool:
+        """Whether the node of a worker is no part of the cluster any more."""
+        return worker.node is not None and not self._door.is_alive(worker.node)
+
+    def say_lost(self, worker: PoolWorker, outgrown: Outgrown | None = None, then: str = "") -> None:
+        """Say which worker is lost, or that its node is.
+
+        Args:
+            worker: The worker.
+            outgrown: Why it has ended itself, if it has left word.
+            then: What becomes of what it had, where it is lost alone.
+        """
+        if self.is_node_gone(worker):
+            node = (worker.node or "")[:8]
+            self._log(f"node {node} ({worker.host}) is lost; what its workers had is scored elsewhere")
+        else:
+            why = f": it took {outgrown.in_words}" if outgrown else ""
+            self._log(f"worker process {worker.pid} is lost{why}; {then}")
 
     def seconds(self) -> dict[str, float]:
         """Where the time of all went, in seconds, with those that have ended."""

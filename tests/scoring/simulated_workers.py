@@ -93,11 +93,8 @@ class SimulatedWorkers:
         if node in self.unfit_nodes:
             self._at(self.now + seconds, Unfit(worker, node, f"host-{node}", "raynas is 1 there and 2 here"))
             return
-        pid, word = 100 + len(self.starts), self.outgrown.pop(worker, None)
-        there = dict(self.outgrown)
-        self._at(
-            self.now + seconds, Ready(worker, node, f"host-{node}", pid, self.device_types[node], word, seconds, there)
-        )
+        ready = Ready(worker, node, f"host-{node}", 100 + len(self.starts), self.device_types[node], seconds=seconds)
+        self._at(self.now + seconds, ready)
 
     def send(self, worker: int, chunk: int, jobs: Sequence[tuple[Architecture, tuple[int, ...]]]) -> None:
         process = self.processes[worker]
@@ -158,6 +155,9 @@ class SimulatedWorkers:
             process = self.processes[event.worker]
             if event.worker in lost:
                 continue
+            if isinstance(event, Ready):  # it looks for word once it is prepared
+                word = self.outgrown.pop(event.worker, None)
+                event = event._replace(outgrown=word, outgrown_there=dict(self.outgrown))
             events.append(event)
             if isinstance(event, Ready):
                 process.is_prepared = True
