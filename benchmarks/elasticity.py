@@ -155,6 +155,8 @@ def joined(cluster: Any, *, uses_torch: bool, rounds: int) -> list[float]:
             found.append(_first(log, lambda one, known=before: one[1] not in known) + WAIT_S - since)
             time.sleep(1.0)
             cluster.remove_node(node, allow_graceful=False)
+            # Until Ray has noticed, the workers there count as being there, and no others are asked for.
+            wait_for(lambda: sum(one["Alive"] for one in imported_ray().nodes()) == 1)
             time.sleep(3.0)
     return found
 
