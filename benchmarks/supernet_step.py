@@ -7,9 +7,10 @@ one batch, which members divide among themselves. Several of the largest are wha
 `large` ones are all different, each with one choice less; `sampled` ones are drawn anew for each step. Sliced
 members compute with the first parts of the largest network's tensors; masks compute all of it for each image and put
 zeros in place of what members lack. Then a LayerNorm by masks beside a plain one, with backward; a member's evaluation
-in the supernet and by itself, beside the same network built anew; and images per second of the published ViT-ResNAS
-networks at 224 px. Tasks take turns, so that all meet the same machine; figures are medians. On a GPU in float32 and in
-bfloat16, with the peak of memory.
+in the supernet and by itself, beside the same network built anew, and by a search, which extracts it for all images of
+its hold-out (2,560 here), beside the extracted network's passes alone; and images per second of the published
+ViT-ResNAS networks at 224 px. Tasks take turns, so that all meet the same machine; figures are medians. On a GPU in
+float32 and in bfloat16, with the peak of memory.
 Expected, beside the largest network's step: 2 sub-networks at most 1.1 times, whatever is drawn; 2 of half its
 multiply-adds at most 0.65 times; 4 at most 1.15 times, and at most 1.03 times as long as one after the other. LayerNorm
 by masks at most 1.5 times the plain one, forms of a member at most 1.05 times; on a GPU, images per second of
@@ -34,6 +35,7 @@ from raynas.errors import SpaceError
 from raynas.models.elastic.masking import MaskedSupernet, masked_layer_norm
 from raynas.models.elastic.sampling import SubnetSampler
 from raynas.models.elastic.supernet import Supernet
+from raynas.scoring.inherited import BATCH_SIZE, InheritedTask, normalized
 from raynas.space.architecture import Architecture
 from raynas.space.build import build
 from raynas.space.cost import cost
@@ -76,7 +78,7 @@ def main() -> None:
             steps = Steps(space, side, batch_size, device, getattr(torch, precision))
             label = f"{side} px {precision}"
             compare_steps(steps, label, rounds)
-            compare_evaluation(steps, label, rounds)
+            compare_evaluation(steps, label, rounds, 2 * batch_size if arguments.quick else 2_560)
     compare_norms(device, 2 if arguments.quick else 10 * rounds)
     compare_published(published, 1 if arguments.quick else batch_size if is_gpu else 8, device, rounds)
 
@@ -218,8 +220,8 @@ def compare_steps(steps: Steps, label: str, rounds: int) -> None:
             print(f"{label} {what}: {torch.cuda.max_memory_allocated(steps.device) / 2**20:,.0f} MiB at most")
 
 
-def compare_evaluation(steps: Steps, label: str, rounds: int) -> None:
-    """Print what evaluating a member takes, by itself and in the supernet."""
+def compare_evaluation(steps: Steps, label: str, rounds: int, held_out: int) -> None:
+    """Print what evaluating a member takes: by itself, in the supernet, and as a search does it with its hold-out."""
     member = steps.halves()[0]
     steps.sliced.whole.eval()
     networks: dict[str, Callable[[Tensor], Tensor]] = {
@@ -236,9 +238,38 @@ def compare_evaluation(steps: Steps, label: str, rounds: int) -> None:
         return evaluate
 
     times = medians({name: task(network) for name, network in networks.items()}, 2 * rounds, steps.device)
-    for what in ("extracted", "in the supernet"):
-        say(f"{label} a member {what}", times[what], "a network built anew", times["built anew"], 1.05)
+    for what, expected in (("extracted", 1.05), ("in the supernet", None)):
+        say(f"{label} a member {what}", times[what], "a network built anew", times["built anew"], expected)
     steps.sliced.whole.train()
+    compare_search(steps, member, label, rounds, held_out)
+
+
+def compare_search(steps: Steps, member: Architecture, label: str, rounds: int, held_out: int) -> None:
+    """Print what a search takes to evaluate a member on its hold-out, beside the extracted model's passes alone."""
+    state = steps.sliced.whole.state_dict()
+    pixels = np.random.default_rng(0).integers(0, 256, (held_out, 3, steps.img_size, steps.img_size), dtype=np.uint8)
+    task = InheritedTask(
+        space=steps.space,
+        largest=steps.sliced.largest,
+        settings=steps.settings,
+        weights={name: one.detach().cpu().numpy() for name, one in state.items()},
+        images=pixels,
+        labels=np.arange(held_out) % 100,
+        precision=str(steps.dtype).removeprefix("torch."),
+        device=steps.device.type,
+    )
+    evaluator = task.evaluator()
+    extracted = steps.sliced.extract(member).to(steps.device).eval()
+    batches = [normalized(one).to(steps.device) for one in torch.split(torch.from_numpy(pixels), BATCH_SIZE)]
+
+    def passes() -> None:
+        with torch.inference_mode(), steps.autocast():
+            for images in batches:
+                extracted(images)
+
+    tasks = {"passes": passes, "search": lambda: evaluator(member, [0])}
+    times = medians(tasks, rounds, steps.device)
+    say(f"{label} a member searched on {held_out:,} images", times["search"], "its passes", times["passes"], 1.05)
 
 
 def compare_norms(device: torch.device, rounds: int) -> None:
