@@ -10,11 +10,16 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 from raynas.errors import error_line
 
 
+_IN_CREATION = "error raised in its creation task"
+
+
 def in_words(error: BaseException) -> str:
     """What became of a worker, in one line; Ray tells the loss of a process in a paragraph."""
     if not isinstance(getattr(error, "health_check_failure", error), RayActorError):
         return error_line(error)
-    found = re.search(r"hostname='([^']*)'.*?\bpid=(\d+)", str(error), re.DOTALL)
+    if _IN_CREATION in (text := str(error)):  # it was never there; Ray's text ends with what it raised
+        return text.strip().rpartition("\n")[2]
+    found = re.search(r"hostname='([^']*)'.*?\bpid=(\d+)", text, re.DOTALL)
     return f"its process {found[2]} on {found[1]} was lost" if found else "its process was lost"
 
 

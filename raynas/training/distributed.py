@@ -153,7 +153,7 @@ def train_on_ray(
         run_config=RunConfig(
             # A name of its own each time: what to go on with is in the checkpoints folder, not in Ray Train's.
             name=f"session-{token[:8]}",
-            storage_path=str(own_folder),
+            storage_path=str(own_folder.absolute()),  # Ray takes a relative one for a URI
             failure_config=FailureConfig(max_failures=_MAX_FAILURES),
             worker_runtime_env={"env_vars": KEEP_FREED_MEMORY},
             callbacks=[WorkerFailures(folder, checkpoint_folder(folder) / LAST, folder / OUTCOME, token)],

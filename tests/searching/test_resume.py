@@ -42,6 +42,21 @@ def test_a_budget_grown_once_gives_the_same_table_with_every_searcher(tmp_path: 
     assert (grown.summary["recommended"] is None) == (searcher != "reinforce")
 
 
+def test_a_run_that_goes_on_says_how_much_is_stored(tmp_path: Path) -> None:
+    class Lines(SearchListener):
+        def __init__(self) -> None:
+            self.lines: list[str] = []
+
+        def on_log(self, line: str) -> None:
+            self.lines.append(line)
+
+    heard = [Lines(), Lines()]
+    search(tmp_path / "run", budget=20, listener=heard[0])
+    search(tmp_path / "run", budget=25, resume=True, listener=heard[1])
+    said = [[line for line in one.lines if "stored" in line] for one in heard]
+    assert said == [[], ["goes on: 20 of 25 candidates are stored"]]
+
+
 def test_a_budget_does_not_shrink(tmp_path: Path) -> None:
     search(tmp_path / "run", budget=20)
     with pytest.raises(StoreError, match="holds 20 candidates; a budget may grow, not shrink to 10"):
