@@ -9,7 +9,6 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 
 from raynas.errors import error_line
 
-
 _IN_CREATION = "error raised in its creation task"
 
 
