@@ -44,15 +44,16 @@ class WorkerFailures(UserCallback):  # type: ignore[misc]
         if reached != self._from:
             self._from = reached
             self._counts.clear()
-        told = {rank: in_words(error) for rank, error in sorted(worker_exceptions.items())}
-        self._give_up(told.values(), worker_exceptions.values())
+        lost = {rank: error for rank, error in worker_exceptions.items() if _is_of_ray(error)}
+        # Where a process was lost, what the others raise is of that, such as a connection that is closed.
+        told = {rank: in_words(error) for rank, error in sorted((lost or worker_exceptions).items())}
+        if not lost:
+            self._give_up(told.values())
         # After the outcome, so that who reads a line knows whether it was the last.
         self._lines.append("; ".join(f"worker {rank}: {text}" for rank, text in told.items()))
         write_json(self._folder / FAILURES, {"lines": self._lines})
 
-    def _give_up(self, texts: Iterable[str], errors: Iterable[Exception]) -> None:
-        if any(type(error).__module__.split(".")[0] == "ray" for error in errors):
-            return  # a process was lost, and what others raised is of that
+    def _give_up(self, texts: Iterable[str]) -> None:
         for text in set(texts):
             self._counts[text] = self._counts.get(text, 0) + 1
             if self._counts[text] == _TRIES:
@@ -66,3 +67,8 @@ def told_failures(folder: Path) -> list[str]:
         return [str(line) for line in read_json(folder / FAILURES)["lines"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []
+
+
+def _is_of_ray(error: Exception) -> bool:
+    """Whether an error is one by which Ray says that a process was lost."""
+    return type(error).__module__.split(".")[0] == "ray"

@@ -160,9 +160,9 @@ def test_a_lost_worker_restarts_from_the_last_checkpoint(tmp_path: Path) -> None
     assert summary["status"] == "completed"
     assert killed
     (lost,) = [line for line in listener.lines if "start again" in line]
+    # Alone: that the other one's connection is closed says nothing more.
     what = rf"worker [01]: its process {killed[0]} on {re.escape(platform.node())} was lost"
-    assert re.search(rf"(^|; ){what}(;|$)", lost), lost
-    assert len(lost) < 400
+    assert re.fullmatch(rf"{what}; the workers start again from the last checkpoint", lost), lost
     asked = {name: value for name, value in KEEP_FREED_MEMORY.items() if name.startswith("MALLOC_")}
     assert environment.items() >= asked.items() != set()  # glibc itself cuts what it reads in its tunables
     assert min(reached) >= 4  # finished epochs: nothing is trained again
