@@ -158,6 +158,8 @@ class Dispatcher:
     def close(self) -> None:
         """End the workers."""
         for worker in self._workers:
+            if worker.given_away:  # all is scored before it is known whether the node was lost, too
+                self._blame.settle(worker)
             self._workers.end(worker)
 
     # -- sending -------------------------------------------------------------------------------------------------

@@ -127,8 +127,6 @@ def execute(
             raise StoreError(
                 f"{folder} holds {cache.num_stored} candidates; a budget may grow, not shrink to {plan.config.budget}"
             )
-        if cache.num_stored:
-            listener.on_log(f"goes on: {cache.num_stored:,} of {plan.config.budget:,} candidates are stored")
         own, began = plan.own_files, stored_files(folder)
         for file in changed_files(own, began):
             listener.on_log(f"{file} has changed since the run began; scores of before are kept: {IF_VALUES_CHANGE}")
@@ -193,6 +191,8 @@ class _Run:
         if device_type is None:
             return End("interrupted")
         self._compute_with(platform_of(self.plan.config, device_type))
+        if stored := self.cache.num_stored:
+            self.listener.on_log(f"goes on: {stored:,} of {self.plan.config.budget:,} candidates are stored")
         status = self._search()
         if status != "interrupted":
             self._evaluate_recommendation()

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import pytest
+import subprocess
+import sys
 
-from raynas.cluster.joining import imported_ray
+UNMAKABLE = """
+import ray
 from raynas.cluster.ray_errors import in_words
+
+@ray.remote
+class Unmakable:
+    def __init__(self):
+        raise ValueError("there is no place for 'runs/mine'")
+
+    def number(self):
+        return 1
+
+ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="error")
+try:
+    ray.get(Unmakable.remote().number.remote())
+except ray.exceptions.RayActorError as error:
+    print(in_words(error))
+finally:
+    ray.shutdown()
+"""
 
 
 def test_what_an_actor_raises_as_it_is_made_is_told_and_not_that_it_is_lost() -> None:
-    ray = imported_ray()
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="error")
-    try:
-
-        @ray.remote
-        class Unmakable:
-            def __init__(self) -> None:
-                raise ValueError("there is no place for 'runs/mine'")
-
-            def number(self) -> int:
-                return 1
-
-        with pytest.raises(ray.exceptions.RayActorError) as error:
-            ray.get(Unmakable.remote().number.remote())
-        assert in_words(error.value) == "ValueError: there is no place for 'runs/mine'"
-    finally:
-        ray.shutdown()
+    said = subprocess.run([sys.executable, "-c", UNMAKABLE], capture_output=True, text=True, check=True, timeout=120)
+    assert said.stdout.strip() == "ValueError: there is no place for 'runs/mine'"

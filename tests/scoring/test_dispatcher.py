@@ -235,6 +235,20 @@ def test_what_a_lost_worker_had_is_scored_again_before_anybody_is_blamed() -> No
     ]
 
 
+def test_a_lost_worker_is_named_also_where_all_is_scored_before_it_is_back() -> None:
+    pool = Pool(lambda a: 1.0)
+    pool.submit(1, 2)
+    worker = pool.until_sent(1)
+    pool.door.is_slow_to_return.add(worker)
+    pool.door.lose(worker)
+    assert pool.finish(2) == {1: "ok", 2: "ok"}
+    assert not any("lost" in line for line in pool.lines)
+    pool.dispatcher.close()
+    assert [line for line in pool.lines if "lost" in line] == [
+        f'worker process {101 + worker} is lost; scored again: {{"a":1}}'
+    ]
+
+
 def test_blame_waits_for_the_process_or_fifteen_seconds() -> None:
     """For what was alone with a worker that was lost: a third loss makes it crashed, that of a node does not."""
     pool = Pool(lambda a: "kill" if a["a"] == 1 else 0.5, time_limit_s=100.0)

@@ -12,12 +12,13 @@ from toy_images import png
 from toy_runs import content
 
 import raynas
-import raynas.api
 from raynas.data.batch import batch_rows
 from raynas.data.opening import open_dataset
 from raynas.errors import DataError, RaynasError
 from raynas.searching.run import SearchListener
 from raynas.seeds import input_seed
+from raynas.sweeps.config import SweepConfig
+from raynas.sweeps.plan import make_sweep_plan
 
 NUMBER = 30
 
@@ -108,15 +109,15 @@ def test_the_same_images_under_other_names_are_known_by_their_pixels(tmp_path: P
 
 
 def test_sweeps_go_on_without_files_that_they_do_not_use(tmp_path: Path) -> None:
-    data = images(tmp_path / "images")
-    shared: dict[str, Any] = {"listener": None, "resume": True, "out": tmp_path / "all"}
-    raynas.api.sweep(
-        "as-vit", searchers=["random"], repeat=1, budget=2, objectives=["snip"], data=data, batch_size=4, img_size=32,
-        workers=0, **shared,
-    )  # fmt: skip
-    used = names_in(tmp_path / "all")
-    for path in (tmp_path / "images").glob("*/*"):
-        if f"{path.parent.name}/{path.name}" not in used and path.name > "20":
-            path.unlink()
-    done = raynas.api.sweep(budget=3, **shared)
-    assert done.summary["status"] == "completed"
+    settings = {"space": "as-vit", "searchers": ["random"], "repeat": 1, "budget": 2, "objectives": ["snip"]}
+    settings |= {"data": images(tmp_path / "images"), "batch_size": 4, "img_size": 32, "workers": 0}
+    begun = make_sweep_plan(SweepConfig.make(settings))
+    stored = begun.config.model_dump()
+    used = {name for names in stored["batch_images"] for name in names}
+    unused = [path for path in (tmp_path / "images").glob("*/*") if f"{path.parent.name}/{path.name}" not in used]
+    for path in unused[::2]:
+        path.unlink()
+    assert make_sweep_plan(SweepConfig.make(SweepConfig.of_stored(stored))).identity() == begun.identity()
+    (tmp_path / "images" / min(used)).unlink()
+    with pytest.raises(DataError, match=f"not there, or left out, .*{min(used)}"):
+        make_sweep_plan(SweepConfig.make(SweepConfig.of_stored(stored)))
