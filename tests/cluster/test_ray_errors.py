@@ -17,7 +17,7 @@ class Unmakable:
     def number(self):
         return 1
 
-ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="error")
+ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="error")
 try:
     ray.get(Unmakable.remote().number.remote())
 except ray.exceptions.RayActorError as error:
