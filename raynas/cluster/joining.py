@@ -16,6 +16,7 @@ from typing import Any
 from raynas.cluster.inquiry import address_towards, ask_cluster, check_joinable
 from raynas.cluster.ray_log import NOWHERE, RayLog, said_to
 from raynas.errors import ConfigError, PoolError, on_one_line
+from raynas.wording import plural
 
 _STARTS_S, _ENDS_S, _POLL_S = 60.0, 20.0, 0.5
 
@@ -119,7 +120,7 @@ def _prepare_to_join(address: str, undo: ExitStack, *, makes_node: bool) -> None
 
 def _named(nodes: Sequence[str]) -> str:
     some = ", ".join(nodes[:5])
-    return f"{len(nodes)} node{'s' * (len(nodes) != 1)}: {some}{', ...' * (len(nodes) > 5)}"
+    return f"{plural(len(nodes), 'node', 'nodes')}: {some}{', ...' * (len(nodes) > 5)}"
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 
 from raynas.cluster.resources import alive_nodes
 from raynas.errors import on_one_line
+from raynas.wording import plural
 
 _TOLERANCE = 1e-9
 
@@ -41,7 +42,7 @@ def in_cluster() -> str:
 
     free, total, nodes = ray.available_resources(), ray.cluster_resources(), len(alive_nodes())
     has = ", ".join(f"{total.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in ("CPU", "GPU"))
-    return f"the cluster has {nodes} node{'s' * (nodes != 1)} with {has}"
+    return f"the cluster has {plural(nodes, 'node', 'nodes')} with {has}"
 
 
 def asked_for(demands: Any, needs: Mapping[str, float]) -> int:
@@ -68,13 +69,14 @@ def autoscaling(status: Any) -> list[str]:
     """
     found = []
     if asked := sum(launch.count for launch in status.pending_launches):
-        found.append(f"{asked} node{'s' * (asked != 1)} asked for ({_types(status.pending_launches)})")
+        found.append(f"{plural(asked, 'node', 'nodes')} asked for ({_types(status.pending_launches)})")
     if coming := len(status.pending_nodes):
-        found.append(f"{coming} node{'s' * (coming != 1)} starting ({_types(status.pending_nodes)})")
+        found.append(f"{plural(coming, 'node', 'nodes')} starting ({_types(status.pending_nodes)})")
     if status.failed_launches:
         last: Any = max(status.failed_launches, key=lambda launch: launch.failed_ts_s or 0)
         why = on_one_line(str(last.details or "no reason given"), 200)
-        found.append(f"{len(status.failed_launches)} requests for nodes failed, the last one: {why}")
+        failed = plural(len(status.failed_launches), "request for a node", "requests for nodes")
+        found.append(f"{failed} failed, the last one: {why}")
     return found
 
 

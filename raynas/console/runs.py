@@ -114,7 +114,8 @@ def show_failures(evaluations: Any) -> None:
     for row in rows[:_SHOWN_FAILURES]:
         say(f"{row['proxy']}: {row['status']} {row['count_all']} x, such as: {row['error_first']}")
     if len(rows) > _SHOWN_FAILURES:
-        say(f"and {len(rows) - _SHOWN_FAILURES} more kinds of failure in the report")
+        rest = plural(len(rows) - _SHOWN_FAILURES, "more kind of failure", "more kinds of failure")
+        say(f"and {rest} in the report")
 
 
 def show_best(run: Run) -> None:

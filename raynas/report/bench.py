@@ -295,7 +295,7 @@ def _dearest_first(time: dict[str, Any]) -> dict[str, Any]:
     named, others = dearest[:_NAMED_TIMES], dearest[_NAMED_TIMES:]
     if others:
         added = {part: sum(one[part] for one in others) for part in ("build", "rest")}
-        named.append({"name": f"{len(others)} others", **added})
+        named.append({"name": plural(len(others), "other", "others"), **added})
     return {**time, "workers": named}
 
 

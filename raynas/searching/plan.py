@@ -43,6 +43,7 @@ from raynas.space.registered import spaces
 from raynas.space.results import Constraint, Objective, Platform, parse_bounds
 from raynas.space.search_space import SearchSpace
 from raynas.storage.run_folder import run_description
+from raynas.wording import plural
 
 
 class TaskMaker(Protocol):
@@ -239,9 +240,10 @@ def _plan_of_supernet(config: RunConfig, space: SearchSpace | None, own_proxies:
         config = config.resolved(searcher="evolution")
     plan = plan_of_task(config, space, scoring.scores(), scoring, architectures=architectures, proxies=chosen)
     notes = [
-        f"{number:,} images of the hold-out are {where}, too, and left out" for where, number in opened.left_out.items()
+        plural(number, "image of the hold-out is", "images of the hold-out are") + f" {where}, too, and left out"
+        for where, number in opened.left_out.items()
     ]
-    notes.append(f"sub-networks are evaluated on {len(opened.scoring.labels):,} images")
+    notes.append(f"sub-networks are evaluated on {plural(len(opened.scoring.labels), 'image', 'images')}")
     return replace(plan, inspection=inspection, notes=tuple(notes))
 
 

@@ -36,6 +36,7 @@ from raynas.storage.locks import told_before_locking
 from raynas.storage.result_store import ResultStore, read_evaluations
 from raynas.storage.run_folder import check_folder
 from raynas.storage.session import End, Session
+from raynas.wording import plural
 
 _POLL_S = 0.5
 _SUMMARY_EVERY_S = 5.0
@@ -213,9 +214,14 @@ class _Run:
         self.cache.compute_with(platform)
         for path, table in self.tables.items():
             if num_elsewhere := self.cache.reuse(table):
+                not_taken = plural(
+                    num_elsewhere,
+                    f"score of {path} is not taken: it was computed",
+                    f"scores of {path} are not taken: they were computed",
+                )
                 self.listener.on_log(
-                    f"{num_elsewhere} scores of {path} are not taken: they were computed on another device type, with "
-                    f"other versions of libraries or other threads than {platform.in_words}, or do not say it"
+                    f"{not_taken} on another device type, with other versions of libraries or other threads than "
+                    f"{platform.in_words}, or that is not told"
                 )
         self.tables = {}
 

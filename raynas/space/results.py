@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from raynas.errors import ConfigError
 from raynas.space.architecture import Architecture
+from raynas.wording import plural
 
 
 class Status(StrEnum):
@@ -277,7 +278,7 @@ class Platform:
     @property
     def in_words(self) -> str:
         """One line for people, such as "AVX2, 1 thread, numpy 2.3.1, timm 1.0.31, torch 2.15.0"."""
-        return f"{self.device_type}, {self.threads} thread{'s' * (self.threads != 1)}, {self.libraries}"
+        return f"{self.device_type}, {plural(self.threads, 'thread', 'threads')}, {self.libraries}"
 
 
 class Outcome(NamedTuple):

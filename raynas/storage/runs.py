@@ -12,6 +12,7 @@ from raynas.registry import named_code
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
 from raynas.storage.paths import as_path
+from raynas.wording import plural
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +37,7 @@ class Run:
 
     def __repr__(self) -> str:
         status, evaluations = self.summary.get("status", "unknown"), self.summary.get("evaluations", 0)
-        return f"Run({str(self.folder)!r}, {status}, {evaluations} evaluations)"
+        return f"Run({str(self.folder)!r}, {status}, {plural(evaluations, 'evaluation', 'evaluations')})"
 
     @property
     def table(self) -> pa.Table:

@@ -14,6 +14,7 @@ from raynas.storage.paths import as_path
 from raynas.storage.run_folder import holds_run, read_description, read_summary, reading
 from raynas.sweeps.config import FINISHED, KIND, SearchName, SweepConfig
 from raynas.sweeps.traces import comparison, curves, read_traces
+from raynas.wording import plural
 
 if TYPE_CHECKING:
     from raynas.storage.runs import Run
@@ -34,9 +35,8 @@ class Sweep:
     summary: Mapping[str, Any]
 
     def __repr__(self) -> str:
-        return (
-            f"Sweep({str(self.folder)!r}, {self.summary.get('status', 'unknown')}, {len(self.config.names)} searches)"
-        )
+        status, searches = self.summary.get("status", "unknown"), plural(len(self.config.names), "search", "searches")
+        return f"Sweep({str(self.folder)!r}, {status}, {searches})"
 
     @property
     def config(self) -> SweepConfig:

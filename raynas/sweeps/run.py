@@ -37,6 +37,7 @@ from raynas.sweeps.config import KIND, LOGS, ResolvedSweep
 from raynas.sweeps.folder import compared, entries, is_finished
 from raynas.sweeps.plan import SweepPlan
 from raynas.trials.mark import Mark
+from raynas.wording import plural
 
 if TYPE_CHECKING:
     from raynas.cluster.tune import Loss, Places
@@ -368,4 +369,4 @@ def _why_waiting(config: ResolvedSweep) -> str:
         return "waiting for the processes of the first searches"
     n = max(1, config.workers)
     share = {"CPU": config.threads, "GPU": config.gpus_per_worker or 0.0}
-    return why_waiting(f"{n} worker{'s' * (n != 1)} of a search", share)
+    return why_waiting(f"{plural(n, 'worker', 'workers')} of a search", share)

@@ -33,6 +33,7 @@ from raynas.training.listeners import MetricsListener
 from raynas.training.loop import train
 from raynas.training.node_files import NodeLines, files_here, files_there
 from raynas.training.task import TrainingProgress, TrainingTask, WorkerListener, WorkerRank
+from raynas.wording import plural
 
 _POLL_S = 0.3
 _SPOKEN_EVERY_S = 2.0
@@ -196,7 +197,7 @@ def train_on_ray(
                 break  # there is nobody to stop; the last checkpoint holds what was done
             if is_head_there and monotonic() - said > _SAID_EVERY_S:
                 said = monotonic()
-                which = f"{min_workers} worker{'s' * (min_workers != 1)}"
+                which = plural(min_workers, "worker", "workers")
                 will_start = placed_groups() - groups_before or has_room(resources, min_workers)
                 log(f"waiting for the processes of {which}" if will_start else why_waiting(which, resources))
         told = _pass_on(folder / PROGRESS, told, on_progress)

@@ -16,6 +16,7 @@ from raynas.storage.run_folder import holds_run, read_description, read_summary
 from raynas.storage.sources import existing_summary, picked
 from raynas.storage.text_files import read_json
 from raynas.training.best_epoch import counted_top1
+from raynas.wording import plural
 
 if TYPE_CHECKING:
     from raynas.training.folder import Training
@@ -40,7 +41,8 @@ class Trials:
 
     def __repr__(self) -> str:
         status = self.summary.get("status", "unknown")
-        return f"Trials({str(self.folder)!r}, {status}, {len(self.summary.get('trials', ()))} trainings)"
+        trainings = plural(len(self.summary.get("trials", ())), "training", "trainings")
+        return f"Trials({str(self.folder)!r}, {status}, {trainings})"
 
     @property
     def trainings(self) -> dict[str, Training]:

@@ -40,6 +40,7 @@ from raynas.trials.folder import read_judged, write_judged
 from raynas.trials.plan import Member, TrialsPlan
 from raynas.trials.rungs import promoted, rungs
 from raynas.trials.share import Given, given_to_trials
+from raynas.wording import plural
 
 if TYPE_CHECKING:
     from raynas.cluster.tune import Loss
@@ -309,7 +310,7 @@ class _Trainings:
         if not failed:
             return None
         told = "; ".join(f"{name}: {self.errors[name]}" for name in failed)
-        return f"{len(failed)} of {len(self.plan.plans)} trainings failed: {told}"
+        return f"{len(failed)} of {plural(len(self.plan.plans), 'training', 'trainings')} failed: {told}"
 
     def _write_summary(self, status: str, error: str | None = None) -> dict[str, Any]:
         trials = [self._trial(member, is_going_on=status == "running") for member in self.plan.members]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from toy_runs import search
 from toy_scores import toy_space
@@ -43,9 +44,11 @@ def test_errors_of_own_code_do_not_either(tmp_path: Path, capsys: pytest.Capture
 def test_one_thing_is_counted_as_one(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     show_summary({"evaluations": 1, "seconds": 2.0, "failed": 0, "reused": 0, "status": "completed"})
     TrialsConsole().on_start(tmp_path, 1, 1)
+    show_failures(pa.table({"proxy": list("abcde"), "status": ["error"] * 5, "error": ["no reason"] * 5}))
     captured = capsys.readouterr()
     assert captured.out == "1 evaluation in 2 s, 0 failed\n"
     assert "1 training of up to 1 epoch\n" in captured.err
+    assert captured.err.endswith("and 1 more kind of failure in the report\n")
 
 
 def test_errors_of_commands_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
