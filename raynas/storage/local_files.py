@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
 from typing import IO, Any
+from weakref import WeakSet
 
 from raynas.storage.stores import Lock
 
@@ -39,12 +40,18 @@ class _Written(io.BufferedWriter):
 
 
 class _Locked(AbstractContextManager["_Locked"]):
-    """A locked file, which is so until it is closed."""
+    """A locked file, which is so until it is closed, or this process has ended."""
 
     epoch = None  # the system keeps the lock for as long as this process is there
 
     def __init__(self, file: IO[Any]) -> None:
         self._file = file
+        _locks.add(self)
+
+    @property
+    def descriptor(self) -> int | None:
+        """The descriptor of the file; None once it is closed."""
+        return None if self._file.closed else self._file.fileno()
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -52,6 +59,28 @@ class _Locked(AbstractContextManager["_Locked"]):
     def close(self) -> None:
         """Let others in."""
         self._file.close()
+
+
+_locks: WeakSet[_Locked] = WeakSet()
+"""What this process has locked."""
+
+
+def _let_go_of_locks() -> None:
+    """Leave the locks to the process that this one was forked from.
+
+    A forked process has its parent's descriptors, and a lock lasts as long as any of them: a process that loads images
+    outlives one that was killed by seconds, for which its folder would still be taken. The numbers stay in use, as
+    objects close them that this process has, too.
+    """
+    if descriptors := [lock.descriptor for lock in _locks if lock.descriptor is not None]:
+        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        for descriptor in descriptors:
+            os.dup2(nothing, descriptor, inheritable=False)
+        os.close(nothing)
+    _locks.clear()
+
+
+os.register_at_fork(after_in_child=_let_go_of_locks)
 
 
 class LocalFiles:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -208,3 +209,47 @@ def test_a_folder_that_cannot_be_made_ready_is_not_kept(
     assert kept.tb is not None
     assert is_free(tmp_path)
     held(tmp_path).close()
+
+
+def test_what_a_killed_process_has_forked_keeps_nobody_out(tmp_path: Path) -> None:
+    code = """
+import os, pathlib, sys, time
+from raynas.storage.local_files import waited_lock
+from raynas.storage.locks import held
+
+folder = pathlib.Path(sys.argv[1])
+locks = [held(folder), waited_lock(folder / "beside", is_shared=False)]
+with open(folder / "other", "w") as other:
+    child = os.fork()
+    if child == 0:
+        other.write("written by the child")  # what is no lock is left to it
+        other.flush()
+        locks[1].close()
+        time.sleep(600)
+    print(child, flush=True)
+    time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as parent:
+        child = int(parent.stdout.readline() if parent.stdout else "")
+        try:
+            while not (tmp_path / "other").read_text():
+                sleep(0.01)
+            assert not is_free(tmp_path)
+            assert _is_locked(tmp_path / "beside")  # though the child has closed what it has of it
+            parent.kill()
+            parent.wait()
+            os.kill(child, 0)  # it is still there
+            held(tmp_path).close()
+            assert not _is_locked(tmp_path / "beside")
+        finally:
+            parent.kill()
+            os.kill(child, signal.SIGKILL)
+
+
+def _is_locked(path: Path) -> bool:
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
