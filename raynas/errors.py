@@ -58,6 +58,10 @@ class TrainingError(RaynasError, RuntimeError):
     """A training that cannot go on."""
 
 
+class RaynasWarning(UserWarning):
+    """What is not as it should be, and keeps nothing from going on; commands print it as a line."""
+
+
 def on_one_line(text: str, most: int = _LONGEST_LINE) -> str:
     """A text of any length and content as one line, which any terminal and file takes.
 

@@ -6,13 +6,16 @@ Heavy imports are inside the commands, so that --help answers at once.
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from raynas.cli import bench, data, distill, doctor, evaluate, export, reading, scale, score, search, supernet, train
 from raynas.cli.options import add_command
-from raynas.errors import LONGEST_MESSAGE, RaynasError, error_words, on_one_line, text_of
+from raynas.errors import LONGEST_MESSAGE, RaynasError, RaynasWarning, error_words, on_one_line, text_of
 
 app = typer.Typer(
     name="raynas",
@@ -56,7 +59,8 @@ app.add_typer(bench.app, name="bench")
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run a command; errors of the user's are one line on standard error."""
+    """Run a command; errors of the user's, and warnings of raynas, are one line each on standard error."""
+    shown, warnings.showwarning = warnings.showwarning, partial(_show_warning, warnings.showwarning)
     try:
         return app(arguments, standalone_mode=True)
     except RaynasError as error:
@@ -69,3 +73,15 @@ def main(arguments: list[str] | None = None) -> Any:
     except MemoryError as error:
         typer.echo(f"raynas: there is not enough memory: {error_words(error)}", err=True)
         sys.exit(1)
+    finally:
+        warnings.showwarning = shown
+
+
+def _show_warning(
+    others: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any, **more: Any
+) -> None:
+    """Print what raynas warns of without the line of code that does; `others` shows warnings of libraries."""
+    if issubclass(category, RaynasWarning):
+        typer.echo(f"raynas: {on_one_line(str(message), LONGEST_MESSAGE)}", err=True)
+    else:
+        others(message, category, *where, **more)

@@ -28,7 +28,7 @@ from raynas.space.cost import COSTS, counted_costs
 from raynas.space.results import Constraint, Objective, Platform, ScoreIdentity, named_direction
 from raynas.space.search_space import SearchSpace
 from raynas.training.teachers import FORMS, read_teacher
-from raynas.wording import first_of, plural
+from raynas.wording import first_of, nearest, plural
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def chosen_proxies(
         if normalised(name) in proxies or normalised(name) in named:
             return find(name)  # its outputs have other names, which the caller tells
         known = sorted({output for proxy in everything for output in proxy.outputs} | COSTS.keys() | {*others})
-        raise UnknownNameError(f"unknown score {name!r}. Known scores: {', '.join(known)}")
+        raise _unknown_score(name, known, "Known scores")
 
     scores = [named_direction(text)[0] for text in objectives] + [constraint.name for constraint in constraints]
     chosen: dict[str, Proxy] = {}
@@ -384,4 +384,10 @@ def check_names(names: Sequence[str], scores: Sequence[Score]) -> None:
     known = [score.name for score in scores]
     for name in names:
         if normalised(name) not in map(normalised, known):
-            raise UnknownNameError(f"unknown score {name!r}. This run computes: {', '.join(known)}")
+            raise _unknown_score(name, known, "This run computes")
+
+
+def _unknown_score(name: str, known: Sequence[str], heading: str) -> UnknownNameError:
+    close = nearest(name, known)
+    hint = f" Did you mean {close!r}?" if close else ""
+    return UnknownNameError(f"unknown score {name!r}.{hint} {heading}: {', '.join(known)}")

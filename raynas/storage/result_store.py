@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raynas.errors import StoreError, error_words, on_one_line
+from raynas.errors import RaynasWarning, StoreError, error_words, on_one_line
 from raynas.space.architecture import Architecture
 from raynas.space.results import Outcome, Platform, ScoreIdentity, Status
 from raynas.storage.files import (
@@ -211,7 +211,9 @@ class ResultStore:
             with ThreadPoolExecutor(_READERS) as readers:  # each waits, where the parts are far away
                 tables = [table for _, table in readers.map(_read_part, (part.path for part in small))]
         except (StoreError, pa.ArrowException, OSError) as error:
-            warnings.warn(f"parts of {self._parts_folder} are left unmerged: {error_words(error)}", stacklevel=2)
+            warnings.warn(
+                f"parts of {self._parts_folder} are left unmerged: {error_words(error)}", RaynasWarning, stacklevel=2
+            )
             return
         merged = pa.concat_tables(tables).unify_dictionaries()
         self._parts = self._parts[: -len(small)]
@@ -330,9 +332,9 @@ def _read_all(parts_folder: Path, columns: Sequence[str] | None) -> list[tuple[S
         except FileNotFoundError:
             if name not in names_in(parts_folder):
                 return None
-            warnings.warn(on_one_line(f"skipped {path}: it is a link to nothing"), stacklevel=3)
+            warnings.warn(on_one_line(f"skipped {path}: it is a link to nothing"), RaynasWarning, stacklevel=3)
         except (StoreError, pa.ArrowException, OSError) as error:
-            warnings.warn(on_one_line(f"skipped {path}: {error_words(error)}"), stacklevel=3)
+            warnings.warn(on_one_line(f"skipped {path}: {error_words(error)}"), RaynasWarning, stacklevel=3)
     return sound
 
 
@@ -373,7 +375,7 @@ def _read_part(path: Path, columns: Sequence[str] | None = None) -> tuple[Stored
 
 
 def _warn(part: StoredPart, reason: str) -> None:
-    warnings.warn(on_one_line(f"skipped {part.path}: {reason}"), stacklevel=4)
+    warnings.warn(on_one_line(f"skipped {part.path}: {reason}"), RaynasWarning, stacklevel=4)
 
 
 def _plain(type_: pa.DataType) -> pa.DataType:

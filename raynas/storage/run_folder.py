@@ -73,8 +73,10 @@ def check_folder(
         StoreError: It holds another run, or files that are no run; the message shows the difference.
     """
     if not holds_run(folder):
+        if exists(folder) and not is_folder(folder):
+            raise StoreError(f"{folder} is no folder")
         foreign = [str(path.relative_to(folder)) for path in files_below(folder) if path.name not in (".lock", RAY_LOG)]
-        if foreign or (exists(folder) and not is_folder(folder)):
+        if foreign:
             raise StoreError(f"{folder} is not empty and holds no run: {', '.join(sorted(foreign)[:5])}")
         return
     if not resume:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from raynas.errors import StoreError, error_words, on_one_line
+from raynas.errors import RaynasWarning, StoreError, error_words, on_one_line
 from raynas.storage.files import copy, exists, make_folder, move, opened, remove, write_atomically
 from raynas.storage.paths import ObjectPath
 
@@ -98,7 +98,7 @@ def read_last(folder: Path) -> CheckpointState:
         if not exists(previous):
             raise
         state = read_checkpoint(previous)
-        warnings.warn(f"{error}; the checkpoint before is taken", stacklevel=2)
+        warnings.warn(f"{error}; the checkpoint before is taken", RaynasWarning, stacklevel=2)
         return state
 
 

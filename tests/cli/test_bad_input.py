@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,12 @@ from raynas.searching.plan import make_plan
     [
         ({"space": "as-vitt"}, UnknownNameError, "unknown space 'as-vitt'. Did you mean 'as-vit'"),
         ({"objectives": ["length"]}, UnknownNameError, "unknown score 'length'.*Known scores: .*length_distortion"),
+        (
+            {"objectives": ["synfow"]},
+            UnknownNameError,
+            "unknown score 'synfow'. Did you mean 'synflow'",
+        ),
+        ({"constraints": ["mac<=1"]}, UnknownNameError, "unknown score 'mac'. Did you mean 'macs'. Known scores: "),
         ({"searcher": "annealing"}, UnknownNameError, "unknown searcher 'annealing'.*Known searchers: .*random"),
         ({"bugdet": 5}, ConfigError, r"unknown key 'bugdet'\. Did you mean budget\?"),
         ({"luck": 5}, ConfigError, r"unknown key 'luck'\. Known keys: .*budget"),
@@ -81,3 +88,11 @@ def test_input_enters_the_key_of_those_scores_that_see_it() -> None:
     first, second = ({score.name: score.identity.input_hash for score in plan.scores} for plan in plans)
     assert first["ntk_condition"] != second["ntk_condition"] != ""
     assert first["length_distortion"] == second["length_distortion"] == ""
+
+
+def test_what_is_no_folder_is_called_so(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    for name in ("pipe", "file"):
+        with pytest.raises(raynas.RaynasError, match=f"{name} is no folder$"):
+            raynas.search(out=tmp_path / name, budget=1)

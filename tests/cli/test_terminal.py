@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +13,7 @@ import pytest
 from toy_runs import search
 from toy_scores import toy_space
 
+import raynas
 from raynas import Choice
 from raynas.cli import main
 from raynas.console.runs import show_failures, show_summary
@@ -63,3 +67,30 @@ def test_rows_may_lack_what_others_have(capsys: pytest.CaptureFixture[str]) -> N
     print_rows([{"name": "a", "score": 1.0}, {"name": "b", "folder": "c"}, {"folder": "d", "name": "e", "score": None}])
     shown = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert shown == [["name", "score", "folder"], ["a", "1", "-"], ["b", "-", "c"], ["e", "-", "d"]]
+
+
+def test_what_raynas_warns_of_is_one_line_each(tmp_path: Path) -> None:
+    run = search(tmp_path / "run", budget=6, searcher="random")
+    part = sorted((run.folder / "evaluations").glob("*.parquet"))[0]
+    content = bytearray(part.read_bytes())
+    content[len(content) // 3] ^= 1
+    part.write_bytes(content)
+    (run.folder / "evaluations" / "part-90000000-90000000.parquet").write_bytes(b"no table")
+    command = [sys.executable, "-m", "raynas.cli", "report", str(run.folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    told = done.stderr.splitlines()
+    assert [line.partition(":")[0] for line in told] == ["raynas", "raynas"], told
+    assert part.name in told[0]
+    assert "part-90000000-90000000.parquet" in told[1]
+
+
+def test_every_warning_is_of_a_kind_that_commands_print() -> None:
+    calls = [
+        (path, node)
+        for path in Path(raynas.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "warnings.warn"
+    ]
+    assert calls
+    for path, node in calls:
+        assert ast.unparse(node.args[1]) == "RaynasWarning", f"{path}:{node.lineno}"
