@@ -70,7 +70,7 @@ def test_a_band_that_uniform_draws_hardly_meet_is_taken(settings: dict[str, Any]
 BAD = [
     (["macs:1"], "a band is NAME:LOW:HIGH, such as macs:1.75e9:1.79e9, not 'macs:1'"),
     (["macs:2e9:1e9"], "the band 'macs:2e9:1e9' has its low bound 2e+09 above its high bound 1e+09"),
-    (["latencies:1:2"], "unknown score 'latencies'. Known scores: "),
+    (["latencies:1:2"], "unknown score 'latencies'. Did you mean 'latency_ms'"),
     # Of as-vit at 32 pixels with 10 classes the smallest network has 12 million multiply-adds or so.
     (["macs:1e3:2e3"], "tried in as-vit meets the band macs:1000:2000: macs is from "),
     (["macs:1e9:2e9"], "tried in as-vit meets the band macs:1e+09:2e+09: macs is from "),

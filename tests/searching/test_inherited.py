@@ -232,7 +232,7 @@ def test_images_that_were_trained_on_are_refused_as_a_hold_out_and_left_out_wher
         ({"num_classes": 7}, r"num_classes is 7, but the network in .* has 10"),
         ({"width_divisor": 2}, r"width_divisor go with proxies, and none is asked for"),
         ({"data": "random"}, r"data is 'random', but sub-networks of .* are evaluated on the images of --holdout"),
-        ({"objectives": ["top5"]}, r"unknown score 'top5'. Known scores: .*naswot.*top1"),
+        ({"objectives": ["top5"]}, r"unknown score 'top5'. Did you mean 'top1'. Known scores: .*naswot.*top1"),
         ({"constraints": ["macs<=10"]}, r"no .*architecture"),
         ({"holdout": "folder:nowhere"}, r"nowhere"),
     ],
