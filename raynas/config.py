@@ -180,6 +180,6 @@ def _explained(detail: Mapping[str, Any]) -> str:
         return f"{name} is required"
     if detail["type"] == "value_error" and not name:
         return str(detail["ctx"]["error"])
-    given = repr(detail["input"])
+    given = "null" if detail["input"] is None else repr(detail["input"])  # None is nothing that a file can have
     shown = given if len(given) <= _SHOWN else f"{given[:_SHOWN]}..."
     return f"{name}: {detail['msg'].removeprefix('Value error, ').lower()}, got {shown}"

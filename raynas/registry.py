@@ -28,7 +28,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from raynas.errors import ConfigError, RaynasError, UnknownNameError, error_line
 from raynas.interruption import is_interrupt
-from raynas.wording import nearest
+from raynas.wording import meant, nearest
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -294,9 +294,7 @@ class Registry(Generic[T]):
             types = {type(self.get(next(iter(self._members))))}
         kinds = tuple(types)
         names += [name for name, one in vars(module).items() if isinstance(one, kinds) and name not in names]
-        close = nearest(wanted, names)
-        hint = f"Did you mean {close!r}? " if close else ""
-        return f"{hint}It has: {', '.join(names) or 'none'}"
+        return f"{meant(wanted, names)} It has: {', '.join(names) or 'none'}".strip()
 
     def reference(self, member: T) -> str:
         """What finds a member again, in another process too: its name, or FILE.py:NAME with the absolute path."""

@@ -76,7 +76,8 @@ def parse_yaml(text: str) -> Any:
     try:
         return _Building(loader).value()
     except yaml.YAMLError as error:
-        raise ValueError(f"it is no YAML: {' '.join(str(error).split())}") from None
+        told = str(error).replace("<unicode string>", "the text")
+        raise ValueError(f"it is no YAML: {' '.join(told.split())}") from None
     finally:
         loader.dispose()
 

@@ -68,6 +68,11 @@ def plural(count: int, one: str, several: str) -> str:
     return f"{count:,} {one if count == 1 else several}"
 
 
+def span(least: int, most: int) -> str:
+    """The whole numbers between two, which may be one."""
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
 def first_of(names: Sequence[Any], most: int = 5, between: str = ", ") -> str:
     """The first of some names, and how many more there are, such as ant, bee, and 12 more."""
     rest = len(names) - most
@@ -94,6 +99,12 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     by_lower = {one.lower(): one for one in names}
     close = get_close_matches(name.lower(), list(by_lower), n=1)
     return by_lower[close[0]] if close else None
+
+
+def meant(name: str, names: Iterable[str]) -> str:
+    """A question whether the nearest of some names was meant, with a blank before it; empty where none is near."""
+    near = nearest(name, names)
+    return "" if near is None else f" Did you mean {near!r}?"
 
 
 def share_decoded(tried: int, looked_at: int, decoded: int) -> str:

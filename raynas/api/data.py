@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.config import MOST, MOST_SIDE, check_count
 from raynas.data.options import DataOptions
-from raynas.errors import ConfigError, DataError
+from raynas.errors import ConfigError, DataError, RaynasWarning
 from raynas.storage.paths import as_path
 
 if TYPE_CHECKING:
@@ -34,10 +35,13 @@ def inspect_data(data: str, *, decode_all: bool = False, **fields: Any) -> Inspe
     Raises:
         RaynasError: The data set cannot be opened.
     """
-    from raynas.data.inspection import inspect
+    from raynas.data.inspection import inspect, unknown_left_out
     from raynas.data.opening import open_dataset
 
-    return inspect(open_dataset(data, DataOptions.make(fields)), everything=decode_all)
+    dataset = open_dataset(data, DataOptions.make(fields))
+    if told := unknown_left_out(dataset):
+        warnings.warn(told, RaynasWarning, stacklevel=2)
+    return inspect(dataset, everything=decode_all)
 
 
 def check_data(inspection: Inspection, **fields: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from raynas.data.inspection import FAINT, Inspection
 from raynas.errors import printable
-from raynas.wording import first_of, plural, share_decoded, told_apart
+from raynas.wording import first_of, plural, share_decoded, span, told_apart
 
 
 def images_block(inspection: Inspection, title: str, *, most: int = 20) -> list[str]:
@@ -74,7 +74,7 @@ def training_images_block(
     if train is not None and val is not None and bool(train.label_names) != bool(val.label_names):
         lines.append("  only one of the two names its classes: they are matched by their numbers")
     if lines and class_counts:
-        said = [f"{counts['fewest']:,} to {counts['most']:,}" for counts in class_counts.values()]
+        said = [span(counts["fewest"], counts["most"]) for counts in class_counts.values()]
         lines.append(f"  per class: {said[0]} to train on, {said[1]} to evaluate on")
     return lines
 

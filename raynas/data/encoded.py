@@ -59,6 +59,9 @@ class EncodedImages:
         passed_over: What lies among the images and is not read.
         left_out: Names of images that are no rows of the data set; names that the store lacks are no error, since such
             files may be gone.
+
+    Attributes:
+        lacks_left_out: Those of `left_out` that no image has for a name.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class EncodedImages:
         self._range = options.pixel_range
         self.lacks_labels = lacks_labels
         self.passed_over = tuple(passed_over)
+        self.lacks_left_out: tuple[str, ...] = ()
         self._rows = np.arange(len(store))  # rows of the store by rows of the data set
         if left_out:
             found = {store.name(row): row for row in range(len(store))}
@@ -84,7 +88,8 @@ class EncodedImages:
                 self._rows = np.delete(self._rows, [found[name] for name in there])
                 self.passed_over += (PassedOver("to be left out", tuple(there)),)
             if missing := sorted(set(left_out) - found.keys()):
-                self.passed_over += (PassedOver("to be left out, and not there", tuple(missing)),)
+                self.lacks_left_out = tuple(missing)
+                self.passed_over += (PassedOver("to be left out, and not there", self.lacks_left_out),)
             if not len(self._rows):
                 raise DataError(f"data {spec!r}: all {len(store)} images are left out")
         self.number(classes.of_rows(self._rows))

@@ -24,7 +24,7 @@ from raynas.data.encoded import EncodedImages, Reader
 from raynas.data.faults import Faults
 from raynas.errors import DataError
 from raynas.stats.thinning import spread
-from raynas.wording import first_of, plural
+from raynas.wording import first_of, meant, plural
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -36,6 +36,7 @@ FAINT = 8
 """Levels, of 255, below which the pixels of an image are nearly alike."""
 
 _UNREADY = 2_000  # images that are read at most where a set decodes them itself
+_SEARCHED = 5_000  # images among whose names a misspelt one is looked for, in about 0.2 s
 _AT_A_TIME = 512  # encoded images that are held in memory
 _SHOWN = 10
 _ENDS = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "GIF": b";"}
@@ -310,6 +311,16 @@ def _contrast(read: Callable[[], Image.Image]) -> int | DataError:
     return int(max(high - low for low, high in extremes))
 
 
+def unknown_left_out(dataset: ImageDataset) -> str:
+    """A line on names to leave out that no image has: misspelt ones, or those of images that are gone; or nothing."""
+    missing = dataset.lacks_left_out if isinstance(dataset, EncodedImages) else ()
+    if not missing:
+        return ""
+    is_searched = len(missing) == 1 and len(dataset) <= _SEARCHED
+    hint = meant(missing[0], map(dataset.name, range(len(dataset)))) if is_searched else ""
+    return f"data {dataset.source!r}: no image is named {first_of(missing, _SHOWN)}, which is to be left out.{hint}"
+
+
 def check_readable(inspection: Inspection, *, skip: bool = False) -> None:
     """Refuse images that cannot be read, all at once.
 
@@ -347,7 +358,8 @@ def _check_whole(inspection: Inspection) -> None:
     """Refuse images that cannot be read."""
     if inspection.unreadable:
         named = [f"{name}: {reason}" for name, reason in inspection.unreadable.items()]
+        way_on = ", --skip-unreadable goes on without them" if len(named) < inspection.looked_at else ""
         raise DataError(
             f"data {inspection.data!r}: {len(named):,} of {inspection.looked_at:,} images cannot be read "
-            f"({first_of(named, _SHOWN, '; ')}); `raynas data` lists all, --skip-unreadable goes on without them"
+            f"({first_of(named, _SHOWN, '; ')}); `raynas data` lists all{way_on}"
         )

@@ -15,7 +15,7 @@ from raynas.data.dataset import ReadableAsIs, checked_rows
 from raynas.data.decoding import PixelRange, as_rgb, opened_image
 from raynas.data.labels import Classes, numbered
 from raynas.errors import DataError, error_words
-from raynas.wording import nearest
+from raynas.wording import meant
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -122,8 +122,7 @@ def _torchvision_class(spec: str, name: str) -> Callable[..., Any]:
 
     known = [known for known in sets.__all__ if isinstance(getattr(sets, known), type) and known != "VisionDataset"]
     if name not in known:
-        close = nearest(name, known)
-        hint = f" Did you mean {close!r}?" if close else ""
+        hint = meant(name, known)
         raise DataError(f"data {spec!r}: torchvision has no data set {name!r}.{hint} It has: {', '.join(known)}")
     make: Callable[..., Any] = getattr(sets, name)
     return make

@@ -12,7 +12,7 @@ from typing import Any
 
 from raynas.errors import ConfigError, UnknownNameError
 from raynas.texts import parse_yaml
-from raynas.wording import nearest
+from raynas.wording import meant
 
 _END = ".yaml"
 
@@ -58,9 +58,7 @@ def read_recipe(name: str) -> Recipe:
     """
     names = recipe_names()
     if name not in names:
-        close = nearest(name, names)
-        hint = f" Did you mean {close!r}?" if close else ""
-        raise UnknownNameError(f"unknown recipe {name!r}.{hint} Known recipes: {', '.join(names)}")
+        raise UnknownNameError(f"unknown recipe {name!r}.{meant(name, names)} Known recipes: {', '.join(names)}")
     content = parse_yaml((files("raynas.recipes") / f"{name}{_END}").read_text())
     return Recipe(name=name, **{**content, "notes": tuple(content["notes"])})
 

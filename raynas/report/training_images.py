@@ -8,7 +8,7 @@ from typing import Any
 from raynas.data.inspection import FAINT
 from raynas.data.options import DataOptions
 from raynas.report.text import Rows
-from raynas.wording import first_of, percent, setting_text, share_decoded, shown, told_apart
+from raynas.wording import first_of, percent, setting_text, share_decoded, shown, span, told_apart
 
 OF_IMAGES = (*DataOptions.model_fields, "skipped_val_images")
 """Settings that are shown with the images."""
@@ -63,7 +63,7 @@ def names_of(names: Sequence[Any], limit: int = 20) -> str:
 
 def _per_class(counts: Mapping[str, Mapping[str, int]]) -> str:
     words = {"train": "to train on", "val": "to evaluate on"}
-    said = [f"{one['fewest']:,} to {one['most']:,} {words[part]}" for part, one in counts.items() if part in words]
+    said = [f"{span(one['fewest'], one['most'])} {words[part]}" for part, one in counts.items() if part in words]
     return ", ".join(said)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,10 @@ import numpy as np
 from raynas.data.batch import batch_rows, check_memory, input_hash, load_batch
 from raynas.data.dataset import ImageDataset, check_classes, check_labelled, rows_named
 from raynas.data.faults import Faults
-from raynas.data.inspection import Inspection, check_readable, inspect
+from raynas.data.inspection import Inspection, check_readable, inspect, unknown_left_out
 from raynas.data.opening import needs_inspection, open_dataset, open_labelled
 from raynas.data.options import DataOptions
-from raynas.errors import ConfigError, DataError, UnknownNameError
+from raynas.errors import ConfigError, DataError, RaynasWarning, UnknownNameError
 from raynas.models.teachers import Teacher
 from raynas.proxies.probe import Proxy
 from raynas.proxies.registered import proxies
@@ -28,7 +29,7 @@ from raynas.space.cost import COSTS, counted_costs
 from raynas.space.results import Constraint, Objective, Platform, ScoreIdentity, named_direction
 from raynas.space.search_space import SearchSpace
 from raynas.training.teachers import FORMS, read_teacher
-from raynas.wording import first_of, nearest, plural
+from raynas.wording import first_of, meant, plural
 
 
 @dataclass(frozen=True)
@@ -238,6 +239,8 @@ def inspected(chosen: Sequence[Proxy], config: RunConfig) -> tuple[ImageDataset,
     """
     spec, options = config.data or "random", DataOptions.of(config)
     dataset = open_dataset(spec, options)
+    if told := unknown_left_out(dataset):  # misspelt, or gone since the run began
+        warnings.warn(told, RaynasWarning, stacklevel=2)
     check_labelled(dataset)
     faults = Faults()
     with faults.collected():
@@ -388,6 +391,4 @@ def check_names(names: Sequence[str], scores: Sequence[Score]) -> None:
 
 
 def _unknown_score(name: str, known: Sequence[str], heading: str) -> UnknownNameError:
-    close = nearest(name, known)
-    hint = f" Did you mean {close!r}?" if close else ""
-    return UnknownNameError(f"unknown score {name!r}.{hint} {heading}: {', '.join(known)}")
+    return UnknownNameError(f"unknown score {name!r}.{meant(name, known)} {heading}: {', '.join(known)}")

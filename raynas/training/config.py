@@ -247,6 +247,11 @@ class TrainConfig(DataOptions, ClusterOptions):
         preset = AUGMENTATIONS[self.augment]
         return {name: value if (own := getattr(self, name)) is None else own for name, value in preset.items()}
 
+    def mixes_images(self) -> bool:
+        """Whether an objective with labels mixes images in pairs."""
+        augmentation = self.augmentation()
+        return augmentation["mixup"] > 0 or augmentation["cutmix"] > 0 or bool(self.token_labels)
+
 
 def precision_on(precision: str, device: str) -> str:
     """The type of numbers that a setting stands for on a device, "cpu" or "cuda".

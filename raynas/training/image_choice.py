@@ -12,7 +12,7 @@ import numpy as np
 from raynas.data.dataset import ImageDataset, check_classes, check_labelled
 from raynas.data.encoded import EncodedImages
 from raynas.data.faults import Faults
-from raynas.data.inspection import Inspection, check_readable, inspect
+from raynas.data.inspection import Inspection, check_readable, inspect, unknown_left_out
 from raynas.data.opening import needs_inspection, open_both
 from raynas.data.options import DataOptions
 from raynas.errors import ConfigError, DataError
@@ -112,6 +112,11 @@ def choose_images(config: TrainConfig, record: ImageRecord | None = None) -> Cho
     data, val_data = open_both(config.data, config.val_data, options, val_left_out=left_out)
     inspections: dict[str, Inspection] = {}
     faults = Faults()
+    if record is None:  # a training that is gone on with may have lost the images since
+        for dataset in {id(one): one for one in (data, val_data)}.values():
+            with faults.collected():
+                if told := unknown_left_out(dataset):
+                    raise DataError(told)
     if config.skip_unreadable:
         # First of all, so that what is chosen, and all that is drawn for a row, depends on sound images alone.
         inspections = _inspected(config, data, None, val_data, None, faults)

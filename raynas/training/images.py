@@ -156,12 +156,16 @@ def microbatches(batch: np.ndarray, n: int) -> list[np.ndarray]:
     Reversed, as by timm's Mixup, row i of the batch meets row B - 1 - i; so it does in its microbatch.
 
     Args:
-        batch: (B,) the rows of a step's images, B even.
+        batch: (B,) the rows of a step's images. Where B is odd, the row in the middle meets itself, in the last one.
         n: Number of microbatches, at most B / 2.
     """
     half = len(batch) // 2
     parts = np.array_split(np.arange(half), n)
-    return [np.concatenate([batch[part], batch[::-1][part][::-1]]) for part in parts]
+    middles = [batch[half:half]] * (n - 1) + [batch[half : len(batch) - half]]
+    return [
+        np.concatenate([batch[part], middle, batch[::-1][part][::-1]])
+        for part, middle in zip(parts, middles, strict=True)
+    ]
 
 
 def positions_of_worker(batch_size: int, rank: int, world: int, passes: int) -> list[np.ndarray]:

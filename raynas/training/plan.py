@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from raynas.data.batch import check_memory
 from raynas.data.inspection import Inspection
 from raynas.data.opening import absolute
 from raynas.data.options import DataOptions
@@ -23,6 +22,7 @@ from raynas.space.cost import cost
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
 from raynas.space.tokens import Phase, check_schedule, parse_schedule, phase_macs, retokenizable
+from raynas.training.batch_size import check_batches, check_workers
 from raynas.training.best_epoch import BestEpoch
 from raynas.training.config import BASE_BATCH_SIZE, BASE_LR, DISTILLATION, SUPERNET, ResolvedTraining, TrainConfig
 from raynas.training.identity import identity_text, training_identity
@@ -168,7 +168,7 @@ class TrainingPlan:
         Raises:
             ConfigError: A batch has too few images, or fewer workers are asked for than may be left.
         """
-        _check_workers(self.config, workers)
+        check_workers(self.config, workers)
 
     def identity(self) -> dict[str, Any]:
         """What a resumed training must share with the stored one."""
@@ -256,7 +256,7 @@ def make_training_plan(
     check_images(config, images, needs_labels=kind.needs_labels)
     if kind.needs_labels:
         num_classes = data.num_classes
-    _check_batches(config, len(rows), img_size)
+    check_batches(config, len(rows), img_size, in_pairs=kind.needs_labels and config.mixes_images())
     resolved = ResolvedTraining.of(
         config,
         objective=config.objective and objectives.reference(kind),
@@ -327,30 +327,6 @@ def _objective(config: TrainConfig) -> type[Objective]:
 def _given(config: TrainConfig, names: Sequence[str]) -> list[str]:
     """Those of some settings that differ from their defaults."""
     return [name for name in names if getattr(config, name) != TrainConfig.model_fields[name].default]
-
-
-def _check_batches(config: TrainConfig, n: int, img_size: int) -> None:
-    if config.batch_size % 2:
-        raise ConfigError(f"batch_size is {config.batch_size}; it must be even, since images are mixed in pairs")
-    if n < config.batch_size:
-        smaller = f": --batch-size {n - n % 2} is the largest for them" if n > 1 else ""
-        smaller += ", as it must be even: images are mixed in pairs" if n > 1 and n % 2 else ""
-        raise ConfigError(f"batch_size is {config.batch_size}, but there are only {n} images to train on{smaller}")
-    known = config.min_workers if config.workers is None else config.workers  # the machine may say later
-    _check_workers(config, known or 1)
-    images = config.batch_size // ((known or 1) * config.accumulation)  # of one pass
-    check_memory(images, img_size, "batch_size or img_size", is_here=config.workers == 0)
-
-
-def _check_workers(config: TrainConfig, workers: int) -> None:
-    parts = workers * config.accumulation
-    if config.batch_size < 2 * parts:
-        raise ConfigError(
-            f"batch_size {config.batch_size} cannot be divided over {workers} workers with accumulation "
-            f"{config.accumulation}: it must be at least {2 * parts}"
-        )
-    if config.min_workers is not None and config.min_workers > workers:
-        raise ConfigError(f"min_workers is {config.min_workers}, more than the {workers} workers")
 
 
 def _check_optimizer(config: TrainConfig) -> None:

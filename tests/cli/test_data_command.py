@@ -180,12 +180,15 @@ def test_the_home_folder_is_known_behind_a_colon(
     assert (code, out.splitlines()[0]) == (0, "images: folder:~/images, 12 images, all decoded")
 
 
+@pytest.mark.filterwarnings("always::raynas.errors.RaynasWarning")
 def test_what_is_of_no_use_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = folder(tmp_path / "images", SOUND)
     code, out, err = run(capsys, spec, "--augmentation", "strong")
     assert (code, out) == (1, "") and "augmentation is of the page" in err and "--out" in err
-    code, out, _ = run(capsys, spec, "--skip-image", "nowhere.png", "--skip-image", "a<i>/00.png")
+    code, out, err = run(capsys, spec, "--skip-image", "nowhere.png", "--skip-image", "a<i>/00.png")
     assert code == 0 and "11 images" in out
+    assert "no image is named nowhere.png, which is to be left out" in err
+    assert "Did you mean 'a<i>/00.png'" in run(capsys, spec, "--skip-image", "a(i)/00.png")[2]
     assert "  passed over, to be left out, and not there: nowhere.png" in out.splitlines()
     table = pa.table({"image": [png(1), png(2)], "fine": [0, 1]})
     pq.write_table(table, tmp_path / "table.parquet")
@@ -307,5 +310,5 @@ def test_sweeps_and_finalists_say_what_is_in_their_images(
     said = heard(capsys, *train, "--val-data", spec, "--out", str(tmp_path / "finalists"))
     images = [f"images to train on: {spec}, 12 images, all decoded", classes, "12 RGB; 10 x 8 pixels"]
     others = [line.replace("to train on", "to evaluate on") for line in images]
-    counts = "per class: 6 to 6 to train on, 6 to 6 to evaluate on"
+    counts = "per class: 6 to train on, 6 to evaluate on"
     assert [line.strip() for line in said] == ([*images, *others, counts] if has_files else [])

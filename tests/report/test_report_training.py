@@ -305,7 +305,7 @@ def test_what_was_found_in_the_images_stands_among_the_settings(tmp_path):
         "how many": "21 and 2",
         "image side": "32 pixels",
         "classes": "2 (cat, dog)",
-        "images of a class": "9 to 12 to train on, 1 to 1 to evaluate on",
+        "images of a class": "9 to 12 to train on, 1 to evaluate on",
         "skip_unreadable": "yes",
         "skipped_images": "1 (dog/23.png)",
         "looked at": "24 of 24, all but 1 decoded",

@@ -154,6 +154,15 @@ def test_unreadable_images_are_named_before_anything_starts(tmp_path: Path) -> N
         plan(data=folder(tmp_path / "images"), **IN_FOLDER)
 
 
+@pytest.mark.parametrize("part", ["data", "val_data"])
+def test_a_name_to_leave_out_that_no_image_has_is_refused(tmp_path: Path, part: str) -> None:
+    settings = {name: folder(tmp_path / name) for name in ("data", "val_data")}
+    option = {"data": "skipped_images", "val_data": "skipped_val_images"}[part]
+    faulty = {**IN_FOLDER, **settings, "skip_unreadable": True, option: ["a/05_kut.png"]}
+    with pytest.raises(DataError, match=rf"{part}.*no image is named a/05_kut\.png.* Did you mean 'a/05_cut\.png'\?"):
+        plan(**faulty)
+
+
 @pytest.mark.parametrize("then", ["removed", "replaced"])
 def test_a_training_without_unreadable_images_goes_on_whatever_becomes_of_them(tmp_path: Path, then: str) -> None:
     data = folder(tmp_path / "images")

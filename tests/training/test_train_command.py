@@ -49,6 +49,16 @@ def table(path: Path, labels: list[int], names: str | None = None) -> str:
     return f"parquet:{path}"
 
 
+def test_batches_are_even_only_where_images_are_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["as-vit", "-a", "4,2,2|2,1,2|2,1,2|2,1,2|8,8", "--img-size", "32", "--max-images", "50", "--epochs", "1"]
+    odd = [*small, "--augment", "light", "--threads", "1", "--batch-size", "15"]
+    assert run(*odd, "--out", str(tmp_path / "run")) == 0
+    capsys.readouterr()
+    assert "--batch-size 45 is the largest" in refused(capsys, *odd[:-1], "47", "--out", str(tmp_path / "other"))
+    for mixing in ("mixup=0.1", "cutmix=1", "token_labels=true"):
+        assert "must be even" in refused(capsys, *odd, "--set", mixing, "--out", str(tmp_path / "other"))
+
+
 @pytest.mark.long
 def test_digits_are_learned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"

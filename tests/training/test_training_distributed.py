@@ -63,6 +63,14 @@ def test_two_workers_equal_one_with_the_same_global_batch(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+def test_two_workers_share_an_odd_batch(tmp_path: Path) -> None:
+    settings = {"augment": "light", "batch_size": 31, "max_images": 140}
+    one = trained(tmp_path / "one", **settings)
+    two = trained(tmp_path / "two", workers=2, accumulation=2, loader_processes=0, **settings)
+    assert largest_difference(one, two) < 1e-4
+
+
+@pytest.mark.slow
 def test_two_workers_train_a_supernet_as_one(tmp_path: Path) -> None:
     """The same images by the same sub-networks, with labels of patches, BatchNorm in the stem and dropped branches."""
     settings: dict[str, Any] = {

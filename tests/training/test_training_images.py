@@ -74,6 +74,16 @@ def test_mixtures_do_not_depend_on_how_a_batch_is_cut(n: int, of: int) -> None:
             assert torch.equal(piece_targets, targets[piece])
 
 
+@pytest.mark.parametrize("of", range(2, 14))
+def test_a_batch_of_any_size_is_cut_into_nearly_equal_parts(of: int) -> None:
+    for n in range(1, of // 2 + 1):
+        cut = microbatches(np.arange(of), n)
+        assert len(cut) == n
+        assert sorted(np.concatenate(cut).tolist()) == list(range(of))
+        assert max(map(len, cut)) - min(map(len, cut)) <= 2
+        assert all((piece + piece[::-1] == of - 1).all() for piece in cut), "reversal pairs other rows"
+
+
 @pytest.mark.parametrize(("world", "passes"), [(2, 1), (1, 2), (2, 2), (3, 1)])
 def test_workers_and_passes_share_a_step(world: int, passes: int) -> None:
     (whole,) = stream(epochs=range(1), batch_size=48)
