@@ -17,6 +17,7 @@ from raynas.errors import ConfigError
 from raynas.hooks import is_offered_by, offered
 from raynas.models import protocols as of_models
 from raynas.models.families.as_vit import AsViT
+from raynas.models.families.autoformer import AutoFormerPlain
 from raynas.models.families.resnet import ResNet
 from raynas.models.families.vit_elastic import ViTElastic
 from raynas.models.families.vit_res import ViTResNano
@@ -97,8 +98,9 @@ SUPERNET_HOOKS = {
     of_models.HasStem: ViTResNano,
     of_models.HasChannelUnits: ViTElastic,
     of_models.HasPatchTokens: ViTResNano,
+    of_models.HasTokenStages: AutoFormerPlain,
 }
-"""What supernets ask for, and a model that offers it."""
+"""What supernets and pre-training ask for, and a model that offers it."""
 SEARCHER_HOOKS = [
     of_searchers.Recommends,
     of_searchers.Explains,

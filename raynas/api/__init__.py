@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from raynas.api.reports import report
     from raynas.api.searches import ended_growth, family_member, is_sweep, scale, score, search, sweep
     from raynas.api.supernets import search_supernet, supernet_variants, train_supernet
-    from raynas.api.trainings import distill, train
+    from raynas.api.trainings import distill, pretrain, train
     from raynas.api.trials import finalists, kind_to_resume, variants
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "is_sweep",
     "kind_to_resume",
     "listing",
+    "pretrain",
     "report",
     "scale",
     "score",
@@ -64,7 +65,7 @@ _HOMES = {
     "reports": ("report",),
     "searches": ("ended_growth", "family_member", "is_sweep", "scale", "score", "search", "sweep"),
     "supernets": ("search_supernet", "supernet_variants", "train_supernet"),
-    "trainings": ("distill", "train"),
+    "trainings": ("distill", "pretrain", "train"),
     "trials": ("finalists", "kind_to_resume", "variants"),
 }
 

@@ -1,8 +1,8 @@
-"""Trainings and distillations."""
+"""Trainings, distillations and pre-trainings."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,10 @@ from raynas.storage.paths import as_path
 from raynas.storage.run_folder import read_description
 from raynas.storage.runs import default_folder
 from raynas.storage.session import as_interrupted
-from raynas.training.config import DISTILLATION_DEFAULTS, TrainConfig
+from raynas.training.config import DISTILLATION_DEFAULTS, PRETRAINING_DEFAULTS, TrainConfig
 from raynas.training.folder import KIND as TRAINING
 from raynas.training.folder import Training, load_training
-from raynas.wording import nearest
+from raynas.wording import meant, nearest
 
 _OF_IMAGES = ("data", "val_data", *DataOptions.model_fields, "skipped_val_images")
 """Settings that say which images there are, and how they are read."""
@@ -107,8 +107,54 @@ def distill(
     return trained(DISTILLATION_DEFAULTS, source, command="distill", teacher=teacher, **settings)
 
 
+@runs_named_code
+def pretrain(
+    source: ArchitectureSource | SearchSpace | None = None,
+    *,
+    method: str | None = None,
+    trust_code: bool = False,
+    **settings: Any,
+) -> Training:
+    """Train an architecture on images without a look at their labels.
+
+    Labels, where there are some, only tell the accuracy of nearest neighbours among the images to evaluate on.
+
+    Args:
+        source: What to train, in any form that `train` takes.
+        method: One of `raynas.training.config.PRETRAINING_DEFAULTS`: mae, moco-v3, d-mae, d2-mae, tiny-mim; None: that
+            of the file, of the recipe or of the training in `out`.
+        trust_code: Argument with the meaning that it has in `train`.
+        settings: Further arguments of `train`, such as a teacher for d-mae, d2-mae and tiny-mim.
+
+    Returns:
+        The finished training.
+
+    Raises:
+        RaynasError: As for `train`; also if there is no method, or another one than `out` was made by.
+    """
+    if settings.get("objective") is not None:
+        raise ConfigError("pretrain has methods in place of an objective: --method names one")
+    if method is not None and method not in PRETRAINING_DEFAULTS:
+        raise ConfigError(f"there is no method {method!r}.{meant(method, PRETRAINING_DEFAULTS)} {_METHODS}")
+    said = {"method": method, **settings}
+    if not any(said.get(name) is not None for name in ("method", "config", "recipe")) and not said.get("resume"):
+        raise ConfigError(f"say how to pre-train with --method. {_METHODS}")
+    return trained(_defaults_of_method, source, command="pretrain", objective=method, **settings)
+
+
+_METHODS = f"Methods: {', '.join(PRETRAINING_DEFAULTS)}"
+
+
+def _defaults_of_method(said: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Defaults of a pre-training, from all that is said of it."""
+    method = str(said.get("objective") or "")
+    if method not in PRETRAINING_DEFAULTS:
+        raise ConfigError(f"{f'{method} is no method' if method else 'no method is named'}: --method is. {_METHODS}")
+    return PRETRAINING_DEFAULTS[method]
+
+
 def trained(
-    defaults: Mapping[str, Any],
+    defaults: Mapping[str, Any] | Callable[[Mapping[str, Any]], Mapping[str, Any]],
     source: ArchitectureSource | SearchSpace | None,
     space: str | SearchSpace | None = None,
     architecture: str | None = None,
@@ -125,14 +171,15 @@ def trained(
     """Train as `train` does, with other defaults.
 
     Args:
-        defaults: Fields in place of the configuration's own defaults.
+        defaults: Fields in place of the configuration's own defaults, or what finds them from all that is said.
         source, space, architecture, pick, config, recipe, out, resume, listener, fields: What `train` takes.
         command: The command that a recipe must be for.
     """
     said = recipe_settings(recipe, command)
     base = base_values(TrainConfig, TRAINING, config=config, recipe=said, out=out, resume=resume, given=fields)
     given, found, of_run = what_to_train(source, space, architecture, pick)
-    values = laid_over(laid_over({**defaults, **base}, given), fields)
+    values = laid_over(laid_over(base, given), fields)
+    values = {**(defaults(values) if callable(defaults) else defaults), **values}
     values, note = with_images(with_weights(values, of_run), of_run)
     if "space" not in values:
         nothing = f"there is no training in {out} to continue; " if resume else ""
@@ -241,8 +288,8 @@ def what_to_train(
             raise ConfigError(f"{text} is a space: say with --architecture which of its architectures to train{known}")
         return {"space": text, "architecture": architecture}, found, None
     if architecture is not None:
-        meant = nearest(text, spaces)
-        hint = f"; did you mean {meant!r}?" if meant is not None else ""
+        near = nearest(text, spaces)
+        hint = f"; did you mean {near!r}?" if near is not None else ""
         raise ConfigError(f"--architecture goes with a space, not with {text!r}{hint}")
 
     from raynas.storage.sources import read_source

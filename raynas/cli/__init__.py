@@ -13,7 +13,21 @@ from typing import Annotated, Any
 
 import typer
 
-from raynas.cli import bench, data, distill, doctor, evaluate, export, reading, scale, score, search, supernet, train
+from raynas.cli import (
+    bench,
+    data,
+    distill,
+    doctor,
+    evaluate,
+    export,
+    pretrain,
+    reading,
+    scale,
+    score,
+    search,
+    supernet,
+    train,
+)
 from raynas.cli.options import add_command
 from raynas.errors import LONGEST_MESSAGE, RaynasError, RaynasWarning, error_words, on_one_line, text_of
 
@@ -48,6 +62,7 @@ add_command(app, "score", score.score, score.parameters, score.EXAMPLES)
 add_command(app, "scale", scale.scale, scale.parameters, scale.EXAMPLES)
 add_command(app, "train", train.train, train.parameters, train.EXAMPLES)
 add_command(app, "distill", distill.distill, distill.parameters, distill.EXAMPLES)
+add_command(app, "pretrain", pretrain.pretrain, pretrain.parameters, pretrain.EXAMPLES)
 add_command(app, "evaluate", evaluate.evaluate, evaluate.parameters, evaluate.EXAMPLES)
 add_command(app, "export", export.export, export.parameters, export.EXAMPLES)
 add_command(app, "data", data.data, data.parameters, data.EXAMPLES)

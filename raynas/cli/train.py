@@ -86,19 +86,20 @@ def what_to_train() -> Parameters:
     ]
 
 
-def how_to_train(**settings: Any) -> Parameters:
+def how_to_train(*, without: Sequence[str] = (), **settings: Any) -> Parameters:
     """Options of every training; what is seldom changed has none of its own, and is set by --set.
 
     Args:
+        without: Fields that are no options of the command.
         settings: Further keywords of `raynas.cli.options.options`.
     """
-    from raynas.training.config import AUGMENTATIONS, DISTILLATION, SUPERNET, TrainConfig
+    from raynas.training.config import AUGMENTATIONS, DISTILLATION, PRETRAINING, SUPERNET, TrainConfig
 
     seldom = ("val_fraction", "image_choice", "min_lr", "checkpoint_every_s", *AUGMENTATIONS["none"])
-    not_here = ("space", "architecture", "teacher", *DISTILLATION, *SUPERNET)
+    not_here = ("space", "architecture", "teacher", "warmup_prefix", *DISTILLATION, *SUPERNET, *PRETRAINING)
     return [
         option("space", str, "The space of SOURCE, where several can read it."),
-        *options(TrainConfig, leave_out=(*seldom, *not_here), **settings),
+        *options(TrainConfig, leave_out=(*seldom, *not_here, *without), **settings),
         *(_SET, _OUT, RESUME, RECIPE, CONFIG, TRUST_CODE),
     ]
 

@@ -26,6 +26,7 @@ __all__ = [
     "HasPooledFeatures",
     "HasRoles",
     "HasStem",
+    "HasTokenStages",
     "HasUnits",
     "InitialisedByTable",
     "Place",
@@ -169,6 +170,22 @@ class HasPatchTokens(Protocol):
         Args:
             features: What `HasStem.stem_features` gives, or images where the model has no stem.
         """
+        ...
+
+
+@runtime_checkable
+class HasTokenStages(Protocol):
+    """A transformer whose blocks can be computed by themselves, and on some of an image's tokens alone.
+
+    Masked autoencoders compute it on the patches that are not hidden.
+    """
+
+    def embedded_tokens(self, images: Tensor, /) -> Tensor:
+        """Tokens with their positions, prefix tokens first, as the first block takes them: images to (B, N, C)."""
+        ...
+
+    def through_blocks(self, tokens: Tensor, first: int, last: int, /) -> Tensor:
+        """What the blocks from the number `first` on make of tokens (B, n, C), up to and without the number `last`."""
         ...
 
 

@@ -139,10 +139,7 @@ class StepDraws:
         if rest or not parts:
             raise ValueError(f"{place} draws for {rows} rows, which {len(self._positions)} images cannot share")
         key = seed_from(self.context.seed_of("draws"), place, self._call(place))
-        each = parts * math.prod(shape)
-        elements = torch.arange(each, device=self._positions.device)
-        counters = (self._positions[:, None] * each + elements).view(rows, *shape)
-        return _hashed(counters, key)
+        return uniform_of(key, self._positions, (parts, *shape)).view(rows, *shape)
 
     def kept(self, place: str, probability: float, like: torch.Tensor) -> torch.Tensor:
         """1 for what is kept of a branch, else 0: (rows, 1, ...), to be multiplied with a tensor (rows, ...).
@@ -291,6 +288,19 @@ class _PatchDropout(nn.Module):
         if self.ordered:
             chosen = chosen.sort(1).values
         return torch.cat([prefix, tokens.gather(1, chosen[..., None].expand(-1, -1, tokens.shape[2]))], 1)
+
+
+def uniform_of(key: int, positions: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """Numbers in [0, 1) that follow from a key and from the place of each image, (b, *shape), float32.
+
+    Args:
+        key: What they are drawn for, such as `raynas.seeds.seed_from` gives it.
+        positions: (b,) places of images.
+        shape: The shape of what is drawn for an image.
+    """
+    each = math.prod(shape)
+    elements = torch.arange(each, device=positions.device)
+    return _hashed((positions[:, None] * each + elements).view(len(positions), *shape), key)
 
 
 _GOLDEN, _FIRST, _SECOND = (value - (1 << 64) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))

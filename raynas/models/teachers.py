@@ -96,6 +96,11 @@ class FrozenTeacher(nn.Module):
         """Nothing changes: a teacher does not learn, and does not count images either."""
         return self
 
+    def prepared(self, images: torch.Tensor) -> torch.Tensor:
+        """Images as the network takes them, from ones of any side that are normalised as those of ImageNet."""
+        images = resized(images, self._size)
+        return images if self._is_usual else images * self._scale + self._shift
+
     @torch.no_grad()
     def forward(self, images: torch.Tensor, stages: Sequence[int] = ()) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Logits (B, num_classes), and the feature maps (B, C, h, w) of some stages.
@@ -104,9 +109,7 @@ class FrozenTeacher(nn.Module):
             images: (B, 3, S, S) of any side, normalised by the mean and std of ImageNet.
             stages: Numbers of the stages whose feature maps are wanted, from 0, in any order; -1 is the last.
         """
-        images = resized(images, self._size)
-        if not self._is_usual:
-            images = images * self._scale + self._shift
+        images = self.prepared(images)
         return with_feature_maps(self.model, images, [self._blocks[stage] for stage in stages])
 
 

@@ -142,7 +142,11 @@ add_kind(
         "training",
         _taken_from_training,
         _training,
-        {"training": Layout(("curves", "phases", "model", "epochs", "time", "setup"), (*_LINES, "training.js"))},
+        {
+            "training": Layout(
+                ("curves", "pictures", "phases", "model", "epochs", "time", "setup"), (*_LINES, "training.js")
+            )
+        },
         progress=lambda config, summary: Progress(summary["epochs_done"], summary["epochs"], "epochs"),
     )
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +19,9 @@ from raynas.report.training_images import OF_IMAGES, image_rows
 from raynas.stats.proportion import wilson_interval
 from raynas.stats.thinning import spread
 from raynas.training.best_epoch import BestEpoch
-from raynas.training.config import DISTILLATION, SUPERNET, WITHOUT_EFFECT
+from raynas.training.config import DISTILLATION, PRETRAINING, SUPERNET, WITHOUT_EFFECT
 from raynas.training.identity import SECTIONS
+from raynas.training.pictures import drawn_pictures
 from raynas.wording import compact, duration, percent, plural, setting_text, shown
 
 if TYPE_CHECKING:
@@ -86,10 +89,19 @@ def training_report_data(training: Training) -> dict[str, Any]:
             },
             **own_columns(training.metrics.column_names),
             "time": time_of_training(summary, rows),
+            "pictures": _pictures(training.folder),
             "groups": _groups(description, summary, phases),
         }
     )
     return data
+
+
+def _pictures(folder: Path) -> list[dict[str, Any]]:
+    """Pictures of what was learned, with their epochs, as data URIs."""
+    return [
+        {"name": name, "epoch": epoch, "source": f"data:image/png;base64,{base64.b64encode(content).decode()}"}
+        for name, epoch, content in drawn_pictures(folder)
+    ]
 
 
 def curves(metrics: pa.Table) -> dict[str, list[Any]]:
@@ -331,6 +343,9 @@ def _groups(
     for title, names in _SETTINGS.items():
         known = [(name, resolved[name]) for name in names if name in resolved]
         groups.append((title, [(name, _text(name, value)) for name, value in known if value is not None]))
+    objective = (description.get("identity") or {}).get("objective") or {}
+    if isinstance(objective, Mapping) and (own := [name for name in PRETRAINING if objective.get(name) is not None]):
+        groups.insert(2, ("Pre-training", [(name, setting_text(objective[name])) for name in own]))
     if teacher := description.get("teacher"):
         groups.insert(2, ("Distillation", _teacher_rows(config, teacher)))
     if supernet := description.get("supernet"):

@@ -107,6 +107,11 @@ class TrainConfig(DataOptions, ClusterOptions):
     warmup_epochs: int | None = Field(
         None, ge=0, le=MOST, description="Epochs in which the learning rate rises. Default: a fifteenth of the epochs."
     )
+    warmup_prefix: bool = Field(
+        False,
+        description="Whether the learning rate is at its peak when the warm-up ends; otherwise it is where it would be "
+        "by then without one.",
+    )
     clip_grad: float | None = Field(None, gt=0, description="Largest norm of the gradient. Default: none.")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of a label that is spread over all classes.")
     drop_path_rate: Annotated[float, Flags(("--drop-path",))] = Field(
@@ -198,6 +203,50 @@ class TrainConfig(DataOptions, ClusterOptions):
         (), description="Field of the space that random sub-networks of a step have in common, such as width."
     )
 
+    mask_ratio: float = Field(
+        0.75, gt=0, lt=1, description="Share of an image's patches that a masked autoencoder hides, rounded up."
+    )
+    pixel_targets: Literal["normalised", "raw"] = Field(
+        "normalised",
+        description="What is reconstructed: pixels of each patch by its own mean and deviation (normalised), or raw.",
+    )
+    decoder_width: int | None = Field(
+        None, ge=1, le=MOST, description="Width of the decoder. Default: half that of the network."
+    )
+    decoder_depth: int = Field(1, ge=1, le=MOST, description="Blocks of the decoder.")
+    decoder_heads: int | None = Field(
+        None, ge=1, le=MOST, description="Heads of the decoder. Default: one for each 32 channels."
+    )
+    early_blocks: int | None = Field(
+        None,
+        ge=1,
+        le=MOST,
+        description="Blocks after which d2-mae reconstructs. Default: two thirds of them, 8 of 12.",
+    )
+    attention_weight: float = Field(1.0, ge=0, description="Weight of the difference of attention from the teacher's.")
+    attention_pairs: str | None = Field(
+        None,
+        description="Blocks of student and teacher whose attention is compared: BLOCK:BLOCK,... from 0, such as 11:11. "
+        "Default: the last ones.",
+    )
+    attention_signal: Literal["logits", "softmax"] = Field(
+        "logits", description="Attention that is compared: before the softmax (logits), or after it (softmax)."
+    )
+    momentum: float = Field(
+        0.99, ge=0, lt=1, description="Decay of the copy that gives keys, in the first step; it rises to 1."
+    )
+    contrast_temperature: float = Field(0.2, gt=0, description="Temperature of contrast.")
+    projector_width: int = Field(4096, ge=1, le=MOST, description="Width of the projector's hidden layers.")
+    projector_dim: int = Field(256, ge=1, le=MOST, description="Length of the vectors that are contrasted.")
+    teacher_block: int | None = Field(
+        None,
+        ge=0,
+        le=MOST,
+        description="Block of the teacher whose tokens tiny-mim learns, from 0. Default: after three quarters of them.",
+    )
+    relation_weight: float = Field(1.0, ge=0, description="Weight of the difference of relations between tokens.")
+    token_weight: float = Field(1.0, ge=0, description="Weight of the difference of tokens themselves.")
+
     seed: int = Field(0, ge=0, description="Seed of weights, order and augmentation.")
 
     workers: int | None = Field(
@@ -284,8 +333,40 @@ DISTILLATION = ("guidance_weight", "guidance_pairs", "logit_weight", "temperatur
 SUPERNET = ("sampling", "subnets", "block_images", "choice_warmup_epochs", "shared_choices")
 """Settings that go with the objective supernet."""
 
+PRETRAINING = (
+    "mask_ratio",
+    "pixel_targets",
+    "decoder_width",
+    "decoder_depth",
+    "decoder_heads",
+    "early_blocks",
+    "attention_weight",
+    "attention_pairs",
+    "attention_signal",
+    "momentum",
+    "contrast_temperature",
+    "projector_width",
+    "projector_dim",
+    "teacher_block",
+    "relation_weight",
+    "token_weight",
+)
+"""Settings that go with objectives that need no labels, each with those that name it in `Objective.settings`."""
+
 DISTILLATION_DEFAULTS: Mapping[str, Any] = {"label_smoothing": 0.0, "mixup": 0.0, "cutmix": 0.0}
 """Settings in which locality guidance differs from other trainings (arXiv 2207.10026)."""
+
+_OF_PRETRAINING = {"augment": "light", "min_scale": 0.08, "drop_path_rate": 0.0, "min_lr": 0.0, "warmup_prefix": True}
+_OF_MASKED = {**_OF_PRETRAINING, "betas": (0.9, 0.95)}
+
+PRETRAINING_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "mae": _OF_MASKED,
+    "d-mae": _OF_MASKED,
+    "d2-mae": _OF_MASKED,
+    "moco-v3": {**_OF_PRETRAINING, "color_jitter": 0.4, "weight_decay": 0.1},
+    "tiny-mim": _OF_PRETRAINING,
+}
+"""Settings in which pre-training differs from other trainings, by method (arXiv 2205.14443 and 2104.02057)."""
 
 WITHOUT_EFFECT = (
     "workers",

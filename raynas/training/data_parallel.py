@@ -39,6 +39,22 @@ def average_over_workers(buffers: Sequence[torch.Tensor], world: int) -> None:
         buffer.copy_(values.view_as(buffer))
 
 
+def gathered(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows (b, D) of all workers, one worker after another, without gradients; and (b,) where this one's stand."""
+    own = torch.arange(len(values), device=values.device)
+    if not (dist.is_available() and dist.is_initialized()):
+        return values, own
+    sizes = [torch.zeros(1, dtype=torch.long, device=values.device) for _ in range(dist.get_world_size())]
+    dist.all_gather(sizes, torch.tensor([len(values)], device=values.device))
+    counts = [int(size) for size in sizes]  # parts of a step may differ by two images
+    padded = values.new_zeros(max(counts), *values.shape[1:])
+    padded[: len(values)] = values.detach()
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    joined = torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+    return joined, own + sum(counts[: dist.get_rank()])
+
+
 def means_over_workers(values: Sequence[Any], world: int, device: torch.device) -> list[float]:
     """The means of numbers that each worker has, exchanged as one vector."""
     if world == 1:

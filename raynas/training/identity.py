@@ -13,7 +13,7 @@ from typing import Any
 
 from raynas.errors import ConfigError
 from raynas.seeds import seed_from
-from raynas.training.config import AUGMENTATIONS, WITHOUT_EFFECT, TrainConfig
+from raynas.training.config import AUGMENTATIONS, PRETRAINING, WITHOUT_EFFECT, TrainConfig
 
 FORMAT = 1
 
@@ -30,6 +30,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "lr",
         "min_lr",
         "warmup_epochs",
+        "warmup_prefix",
         "weight_decay",
         "clip_grad",
         "ema_decay",
@@ -55,13 +56,14 @@ OF_OBJECTIVES = (
     "block_images",
     "choice_warmup_epochs",
     "shared_choices",
+    *PRETRAINING,
 )
 """Fields of TrainConfig that are of objectives: in the identity is what an objective returns of them as such when it is
 prepared, so that one that it forgets may change when a training is resumed."""
 
 LATER: Mapping[str, Mapping[str, Any]] = {
     "data": {"image_choice": "first", "eval_crop": 1.0},
-    "optimisation": {"betas": None},
+    "optimisation": {"betas": None, "warmup_prefix": False},
     "start": {"weights_policy": "exact"},
 }
 """Fields that came after the first training of the format was stored, with what was done before, by section."""

@@ -29,12 +29,13 @@ from raynas.training.batch import Batch
 Transform = Callable[[Any], torch.Tensor]
 
 
-def train_transform(img_size: int, augmentation: dict[str, Any]) -> Transform:
+def train_transform(img_size: int, augmentation: dict[str, Any], *, interpolation: str = "bicubic") -> Transform:
     """timm's transform from an RGB image to a varied, normalised tensor (3, img_size, img_size).
 
     Args:
         img_size: Image side in pixels.
         augmentation: What `TrainConfig.augmentation` returns.
+        interpolation: How crops are resized, as timm names it; "random" draws bilinear or bicubic for each image.
 
     Raises:
         ConfigError: timm does not know the text of auto_augment.
@@ -50,7 +51,7 @@ def train_transform(img_size: int, augmentation: dict[str, Any]) -> Transform:
             hflip=augmentation["hflip"],
             color_jitter=augmentation["color_jitter"],
             auto_augment=augmentation["auto_augment"] or None,
-            interpolation="bicubic",
+            interpolation=interpolation,
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
             re_prob=augmentation["erasing"],
@@ -132,7 +133,7 @@ class _Prepared(Dataset[_Sample | DataError]):
     def __init__(
         self, dataset: ImageDataset, rows: np.ndarray, first_rows: np.ndarray, views: Sequence[Transform], seed: int
     ) -> None:
-        self._dataset = dataset
+        self.images = dataset
         self._rows = rows
         self._first_rows = first_rows
         self._views = tuple(views)
@@ -143,7 +144,7 @@ class _Prepared(Dataset[_Sample | DataError]):
 
     def __getitem__(self, visit: _Visit) -> _Sample | DataError:
         try:
-            (image,), (label,) = self._dataset.read([int(self._rows[visit.row])])
+            (image,), (label,) = self.images.read([int(self._rows[visit.row])])
         except DataError as error:
             return error  # raised, it would come from another process with a page of traceback in its text
         seed_generators(self._seed, visit.epoch, int(self._first_rows[visit.row]))
@@ -282,9 +283,13 @@ class Loader:
         dataset: The images, by visit.
         needs_labels: Whether batches have labels.
         settings: Further arguments of torch's DataLoader.
+
+    Attributes:
+        images: The data set that they are taken from.
     """
 
     def __init__(self, dataset: _Prepared, needs_labels: bool, **settings: Any) -> None:
+        self.images = dataset.images
         self._is_over = RawValue("b", 0)
         helping, collated = partial(_helping, self._is_over), partial(_collated, needs_labels)
         self._loader = DataLoader(dataset, collate_fn=collated, worker_init_fn=helping, **settings)

@@ -31,9 +31,10 @@ from raynas.training.checkpoints import (
     write_checkpoint,
 )
 from raynas.training.data_parallel import means_over_workers
-from raynas.training.evaluation import evaluate
+from raynas.training.evaluation import evaluate, evaluated_columns
 from raynas.training.images import Loader, eval_loader, train_loader
 from raynas.training.pace import Pace
+from raynas.training.pictures import draw_pictures, is_drawn
 from raynas.training.step import StepRunner
 from raynas.training.task import Row, TrainingProgress, TrainingTask, WorkerListener, WorkerRank
 
@@ -70,7 +71,7 @@ class _Training:
 
     def __init__(self, task: TrainingTask, folder: Path, worker: WorkerRank, listener: WorkerListener) -> None:
         self.task, self.worker, self.listener = task, worker, listener
-        self.checkpoints = checkpoint_folder(folder)
+        self.folder, self.checkpoints = folder, checkpoint_folder(folder)
         self.runner = StepRunner(task, worker)
         self.objective = self.runner.objective
         self.history: list[Row] = []
@@ -100,7 +101,6 @@ class _Training:
         dataset.hold()
         val_dataset.hold()
         loading: dict[str, Any] = {
-            "needs_labels": objective.needs_labels,
             "processes": task.loader_processes,
             "pin_memory": worker.device.type == "cuda",
         }
@@ -109,6 +109,7 @@ class _Training:
             task.rows,
             objective.train_views(task.img_size, task.augmentation),
             first_rows=task.first_rows,
+            needs_labels=objective.needs_labels,
             batch_size=task.batch_size,
             seed=task.seed,
             epochs=range(self.first_epoch, task.epochs),
@@ -120,6 +121,7 @@ class _Training:
             val_dataset,
             task.val_rows,
             objective.eval_views(task.img_size, task.eval_crop),
+            needs_labels=objective.needs_labels or (objective.probes_features and val_dataset.num_classes > 1),
             batch_size=max(1, task.batch_size // (worker.world * task.accumulation)),
             worker=(worker.rank, worker.world),
             **loading,
@@ -167,7 +169,9 @@ class _Training:
         values: dict[str, float | None] = {}
         for prefix, network in zip(("val", "ema_val"), [*self.runner.networks, None], strict=False):
             found = {} if network is None else evaluate(self.runner, network, evaluation)
-            values |= {f"{prefix}_{name}": found.get(name) for name in self.objective.evaluation_columns}
+            values |= {f"{prefix}_{name}": found.get(name) for name in evaluated_columns(self.objective)}
+        if self.worker.rank == 0 and is_drawn(epoch, task.epochs):
+            draw_pictures(self.runner, evaluation.images, self.folder, epoch)
         _, stride, dilation, macs = task.phase(epoch)
         row: Row = {
             "epoch": epoch,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +23,7 @@ from raynas.space.search_space import SearchSpace
 from raynas.space.tokens import Phase, check_schedule, parse_schedule, phase_macs, retokenizable
 from raynas.training.batch_size import check_batches, check_workers
 from raynas.training.best_epoch import BestEpoch
-from raynas.training.config import BASE_BATCH_SIZE, BASE_LR, DISTILLATION, SUPERNET, ResolvedTraining, TrainConfig
+from raynas.training.config import DISTILLATION, PRETRAINING, SUPERNET, ResolvedTraining, TrainConfig
 from raynas.training.identity import identity_text, training_identity
 from raynas.training.image_choice import ChosenImages, check_images, choose_images
 from raynas.training.image_record import ImageRecord
@@ -148,7 +147,9 @@ class TrainingPlan:
                 "min_lr": config.min_lr,
                 "warmup_lr": min(config.min_lr, config.lr),
                 "warmup_epochs": config.warmup_epochs,
+                **({"warmup_prefix": True} if config.warmup_prefix else {}),
             },
+            initialise=self.objective.kind.initialise,
             clip_grad=config.clip_grad,
             ema_decay=config.ema_decay,
             precision=config.precision_on(device),
@@ -265,8 +266,10 @@ def make_training_plan(
         img_size=img_size,
         num_classes=num_classes,
         drop_path_rate=drop_path_rate,
-        lr=config.lr or BASE_LR * math.sqrt(config.batch_size / BASE_BATCH_SIZE),
-        warmup_epochs=config.epochs // 15 if config.warmup_epochs is None else config.warmup_epochs,
+        lr=config.lr or kind.default_lr(config.batch_size),
+        warmup_epochs=kind.default_warmup_epochs(config.epochs)
+        if config.warmup_epochs is None
+        else config.warmup_epochs,
         skipped_images=images.options.skipped_images,
         skipped_val_images=images.skipped_val_images,
     )
@@ -319,6 +322,8 @@ def _objective(config: TrainConfig) -> type[Objective]:
     kind = objectives.get(config.objective or ("classification" if config.teacher is None else "distillation"))
     if kind.name != "supernet" and (given := _given(config, SUPERNET)):
         raise ConfigError(f"{', '.join(given)} go with the objective supernet, not with {kind.name}")
+    if given := [name for name in _given(config, PRETRAINING) if name not in kind.settings]:
+        raise ConfigError(f"{', '.join(given)}: the objective {kind.name} has no such setting")
     if config.token_labels and not kind.takes_token_labels:
         raise ConfigError(f"token_labels go with classification and supernet: the objective {kind.name} has none")
     return kind

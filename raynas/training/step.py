@@ -78,7 +78,12 @@ class StepRunner:
         self.draws.record_branches(self.model, task.img_size)
         self.optimizer = make_optimizer(self.objective, rule=self.objective.parameter_rule, **task.optimizer)
         self.scheduler, _ = create_scheduler_v2(
-            self.optimizer, num_epochs=task.epochs, step_on_epochs=False, updates_per_epoch=task.steps, **task.schedule
+            self.optimizer,
+            # Where the fall begins after the warm-up, timm counts its epochs without it.
+            num_epochs=task.epochs - (task.schedule["warmup_epochs"] if task.schedule.get("warmup_prefix") else 0),
+            step_on_epochs=False,
+            updates_per_epoch=task.steps,
+            **task.schedule,
         )
         self.ema = ModelEmaV3(self.model, decay=task.ema_decay, use_warmup=True) if task.ema_decay else None
         self.scaler = torch.amp.GradScaler(worker.device.type, enabled=task.precision == "float16")
@@ -267,4 +272,6 @@ def _built(task: TrainingTask) -> nn.Module:
     model = built(task.builder, task.architecture, **task.settings)
     if task.weights is not None:
         load_starting_weights(model, task.weights, task.weights_policy)
+    else:
+        task.initialise(model)
     return model

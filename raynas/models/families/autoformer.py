@@ -112,3 +112,13 @@ class AutoFormerPlain(AutoFormer):
     """
 
     _BUILD: ClassVar[dict[str, Any]] = {"head_dim": None, "rel_pos": False, "norm_eps": 1e-6}
+
+    # Attention that knows no positions can look at some of the patches alone, unlike that of the other build.
+
+    def embedded_tokens(self, images: torch.Tensor) -> torch.Tensor:
+        """Tokens with their positions, before the first block: (B, 3, img_size, img_size) to (B, N, C)."""
+        return self._embedded(images)
+
+    def through_blocks(self, tokens: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        """What the blocks from number `first` to before number `last` make of some or all tokens, (B, n, C)."""
+        return self._through_blocks(tokens, first, last)

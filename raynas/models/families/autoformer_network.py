@@ -235,14 +235,21 @@ class AutoFormerNetwork(nn.Module):
         if not self.head.weight.is_meta:
             draw_parameters(self, self.initial_distributions())
 
+    def _embedded(self, images: torch.Tensor) -> torch.Tensor:
+        """Tokens with their positions, before the first block: (B, in_chans, img_size, img_size) to (B, N, C)."""
+        patches = self.patch_embed(images).flatten(2).transpose(1, 2)
+        return torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], 1) + self.pos_embed
+
+    def _through_blocks(self, tokens: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        """What the blocks from number `first` to before number `last` make of tokens, (B, N, C) to the same."""
+        grid = grid_of(self.side, tokens)
+        for block in self.blocks[first:last]:
+            tokens = block(tokens, grid)
+        return tokens
+
     def _tokens(self, images: torch.Tensor) -> torch.Tensor:
         """Output of the last block, (B, N, C), before the final norm."""
-        patches = self.patch_embed(images).flatten(2).transpose(1, 2)
-        x = torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], 1) + self.pos_embed
-        grid = grid_of(self.side, x)
-        for block in self.blocks:
-            x = block(x, grid)
-        return x
+        return self._through_blocks(self._embedded(images), 0, len(self.blocks))
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
         """Tokens after the final norm: (B, in_chans, img_size, img_size) to (B, N, C)."""

@@ -4,7 +4,7 @@ const curves = data.curves;
 const finished = (curves.epoch || []).map((epoch) => epoch + 1);
 
 // Terms of the loss of raynas' own objectives, as people call them.
-const TERMS = { task_loss: "labels", guidance_loss: "teacher's feature maps", logit_loss: "teacher's logits" };
+const TERMS = { reconstruction_loss: "hidden patches", attention_loss: "teacher's attention", token_loss: "teacher's tokens", relation_loss: "relations of tokens", task_loss: "labels", guidance_loss: "teacher's feature maps", logit_loss: "teacher's logits" };
 
 function inWords(name) {
   return name.replaceAll("_", " ");
@@ -49,8 +49,9 @@ function showCurves() {
   figure("terms of the loss, before they are weighted", data.terms.map((name, i) => line(TERMS[name] || inWords(name), name, i)));
   // Accuracies of other networks in the same weights stand beside that of the whole.
   const accuracies = data.evaluated.filter((name) => name.endsWith("_top1"));
-  const memberLines = accuracies.map((name, i) => line(inWords(name.slice(4, -5)), name, 3 + i, 100));
-  figure("top-1, %", [line(accuracies.length ? "largest" : "validation", "val_top1", 1, 100), line("moving average", "ema_val_top1", 2, 100), ...memberLines], { format: (value) => `${value.toFixed(2)} %` });
+  const memberLines = accuracies.map((name, i) => line(name === "val_knn_top1" ? "nearest neighbours" : inWords(name.slice(4, -5)), name, 3 + i, 100));
+  const isByNeighbours = accuracies.length === 1 && accuracies[0] === "val_knn_top1" && !curves.val_top1;
+  figure(isByNeighbours ? "top-1 by nearest neighbours of features, %" : "top-1, %", [line(accuracies.length ? "largest" : "validation", "val_top1", 1, 100), line("moving average", "ema_val_top1", 2, 100), ...memberLines], { format: (value) => `${value.toFixed(2)} %` });
   for (const name of data.evaluated.filter((one) => !accuracies.includes(one))) figure(inWords(name.slice(4)), [line("validation", name, 1), line("moving average", `ema_${name}`, 2)]);
   figure("learning rate", [line("learning rate", "lr", 0)], { isLinear: true, format: (value) => number(value, 3) });
   figure("images a second", [line("images a second", "images_per_s", 0)], { isCount: true, low: 0, format: compact });
@@ -116,6 +117,28 @@ function showPhases() {
   byId("phases-table").append(rowsTable(made, data.phases));
 }
 
+// What stands in each picture, by the names that objectives give them.
+const PICTURES = {
+  images: "images to evaluate on",
+  kept_patches: "what the network is shown of them",
+  reconstructions: "hidden patches as they are predicted",
+};
+
+function showPictures() {
+  if (!data.pictures.length) {
+    byId("pictures").hidden = true;
+    return;
+  }
+  // What stays the same over the epochs is shown once.
+  const last = new Map(data.pictures.map((drawn) => [drawn.name, drawn]));
+  const constant = new Set([...last.keys()].filter((name) => data.pictures.every((drawn) => drawn.name !== name || drawn.source === last.get(name).source)));
+  const shown = data.pictures.filter((drawn) => !constant.has(drawn.name) || drawn === last.get(drawn.name));
+  byId("pictures-list").append(...shown.map(({ name, epoch, source }) => {
+    const text = `${PICTURES[name] || inWords(name)}${constant.has(name) ? "" : ` after epoch ${whole(epoch)}`}`;
+    return el("figure", {}, el("img", { src: source, alt: text }), el("figcaption", { text }));
+  }));
+}
+
 function showModel() {
   const text = textOf(0);
   const cost = (name) => el("div", {}, el("dt", { text: titleOf(name) }), el("dd", { text: compact(points.values[name][0]) }));
@@ -135,6 +158,7 @@ function showTrainingTime() {
 byId("setup-title").textContent = "Settings";
 showHead(data.facts);
 showCurves();
+showPictures();
 showPhases();
 showModel();
 showTrainingTime();

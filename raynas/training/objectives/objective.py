@@ -10,10 +10,12 @@ The driver calls `prepare` with the configuration, which checks it and returns w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -26,7 +28,7 @@ from raynas.space.architecture import Architecture
 from raynas.space.search_space import SearchSpace
 from raynas.training.batch import Batch
 from raynas.training.best_epoch import BestEpoch
-from raynas.training.config import ResolvedTraining
+from raynas.training.config import BASE_BATCH_SIZE, BASE_LR, ResolvedTraining
 from raynas.training.images import Transform, eval_transform, train_transform
 
 
@@ -94,6 +96,7 @@ class Objective(nn.Module):
         name: The name that the objective is registered under.
         needs_labels: Whether batches have labels, and the data at least two classes.
         takes_token_labels: Whether it heeds the setting token_labels; if not, trainings with it are refused.
+        settings: Those of `raynas.training.config.PRETRAINING` that it heeds; trainings with others are refused.
         couples_images: Whether the loss of an image depends on which others are computed with it, as contrast does.
             Then a step cannot be divided into passes. On several workers, the objective itself looks at all of them.
         uses_all_parameters: Whether each pass gives every optimised parameter a gradient. If not, as with sampled
@@ -101,6 +104,9 @@ class Objective(nn.Module):
         fills_gradients: Whether optimised parameters that a step gives no gradient get one of zeros, so that optimizers
             treat all alike: they decay, and moments fade. If not, such parameters stay as they are.
         evaluation_columns: Names of what `evaluate` returns; columns val_NAME and ema_val_NAME of metrics.parquet.
+        probes_features: Whether `features` gives some; then the nearest neighbours of the images to evaluate on tell
+            their classes, where these are known: `knn_top1` among the evaluation columns.
+        draws_pictures: Whether `pictures` shows something, at the end of some epochs.
         best: How the best epoch is chosen, of which a checkpoint is kept.
         context: The place of the step under way in the training.
     """
@@ -108,10 +114,13 @@ class Objective(nn.Module):
     name: ClassVar[str]
     needs_labels: ClassVar[bool] = True
     takes_token_labels: ClassVar[bool] = False
+    settings: ClassVar[tuple[str, ...]] = ()
     couples_images: ClassVar[bool] = False
     uses_all_parameters: ClassVar[bool] = True
     fills_gradients: ClassVar[bool] = False
     evaluation_columns: ClassVar[tuple[str, ...]] = ()
+    probes_features: ClassVar[bool] = False
+    draws_pictures: ClassVar[bool] = False
     best: ClassVar[BestEpoch]
     context: StepContext
 
@@ -129,6 +138,32 @@ class Objective(nn.Module):
             RaynasError: Settings that do not go together, or things that cannot be read.
         """
         raise NotImplementedError(f"{cls.__name__} does not say how it is made")
+
+    @classmethod
+    def default_lr(cls, batch_size: int) -> float:
+        """The learning rate where none is given.
+
+        Args:
+            batch_size: How many images a step has.
+        """
+        return BASE_LR * math.sqrt(batch_size / BASE_BATCH_SIZE)
+
+    @classmethod
+    def default_warmup_epochs(cls, epochs: int) -> int:
+        """In how many epochs the learning rate rises where nothing is said of it.
+
+        Args:
+            epochs: How many epochs there are.
+        """
+        return epochs // 15
+
+    @classmethod
+    def initialise(cls, model: nn.Module) -> None:
+        """Draw weights in a way of its own, where the training starts from none; the model's own are there already.
+
+        Args:
+            model: The network to train, on the CPU.
+        """
 
     # -- what it consists of ---------------------------------------------------------------------------------------
 
@@ -204,6 +239,27 @@ class Objective(nn.Module):
             batch: Images to evaluate on.
         """
         return {}
+
+    def features(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """One vector (b, C) for each image of a batch, where `probes_features` says that there are some.
+
+        Args:
+            model: The exported part, or its moving average, in eval mode.
+            batch: Images to evaluate on.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no features")
+
+    def pictures(self, model: nn.Module, batch: Batch) -> Mapping[str, np.ndarray]:
+        """Pictures of what is learned, by names of small letters, where `draws_pictures` says that there are some.
+
+        Args:
+            model: The exported part, or its moving average, in eval mode.
+            batch: A few images to evaluate on.
+
+        Returns:
+            RGB pixels (height, width, 3), uint8, of each picture.
+        """
+        raise NotImplementedError(f"{type(self).__name__} draws no pictures")
 
 
 @dataclass(frozen=True)
