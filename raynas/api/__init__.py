@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from raynas.api.data import check_data, contact_sheet, inspect_data
     from raynas.api.evaluations import evaluate
     from raynas.api.examinations import doctor, examined
+    from raynas.api.finetunings import finetune, finetuned_variants
     from raynas.api.lists import LISTS, listing
     from raynas.api.models import build, export
     from raynas.api.reports import report
@@ -37,6 +38,8 @@ __all__ = [
     "export",
     "family_member",
     "finalists",
+    "finetune",
+    "finetuned_variants",
     "inspect_data",
     "is_sweep",
     "kind_to_resume",
@@ -59,6 +62,7 @@ _HOMES = {
     "benches": ("bench_proxies",),
     "data": ("check_data", "contact_sheet", "inspect_data"),
     "evaluations": ("evaluate",),
+    "finetunings": ("finetune", "finetuned_variants"),
     "examinations": ("doctor", "examined"),
     "lists": ("LISTS", "listing"),
     "models": ("build", "export"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from raynas.api.arguments import ArchitectureSource, own_space, source_text
 from raynas.api.layers import base_values, laid_over
@@ -16,7 +16,7 @@ from raynas.registry import is_in_file, runs_named_code
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
 from raynas.storage.paths import as_path
-from raynas.storage.run_folder import read_description
+from raynas.storage.run_folder import kind_of, read_description
 from raynas.storage.runs import default_folder
 from raynas.storage.session import as_interrupted
 from raynas.training.config import DISTILLATION_DEFAULTS, PRETRAINING_DEFAULTS, TrainConfig
@@ -26,6 +26,10 @@ from raynas.wording import meant, nearest
 
 _OF_IMAGES = ("data", "val_data", *DataOptions.model_fields, "skipped_val_images")
 """Settings that say which images there are, and how they are read."""
+
+Defaults: TypeAlias = Callable[[Mapping[str, Any], Path | None], Mapping[str, Any]]
+"""Finds defaults of a command from fields of TrainConfig that something says, and the folder of the run that is trained
+from, None if it is none."""
 
 if TYPE_CHECKING:
     from raynas.training.run import TrainingListener
@@ -139,13 +143,13 @@ def pretrain(
     said = {"method": method, **settings}
     if not any(said.get(name) is not None for name in ("method", "config", "recipe")) and not said.get("resume"):
         raise ConfigError(f"say how to pre-train with --method. {_METHODS}")
-    return trained(_defaults_of_method, source, command="pretrain", objective=method, **settings)
+    return trained(_of_method, source, command="pretrain", objective=method, **settings)
 
 
 _METHODS = f"Methods: {', '.join(PRETRAINING_DEFAULTS)}"
 
 
-def _defaults_of_method(said: Mapping[str, Any]) -> Mapping[str, Any]:
+def _of_method(said: Mapping[str, Any], of_run: Path | None) -> Mapping[str, Any]:
     """Defaults of a pre-training, from all that is said of it."""
     method = str(said.get("objective") or "")
     if method not in PRETRAINING_DEFAULTS:
@@ -154,7 +158,7 @@ def _defaults_of_method(said: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def trained(
-    defaults: Mapping[str, Any] | Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    defaults: Mapping[str, Any] | Defaults,
     source: ArchitectureSource | SearchSpace | None,
     space: str | SearchSpace | None = None,
     architecture: str | None = None,
@@ -171,15 +175,14 @@ def trained(
     """Train as `train` does, with other defaults.
 
     Args:
-        defaults: Fields in place of the configuration's own defaults, or what finds them from all that is said.
+        defaults: Fields in place of the configuration's own defaults, or what finds them.
         source, space, architecture, pick, config, recipe, out, resume, listener, fields: What `train` takes.
         command: The command that a recipe must be for.
     """
     said = recipe_settings(recipe, command)
     base = base_values(TrainConfig, TRAINING, config=config, recipe=said, out=out, resume=resume, given=fields)
     given, found, of_run = what_to_train(source, space, architecture, pick)
-    values = laid_over(laid_over(base, given), fields)
-    values = {**(defaults(values) if callable(defaults) else defaults), **values}
+    values = with_defaults(defaults, laid_over(laid_over(base, given), fields), of_run)
     values, note = with_images(with_weights(values, of_run), of_run)
     if "space" not in values:
         nothing = f"there is no training in {out} to continue; " if resume else ""
@@ -200,6 +203,30 @@ def trained(
     with as_interrupted(folder), TrainingConsole() if listener is None else nullcontext(listener) as receiver:
         execute_training(plan, folder, resume=resume, listener=receiver, note=note)
         return load_training(folder)
+
+
+def with_defaults(
+    defaults: Mapping[str, Any] | Defaults, said: Mapping[str, Any], of_run: Path | None
+) -> dict[str, Any]:
+    """Settings with defaults where nothing is said.
+
+    Args:
+        defaults: The defaults, or what finds them.
+        said: Fields of TrainConfig that something says.
+        of_run: The folder of the run that is trained from; None: it is none.
+    """
+    return {**(defaults(said, of_run) if callable(defaults) else defaults), **said}
+
+
+def of_space(space: str, name: str) -> bool:
+    """Whether the models of a space can be built with a keyword.
+
+    Raises:
+        RaynasError: There is no such space, or its models cannot be imported.
+    """
+    from raynas.space.build import takes  # torch may be behind the models
+
+    return takes(spaces.get(space), name)
 
 
 def with_images(
@@ -231,13 +258,22 @@ def with_images(
 def with_weights(values: Mapping[str, Any], of_run: Path | None) -> dict[str, Any]:
     """Settings with the weights of the supernet that a run has searched, where they are to be inherited.
 
+    Where those of an encoder are to be taken, they are the last ones of the training that is trained from.
+
     Args:
         values: Fields of TrainConfig.
         of_run: The folder of the run that is trained from; None: it is none.
 
     Raises:
-        ConfigError: Weights are to be inherited, and no file is named, nor a run that has searched a supernet.
+        ConfigError: Weights are to be inherited or taken, and no file is named, nor a run that has them.
     """
+    if str(values.get("weights_policy")).startswith("encoder") and values.get("weights") is None:
+        if of_run is None or kind_of(read_description(of_run)) != TRAINING:
+            raise ConfigError(
+                f"weights_policy {values['weights_policy']} needs weights to start from: a training as SOURCE, or a "
+                "file as --weights"
+            )
+        return {**values, "weights": str(checkpoint_file(of_run))}
     if values.get("weights_policy") != "inherited" or values.get("weights") is not None:
         return dict(values)
     supernet = None if of_run is None else read_description(of_run)["config"].get("supernet")
@@ -246,7 +282,12 @@ def with_weights(values: Mapping[str, Any], of_run: Path | None) -> dict[str, An
             "weights_policy inherited needs a SOURCE that was found in a supernet, or the last checkpoint of one as "
             "--weights"
         )
-    return {**values, "weights": str(as_path(supernet) / "checkpoints" / "last.pt")}
+    return {**values, "weights": str(checkpoint_file(as_path(supernet)))}
+
+
+def checkpoint_file(folder: Path) -> Path:
+    """The last checkpoint of a training."""
+    return folder / "checkpoints" / "last.pt"
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from raynas.api.arguments import ArchitectureSource, own_space, source_text, space_name
 from raynas.api.layers import base_values, check_address, laid_over, said_in_files
-from raynas.api.trainings import naming_record, what_to_train, with_images, with_weights
+from raynas.api.trainings import Defaults, naming_record, what_to_train, with_defaults, with_images, with_weights
 from raynas.errors import ConfigError
 from raynas.finalists.config import KIND as FINALISTS
 from raynas.finalists.config import FinalistsConfig
@@ -129,7 +129,7 @@ def kind_to_resume(out: str | Path | None, resume: bool) -> str | None:
 
 
 def varied(
-    defaults: Mapping[str, Any],
+    defaults: Mapping[str, Any] | Defaults,
     source: ArchitectureSource | SearchSpace | None,
     space: str | SearchSpace | None = None,
     architecture: str | None = None,
@@ -150,7 +150,7 @@ def varied(
     """Train as `variants` does, with other defaults.
 
     Args:
-        defaults: Fields in place of the configuration's own defaults.
+        defaults: Fields in place of the configuration's own defaults, or what finds them.
         source, space, architecture, pick, config, recipe, out, resume, fields: What `train` takes.
         vary, grace, reduction, halving: Fields of `raynas.variants.config.VariantsConfig`.
         command: The command that a recipe must be for.
@@ -162,7 +162,8 @@ def varied(
         raise ConfigError(f"{both[0]} is varied, and set for all variants: one of the two")
     training = _with_files(base.get("training", {}), recipe, command, config, fields)
     given, found, of_run = what_to_train(source, space, architecture, pick)
-    training, note = laid_over(laid_over({**({} if base else defaults), **training}, given), fields), ""
+    training, note = laid_over(laid_over(training, given), fields), ""
+    training = with_defaults({} if base else defaults, training, of_run)
     training = {name: value for name, value in training.items() if name not in taken}
     if not base:
         training = training if "weights" in taken else with_weights(training, of_run)

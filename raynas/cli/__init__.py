@@ -20,6 +20,7 @@ from raynas.cli import (
     doctor,
     evaluate,
     export,
+    finetune,
     pretrain,
     reading,
     scale,
@@ -62,6 +63,7 @@ add_command(app, "score", score.score, score.parameters, score.EXAMPLES)
 add_command(app, "scale", scale.scale, scale.parameters, scale.EXAMPLES)
 add_command(app, "train", train.train, train.parameters, train.EXAMPLES)
 add_command(app, "distill", distill.distill, distill.parameters, distill.EXAMPLES)
+add_command(app, "finetune", finetune.finetune, finetune.parameters, finetune.EXAMPLES)
 add_command(app, "pretrain", pretrain.pretrain, pretrain.parameters, pretrain.EXAMPLES)
 add_command(app, "evaluate", evaluate.evaluate, evaluate.parameters, evaluate.EXAMPLES)
 add_command(app, "export", export.export, export.parameters, export.EXAMPLES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 def builder(space: SearchSpace) -> Callable[..., nn.Module]:
     """The callable that makes a space's models: (architecture, *, img_size, num_classes, ...) -> nn.Module."""
     return models.get(space.model) if isinstance(space.model, str) else space.model
+
+
+def takes(space: SearchSpace, keyword: str) -> bool:
+    """Whether the models of a space can be built with a keyword."""
+    parameters = inspect.signature(builder(space)).parameters
+    return keyword in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
 
 
 def build(

@@ -75,6 +75,12 @@ class TrainConfig(DataOptions, ClusterOptions):
     max_images: int | None = Field(
         None, ge=1, description="Use no more than this many images, drawn by the seed and spread over the classes."
     )
+    label_fraction: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the images to train on that is used, drawn by the seed and spread over the classes.",
+    )
     max_val_images: int | None = Field(
         None, ge=1, description="Evaluate on no more than this many images, chosen likewise."
     )
@@ -102,6 +108,15 @@ class TrainConfig(DataOptions, ClusterOptions):
         None, description="Decays of the optimizer's two moving averages. Default: the optimizer's own."
     )
     lr: float | None = Field(None, gt=0, description="Learning rate. Default: 1e-3 * sqrt(batch size / 1024).")
+    base_lr: float | None = Field(
+        None, gt=0, description="Learning rate for each 256 images of a step, where lr is not given."
+    )
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Factor of the learning rate from each block to the one before it; the head has the whole rate.",
+    )
     min_lr: float = Field(1e-6, ge=0, description="Learning rate at the end.")
     weight_decay: float = Field(0.05, ge=0, description="Decay of weights; biases and norms have none.")
     warmup_epochs: int | None = Field(
@@ -114,6 +129,11 @@ class TrainConfig(DataOptions, ClusterOptions):
     )
     clip_grad: float | None = Field(None, gt=0, description="Largest norm of the gradient. Default: none.")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of a label that is spread over all classes.")
+    pool: Literal["token", "mean"] | None = Field(
+        None,
+        description="What the head is given, where models leave the choice: the class token (token), or the mean over "
+        "patches, normalised then (mean). Default: the model's own.",
+    )
     drop_path_rate: Annotated[float, Flags(("--drop-path",))] = Field(
         0.1, ge=0, lt=1, description="Stochastic depth of the last block."
     )
@@ -356,7 +376,14 @@ PRETRAINING = (
 DISTILLATION_DEFAULTS: Mapping[str, Any] = {"label_smoothing": 0.0, "mixup": 0.0, "cutmix": 0.0}
 """Settings in which locality guidance differs from other trainings (arXiv 2207.10026)."""
 
-_OF_PRETRAINING = {"augment": "light", "min_scale": 0.08, "drop_path_rate": 0.0, "min_lr": 0.0, "warmup_prefix": True}
+_OF_PRETRAINING = {
+    "base_lr": 1.5e-4,
+    "augment": "light",
+    "min_scale": 0.08,
+    "drop_path_rate": 0.0,
+    "min_lr": 0.0,
+    "warmup_prefix": True,
+}
 _OF_MASKED = {**_OF_PRETRAINING, "betas": (0.9, 0.95)}
 
 PRETRAINING_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
@@ -367,6 +394,38 @@ PRETRAINING_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "tiny-mim": _OF_PRETRAINING,
 }
 """Settings in which pre-training differs from other trainings, by method (arXiv 2205.14443 and 2104.02057)."""
+
+FINETUNING_DEFAULTS: Mapping[str, Any] = {
+    "weights_policy": "encoder-resized",
+    "base_lr": 1e-3,
+    "layer_decay": 0.85,
+    "warmup_prefix": True,
+    "auto_augment": "rand-m10-mstd0.5-inc1",
+    "color_jitter": 0.3,
+    "erasing": 0.0,
+    "mixup": 0.2,
+    "cutmix": 0.0,
+    "label_smoothing": 0.0,
+    "drop_path_rate": 0.0,
+}
+"""Settings in which fine-tuning differs from other trainings (arXiv 2205.14443)."""
+
+PROBING_DEFAULTS: Mapping[str, Any] = {
+    "weights_policy": "encoder-resized",
+    "objective": "linear-probe",
+    "optimizer": "sgd",
+    "base_lr": 0.1,
+    "weight_decay": 0.0,
+    "min_lr": 0.0,
+    "warmup_prefix": True,
+    "augment": "light",
+    "label_smoothing": 0.0,
+    "drop_path_rate": 0.0,
+}
+"""Settings with which a head alone is trained."""
+
+CONTRAST_LAYER_DECAY = 0.75
+"""The layer decay with which networks are fine-tuned that were pre-trained by contrast (arXiv 2205.14443)."""
 
 WITHOUT_EFFECT = (
     "workers",

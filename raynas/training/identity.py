@@ -18,8 +18,8 @@ from raynas.training.config import AUGMENTATIONS, PRETRAINING, WITHOUT_EFFECT, T
 FORMAT = 1
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
-    "model": ("space", "img_size", "num_classes", "drop_path_rate"),
-    "data": ("val_fraction", "max_images", "max_val_images", "image_choice", "eval_crop"),
+    "model": ("space", "img_size", "num_classes", "drop_path_rate", "pool"),
+    "data": ("val_fraction", "max_images", "max_val_images", "label_fraction", "image_choice", "eval_crop"),
     "augmentation": tuple(AUGMENTATIONS["strong"]),
     "optimisation": (
         "seed",
@@ -29,6 +29,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "betas",
         "lr",
         "min_lr",
+        "layer_decay",
         "warmup_epochs",
         "warmup_prefix",
         "weight_decay",
@@ -62,13 +63,14 @@ OF_OBJECTIVES = (
 prepared, so that one that it forgets may change when a training is resumed."""
 
 LATER: Mapping[str, Mapping[str, Any]] = {
-    "data": {"image_choice": "first", "eval_crop": 1.0},
-    "optimisation": {"betas": None, "warmup_prefix": False},
+    "model": {"pool": None},
+    "data": {"image_choice": "first", "eval_crop": 1.0, "label_fraction": 1.0},
+    "optimisation": {"betas": None, "warmup_prefix": False, "layer_decay": 1.0},
     "start": {"weights_policy": "exact"},
 }
 """Fields that came after the first training of the format was stored, with what was done before, by section."""
 
-_RESOLVED = ("architecture", "augment", "retokenize")
+_RESOLVED = ("architecture", "augment", "retokenize", "base_lr")
 _LISTED = {*WITHOUT_EFFECT, *OF_OBJECTIVES, *_RESOLVED, *(name for names in SECTIONS.values() for name in names)}
 assert TrainConfig.model_fields.keys() == _LISTED, "each setting is in the identity, or is known to have no effect"
 

@@ -199,6 +199,19 @@ def _inspected(
 def chosen_rows(config: TrainConfig, data: ImageDataset, val_data: ImageDataset) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the images to train on and to evaluate on, in their data sets, in ascending order.
 
+    Of those to train on, the share `label_fraction` is used, at least one of each class.
+    """
+    rows, val_rows = _chosen_rows(config, data, val_data)
+    if config.label_fraction < 1:
+        labels = data.labels(rows)
+        number = min(len(rows), max(round(config.label_fraction * len(rows)), len(np.unique(labels))))
+        rows = rows[spread_over_classes(labels, number, seed_from(config.seed, "labels"), leaves_one=False)]
+    return rows, val_rows
+
+
+def _chosen_rows(config: TrainConfig, data: ImageDataset, val_data: ImageDataset) -> tuple[np.ndarray, np.ndarray]:
+    """Those of `chosen_rows` before a share is taken.
+
     What is limited or held out is drawn by the seed and spread over the classes as they are; where nothing is, all
     images are taken. `image_choice` "first" takes the first ones, and holds out without a look at classes.
     """

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from raynas.errors import TrainingError
+from raynas.errors import ConfigError, TrainingError
 from raynas.models.elastic.units import UnitOrder
 from raynas.models.protocols import not_decayed
+from raynas.models.roles import roles_of
 from raynas.training.objectives.objective import ParameterRule
 
 _FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)  # on CPUs and on GPUs
@@ -65,6 +66,45 @@ def _ruled(
                 made["lr_scale"] = lr_scale
             found.append(made)
     return found
+
+
+def layer_scales(model: nn.Module, decay: float) -> dict[str, float]:
+    """Factors of the learning rate by a parameter's place: decay ** (L + 1 - i), with L blocks (arXiv 2106.08254).
+
+    The number i is b + 1 in block b, 0 before the first block, as of tokens, positions and patches, and L + 1 in the
+    head and its norms. What stands between two blocks has the number of the one before it.
+
+    Args:
+        model: The model.
+        decay: The factor from each block to the one before it; 1 leaves all as they are.
+
+    Returns:
+        The factors by the names of the parameters; empty where all are 1.
+
+    Raises:
+        ConfigError: They are not all 1, and it is not known where the model's blocks are.
+    """
+    if decay == 1:
+        return {}
+    roles = roles_of(model)
+    if not roles.blocks:
+        raise ConfigError(f"layer_decay is {decay:g}, and {type(model).__name__} does not say where its blocks are")
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    last = len(roles.blocks) + 1
+    numbers = {
+        names[id(parameter)]: number
+        for number, modules in (
+            *((b + 1, (block.module,)) for b, block in enumerate(roles.blocks)),
+            (last, (*roles.final_norms, *roles.head)),
+        )
+        for module in modules
+        for parameter in module.parameters()
+    }
+    reached, scales = 0, {}
+    for name, _ in model.named_parameters():
+        reached = numbers.get(name, reached)
+        scales[name] = decay ** (last - reached)
+    return scales
 
 
 def unscaled_lr(optimizer: torch.optim.Optimizer) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,14 +16,22 @@ from raynas.data.opening import absolute
 from raynas.data.options import DataOptions
 from raynas.errors import ConfigError
 from raynas.space.architecture import Architecture
-from raynas.space.build import builder, built
+from raynas.space.build import builder, built, takes
 from raynas.space.cost import cost
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
 from raynas.space.tokens import Phase, check_schedule, parse_schedule, phase_macs, retokenizable
 from raynas.training.batch_size import check_batches, check_workers
 from raynas.training.best_epoch import BestEpoch
-from raynas.training.config import DISTILLATION, PRETRAINING, SUPERNET, ResolvedTraining, TrainConfig
+from raynas.training.config import (
+    BASE_BATCH_SIZE,
+    BASE_LR,
+    DISTILLATION,
+    PRETRAINING,
+    SUPERNET,
+    ResolvedTraining,
+    TrainConfig,
+)
 from raynas.training.identity import identity_text, training_identity
 from raynas.training.image_choice import ChosenImages, check_images, choose_images
 from raynas.training.image_record import ImageRecord
@@ -149,6 +157,7 @@ class TrainingPlan:
                 "warmup_epochs": config.warmup_epochs,
                 **({"warmup_prefix": True} if config.warmup_prefix else {}),
             },
+            layer_decay=config.layer_decay,
             initialise=self.objective.kind.initialise,
             clip_grad=config.clip_grad,
             ema_decay=config.ema_decay,
@@ -249,9 +258,11 @@ def make_training_plan(
     train_transform(img_size, config.augmentation())
     images = images or choose_images(config, record)
     data, rows = images.data, images.rows
-    drop_path_rate = config.drop_path_rate if _has_stochastic_depth(space) else 0.0
+    drop_path_rate = config.drop_path_rate if takes(space, "drop_path_rate") else 0.0
     if "drop_path_rate" in config.model_fields_set and config.drop_path_rate != drop_path_rate:
         raise ConfigError(f"models of the space {space.name!r} have no stochastic depth: drop_path_rate must be 0")
+    if config.pool is not None and not takes(space, "pool"):
+        raise ConfigError(f"models of the space {space.name!r} have one way to pool: pool must be left out")
     kind = _objective(config)
     num_classes = config.num_classes or data.num_classes or _CLASSES_WITHOUT_LABELS
     check_images(config, images, needs_labels=kind.needs_labels)
@@ -266,7 +277,8 @@ def make_training_plan(
         img_size=img_size,
         num_classes=num_classes,
         drop_path_rate=drop_path_rate,
-        lr=config.lr or kind.default_lr(config.batch_size),
+        lr=_lr(config),
+        base_lr=None,
         warmup_epochs=kind.default_warmup_epochs(config.epochs)
         if config.warmup_epochs is None
         else config.warmup_epochs,
@@ -329,6 +341,14 @@ def _objective(config: TrainConfig) -> type[Objective]:
     return kind
 
 
+def _lr(config: TrainConfig) -> float:
+    if config.lr is not None:
+        return config.lr
+    if config.base_lr is not None:
+        return config.base_lr * config.batch_size / 256
+    return BASE_LR * math.sqrt(config.batch_size / BASE_BATCH_SIZE)
+
+
 def _given(config: TrainConfig, names: Sequence[str]) -> list[str]:
     """Those of some settings that differ from their defaults."""
     return [name for name in names if getattr(config, name) != TrainConfig.model_fields[name].default]
@@ -366,14 +386,11 @@ def _phases(
 
 def _model_settings(space: SearchSpace, config: ResolvedTraining) -> dict[str, Any]:
     settings = {"img_size": config.img_size, "num_classes": config.num_classes, **space.training}
-    if _has_stochastic_depth(space):
+    if takes(space, "drop_path_rate"):
         settings["drop_path_rate"] = config.drop_path_rate
+    if config.pool is not None:
+        settings["pool"] = config.pool
     return settings
-
-
-def _has_stochastic_depth(space: SearchSpace) -> bool:
-    parameters = inspect.signature(builder(space)).parameters
-    return "drop_path_rate" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def _on_meta(plan: TrainingPlan) -> nn.Module:

@@ -1,8 +1,8 @@
 """Weights that a training starts from: which of a file's are loaded, and how they are made to fit.
 
 exact            all of the model's, and no others
-encoder          all of the model's but its head's, which stays fresh; what else the file has, as a decoder or
-                 another head, is left out
+encoder          all of the model's but its head's, which stays fresh, with a norm before it that the file lacks;
+                 what else the file has, as a decoder or another head, is left out
 resized          as exact, with position embeddings resized to the model's grid
 encoder-resized  both
 inherited        the first parts of the tensors of a supernet's largest network, as members of it have them
@@ -61,6 +61,10 @@ def fitted_weights(
         prefixes = tuple(f"{name}." for name, module in model.named_modules() if id(module) in heads)
         if not prefixes:
             raise ConfigError(f"weights_policy {policy} leaves the head fresh, and {type(model).__name__} has none")
+        # A norm behind the pooling, which a network that pools otherwise does not have, stays fresh with the head.
+        norms = {id(module) for module in roles_of(model).final_norms}
+        fresh = [f"{name}." for name, module in model.named_modules() if id(module) in norms]
+        prefixes += tuple(one for one in fresh if not any(name.startswith(one) for name in found))
         expected = {name: value for name, value in expected.items() if not name.startswith(prefixes)}
         found = {name: value for name, value in found.items() if name in expected}
     if policy.endswith("resized"):

@@ -5,7 +5,7 @@ Letters: B images of a step over all workers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -23,8 +23,8 @@ from raynas.training.batch import Batch
 from raynas.training.checkpoints import CheckpointState, check_weights
 from raynas.training.data_parallel import average_over_workers, averaged_buffers, data_parallel
 from raynas.training.images import positions_of_worker
-from raynas.training.objectives.objective import Loss, Objective, exported_part
-from raynas.training.optimizers import make_optimizer, reorder_units, unscaled_lr
+from raynas.training.objectives.objective import Loss, Objective, ParameterRule, exported_part
+from raynas.training.optimizers import layer_scales, make_optimizer, reorder_units, unscaled_lr
 from raynas.training.starting_weights import load_starting_weights
 from raynas.training.task import TrainingTask, WorkerRank
 
@@ -76,7 +76,7 @@ class StepRunner:
         check_passes(self.objective, task.accumulation)
         self.draws = share_draws(self.objective)
         self.draws.record_branches(self.model, task.img_size)
-        self.optimizer = make_optimizer(self.objective, rule=self.objective.parameter_rule, **task.optimizer)
+        self.optimizer = make_optimizer(self.objective, rule=self._rule(), **task.optimizer)
         self.scheduler, _ = create_scheduler_v2(
             self.optimizer,
             # Where the fall begins after the warm-up, timm counts its epochs without it.
@@ -88,6 +88,18 @@ class StepRunner:
         self.ema = ModelEmaV3(self.model, decay=task.ema_decay, use_warmup=True) if task.ema_decay else None
         self.scaler = torch.amp.GradScaler(worker.device.type, enabled=task.precision == "float16")
         self._parallel: nn.Module = self.objective
+
+    def _rule(self) -> Callable[[str, nn.Parameter], ParameterRule]:
+        """How parameters are treated: as the objective says, with the learning rate of a block by its depth."""
+        scales = layer_scales(self.model, self.task.layer_decay)
+        prefix = f"{self.exported_name}."
+
+        def rule(name: str, parameter: nn.Parameter) -> ParameterRule:
+            own = self.objective.parameter_rule(name, parameter)
+            scale = scales.get(name.removeprefix(prefix), 1.0) if name.startswith(prefix) else 1.0
+            return own._replace(lr_scale=own.lr_scale * scale)
+
+        return rule
 
     @property
     def networks(self) -> list[nn.Module]:

@@ -42,6 +42,7 @@ class TrainingTask:
         accumulation: Number of passes into which a worker divides its part of a step.
         optimizer: Keywords of `make_optimizer`.
         schedule: Keywords of timm's create_scheduler_v2.
+        layer_decay: `TrainConfig.layer_decay`.
         initialise: Draws weights as the objective has them drawn, where the training starts from none.
         clip_grad: Largest norm of the gradient; None: it is not clipped.
         ema_decay: Decay of the moving average of the weights; 0 keeps none.
@@ -75,6 +76,7 @@ class TrainingTask:
     accumulation: int
     optimizer: Mapping[str, Any]
     schedule: Mapping[str, Any]
+    layer_decay: float
     initialise: Callable[[nn.Module], None]
     clip_grad: float | None
     ema_decay: float

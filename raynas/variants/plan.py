@@ -80,9 +80,10 @@ def _naming(settings: Mapping[str, Any]) -> Iterator[None]:
 def _what_chooses_images(config: TrainConfig) -> str:
     """What it follows from which images a training sees, in values that are equal where the images are."""
     names = ["data", "val_data", *DataOptions.model_fields, "skipped_val_images", "max_images", "max_val_images"]
+    names += ["label_fraction"]
     if config.val_data is None:
         names += ["val_fraction", "image_choice", "seed"]
-    elif config.max_images or config.max_val_images:
+    elif config.max_images or config.max_val_images or config.label_fraction < 1:
         names += ["image_choice", "seed"]
     return repr([getattr(config, name) for name in names])
 

@@ -6,7 +6,7 @@ It comes in through an entry point and not through `raynas.models.families`, sin
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -24,12 +24,14 @@ from timm.models.vision_transformer import VisionTransformer
 
 
 class ViT(VisionTransformer):  # type: ignore[misc]
-    """timm's VisionTransformer for an architecture of the space `vit`; logits come from the class token.
+    """timm's VisionTransformer for an architecture of the space `vit`.
 
     Args:
         architecture: The architecture, with the fields patch_size, embed_dim, depth, num_heads and mlp_ratio.
         img_size: Side of the images in pixels, divisible by the patch size.
         num_classes: Number of classes, which is the number of the head's outputs.
+        pool: What the head is given: the class token after the final norm, or the mean over the tokens of patches,
+            which is normalised then.
         drop_path_rate: Probability in training that a branch of the last block is dropped; it grows linearly from 0.
         fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
         device: Device of the parameters. On the meta device they get no values.
@@ -44,6 +46,7 @@ class ViT(VisionTransformer):  # type: ignore[misc]
         *,
         img_size: int = 224,
         num_classes: int = 1000,
+        pool: Literal["token", "mean"] = "token",
         drop_path_rate: float = 0.0,
         fused_attn: bool = False,
         device: torch.device | str | None = None,
@@ -54,8 +57,10 @@ class ViT(VisionTransformer):  # type: ignore[misc]
                 f"vit: img_size is {img_size}; it must be a multiple of patch_size {fields['patch_size']}"
             )
         with nullcontext() if device is None else torch.device(device):
-            super().__init__(img_size=img_size, num_classes=num_classes, drop_path_rate=drop_path_rate, **fields)
-        self._plain_settings = {**fields, "img_size": img_size, "num_classes": num_classes}
+            pooling = {"global_pool": "avg"} if pool == "mean" else {}
+            settings = {**fields, **pooling, "img_size": img_size, "num_classes": num_classes}
+            super().__init__(drop_path_rate=drop_path_rate, **settings)
+        self._plain_settings = settings
         for block in self.blocks:
             block.attn.fused_attn = fused_attn
 

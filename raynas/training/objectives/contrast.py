@@ -170,11 +170,6 @@ class MomentumContrast(Objective):
         )
 
     @classmethod
-    def default_lr(cls, batch_size: int) -> float:
-        """1.5e-4 for each 256 images of a step."""
-        return 1.5e-4 * batch_size / 256
-
-    @classmethod
     def default_warmup_epochs(cls, epochs: int) -> int:
         """A tenth of the epochs."""
         return epochs // 10

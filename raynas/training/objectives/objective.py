@@ -10,7 +10,6 @@ The driver calls `prepare` with the configuration, which checks it and returns w
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
@@ -28,7 +27,7 @@ from raynas.space.architecture import Architecture
 from raynas.space.search_space import SearchSpace
 from raynas.training.batch import Batch
 from raynas.training.best_epoch import BestEpoch
-from raynas.training.config import BASE_BATCH_SIZE, BASE_LR, ResolvedTraining
+from raynas.training.config import ResolvedTraining
 from raynas.training.images import Transform, eval_transform, train_transform
 
 
@@ -138,15 +137,6 @@ class Objective(nn.Module):
             RaynasError: Settings that do not go together, or things that cannot be read.
         """
         raise NotImplementedError(f"{cls.__name__} does not say how it is made")
-
-    @classmethod
-    def default_lr(cls, batch_size: int) -> float:
-        """The learning rate where none is given.
-
-        Args:
-            batch_size: How many images a step has.
-        """
-        return BASE_LR * math.sqrt(batch_size / BASE_BATCH_SIZE)
 
     @classmethod
     def default_warmup_epochs(cls, epochs: int) -> int:
