@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from raynas.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from raynas.analysis.folder import Analysis, load_analysis
     from raynas.api import (
+        analyze,
         bench_proxies,
         build,
         distill,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from raynas.training.folder import Training, load_training
 
 __all__ = [
+    "Analysis",
     "Architecture",
     "Bench",
     "Choice",
@@ -50,6 +53,7 @@ __all__ = [
     "Run",
     "SearchSpace",
     "Training",
+    "analyze",
     "bench_proxies",
     "build",
     "distill",
@@ -57,6 +61,7 @@ __all__ = [
     "evaluate",
     "export",
     "finetune",
+    "load_analysis",
     "load_bench",
     "load_run",
     "load_training",
@@ -74,6 +79,7 @@ __all__ = [
 
 # Imported on first use: behind some of these is torch, Ray or NumPy, and `raynas --help` should answer at once.
 _HOMES = {
+    "Analysis": "raynas.analysis.folder",
     "Architecture": "raynas.space.architecture",
     "Bench": "raynas.bench.folder",
     "Choice": "raynas.space.fields",
@@ -86,6 +92,7 @@ _HOMES = {
     "Run": "raynas.storage.runs",
     "SearchSpace": "raynas.space.search_space",
     "Training": "raynas.training.folder",
+    "analyze": "raynas.api",
     "bench_proxies": "raynas.api",
     "build": "raynas.api",
     "distill": "raynas.api",
@@ -93,6 +100,7 @@ _HOMES = {
     "evaluate": "raynas.api",
     "export": "raynas.exporting.export",
     "finetune": "raynas.api",
+    "load_analysis": "raynas.analysis.folder",
     "load_bench": "raynas.bench.folder",
     "load_run": "raynas.storage.runs",
     "load_training": "raynas.training.folder",

@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from raynas.api.analyses import analyze
     from raynas.api.benches import bench_proxies
     from raynas.api.data import check_data, contact_sheet, inspect_data
     from raynas.api.evaluations import evaluate
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LISTS",
+    "analyze",
     "bench_proxies",
     "build",
     "check_data",
@@ -59,6 +61,7 @@ __all__ = [
 
 # Imported on first use, so that what one command needs is not imported for another.
 _HOMES = {
+    "analyses": ("analyze",),
     "benches": ("bench_proxies",),
     "data": ("check_data", "contact_sheet", "inspect_data"),
     "evaluations": ("evaluate",),

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from raynas.cli import (
+    analyze,
     bench,
     data,
     distill,
@@ -64,6 +65,7 @@ add_command(app, "scale", scale.scale, scale.parameters, scale.EXAMPLES)
 add_command(app, "train", train.train, train.parameters, train.EXAMPLES)
 add_command(app, "distill", distill.distill, distill.parameters, distill.EXAMPLES)
 add_command(app, "finetune", finetune.finetune, finetune.parameters, finetune.EXAMPLES)
+add_command(app, "analyze", analyze.analyze, analyze.parameters, analyze.EXAMPLES)
 add_command(app, "pretrain", pretrain.pretrain, pretrain.parameters, pretrain.EXAMPLES)
 add_command(app, "evaluate", evaluate.evaluate, evaluate.parameters, evaluate.EXAMPLES)
 add_command(app, "export", export.export, export.parameters, export.EXAMPLES)

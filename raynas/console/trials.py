@@ -49,7 +49,8 @@ class TrialsConsole(TrialsListener):
         left = sum(trial["epochs"] - trial["epochs_done"] for trial in open_trials)
         passed = time.monotonic() - self._started
         rest = f", at most {duration(passed / (done - self._first) * left)} left" if done > self._first and left else ""
-        self.on_log(f"{ended}/{len(trials)} ended, {done} epochs, best top-1 {best['top1']:.2%} ({best['name']}){rest}")
+        epochs = plural(done, "epoch", "epochs")
+        self.on_log(f"{ended}/{len(trials)} ended, {epochs}, best top-1 {best['top1']:.2%} ({best['name']}){rest}")
 
     def on_log(self, line: str) -> None:
         """Print the line."""

@@ -7,7 +7,7 @@ Tensor letters: B images, H heads, N tokens, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,21 +26,21 @@ _SOFTMAX = (Tensor.softmax, torch.softmax, F.softmax)
 class _Recording(TorchFunctionMode):
     """Notes what attention has before its softmax."""
 
-    def __init__(self, found: list[Tensor]) -> None:
+    def __init__(self, note: Callable[[Tensor], None]) -> None:
         super().__init__()
-        self._found = found
+        self._note = note
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
-            self._found.append(_logits(*args, **kwargs))
+            self._note(_logits(*args, **kwargs))
         elif func in _SOFTMAX:
             given = args[0] if args else kwargs.get("input")
             dim = args[1] if len(args) > 1 else kwargs.get("dim")
             if isinstance(given, Tensor) and given.ndim >= 3 and dim in (-1, given.ndim - 1):
-                self._found.append(given)
+                self._note(given)
         return func(*args, **kwargs)
 
 
@@ -62,13 +62,21 @@ def _logits(
 
 
 @contextmanager
-def attention_logits() -> Iterator[list[Tensor]]:
-    """A context that gives a list to which each attention adds what it has before its softmax, (B, H, N, N).
+def attention_noted(note: Callable[[Tensor], None]) -> Iterator[None]:
+    """A context in which what each attention has before its softmax, (B, H, N, N), is noted when it is computed.
 
-    Gradients flow through what is added. Other softmaxes over the last of three or more dimensions are added, too.
+    Args:
+        note: Called with it; gradients flow through. Other softmaxes over the last of three or more dimensions come.
     """
+    with _Recording(note):
+        yield
+
+
+@contextmanager
+def attention_logits() -> Iterator[list[Tensor]]:
+    """A context that gives a list to which `attention_noted` adds what it notes."""
     found: list[Tensor] = []
-    with _Recording(found):
+    with attention_noted(found.append):
         yield found
 
 

@@ -111,7 +111,7 @@ add_kind(
             ),
             "bench": Layout(
                 ("ranking", "heat", "scatter", "among", "numbers", "strata", "failures", "time", "setup"),
-                (*_LINES, "scatter.js", "bench_heat.js", "bench_scatter.js", "bench_table.js", "bench.js"),
+                (*_LINES, "scatter.js", "heat.js", "bench_heat.js", "bench_scatter.js", "bench_table.js", "bench.js"),
                 ("page.css", "lines.css", "bench.css"),
                 ("sections.html", "bench.html"),
             ),
@@ -200,5 +200,32 @@ add_kind(
         _sweep,
         {"sweep": Layout(("traces", "levels", "searches", "setup"), (*_LINES, "sweep.js"))},
         progress=lambda config, summary: Progress(_ended(summary["searches"]), len(summary["searches"]), "searches"),
+    )
+)
+
+
+# -- analyses ----------------------------------------------------------------------------------------------------------
+
+
+def _analysis(folder: Path, write: Writer) -> dict[str, Any]:
+    from raynas.analysis.folder import load_analysis
+    from raynas.report.analysis import analysis_report_data
+
+    return analysis_report_data(load_analysis(folder))
+
+
+add_kind(
+    ReportedKind(
+        "analysis",
+        None,
+        _analysis,
+        {
+            "analysis": Layout(
+                ("likeness", "heads", "depths", "pictures", "setup"),
+                (*_LINES, "heat.js", "boxes.js", "analysis.js"),
+                ("page.css", "lines.css", "bench.css"),
+                ("sections.html", "analysis.html"),
+            )
+        },
     )
 )

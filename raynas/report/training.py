@@ -20,8 +20,8 @@ from raynas.stats.proportion import wilson_interval
 from raynas.stats.thinning import spread
 from raynas.training.best_epoch import BestEpoch
 from raynas.training.config import DISTILLATION, PRETRAINING, SUPERNET, WITHOUT_EFFECT
+from raynas.training.folder import drawn_pictures
 from raynas.training.identity import SECTIONS
-from raynas.training.pictures import drawn_pictures
 from raynas.wording import compact, duration, percent, plural, setting_text, shown
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
 from raynas.space.tokens import Phase, phase_at, retokenizable
-from raynas.storage.files import exists
+from raynas.storage.files import exists, is_folder, names_in, read_bytes
 from raynas.storage.kinds import Bounds, Taken
 from raynas.storage.parquet import read_parquet
 from raynas.storage.paths import as_path
@@ -26,11 +27,16 @@ if TYPE_CHECKING:
 
 KIND = "training"
 
+_PICTURE = re.compile(r"([a-z][a-z0-9_]{0,60})-(\d{1,9})\.png")
+
 PROGRESS, STOP, OUTCOME = ".progress.json", ".stop", ".outcome.json"
 ALIVE, FAILURES, TOKEN = ".alive", ".failures.json", ".token"
 CONTROL_FILES = (PROGRESS, STOP, OUTCOME, ALIVE, FAILURES, TOKEN)
 RAY_TRAIN, NODES = ".ray_train", ".nodes"
 """Files and folders by which a driver and its workers speak while they train."""
+
+PICTURES = "pictures"
+"""The folder of pictures of what was learned: NAME-EPOCH.png, with the number of the epoch from 1."""
 
 METRICS = pa.schema(
     [
@@ -155,6 +161,20 @@ class Training:
         return Loaded(model.eval(), state, phase)
 
 
+class Drawn(NamedTuple):
+    """A picture in the folder of a training.
+
+    Args:
+        name: What it shows.
+        epoch: After how many epochs.
+        content: The PNG file.
+    """
+
+    name: str
+    epoch: int
+    content: bytes
+
+
 class Loaded(NamedTuple):
     """A checkpoint with its network."""
 
@@ -189,3 +209,14 @@ def load_training(folder: str | Path) -> Training:
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{metrics} is damaged: {error_words(error)}") from error
     return Training(folder, description, read_summary(folder), table)
+
+
+def drawn_pictures(folder: Path) -> list[Drawn]:
+    """The pictures in the folder of a training, by name and epoch; other files are passed over.
+
+    Args:
+        folder: The folder of the training.
+    """
+    there = folder / PICTURES
+    matches = filter(None, map(_PICTURE.fullmatch, names_in(there) if is_folder(there) else []))
+    return sorted(Drawn(match[1], int(match[2]), read_bytes(there / match[0])) for match in matches)

@@ -6,10 +6,8 @@ A name is NAME-EPOCH.png, with the number of the epoch from 1.
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,29 +15,13 @@ import torch
 from raynas.data.dataset import ImageDataset
 from raynas.errors import StoreError, error_words
 from raynas.stats.thinning import spread
-from raynas.storage.files import is_folder, make_folder, names_in, read_bytes, write_atomically
+from raynas.storage.files import make_folder, write_atomically
+from raynas.training.folder import PICTURES
 from raynas.training.images import eval_loader
 from raynas.training.step import StepRunner
 
-FOLDER = "pictures"
-
 _IMAGES = 8
 _EPOCHS = 10
-_NAME = re.compile(r"([a-z][a-z0-9_]{0,60})-(\d{1,9})\.png")
-
-
-class Drawn(NamedTuple):
-    """A picture in the folder of a training.
-
-    Args:
-        name: What it shows.
-        epoch: After how many epochs.
-        content: The PNG file.
-    """
-
-    name: str
-    epoch: int
-    content: bytes
 
 
 def is_drawn(epoch: int, epochs: int) -> bool:
@@ -80,7 +62,7 @@ def draw_pictures(runner: StepRunner, dataset: ImageDataset, folder: Path, epoch
         pictures = objective.pictures(network, batch.to(runner.worker.device))
     objective.train()
     network.train(was_training)
-    _write(folder / FOLDER, pictures, epoch)
+    _write(folder / PICTURES, pictures, epoch)
 
 
 def _write(folder: Path, pictures: Mapping[str, np.ndarray], epoch: int) -> None:
@@ -95,14 +77,3 @@ def _write(folder: Path, pictures: Mapping[str, np.ndarray], epoch: int) -> None
                 file.write(buffer.getvalue())
     except OSError as error:
         raise StoreError(f"cannot write {folder}: {error_words(error)}") from error
-
-
-def drawn_pictures(folder: Path) -> list[Drawn]:
-    """The pictures in the folder of a training, by name and epoch; other files are passed over.
-
-    Args:
-        folder: The folder of the training.
-    """
-    there = folder / FOLDER
-    matches = filter(None, map(_NAME.fullmatch, names_in(there) if is_folder(there) else []))
-    return sorted(Drawn(match[1], int(match[2]), read_bytes(there / match[0])) for match in matches)

@@ -14,11 +14,6 @@ function showNumbers() {
   show();
 }
 
-// Names of combinations break before a sign too.
-function broken(name) {
-  return name.split(/(?=[+:])/).flatMap((part) => [...breakable(part)]);
-}
-
 function numbersTable(state, again) {
   const k = chosen.label;
   const { random_regret: random, n, name } = labels[k];

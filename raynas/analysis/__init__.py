@@ -1,0 +1,1 @@
+"""What trained networks have learned: likeness of layers, attention, ranks; tables and one page."""
