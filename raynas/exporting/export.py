@@ -12,7 +12,7 @@ import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -52,6 +52,9 @@ TOLERANCE = 1e-5
 OPSET = 20
 
 _IMAGE_PACKAGES = ("numpy", "pillow")
+OF_NETWORKS = ("pool",)
+"""Settings of a training by which its network computes something else, beside architecture and sizes."""
+
 _ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -68,6 +71,7 @@ class _Found:
     class_names: list[str] | None = None
     pixel_range: list[float] | None = None
     eval_crop: float = 1.0
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @runs_named_code
@@ -203,6 +207,7 @@ def _loaded(
         class_names=list(about.get("label_names") or []) or None,
         pixel_range=training.description["config"].get("pixel_range"),
         eval_crop=training.description["config"].get("eval_crop", 1.0),
+        settings={name: value for name, value in about["settings"].items() if name in OF_NETWORKS},
     )
 
 
@@ -246,6 +251,7 @@ def _config(source: Source, found: _Found, code: PlainCode, *, onnx: bool) -> di
         "architecture": {name: architecture[name] for name in architecture},
         "text": space.text(architecture),
         **size,
+        **({"settings": found.settings} if found.settings else {}),
         "class_names": found.class_names,
         "mean": IMAGENET_MEAN,
         "std": IMAGENET_STD,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from raynas.errors import ConfigError, StoreError, error_line, error_words
-from raynas.exporting.export import load_exported
+from raynas.exporting.export import OF_NETWORKS, load_exported
 from raynas.interruption import is_interrupt
 from raynas.registry import is_trusted
 from raynas.space.build import builder, built
@@ -60,7 +60,9 @@ def load_export(folder: Path, *, space: SearchSpace | None = None, img_size: int
         raise StoreError(f"cannot read {folder / CONFIG}: {error_words(error)}") from None
     with reading(folder):
         name, side, fields = str(config["space"]), int(config["img_size"]), config["architecture"]
-        settings = {"img_size": img_size or side, "num_classes": int(config["num_classes"])}
+        settings: dict[str, Any] = {"img_size": img_size or side, "num_classes": int(config["num_classes"])}
+        said = config.get("settings") or {}
+        settings |= {name: str(said[name]) for name in OF_NETWORKS if name in said}
         tokens = config["tokens"] and (int(config["tokens"]["stride"]), int(config["tokens"]["dilation"]))
     found = space or (spaces.get(name) if name in spaces else None)
     if found is None:

@@ -175,6 +175,13 @@ class TrainConfig(DataOptions, ClusterOptions):
         "position embeddings are resized to the image side; or what the network inherits of the largest one of its "
         "supernet (inherited: without a file, of the supernet that SOURCE was found in).",
     )
+    kept_blocks: int | None = Field(
+        None,
+        ge=0,
+        le=MOST,
+        description="How many of the first blocks get the weights of the file, with what stands before them; later "
+        "ones are fresh. Default: all.",
+    )
     objective: str | None = Field(
         None, description="The objective, by name. Default: distillation with a teacher, else classification."
     )

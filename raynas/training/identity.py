@@ -37,7 +37,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "ema_decay",
         "precision",
     ),
-    "start": ("weights_policy",),
+    "start": ("weights_policy", "kept_blocks"),
 }
 """Fields of TrainConfig by section. Further ones are resolved: architecture, model_version and retokenize of the model,
 images of the data, weights of the start, and what the objective says, with its name, of itself."""
@@ -66,7 +66,7 @@ LATER: Mapping[str, Mapping[str, Any]] = {
     "model": {"pool": None},
     "data": {"image_choice": "first", "eval_crop": 1.0, "label_fraction": 1.0},
     "optimisation": {"betas": None, "warmup_prefix": False, "layer_decay": 1.0},
-    "start": {"weights_policy": "exact"},
+    "start": {"weights_policy": "exact", "kept_blocks": None},
 }
 """Fields that came after the first training of the format was stored, with what was done before, by section."""
 

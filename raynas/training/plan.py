@@ -164,6 +164,7 @@ class TrainingPlan:
             precision=config.precision_on(device),
             weights=config.weights and absolute_text(config.weights),
             weights_policy=config.weights_policy,
+            kept_blocks=config.kept_blocks,
             seed=config.seed,
             identity=identity_text(self.identity()),
             checkpoint_every_s=config.checkpoint_every_s,
@@ -313,7 +314,11 @@ def make_training_plan(
         class_counts=images.class_counts(),
     )
     if config.weights is not None:
-        fitted_weights(_on_meta(plan), read_starting_weights(config.weights), config.weights_policy, config.weights)
+        weights = read_starting_weights(config.weights)
+        policy, kept = config.weights_policy, config.kept_blocks
+        fitted_weights(_on_meta(plan), weights, policy, config.weights, kept_blocks=kept)
+    elif config.kept_blocks is not None:
+        raise ConfigError("kept_blocks go with a file of weights, and none is given")
     elif config.weights_policy != "exact":
         raise ConfigError(f"weights_policy {config.weights_policy} goes with a file of weights, and none is given")
     if config.accumulation > 1:

@@ -35,7 +35,7 @@ POLICIES: tuple[str, ...] = get_args(WeightsPolicy)
 
 
 def fitted_weights(
-    model: nn.Module, weights: Mapping[str, torch.Tensor], policy: str, where: str
+    model: nn.Module, weights: Mapping[str, torch.Tensor], policy: str, where: str, *, kept_blocks: int | None = None
 ) -> dict[str, torch.Tensor]:
     """The weights of a file that a model starts from.
 
@@ -44,9 +44,10 @@ def fitted_weights(
         weights: All weights of the file, by name.
         policy: What of the file is loaded, one of `POLICIES`.
         where: The file, for messages.
+        kept_blocks: How many of the first blocks are loaded; None: all.
 
     Raises:
-        ConfigError: The policy leaves the head out, and it is not known which layer that is.
+        ConfigError: The policy leaves the head out, and it is not known which layer that is; or there are fewer blocks.
         StoreError: The weights are those of another architecture.
     """
     expected = dict(model.state_dict())
@@ -71,8 +72,27 @@ def fitted_weights(
         for name, value in found.items():
             if name.rpartition(".")[2] == "pos_embed" and name in expected:
                 found[name] = resized_positions(value, expected[name].shape, num_prefix_tokens(model))
+    if kept_blocks is not None:
+        later = _of_later_blocks(model, kept_blocks)
+        expected = {name: value for name, value in expected.items() if name not in later}
+        found = {name: value for name, value in found.items() if name not in later}
     check_weights(expected, found, where)
     return found
+
+
+def _of_later_blocks(model: nn.Module, first: int) -> set[str]:
+    """Names of what belongs to the blocks from a number on, and to the norms behind them.
+
+    Raises:
+        ConfigError: There are fewer blocks before it than that.
+    """
+    roles = roles_of(model)
+    if first > len(roles.blocks):
+        raise ConfigError(f"kept_blocks is {first}, and {type(model).__name__} has {len(roles.blocks)} blocks")
+    later = [*(block.module for block in roles.blocks[first:])]
+    later += roles.final_norms if later else ()
+    ids = {id(value) for module in later for value in (*module.parameters(), *module.buffers())}
+    return {name for name, value in (*model.named_parameters(), *model.named_buffers()) if id(value) in ids}
 
 
 def weights_file(text: str) -> Path:
@@ -120,13 +140,13 @@ def read_starting_weights(text: str) -> dict[str, torch.Tensor]:
     return read_timm_vit(text).weights if text.strip().startswith(_OF_TIMM) else read_given_weights(as_path(text))
 
 
-def load_starting_weights(model: nn.Module, file: str, policy: str) -> None:
+def load_starting_weights(model: nn.Module, file: str, policy: str, *, kept_blocks: int | None = None) -> None:
     """Put the weights of a file into a model.
 
     Raises:
         RaynasError: As `read_weights` and `fitted_weights`.
     """
-    fitted = fitted_weights(model, read_starting_weights(file), policy, file)
+    fitted = fitted_weights(model, read_starting_weights(file), policy, file, kept_blocks=kept_blocks)
     model.load_state_dict({**model.state_dict(), **fitted})
 
 

@@ -283,7 +283,7 @@ def _built(task: TrainingTask) -> nn.Module:
     seed_generators(task.seed, "weights")
     model = built(task.builder, task.architecture, **task.settings)
     if task.weights is not None:
-        load_starting_weights(model, task.weights, task.weights_policy)
+        load_starting_weights(model, task.weights, task.weights_policy, kept_blocks=task.kept_blocks)
     else:
         task.initialise(model)
     return model

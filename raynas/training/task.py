@@ -49,6 +49,7 @@ class TrainingTask:
         precision: "float32", "bfloat16" or "float16".
         weights: File of weights to start from; None: they are drawn from the seed.
         weights_policy: What of that file is loaded, one of `starting_weights.POLICIES`.
+        kept_blocks: How many of its first blocks are loaded; None: all.
         seed: What weights, orders, variations, mixtures and drops follow from.
         identity: A text that a checkpoint must share.
         checkpoint_every_s: Seconds between checkpoints, beside the one at the end of every epoch.
@@ -83,6 +84,7 @@ class TrainingTask:
     precision: str
     weights: str | None
     weights_policy: str
+    kept_blocks: int | None
     seed: int
     identity: str
     checkpoint_every_s: float
