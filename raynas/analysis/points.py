@@ -84,7 +84,8 @@ class Points:
             found[id(module)] = output
 
         def note(logits: Tensor) -> None:
-            between = between_patches(logits, self.prefix)
+            # Attention within windows has more rows than there are images.
+            between = between_patches(logits, self.prefix) if len(logits) == len(images) else None
             if between is not None:
                 of_prefix = logits[:, :, : self.prefix, self.prefix :].float().softmax(-1)
                 heads.append(Attention(between, of_prefix))
