@@ -143,6 +143,8 @@ vit = SearchSpace(
         "deit-tiny": _architecture(16, 192, 12, 3, 4),
         "deit-small": _architecture(16, 384, 12, 6, 4),
         "deit-base": _architecture(16, 768, 12, 12, 4),
+        "mae-lite-tiny": _architecture(16, 192, 12, 12, 4),
+        "mae-lite-small": _architecture(16, 384, 12, 12, 4),
     },
     parts="vit-elastic",
     img_size_multiple=16,

@@ -11,7 +11,7 @@ from raynas.cli.train import how_to_train, show_and_say, training_settings, what
 EXAMPLES = """
 Examples:
 
-    raynas pretrain vit -a p16-w192-d12-h12-m4 --method mae --data folder:images --epochs 400 --batch-size 4096
+    raynas pretrain vit -a mae-lite-tiny --method mae --data folder:images --epochs 400 --batch-size 4096
 
     raynas pretrain runs/search --pick "num_params<=6e6" --method moco-v3 --data parquet:train.parquet --epochs 400
 

@@ -44,8 +44,14 @@ SMALLER: dict[str, Any] = {
 SLOW = ("as-vit-train", "vit-resnas-finetune-280", "vit-resnas-supernet-small", "vit-resnas-retrain-medium")
 """Recipes whose networks take long for a step."""
 
+TEACHERS = {
+    "distill": {"space": "vit", "architecture": "deit-tiny", "teacher": "random:resnet20"},
+    "finetune": {"space": "vit", "architecture": "mae-lite-tiny"},
+    "pretrain": {"teacher": "random:deit-tiny"},
+}
+"""What trainings of a command need beside their recipes."""
+
 SIDES = {"as-vit": 32, "vit-res-tiny": 56, "vit-res-small": 56, "vit": 32}
-STUDENT = {"space": "vit", "architecture": "deit-tiny", "teacher": "random:resnet20"}
 
 
 def of_supernet(space: str) -> dict[str, Any]:
@@ -53,22 +59,28 @@ def of_supernet(space: str) -> dict[str, Any]:
 
 
 def small_config(recipe: Recipe) -> TrainConfig:
-    distils = recipe.command == "distill"
+    needed = dict(TEACHERS.get(recipe.command, {}))
+    if recipe.settings.get("objective") in ("mae", "moco-v3"):
+        del needed["teacher"]
     is_supernet = recipe.command == "supernet train"
     values = {
-        **(DISTILLATION_DEFAULTS if distils else {}),
+        **(DISTILLATION_DEFAULTS if recipe.command == "distill" else {}),
         **recipe.settings,
         **(of_supernet(recipe.settings["space"]) if is_supernet else {}),
-        **(STUDENT if distils else {}),
+        **needed,
         **SMALLER,
     }
-    return TrainConfig.make({**values, "img_size": SIDES[values["space"]]})
+    # Teachers of attention are to see the same patches.
+    size = 224 if recipe.command == "pretrain" and needed else SIDES[values["space"]]
+    return TrainConfig.make({**values, "img_size": size})
 
 
 def test_all_files_are_recipes_for_a_command_that_there_is() -> None:
     assert sorted(RECIPES) == sorted(file.stem for file in FOLDER.glob("*.yaml"))
     for recipe in RECIPES.values():
-        assert recipe.command in ("search", "train", "distill", "supernet train", "supernet search")
+        assert recipe.command in (
+            "search", "train", "distill", "pretrain", "finetune", "supernet train", "supernet search",
+        )  # fmt: skip
         assert recipe.title
         assert recipe.paper
         assert recipe.hardware
@@ -115,7 +127,19 @@ def test_published_values_stand_in_the_recipes() -> None:
         assert (settings["img_size"], settings["weights_policy"]) == (side, "resized")
 
 
-SOURCES = {"distill": ["deit-tiny", "--space", "vit", "--teacher", "random:resnet20"]}
+def test_published_values_of_pre_training_stand_in_the_recipes() -> None:
+    """2.4e-3 at 4,096 images, 6e-4 at 1,024 of contrast, 4e-3 at 1,024 when fine-tuned (arXiv 2205.14443)."""
+    rates = {"pretrain-mae": 2.4e-3, "pretrain-d-mae": 2.4e-3, "pretrain-d2-mae": 2.4e-3, "pretrain-moco-v3": 6e-4}
+    for name, lr in {**rates, "finetune": 4e-3}.items():
+        settings = RECIPES[f"mae-lite-{name}"].settings
+        assert settings["base_lr"] * settings["batch_size"] / 256 == pytest.approx(lr)
+        assert settings["epochs"] == (300 if name == "finetune" else 400)
+
+
+SOURCES = {
+    "distill": ["deit-tiny", "--space", "vit", "--teacher", "random:resnet20"],
+    "finetune": ["deit-tiny", "--space", "vit", "--weights", "weights.pt"],
+}
 """What a command needs beside a recipe and images."""
 
 
