@@ -17,7 +17,7 @@ import sys
 from collections.abc import Mapping
 
 import torch
-from definitions import activations, geometry, saliency
+from definitions import activations, geometry, pretraining, saliency
 from definitions.case import Case, Values
 from definitions.families import FAMILIES, IMG_SIZE
 from timing import hardware
@@ -51,7 +51,7 @@ def defined(name: str, case: Case) -> Values:
     if name in CURVES:
         found = geometry.curves(case) or {}
         return {key: value for key, value in found.items() if key.split()[0] == name}
-    module = next(module for module in (saliency, activations, geometry) if name in vars(module))
+    module = next(module for module in (saliency, activations, geometry, pretraining) if name in vars(module))
     values: Values = vars(module)[name](case)
     return values
 

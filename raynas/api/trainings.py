@@ -125,8 +125,9 @@ def pretrain(
 
     Args:
         source: What to train, in any form that `train` takes.
-        method: One of `raynas.training.config.PRETRAINING_DEFAULTS`: mae, moco-v3, d-mae, d2-mae, tiny-mim; None: that
-            of the file, of the recipe or of the training in `out`.
+        method: One of `raynas.training.config.PRETRAINING_DEFAULTS`: mae, moco-v3, d-mae, d2-mae, tiny-mim, and for a
+            space, whose largest architecture is taken unless another is named, supernet-mae and supernet-d-mae. None:
+            that of the file, of the recipe or of the training in `out`.
         trust_code: Argument with the meaning that it has in `train`.
         settings: Further arguments of `train`, such as a teacher for d-mae, d2-mae and tiny-mim.
 
@@ -143,7 +144,17 @@ def pretrain(
     said = {"method": method, **settings}
     if not any(said.get(name) is not None for name in ("method", "config", "recipe")) and not said.get("resume"):
         raise ConfigError(f"say how to pre-train with --method. {_METHODS}")
+    if method is not None and method.startswith("supernet") and settings.get("architecture") is None:
+        settings["architecture"] = _largest(source)
     return trained(_of_method, source, command="pretrain", objective=method, **settings)
+
+
+def _largest(source: ArchitectureSource | SearchSpace | None) -> str | None:
+    """The largest architecture of a space; None of what is none."""
+    if isinstance(source, SearchSpace):
+        return source.largest().to_json()
+    text = None if source is None or isinstance(source, Mapping) else source_text(source)
+    return spaces.get(text).largest().to_json() if text is not None and (is_in_file(text) or text in spaces) else None
 
 
 _METHODS = f"Methods: {', '.join(PRETRAINING_DEFAULTS)}"

@@ -19,19 +19,21 @@ Examples:
 
     raynas pretrain vit -a deit-tiny --method tiny-mim --teacher timm:vit_base_patch16_224.mae:mae.safetensors
 
+    raynas pretrain autoformer-tiny-plain --method supernet-mae --data folder:images --epochs 100 --out runs/warm
+
     raynas pretrain --resume --out runs/pretrained
 """
 
 
 def parameters() -> Parameters:
     """The method and its settings, and the parameters of a training, with the defaults of mae."""
-    from raynas.training.config import PRETRAINING, PRETRAINING_DEFAULTS, TrainConfig
+    from raynas.training.config import PRETRAINING, PRETRAINING_DEFAULTS, SUPERNET, TrainConfig
 
     methods = ", ".join(PRETRAINING_DEFAULTS)
     return [
         *what_to_train(),
         option("method", str, f"How to pre-train: {methods}."),
-        *options(TrainConfig, only=("teacher", *PRETRAINING)),
+        *options(TrainConfig, only=("teacher", *PRETRAINING, *SUPERNET)),
         *how_to_train(
             defaults=PRETRAINING_DEFAULTS["mae"],
             help={"lr": "Learning rate. Default: 1.5e-4 for each 256 images of a step."},

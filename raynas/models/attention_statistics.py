@@ -32,19 +32,20 @@ def between_patches(logits: Tensor, prefix: int) -> Tensor | None:
     patches = logits.shape[2] - prefix
     if isqrt(patches) ** 2 != patches:
         return None
-    return logits[..., prefix:, prefix:].float().softmax(-1)
+    exact = torch.promote_types(logits.dtype, torch.float32)
+    return logits[..., prefix:, prefix:].to(exact).softmax(-1)
 
 
 def grid_distances(side: int) -> Tensor:
-    """Distances (L, L) between the patches of a grid, in sides of a patch."""
+    """Distances (L, L) between the patches of a grid, in sides of a patch, float64."""
     places = torch.arange(side)
-    grid = torch.stack([places.repeat_interleave(side), places.repeat(side)], 1).float()
+    grid = torch.stack([places.repeat_interleave(side), places.repeat(side)], 1).double()
     return torch.cdist(grid, grid, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def attention_distance(attention: Tensor) -> Tensor:
     """How far a head attends, the mean over images and queries: (B, H, L, L) to (H,), in sides of a patch."""
-    distances = grid_distances(isqrt(attention.shape[-1])).to(attention.device)
+    distances = grid_distances(isqrt(attention.shape[-1])).to(attention)
     return (attention * distances).sum(-1).mean((0, 2))
 
 

@@ -7,6 +7,7 @@ the decoder.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from raynas.errors import ConfigError
@@ -67,8 +68,9 @@ class MaskedDecoder(nn.Module):
             nn.init.normal_(self.mask_token, std=0.02)
 
     def forward(self, tokens: torch.Tensor, masking: Masking) -> torch.Tensor:
-        """Values of all patches, (B, P + n, C) to (B, L, values)."""
-        x = all_tokens(self.embed(tokens), masking, self.mask_token, self.prefix) + self.positions
+        """Values of all patches, (B, P + n, C) to (B, L, values); narrower tokens have the first of the C channels."""
+        embedded = F.linear(tokens, self.embed.weight[:, : tokens.shape[-1]], self.embed.bias)
+        x = all_tokens(embedded, masking, self.mask_token, self.prefix) + self.positions
         for block in self.blocks:
             x = block(x)
         predicted: torch.Tensor = self.predict(self.norm(x))[:, self.prefix :]

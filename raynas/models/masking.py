@@ -113,5 +113,5 @@ def masked_loss(predicted: Tensor, targets: Tensor, hidden: Tensor) -> Tensor:
         predicted, targets: (B, L, values).
         hidden: (B, L) 1 where a patch is hidden, else 0.
     """
-    errors = (predicted.float() - targets).square().mean(-1)
+    errors = (predicted.to(targets.dtype) - targets).square().mean(-1)
     return (errors * hidden).sum() / hidden.sum()

@@ -6,5 +6,6 @@ from raynas.proxies import curve as curve
 from raynas.proxies import jacobian as jacobian
 from raynas.proxies import latency as latency
 from raynas.proxies import ntk as ntk
+from raynas.proxies import pretraining as pretraining
 from raynas.proxies import saliency as saliency
 from raynas.proxies import tvt as tvt

@@ -399,6 +399,8 @@ PRETRAINING_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "d2-mae": _OF_MASKED,
     "moco-v3": {**_OF_PRETRAINING, "color_jitter": 0.4, "weight_decay": 0.1},
     "tiny-mim": _OF_PRETRAINING,
+    "supernet-mae": _OF_MASKED,
+    "supernet-d-mae": _OF_MASKED,
 }
 """Settings in which pre-training differs from other trainings, by method (arXiv 2205.14443 and 2104.02057)."""
 

@@ -337,7 +337,7 @@ def _objective(config: TrainConfig) -> type[Objective]:
     if config.teacher is None and (given := _given(config, DISTILLATION)):
         raise ConfigError(f"{', '.join(given)} go with a teacher, and none is given")
     kind = objectives.get(config.objective or ("classification" if config.teacher is None else "distillation"))
-    if kind.name != "supernet" and (given := _given(config, SUPERNET)):
+    if not kind.trains_members and (given := _given(config, SUPERNET)):
         raise ConfigError(f"{', '.join(given)} go with the objective supernet, not with {kind.name}")
     if given := [name for name in _given(config, PRETRAINING) if name not in kind.settings]:
         raise ConfigError(f"{', '.join(given)}: the objective {kind.name} has no such setting")

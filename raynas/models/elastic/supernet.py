@@ -93,27 +93,45 @@ class Supernet:
         Returns:
             What `outputs_from` returns of a model, in the order of the images.
         """
+        found, order = [], []
+        for _, member, own in self.members(len(given), architectures, assigned, given.device):
+            part = given[own] if len(own) < len(given) else given
+            found.append(outputs_from(member, part, patch_head))
+            order.append(own)
+        places = torch.cat(order).argsort()
+        return tuple(torch.cat(parts)[places] for parts in zip(*found, strict=True))
+
+    def members(
+        self, images: int, architectures: Sequence[Architecture], assigned: Tensor | None, device: torch.device
+    ) -> Iterator[tuple[Architecture, nn.Module, Tensor]]:
+        """The members of a pass one after another, each with its tensors, and the rows of its images, ascending.
+
+        Until the next one is asked for, layers draw for the images of this one. Members that are given no image are
+        left out, and equal ones are one.
+
+        Args:
+            images: How many images there are, B.
+            architectures: The members.
+            assigned: (B,) the number of each image's member; None: image i has that of i modulo their count.
+            device: The device of the images.
+        """
         count = len(architectures)
         if assigned is None:  # without a GPU's being waited for
-            rows = [torch.arange(i, len(given), count, device=given.device) for i in range(count)]
+            rows = [torch.arange(i, images, count, device=device) for i in range(count)]
         else:
             rows = [torch.nonzero(assigned == i).flatten() for i in range(count)]
-        images: dict[Architecture, list[Tensor]] = {}
+        of_members: dict[Architecture, list[Tensor]] = {}
         for one, own in zip(architectures, rows, strict=True):
             if len(own):
-                images.setdefault(one, []).append(own)
+                of_members.setdefault(one, []).append(own)
         # Equal members, as a warm-up draws them, are one: many images at once take less time than few at a time.
-        chosen = [(self.skeleton(one), torch.cat(own).sort().values) for one, own in images.items()]
-        parts = parts_for_members(dict(_tensors(self.whole)), [_tensors(one) for one, _ in chosen], self._stacked)
-        found = []
-        for (member, own), tensors in zip(chosen, parts, strict=True):
+        chosen = [(one, self.skeleton(one), torch.cat(own).sort().values) for one, own in of_members.items()]
+        parts = parts_for_members(dict(_tensors(self.whole)), [_tensors(one) for _, one, _ in chosen], self._stacked)
+        for (architecture, member, own), tensors in zip(chosen, parts, strict=True):
             with self.drawing_for(own):
                 _give(member.train(self.whole.training), tensors)
                 self._draw_as_whole(member)
-                part = given[own] if len(own) < len(given) else given
-                found.append(outputs_from(member, part, patch_head))
-        order = torch.cat([own for _, own in chosen]).argsort()
-        return tuple(torch.cat(parts)[order] for parts in zip(*found, strict=True))
+                yield architecture, member, own
 
     @torch.no_grad()
     def predicted(

@@ -108,13 +108,20 @@ class ViTElasticNetwork(nn.Module):
         if not self.head.weight.is_meta:
             draw_parameters(self, self.initial_distributions())
 
+    def embedded_tokens(self, images: torch.Tensor) -> torch.Tensor:
+        """Tokens with their positions, before the first block: (B, in_chans, S, S) to (B, N, C)."""
+        patches = self.patch_embed(images)
+        return torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], 1) + self.pos_embed
+
+    def through_blocks(self, tokens: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        """What the blocks that are there, from number `first` to before number `last`, make of tokens (B, n, C)."""
+        for block in list(self.present_blocks())[first:last]:
+            tokens = block(tokens)
+        return tokens
+
     def tokens(self, images: torch.Tensor) -> torch.Tensor:
         """Output of the last block, before the final norm: (B, in_chans, S, S) to (B, N, C)."""
-        patches = self.patch_embed(images)
-        x = torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], 1) + self.pos_embed
-        for block in self.blocks:
-            x = block(x)
-        return x
+        return self.through_blocks(self.embedded_tokens(images), 0, len(self.blocks))
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
         """Tokens after the final norm: (B, in_chans, S, S) to (B, N, C)."""

@@ -95,6 +95,7 @@ class Objective(nn.Module):
         name: The name that the objective is registered under.
         needs_labels: Whether batches have labels, and the data at least two classes.
         takes_token_labels: Whether it heeds the setting token_labels; if not, trainings with it are refused.
+        trains_members: Whether members of a supernet are trained, so that `raynas.training.config.SUPERNET` counts.
         settings: Those of `raynas.training.config.PRETRAINING` that it heeds; trainings with others are refused.
         couples_images: Whether the loss of an image depends on which others are computed with it, as contrast does.
             Then a step cannot be divided into passes. On several workers, the objective itself looks at all of them.
@@ -113,6 +114,7 @@ class Objective(nn.Module):
     name: ClassVar[str]
     needs_labels: ClassVar[bool] = True
     takes_token_labels: ClassVar[bool] = False
+    trains_members: ClassVar[bool] = False
     settings: ClassVar[tuple[str, ...]] = ()
     couples_images: ClassVar[bool] = False
     uses_all_parameters: ClassVar[bool] = True

@@ -29,6 +29,7 @@ from raynas.models.elastic.supernet import Supernet
 from raynas.models.elastic.units import UnitOrder, orders_by_importance
 from raynas.models.outputs import after_stem
 from raynas.models.protocols import HasChannelUnits, HasUnits
+from raynas.models.step_draws import StepContext
 from raynas.space.architecture import Architecture
 from raynas.space.build import build
 from raynas.space.cost import cost
@@ -80,6 +81,7 @@ class SupernetClassification(Objective):
     """
 
     name = "supernet"
+    trains_members = True
     takes_token_labels = True
     uses_all_parameters = False
     fills_gradients = True
@@ -121,25 +123,10 @@ class SupernetClassification(Objective):
             )
         if config.retokenize is not None:
             raise ConfigError("the members of a supernet are not re-tokenized: leave retokenize out")
-        with torch.device("meta"):
-            whole = build(setup.space, setup.architecture, **setup.model_settings)
-        Supernet(setup.space, setup.architecture, whole, setup.model_settings).check_members()
-        warmup = config.choice_warmup_epochs
-        if warmup is None:
-            warmup = 0 if config.sampling == "sandwich" else min(_PUBLISHED_WARMUP, config.epochs // 4)
-        sampling: dict[str, Any] = {
-            "strategy": config.sampling,
-            "per_block": config.subnets,
-            "warmup_epochs": warmup,
-            "shared": config.shared_choices,
-        }
-        sampler = SubnetSampler(setup.space, config.seed, **sampling)  # checks them, too
-        for images in {min(config.block_images, config.batch_size), config.batch_size % config.block_images}:
-            if images % config.subnets:
-                raise ConfigError(
-                    f"subnets is {config.subnets}, but a block of {images} images cannot be divided by it: batch_size "
-                    f"is {config.batch_size} and block_images {config.block_images}"
-                )
+        check_members(setup)
+        sampling = sampling_of(setup)
+        warmup = sampling["warmup_epochs"]
+        sampler = SubnetSampler(setup.space, config.seed, **sampling)
         tokens = TokenLabels.of(setup)
         uniform = _uniform_between(setup)
         return PreparedObjective(
@@ -169,10 +156,10 @@ class SupernetClassification(Objective):
                     "largest": setup.space.text(setup.architecture),
                     "smallest": setup.space.text(setup.space.smallest()),
                     "uniform": uniform and setup.space.text(uniform),
-                    "in_play": [list(phase) for phase in _phases(sampler, config.epochs)],
+                    "in_play": [list(phase) for phase in phases_of(sampler, config.epochs)],
                 }
             },
-            phases=_phases(sampler, config.epochs),
+            phases=phases_of(sampler, config.epochs),
         )
 
     def parts(self) -> Mapping[str, Part]:
@@ -206,14 +193,7 @@ class SupernetClassification(Objective):
         """See Objective."""
         images, targets = self.targets.mixed(batch, self.context)
         sampler = SubnetSampler(self._space, self.context.seed, **self._sampling)
-        blocks = torch.div(batch.positions, self._block_images, rounding_mode="floor")
-        assigned = torch.zeros_like(batch.positions)
-        members: list[Architecture] = []
-        for block in sorted(set(blocks.tolist())):
-            drawn = sampler.drawn(self.context.epoch, self.context.number, block)
-            own = blocks == block
-            assigned[own] = len(members) + batch.positions[own] % len(drawn)
-            members += drawn
+        members, assigned = drawn_members(sampler, self.context, batch.positions, self._block_images)
         supernet = self._supernet(self.model)
         given = after_stem(self.model, images)
         outputs = supernet.outputs(given, members, assigned, self.patch_head)
@@ -275,6 +255,65 @@ class SupernetClassification(Objective):
         return Supernet(self._space, self._largest, network, self._settings)
 
 
+def drawn_members(
+    sampler: SubnetSampler, context: StepContext, positions: torch.Tensor, block_images: int
+) -> tuple[list[Architecture], torch.Tensor]:
+    """The members that a pass trains, and (b,) the number of each image's among them.
+
+    Args:
+        sampler: Draws the members of each block of images.
+        context: The place of the step in the training.
+        positions: (b,) places of the images in the step.
+        block_images: How many images a block has.
+    """
+    blocks = torch.div(positions, block_images, rounding_mode="floor")
+    assigned = torch.zeros_like(positions)
+    members: list[Architecture] = []
+    for block in sorted(set(blocks.tolist())):
+        drawn = sampler.drawn(context.epoch, context.number, block)
+        own = blocks == block
+        assigned[own] = len(members) + positions[own] % len(drawn)
+        members += drawn
+    return members, assigned
+
+
+def sampling_of(setup: Setup) -> dict[str, Any]:
+    """The keywords of `SubnetSampler` that a configuration asks for, which the images of a block can be divided by.
+
+    Raises:
+        ConfigError: They cannot, or settings of sampling do not go together.
+    """
+    config = setup.config
+    warmup = config.choice_warmup_epochs
+    if warmup is None:
+        warmup = 0 if config.sampling == "sandwich" else min(_PUBLISHED_WARMUP, config.epochs // 4)
+    sampling: dict[str, Any] = {
+        "strategy": config.sampling,
+        "per_block": config.subnets,
+        "warmup_epochs": warmup,
+        "shared": config.shared_choices,
+    }
+    SubnetSampler(setup.space, config.seed, **sampling)
+    for images in {min(config.block_images, config.batch_size), config.batch_size % config.block_images}:
+        if images % config.subnets:
+            raise ConfigError(
+                f"subnets is {config.subnets}, but a block of {images} images cannot be divided by it: batch_size "
+                f"is {config.batch_size} and block_images {config.block_images}"
+            )
+    return sampling
+
+
+def check_members(setup: Setup) -> None:
+    """Refuse an architecture of which the members of the space are no parts.
+
+    Raises:
+        SpaceError: It is none; the message names the tensor.
+    """
+    with torch.device("meta"):
+        whole = build(setup.space, setup.architecture, **setup.model_settings)
+    Supernet(setup.space, setup.architecture, whole, setup.model_settings).check_members()
+
+
 def _uniform_between(setup: Setup) -> Architecture | None:
     """The uniform member whose multiply-adds are halfway between those of the smallest and the largest; None if none.
 
@@ -288,7 +327,7 @@ def _uniform_between(setup: Setup) -> Architecture | None:
     return uniform_of_cost(setup.space, "macs", sum(ends) / 2, **size)
 
 
-def _phases(sampler: SubnetSampler, epochs: int) -> tuple[tuple[int, str], ...]:
+def phases_of(sampler: SubnetSampler, epochs: int) -> tuple[tuple[int, str], ...]:
     """The epochs from which on other choices are in play, with these in words."""
     found: list[tuple[int, str]] = []
     for epoch in range(epochs):
