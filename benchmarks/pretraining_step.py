@@ -6,9 +6,9 @@ A step is what training does: forward, loss, backward, AdamW, on one batch in me
 128 pixels has 64 patches, of which a masked autoencoder computes on 16; the supervised step is that of the same network
 with cross-entropy. A distilled one (d-mae) has the same network as a teacher, so that what it adds can be held against
 the teacher's own pass over the patches that are kept. CKA compares all pairs of 13 points of two such networks over
-1,024 images, in the passes that it looks at; beside it are plain passes of both. Waiting is the share of the steps' time
-in which a training of the network on the digits stood still for images. Tasks take turns, so that all meet the same
-machine; figures are medians.
+1,024 images, in the passes that it looks at; beside it are plain passes of both. Waiting is the share of the steps'
+time in which a training of the network on the digits stood still for images. Tasks take turns, so that all meet the
+same machine; figures are medians.
 Expected: a masked step at most 0.45 of a supervised one; the teacher adds at most its own pass; likeness of layers
 takes at most 1.3 times as long as the passes; waiting under 5 %.
 """
@@ -31,7 +31,8 @@ from raynas.models.token_stages import TokenStages
 from raynas.space.build import build
 from raynas.space.registered import spaces
 from raynas.training.batch import Batch
-from raynas.training.config import PRETRAINING_DEFAULTS, TrainConfig
+from raynas.training.config import TrainConfig
+from raynas.training.defaults import PRETRAINING_DEFAULTS
 from raynas.training.folder import load_training
 from raynas.training.plan import TrainingPlan, make_training_plan
 from raynas.training.run import execute_training

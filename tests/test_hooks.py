@@ -20,6 +20,7 @@ from raynas.models.families.as_vit import AsViT
 from raynas.models.families.autoformer import AutoFormerPlain
 from raynas.models.families.resnet import ResNet
 from raynas.models.families.vit_elastic import ViTElastic
+from raynas.models.families.vit_relative import ViTRelative
 from raynas.models.families.vit_res import ViTResNano
 from raynas.models.features import features_of
 from raynas.models.networks import Networks
@@ -30,7 +31,9 @@ from raynas.searchers.protocols import is_complete, reason_of, start_of
 from raynas.searchers.registered import searchers
 from raynas.space.tokens import Phase, phase_macs
 from searchspaces.as_vit import as_vit
+from searchspaces.autoformer import autoformer_tiny_plain
 from searchspaces.vit_elastic import vit_elastic
+from searchspaces.vit_relative import vit_relative
 from searchspaces.vit_res import vit_res_nano
 
 SIZE = {"img_size": 32, "num_classes": 3}
@@ -99,8 +102,15 @@ SUPERNET_HOOKS = {
     of_models.HasChannelUnits: ViTElastic,
     of_models.HasPatchTokens: ViTResNano,
     of_models.HasTokenStages: AutoFormerPlain,
+    of_models.AdaptsWeights: ViTRelative,
 }
 """What supernets and pre-training ask for, and a model that offers it."""
+SPACES = {
+    ViTResNano: vit_res_nano,
+    ViTElastic: vit_elastic,
+    AutoFormerPlain: autoformer_tiny_plain,
+    ViTRelative: vit_relative,
+}
 SEARCHER_HOOKS = [
     of_searchers.Recommends,
     of_searchers.Explains,
@@ -129,7 +139,7 @@ def test_a_model_offers_what_it_has(protocol: type[Any]) -> None:
 @pytest.mark.parametrize("protocol", list(SUPERNET_HOOKS))
 def test_a_model_offers_what_supernets_and_labels_of_patches_ask_for(protocol: type[Any]) -> None:
     kind = SUPERNET_HOOKS[protocol]
-    space = vit_elastic if kind is ViTElastic else vit_res_nano
+    space = SPACES[kind]
     full = kind(space.largest(), img_size=32, num_classes=5, device="meta")
     assert offered(full, protocol) is full
     assert is_offered_by(kind, protocol)

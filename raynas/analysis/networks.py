@@ -29,7 +29,7 @@ class AnalysedNetwork:
         model: The network, in eval mode, on the CPU.
         img_size: Image side in pixels.
         eval_crop: How images are prepared, see `TrainConfig.eval_crop`.
-        mean, std: By which each channel is normalised.
+        mean, std: Mean and deviation of each channel by which images are normalised.
         weights: What is known of its weights, in words.
     """
 

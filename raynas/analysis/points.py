@@ -34,8 +34,8 @@ class Seen(NamedTuple):
     """What a network makes of images.
 
     Args:
-        tokens: At each point, (B, N, C) without prefix tokens.
-        attention: Of each block whose heads attend over a whole grid of patches; empty where none does.
+        tokens: What stands at each point, (B, N, C) without prefix tokens.
+        attention: The attention of each block, if all their heads attend over a whole grid of patches; else nothing.
     """
 
     tokens: list[Tensor]

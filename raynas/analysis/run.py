@@ -5,7 +5,6 @@ Letters: B images of a pass, n images in all, H heads, L patches.
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -16,7 +15,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from PIL import Image
 
 from raynas.analysis.config import AnalysisConfig
 from raynas.analysis.folder import ATTENTION, CKA, KIND, LAYERS, PICTURES
@@ -29,6 +27,7 @@ from raynas.data.dataset import ImageDataset
 from raynas.data.inspection import check_readable, inspect
 from raynas.data.opening import needs_inspection, open_dataset
 from raynas.data.options import DataOptions
+from raynas.data.png import png_of
 from raynas.errors import DataError, StoreError, error_words
 from raynas.evaluation.run import device_of
 from raynas.models.attention_statistics import attention_distance, attention_entropy
@@ -321,9 +320,7 @@ def _write(folder: Path, tables: Mapping[str, pa.Table], pictures: Mapping[str, 
         if pictures:
             make_folder(folder / PICTURES)
         for name, pixels in pictures.items():
-            buffer = io.BytesIO()
-            Image.fromarray(pixels).save(buffer, "PNG")
             with write_atomically(folder / PICTURES / f"{name}.png") as file:
-                file.write(buffer.getvalue())
+                file.write(png_of(pixels))
     except OSError as error:
         raise StoreError(f"cannot write {folder}: {error_words(error)}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -162,8 +161,8 @@ def _sheet_rows(
 def _picture(dataset: ImageDataset, row: int, view: Any, seed: int, number: int) -> bytes:
     """A PNG of what a model sees of an image, with the normalisation undone."""
     import numpy as np
-    from PIL import Image
 
+    from raynas.data.png import png_of
     from raynas.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
     from raynas.models.process_state import kept_process_state, seed_generators
 
@@ -172,6 +171,4 @@ def _picture(dataset: ImageDataset, row: int, view: Any, seed: int, number: int)
         seed_generators(seed, number, row)
         seen: np.ndarray = view(image).numpy()
     pixels = (seen.transpose(1, 2, 0) * IMAGENET_STD + IMAGENET_MEAN).clip(0, 1)
-    file = io.BytesIO()
-    Image.fromarray((pixels * 255).round().astype(np.uint8)).save(file, "PNG")
-    return file.getvalue()
+    return png_of((pixels * 255).round().astype(np.uint8))

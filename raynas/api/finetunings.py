@@ -14,7 +14,7 @@ from raynas.errors import ConfigError
 from raynas.registry import runs_named_code
 from raynas.space.search_space import SearchSpace
 from raynas.storage.run_folder import read_description
-from raynas.training.config import CONTRAST_LAYER_DECAY, FINETUNING_DEFAULTS, PROBING_DEFAULTS
+from raynas.training.defaults import CONTRAST_LAYER_DECAY, FINETUNING_DEFAULTS, PROBING_DEFAULTS
 from raynas.training.folder import Training
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from raynas.storage.paths import as_path
 from raynas.storage.run_folder import kind_of, read_description
 from raynas.storage.runs import default_folder
 from raynas.storage.session import as_interrupted
-from raynas.training.config import DISTILLATION_DEFAULTS, PRETRAINING_DEFAULTS, TrainConfig
+from raynas.training.config import TrainConfig
+from raynas.training.defaults import DISTILLATION_DEFAULTS, PRETRAINING_DEFAULTS
 from raynas.training.folder import KIND as TRAINING
 from raynas.training.folder import Training, load_training
 from raynas.wording import meant, nearest
@@ -125,7 +126,7 @@ def pretrain(
 
     Args:
         source: What to train, in any form that `train` takes.
-        method: One of `raynas.training.config.PRETRAINING_DEFAULTS`: mae, moco-v3, d-mae, d2-mae, tiny-mim, and for a
+        method: One of `raynas.training.defaults.PRETRAINING_DEFAULTS`: mae, moco-v3, d-mae, d2-mae, tiny-mim, and for a
             space, whose largest architecture is taken unless another is named, supernet-mae and supernet-d-mae. None:
             that of the file, of the recipe or of the training in `out`.
         trust_code: Argument with the meaning that it has in `train`.

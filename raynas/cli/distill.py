@@ -23,7 +23,8 @@ Examples:
 
 def parameters() -> Parameters:
     """The parameters of a training, with the defaults of a distillation, and those of its teacher."""
-    from raynas.training.config import DISTILLATION, DISTILLATION_DEFAULTS, TrainConfig
+    from raynas.training.config import DISTILLATION, TrainConfig
+    from raynas.training.defaults import DISTILLATION_DEFAULTS
 
     numbers = [name for name in DISTILLATION if name != "logit_targets"]
     return [

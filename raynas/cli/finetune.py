@@ -35,7 +35,7 @@ Examples:
 def parameters() -> Parameters:
     """The method, and the parameters of a training and of variants, with the defaults of a fine-tuning."""
     from raynas.api.finetunings import METHODS
-    from raynas.training.config import FINETUNING_DEFAULTS
+    from raynas.training.defaults import FINETUNING_DEFAULTS
 
     return [
         *what_to_train(),

@@ -27,7 +27,8 @@ Examples:
 
 def parameters() -> Parameters:
     """The method and its settings, and the parameters of a training, with the defaults of mae."""
-    from raynas.training.config import PRETRAINING, PRETRAINING_DEFAULTS, SUPERNET, TrainConfig
+    from raynas.training.config import PRETRAINING, SUPERNET, TrainConfig
+    from raynas.training.defaults import PRETRAINING_DEFAULTS
 
     methods = ", ".join(PRETRAINING_DEFAULTS)
     return [

@@ -19,6 +19,7 @@ from raynas.models.weights import Init
 from raynas.space.tokens import Retokenizable
 
 __all__ = [
+    "AdaptsWeights",
     "ExemptsFromWeightDecay",
     "HasChannelUnits",
     "HasPatchTokens",
@@ -169,6 +170,19 @@ class HasPatchTokens(Protocol):
 
         Args:
             features: What `HasStem.stem_features` gives, or images where the model has no stem.
+        """
+        ...
+
+
+@runtime_checkable
+class AdaptsWeights(Protocol):
+    """A model that can start from weights of a network of another form."""
+
+    def adapted_weights(self, weights: Mapping[str, Tensor], /) -> Mapping[str, Tensor]:
+        """Weights by the names that this model has; its own as they are.
+
+        Args:
+            weights: All weights of a file, by name.
         """
         ...
 

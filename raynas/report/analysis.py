@@ -89,7 +89,7 @@ def _shortened(value: float | None) -> float | None:
 
 
 def _heads(analysis: Analysis) -> list[dict[str, Any]]:
-    """Of each network the heads of each block, with distance and entropy."""
+    """Distance and entropy of each head, by network and block."""
     found: dict[str, dict[int, list[dict[str, Any]]]] = {}
     for row in analysis.attention.to_pylist():
         head = {"distance": _shortened(row["distance"]), "entropy": _shortened(row["entropy"])}

@@ -5,7 +5,6 @@ A name is NAME-EPOCH.png, with the number of the epoch from 1.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from raynas.data.dataset import ImageDataset
+from raynas.data.png import png_of
 from raynas.errors import StoreError, error_words
 from raynas.stats.thinning import spread
 from raynas.storage.files import make_folder, write_atomically
@@ -66,14 +66,10 @@ def draw_pictures(runner: StepRunner, dataset: ImageDataset, folder: Path, epoch
 
 
 def _write(folder: Path, pictures: Mapping[str, np.ndarray], epoch: int) -> None:
-    from PIL import Image
-
     try:
         make_folder(folder)
         for name, pixels in pictures.items():
-            buffer = io.BytesIO()
-            Image.fromarray(pixels).save(buffer, "PNG")
             with write_atomically(folder / f"{name}-{epoch + 1}.png", is_durable=False) as file:
-                file.write(buffer.getvalue())
+                file.write(png_of(pixels))
     except OSError as error:
         raise StoreError(f"cannot write {folder}: {error_words(error)}") from error

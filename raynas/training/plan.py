@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +26,6 @@ from raynas.training.best_epoch import BestEpoch
 from raynas.training.config import (
     BASE_BATCH_SIZE,
     BASE_LR,
-    DISTILLATION,
-    PRETRAINING,
-    SUPERNET,
     ResolvedTraining,
     TrainConfig,
 )
@@ -36,7 +33,8 @@ from raynas.training.identity import identity_text, training_identity
 from raynas.training.image_choice import ChosenImages, check_images, choose_images
 from raynas.training.image_record import ImageRecord
 from raynas.training.images import train_transform
-from raynas.training.objectives.objective import Objective, PreparedObjective, Setup, objectives
+from raynas.training.objective_choice import chosen_objective
+from raynas.training.objectives.objective import PreparedObjective, Setup, objectives
 from raynas.training.starting_weights import absolute_text, fitted_weights, read_starting_weights, weights_hash
 from raynas.training.step import check_passes
 from raynas.training.task import TrainingTask
@@ -264,7 +262,7 @@ def make_training_plan(
         raise ConfigError(f"models of the space {space.name!r} have no stochastic depth: drop_path_rate must be 0")
     if config.pool is not None and not takes(space, "pool"):
         raise ConfigError(f"models of the space {space.name!r} have one way to pool: pool must be left out")
-    kind = _objective(config)
+    kind = chosen_objective(config)
     num_classes = config.num_classes or data.num_classes or _CLASSES_WITHOUT_LABELS
     check_images(config, images, needs_labels=kind.needs_labels)
     if kind.needs_labels:
@@ -329,34 +327,12 @@ def make_training_plan(
     return plan
 
 
-def _objective(config: TrainConfig) -> type[Objective]:
-    """What is optimised; settings of a teacher are refused where there is none, and those of supernets likewise.
-
-    Labels of patches are refused where the objective would not learn them.
-    """
-    if config.teacher is None and (given := _given(config, DISTILLATION)):
-        raise ConfigError(f"{', '.join(given)} go with a teacher, and none is given")
-    kind = objectives.get(config.objective or ("classification" if config.teacher is None else "distillation"))
-    if not kind.trains_members and (given := _given(config, SUPERNET)):
-        raise ConfigError(f"{', '.join(given)} go with the objective supernet, not with {kind.name}")
-    if given := [name for name in _given(config, PRETRAINING) if name not in kind.settings]:
-        raise ConfigError(f"{', '.join(given)}: the objective {kind.name} has no such setting")
-    if config.token_labels and not kind.takes_token_labels:
-        raise ConfigError(f"token_labels go with classification and supernet: the objective {kind.name} has none")
-    return kind
-
-
 def _lr(config: TrainConfig) -> float:
     if config.lr is not None:
         return config.lr
     if config.base_lr is not None:
         return config.base_lr * config.batch_size / 256
     return BASE_LR * math.sqrt(config.batch_size / BASE_BATCH_SIZE)
-
-
-def _given(config: TrainConfig, names: Sequence[str]) -> list[str]:
-    """Those of some settings that differ from their defaults."""
-    return [name for name in names if getattr(config, name) != TrainConfig.model_fields[name].default]
 
 
 def _check_optimizer(config: TrainConfig) -> None:

@@ -20,7 +20,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from raynas.errors import ConfigError, SpaceError, StoreError, error_words
+from raynas.hooks import offered
 from raynas.models.elastic.slices import parts_for, stacked_parameters
+from raynas.models.protocols import AdaptsWeights
 from raynas.models.roles import num_prefix_tokens, roles_of
 from raynas.storage.fetched import on_this_machine
 from raynas.storage.files import opened
@@ -51,7 +53,8 @@ def fitted_weights(
         StoreError: The weights are those of another architecture.
     """
     expected = dict(model.state_dict())
-    found = dict(weights)
+    adapts = offered(model, AdaptsWeights)
+    found = dict(weights if adapts is None else adapts.adapted_weights(weights))
     if policy == "inherited":
         try:
             found = parts_for(weights, expected.items(), stacked_parameters(model))

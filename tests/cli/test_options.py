@@ -22,7 +22,8 @@ from raynas.config import Config, Flags
 from raynas.finalists.config import FinalistsConfig
 from raynas.searching.config import RunConfig
 from raynas.sweeps.config import SweepConfig
-from raynas.training.config import DISTILLATION_DEFAULTS, TrainConfig
+from raynas.training.config import TrainConfig
+from raynas.training.defaults import DISTILLATION_DEFAULTS
 from raynas.variants.config import VariantsConfig
 
 FIRST = json.loads((Path(__file__).parent / "first_options.json").read_text())

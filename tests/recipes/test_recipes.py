@@ -23,7 +23,8 @@ from raynas.searching.run import SearchListener
 from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
 from raynas.storage.run_folder import read_description
-from raynas.training.config import DISTILLATION_DEFAULTS, TrainConfig
+from raynas.training.config import TrainConfig
+from raynas.training.defaults import DISTILLATION_DEFAULTS
 from raynas.training.folder import KIND
 from raynas.training.images import train_loader
 from raynas.training.plan import make_training_plan

@@ -39,6 +39,11 @@ FAMILIES = list(
     {str(spaces.get(name).model): name for name in spaces if name not in ("vit-res-tiny", "vit-res-small")}.values()
 )
 OF_TRANSFORMERS = ("dss", "autoprox_a", "az_nas")
+OF_HEADS = ("attention_distance", "attention_entropy")
+WITHIN_WINDOWS = ("as-vit", "resnet")
+"""Families whose heads do not attend over all patches, or that have none."""
+OF_TOKENS = ("vit", "vit-elastic", "autoformer-tiny-plain")
+"""Families that are computed on some of their patches."""
 QUICK = ("as-vit", "vit")
 PAIRS = [
     pytest.param(space, proxy, marks=() if space in QUICK else pytest.mark.slow)
@@ -52,6 +57,8 @@ def allowed(space: str, proxy: str) -> set[str]:
     if space == "timm":
         return {"ok", "not_applicable", "non_finite"}
     if space == "resnet" and proxy in OF_TRANSFORMERS:
+        return {"not_applicable"}
+    if (proxy in OF_HEADS and space in WITHIN_WINDOWS) or (proxy == "mae_loss" and space not in OF_TOKENS):
         return {"not_applicable"}
     return {"ok", "non_finite"} if proxy == "zico_layerwise" else {"ok"}  # a fresh transformer may have no value
 

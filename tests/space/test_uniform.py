@@ -15,7 +15,17 @@ from raynas.space.uniform import uniform_architectures, uniform_of_cost
 
 WITH = [
     *("as-vit", "autoformer-tiny", "autoformer-small", "autoformer-base", "autoformer-tiny-plain"),
-    *("pit-tiny", "pit-xs", "pit-small", "vit", "vit-elastic", "vit-res-tiny", "vit-res-small", "vit-res-nano"),
+    *(
+        "pit-tiny",
+        "pit-xs",
+        "pit-small",
+        "vit",
+        "vit-relative",
+        "vit-elastic",
+        "vit-res-tiny",
+        "vit-res-small",
+        "vit-res-nano",
+    ),
 ]
 HEADS = {  # nearest to 64 channels a head, of 3 or 4, 5 to 7, 9 or 10
     192: 3,
@@ -98,6 +108,10 @@ EXPECTED = {
         for w, h, u, missing in itertools.product((192, 168, 144, 120, 96), (3, 2), (768, 672, 576, 480, 384), range(7))
     ],
     "vit": [
+        f"p{p}-w{w}-d{d}-h{VIT_HEADS[w]}-m{m}"
+        for p, w, d, m in itertools.product((8, 16), VIT_HEADS, (4, 6, 8, 10, 12), (2, 3, 4))
+    ],
+    "vit-relative": [
         f"p{p}-w{w}-d{d}-h{VIT_HEADS[w]}-m{m}"
         for p, w, d, m in itertools.product((8, 16), VIT_HEADS, (4, 6, 8, 10, 12), (2, 3, 4))
     ],

@@ -140,7 +140,7 @@ class MaskedSupernet(MaskedAutoencoder):
         Args:
             stages: The parts of the member.
             kept: Tokens before its first block.
-            images: Their images; None where the member is the largest.
+            images: The images that they are of; None where the member is the largest.
             masking: What is hidden of them.
         """
         return stages.through(kept)

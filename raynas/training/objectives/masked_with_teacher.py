@@ -126,7 +126,7 @@ class DistilledMaskedAutoencoder(WithTeacher):
     Args:
         model: The network.
         reconstruction: What is hidden, and how it is predicted.
-        own_blocks: Its blocks that are compared, from 0, ascending, one for each of the teacher's.
+        own_blocks: Blocks of the network that are compared, from 0, ascending, one for each of the teacher's.
         settings: Further keywords of `WithTeacher`.
     """
 

@@ -142,7 +142,7 @@ class Objective(nn.Module):
 
     @classmethod
     def default_warmup_epochs(cls, epochs: int) -> int:
-        """In how many epochs the learning rate rises where nothing is said of it.
+        """The number of epochs in which the learning rate rises where nothing is said of it.
 
         Args:
             epochs: How many epochs there are.
