@@ -433,6 +433,17 @@ BENCHMARKS = (
         ),
     ),
     Benchmark(
+        "pretraining_study",
+        "nothing: it says which claims hold in its setting",
+        (
+            Figure("top1", rf"^(?P<item>[\w-]+ at \d+% of the labels): {_VALUE} %", "%"),
+            Figure("claim", rf"^claim (?P<item>[^:]+): \+?{_VALUE} \+- ", ""),
+        ),
+        hardware="two CPU cores, or one GPU",
+        says=("claim 1 lower layers suffice", "claim 2 MAE makes attention local", "claim 3 attention distillation"),
+        not_settings=("--data", "--test-data", "--out", "--results"),
+    ),
+    Benchmark(
         "data_waiting",
         "under 5 % of a step",
         (

@@ -24,6 +24,9 @@ from raynas.training.folder import METRICS, load_training
 
 TIMES = ("images_per_s", "train_s", "data_wait_s", "eval_s", "seconds")
 TEACHER = {"teacher": "random:resnet8", "logit_weight": 0.3, "temperature": 2.0, "ema_decay": 0.9}
+VIT = {"space": "vit", "architecture": "p8-w48-d2-h4-m2", "drop_path_rate": 0.0}
+MASKED = {**VIT, "objective": "mae"}
+CONTRAST = {**VIT, "objective": "moco-v3", "projector_width": 32, "projector_dim": 16}
 
 
 def completed(code: str) -> None:
@@ -58,8 +61,15 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
         pytest.param(TEACHER, (1, 2), marks=pytest.mark.slow, id="distilled-twice"),
         pytest.param(TEACHER, random_moments(6, most=10), marks=pytest.mark.long, id="distilled"),
         pytest.param({"workers": 2}, random_moments(4, most=8, seed=1), marks=pytest.mark.long, id="two-workers"),
+        pytest.param(MASKED, (1, 2), marks=pytest.mark.slow, id="masked-twice"),
+        pytest.param(MASKED, random_moments(6, most=10, seed=2), marks=pytest.mark.long, id="masked"),
+        pytest.param({**MASKED, "workers": 2}, random_moments(4, most=8, seed=3), marks=pytest.mark.long,
+                     id="masked-two-workers"),
+        pytest.param(CONTRAST, random_moments(6, most=10, seed=4), marks=pytest.mark.long, id="contrast"),
+        pytest.param({**CONTRAST, "workers": 2}, random_moments(4, most=8, seed=5), marks=pytest.mark.long,
+                     id="contrast-two-workers"),
     ],
-)
+)  # fmt: skip
 def test_a_killed_training_ends_with_the_same_bits(
     tmp_path: Path, settings: dict[str, Any], moments: tuple[int, ...]
 ) -> None:
@@ -76,6 +86,9 @@ def test_a_killed_training_ends_with_the_same_bits(
         for part in ("model", "ema"):
             if first[part] is not None:
                 assert largest_difference(first[part], second[part]) == 0
+        assert first["parts"].keys() == second["parts"].keys()
+        for part, values in first["parts"].items():
+            assert largest_difference(values, second["parts"][part]) == 0
     summaries = [load_training(one).summary for one in (whole, folder)]
     for name in ("status", "top1", "best_top1", "best_epoch", "epochs_done", "training_macs"):
         assert summaries[0][name] == summaries[1][name]
