@@ -35,6 +35,7 @@ vit_relative = SearchSpace(
     stages=stages,
     growth=vit.growth,
     uniform=uniform,
+    is_named_only=True,  # the same texts are of vit
     img_size_multiple=16,
     objectives=("length_distortion",),
     summary="The plain vision transformer with biases of relative positions, as timm's Beit has them",

@@ -62,6 +62,8 @@ class SearchSpace:
             the space itself gives the space itself, another one is a SpaceError. None: there are none.
         parts: Name of the spaces of the parts of single networks of this one, NAME@TEXT, for supernets around a network
             that was trained by itself; empty: there are none.
+        is_named_only: Whether an architecture that nobody says the space of is never taken for one of this space, as
+            another one has the same architectures.
         img_size_multiple: What the side of images in pixels must be divisible by.
         search_img_size: Side of images in pixels in `search` and `score` unless another is asked for.
         objectives: Proxies that `search` maximises or minimises unless others are asked for.
@@ -86,6 +88,7 @@ class SearchSpace:
     named: Mapping[str, Architecture] = field(default_factory=dict)
     variants: Callable[[str], SearchSpace] | None = None
     parts: str = ""
+    is_named_only: bool = False
     img_size_multiple: int = 1
     search_img_size: int = 224
     objectives: tuple[str, ...] = ()

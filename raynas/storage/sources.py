@@ -131,7 +131,8 @@ def _content(path: Path) -> str:
 
 
 def _from_text(text: str, space: SearchSpace | None, kind: str, where: str) -> Source:
-    candidates = [space] if space is not None else [spaces.get(name) for name in spaces]
+    of_all = [spaces.get(name) for name in spaces] if space is None else []
+    candidates = [one for one in of_all if not one.is_named_only] if space is None else [space]
     found: list[Source] = []
     refusals: list[str] = []
     for candidate in candidates:

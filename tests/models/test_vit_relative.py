@@ -14,6 +14,7 @@ from raynas.exporting.folder import load_export
 from raynas.space.build import build
 from raynas.space.cost import cost
 from raynas.space.registered import spaces
+from raynas.storage.sources import read_source
 from raynas.training.folder import load_training
 from raynas.training.run import TrainingListener
 from raynas.training.starting_weights import fitted_weights
@@ -68,3 +69,8 @@ def test_a_pre_trained_network_is_fine_tuned_and_exported(tmp_path: Path) -> Non
     raynas.export(tmp_path / "run", tmp_path / "export")
     images = torch.randn(2, 3, 32, 32)
     assert torch.allclose(load_export(tmp_path / "export").model(images), training.model()(images), atol=1e-6)
+
+
+def test_an_architecture_is_of_the_plain_space_unless_this_one_is_named() -> None:
+    assert read_source("p8-w48-d3-h4-m2").space.name == "vit"
+    assert read_source("p8-w48-d3-h4-m2", space="vit-relative").space.name == "vit-relative"

@@ -20,7 +20,7 @@ from raynas.training.batch import Batch
 from raynas.training.config import AUGMENTATIONS
 from raynas.training.contrast_views import contrast_views
 from raynas.training.folder import load_training
-from raynas.training.objectives.contrast import MomentumContrast, contrast, mlp, momentum_at
+from raynas.training.objectives.contrast import contrast, mlp, momentum_at
 from raynas.training.run import execute_training
 from raynas.training.step import StepRunner
 from raynas.training.task import WorkerRank
@@ -170,11 +170,16 @@ def test_an_interrupted_training_is_gone_on_with_bit_for_bit(tmp_path: Path) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [32, 31])
 def test_two_workers_contrast_with_all_keys_as_one(tmp_path: Path, batch_size: int) -> None:
-    """By plain gradients: Adam makes whole steps of the rounding of a bias whose effect the BatchNorm takes away."""
+    """By plain gradients: Adam makes whole steps of the rounding of a bias whose effect the BatchNorm takes away.
+
+    Class tokens begin at 1e-6, so that the first steps make them large, with as large a rounding.
+    """
     settings = {**SETTINGS, "epochs": 1, "optimizer": "sgd", "lr": 0.05, "batch_size": batch_size}
     one = trained(tmp_path / "one", **settings)
     two = trained(tmp_path / "two", **settings, workers=2)
-    assert 0 < largest_difference(one, two) < 1e-4
+    sizes = {name: value.abs().max().clamp(min=1) for name, value in one.items()}
+    relative = [{name: value / sizes[name] for name, value in weights.items()} for weights in (one, two)]
+    assert 0 < largest_difference(*relative) < 1e-4
     rows = [load_training(tmp_path / name).metrics.to_pylist()[0] for name in ("one", "two")]
     assert rows[1]["train_loss"] == pytest.approx(rows[0]["train_loss"], rel=1e-4)
 
@@ -196,7 +201,3 @@ def test_any_model_can_be_trained(tmp_path: Path) -> None:
 def test_what_cannot_be_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         plan(**{**SETTINGS, **settings})
-
-
-def test_the_published_learning_rate_is_that_of_1024_images() -> None:
-    assert MomentumContrast.default_lr(1024) == pytest.approx(6e-4)
