@@ -172,14 +172,13 @@ def test_an_interrupted_training_is_gone_on_with_bit_for_bit(tmp_path: Path) -> 
 def test_two_workers_contrast_with_all_keys_as_one(tmp_path: Path, batch_size: int) -> None:
     """By plain gradients: Adam makes whole steps of the rounding of a bias whose effect the BatchNorm takes away.
 
-    Class tokens begin at 1e-6, so that the first steps make them large, with as large a rounding.
+    Class tokens begin at 1e-6, and their norm at that times a gradient: a larger rate throws them far, which makes much
+    of a rounding.
     """
-    settings = {**SETTINGS, "epochs": 1, "optimizer": "sgd", "lr": 0.05, "batch_size": batch_size}
+    settings = {**SETTINGS, "epochs": 1, "optimizer": "sgd", "lr": 0.005, "batch_size": batch_size}
     one = trained(tmp_path / "one", **settings)
     two = trained(tmp_path / "two", **settings, workers=2)
-    sizes = {name: value.abs().max().clamp(min=1) for name, value in one.items()}
-    relative = [{name: value / sizes[name] for name, value in weights.items()} for weights in (one, two)]
-    assert 0 < largest_difference(*relative) < 1e-4
+    assert 0 < largest_difference(one, two) < 1e-4
     rows = [load_training(tmp_path / name).metrics.to_pylist()[0] for name in ("one", "two")]
     assert rows[1]["train_loss"] == pytest.approx(rows[0]["train_loss"], rel=1e-4)
 
