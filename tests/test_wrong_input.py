@@ -33,6 +33,7 @@ from wrong_input import (
 )
 
 import raynas
+from raynas.analysis.config import AnalysisConfig
 from raynas.bench.config import BenchConfig, BenchSettings
 from raynas.cli import app
 from raynas.config import Config
@@ -109,7 +110,7 @@ def test_values_of_set(tmp_path: Path, value: str) -> None:
 
 CONFIGS = (
     RunConfig, ResolvedRun, TrainConfig, ResolvedTraining, TrialsConfig, FinalistsConfig, VariantsConfig,
-    SweepConfig, ResolvedSweep, EvaluateConfig,
+    SweepConfig, ResolvedSweep, EvaluateConfig, AnalysisConfig,
     ExportConfig, BenchConfig, BenchSettings,
 )  # fmt: skip
 
@@ -218,6 +219,9 @@ TAKE_NUMBERS: dict[tuple[str, ...], type[Config]] = {
     ("train", "--finalists", "none"): FinalistsConfig,
     ("train", "as-vit-small", "--vary", "lr=1,2"): VariantsConfig,
     ("evaluate", "none"): EvaluateConfig,
+    ("analyze", "none", "--data", "digits"): AnalysisConfig,
+    ("pretrain", "vit", "-a", "deit-tiny", "--method", "mae", "--data", "digits"): TrainConfig,
+    ("finetune", "as-vit-small", "--weights", "none.pt", "--data", "digits"): TrainConfig,
     ("export", "--untrained", "as-vit-small"): ExportConfig,
 }
 
