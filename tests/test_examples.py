@@ -176,3 +176,21 @@ def test_an_own_objective_is_trained_by(tmp_path: Path) -> None:
         assert row["train_loss"] == pytest.approx(row["cross_entropy"] - 0.1 * row["entropy"], rel=1e-5)
         assert 0 < row["entropy"] <= np.log(10) + 1e-6
     assert "top-1" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_detector_learns_on_an_export_where_there_is_no_raynas(tmp_path: Path) -> None:
+    folder = raynas.export(
+        "p4-w48-d3-h3-m2", tmp_path / "plain", space="vit", untrained=True, img_size=32, num_classes=10
+    )
+    without = "import sys; sys.modules['raynas'] = None; import runpy; sys.argv = sys.argv[1:]; "
+    without += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-c", without, str(EXAMPLES / "detector.py"), str(folder), "--epochs", "12"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    before, after = (float(one.split()[1].rstrip("%")) for one in (lines[0], lines[-1]))
+    assert after >= before + 30, done.stdout
+    wrong = subprocess.run([*command[:4], str(tmp_path)], capture_output=True, text=True, cwd=tmp_path)
+    assert wrong.returncode == 1
+    assert "is no export: it has no timm_model.py" in wrong.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from raynas.models import protocols as of_models
 from raynas.models.families.as_vit import AsViT
 from raynas.models.families.autoformer import AutoFormerPlain
 from raynas.models.families.resnet import ResNet
+from raynas.models.families.vit import plain_vit
 from raynas.models.families.vit_elastic import ViTElastic
 from raynas.models.families.vit_relative import ViTRelative
 from raynas.models.families.vit_res import ViTResNano
@@ -32,6 +34,7 @@ from raynas.searchers.registered import searchers
 from raynas.space.tokens import Phase, phase_macs
 from searchspaces.as_vit import as_vit
 from searchspaces.autoformer import autoformer_tiny_plain
+from searchspaces.vit import vit
 from searchspaces.vit_elastic import vit_elastic
 from searchspaces.vit_relative import vit_relative
 from searchspaces.vit_res import vit_res_nano
@@ -87,6 +90,8 @@ class WithMore(Plain):
         return ["0.weight"]
 
 
+TwoHeaded = partial(plain_vit, pool="both")
+
 MODEL_HOOKS = [
     of_models.HasRoles,
     of_models.HasPooledFeatures,
@@ -103,6 +108,7 @@ SUPERNET_HOOKS = {
     of_models.HasPatchTokens: ViTResNano,
     of_models.HasTokenStages: AutoFormerPlain,
     of_models.AdaptsWeights: ViTRelative,
+    of_models.HasDistilledHead: TwoHeaded,
 }
 """What supernets and pre-training ask for, and a model that offers it."""
 SPACES = {
@@ -110,6 +116,7 @@ SPACES = {
     ViTElastic: vit_elastic,
     AutoFormerPlain: autoformer_tiny_plain,
     ViTRelative: vit_relative,
+    TwoHeaded: vit,
 }
 SEARCHER_HOOKS = [
     of_searchers.Recommends,

@@ -14,7 +14,12 @@ from raynas.errors import ConfigError
 from raynas.registry import runs_named_code
 from raynas.space.search_space import SearchSpace
 from raynas.storage.run_folder import read_description
-from raynas.training.defaults import CONTRAST_LAYER_DECAY, FINETUNING_DEFAULTS, PROBING_DEFAULTS
+from raynas.training.defaults import (
+    CONTRAST_LAYER_DECAY,
+    FINETUNING_DEFAULTS,
+    PROBING_DEFAULTS,
+    TAUGHT_FINETUNING_DEFAULTS,
+)
 from raynas.training.folder import Training
 
 if TYPE_CHECKING:
@@ -34,8 +39,9 @@ def finetune(
 ) -> Training:
     """Train a network on from the weights of a training, with a fresh head.
 
-    Where models leave the choice, the head is given the mean over patches. The images are those that the training
-    records, unless others are named.
+    Where models leave the choice, the head is given the mean over patches; with a teacher, a second head of the class
+    token learns its most probable class, and what both say is averaged. The images are those that the training records,
+    unless others are named.
 
     Args:
         source: The folder of a training, such as of a pre-training; or what `train` takes, with `weights`.
@@ -104,6 +110,9 @@ def _defaults(method: str, said: Mapping[str, Any], of_run: Path | None) -> Mapp
         objective = read_description(of_run).get("objective")
         if isinstance(objective, Mapping) and objective.get("name") == "moco-v3":
             found["layer_decay"] = CONTRAST_LAYER_DECAY
+    is_taught = said.get("teacher") is not None
+    if is_taught:
+        found |= TAUGHT_FINETUNING_DEFAULTS
     if "pool" not in said and "space" in said and of_space(str(said["space"]), "pool"):
-        found["pool"] = "mean"
+        found["pool"] = "both" if is_taught else "mean"
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from raynas.cli.ending import resumable
-from raynas.cli.options import Parameters, option
+from raynas.cli.options import Parameters, option, options
 from raynas.cli.train import (
     check_goes_with_trials,
     how_to_train,
@@ -28,6 +28,8 @@ Examples:
 
     raynas finetune runs/pretrained --method linear --data folder:train --epochs 30
 
+    raynas finetune runs/pretrained --teacher timm:regnety_160:regnety.safetensors --data folder:train --epochs 300
+
     raynas finetune --resume --out runs/finetuned
 """
 
@@ -35,11 +37,17 @@ Examples:
 def parameters() -> Parameters:
     """The method, and the parameters of a training and of variants, with the defaults of a fine-tuning."""
     from raynas.api.finetunings import METHODS
-    from raynas.training.defaults import FINETUNING_DEFAULTS
+    from raynas.training.config import TrainConfig
+    from raynas.training.defaults import FINETUNING_DEFAULTS, TAUGHT_FINETUNING_DEFAULTS
 
     return [
         *what_to_train(),
         option("method", str, f"What is trained: {' or '.join(METHODS)}, all layers or the head alone. Default full."),
+        *options(
+            TrainConfig,
+            only=("teacher", "logit_weight", "logit_targets", "temperature"),
+            defaults=TAUGHT_FINETUNING_DEFAULTS,
+        ),
         *variants_parameters(),
         *how_to_train(
             without=("objective", "token_labels", "retokenize"),

@@ -73,6 +73,8 @@ class TrainingConsole(BarConsole, TrainingListener):
         parts = [f"epoch {row['epoch'] + 1}/{self._epochs}", f"loss {row['train_loss']:.3f}"]
         measured = [f"validation loss {row['val_loss']:.3f}"] if row.get("val_loss") is not None else []
         measured += [f"top-1 {row['val_top1']:.2%}"] if row.get("val_top1") is not None else []
+        if row.get("val_knn_top1") is not None:
+            measured.append(f"nearest neighbours {row['val_knn_top1']:.2%}")
         parts += [", ".join(measured)] if measured else []
         if row.get("ema_val_top1") is not None:
             parts.append(f"moving average {row['ema_val_top1']:.2%}")

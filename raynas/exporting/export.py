@@ -44,6 +44,7 @@ from raynas.storage.run_folder import reading
 from raynas.storage.runs import default_folder
 from raynas.storage.sources import Source, read_source
 from raynas.training.best_epoch import top1_of
+from raynas.training.config import OF_NETWORKS
 from raynas.training.folder import Training, load_training
 from raynas.training.images import shorter_side
 from raynas.version import __version__
@@ -52,9 +53,6 @@ TOLERANCE = 1e-5
 OPSET = 20
 
 _IMAGE_PACKAGES = ("numpy", "pillow")
-OF_NETWORKS = ("pool",)
-"""Settings of a training by which its network computes something else, beside architecture and sizes."""
-
 _ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -240,7 +238,7 @@ def _config(source: Source, found: _Found, code: PlainCode, *, onnx: bool) -> di
     size = {"img_size": found.img_size, "num_classes": found.num_classes}
     architecture, space = source.architecture, source.space
     if found.phase is None:
-        macs = cost(space, architecture, "macs", **size)
+        macs = cost(space, architecture, "macs", **size, **found.settings)
     else:
         (macs,) = phase_macs(space, architecture, [found.phase], **size)
     side = shorter_side(found.img_size, found.eval_crop)
@@ -267,7 +265,7 @@ def _config(source: Source, found: _Found, code: PlainCode, *, onnx: bool) -> di
             "interpolation": "bicubic",
             "divided_by": 255,
         },
-        "num_params": cost(space, architecture, "num_params", **size),
+        "num_params": cost(space, architecture, "num_params", **size, **found.settings),
         "macs": macs,
         "tokens": None if found.phase is None else {"stride": found.phase.stride, "dilation": found.phase.dilation},
         "top1": found.top1,

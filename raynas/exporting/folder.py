@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from raynas.errors import ConfigError, StoreError, error_line, error_words
-from raynas.exporting.export import OF_NETWORKS, load_exported
+from raynas.exporting.export import load_exported
 from raynas.interruption import is_interrupt
 from raynas.registry import is_trusted
 from raynas.space.build import builder, built
@@ -20,6 +20,7 @@ from raynas.storage.files import exists
 from raynas.storage.run_folder import holds_run, reading
 from raynas.storage.text_files import read_json
 from raynas.training.checkpoints import read_weights
+from raynas.training.config import OF_NETWORKS
 from raynas.training.starting_weights import fitted_weights
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"

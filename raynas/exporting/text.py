@@ -73,7 +73,8 @@ default_cfgs = generate_default_cfgs(
 
 
 def _create(pretrained=False, **kwargs):
-    return build_model_with_cfg(_network.create_model, NAME, pretrained, **kwargs)
+    features = {"feature_cls": "getter", "out_indices": 3}  # with features_only=True: maps of the last three blocks
+    return build_model_with_cfg(_network.create_model, NAME, pretrained, feature_cfg=features, **kwargs)
 
 
 _create.__name__ = NAME

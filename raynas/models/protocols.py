@@ -22,6 +22,7 @@ __all__ = [
     "AdaptsWeights",
     "ExemptsFromWeightDecay",
     "HasChannelUnits",
+    "HasDistilledHead",
     "HasPatchTokens",
     "HasPlainCode",
     "HasPooledFeatures",
@@ -171,6 +172,19 @@ class HasPatchTokens(Protocol):
         Args:
             features: What `HasStem.stem_features` gives, or images where the model has no stem.
         """
+        ...
+
+
+@runtime_checkable
+class HasDistilledHead(Protocol):
+    """A model with a second head that learns from a teacher, as timm's distilled models have it.
+
+    Where that is said, its calls in training mode return logits of the first and of the second head, both (B,
+    num_classes); all others the mean of both.
+    """
+
+    def set_distilled_training(self, enable: bool, /) -> None:
+        """Say whether calls in training mode return the logits of both heads."""
         ...
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from raynas.errors import RaynasError, SpaceError, error_line
 from raynas.space.architecture import Architecture
@@ -26,7 +27,9 @@ def counted_costs(space: SearchSpace) -> tuple[str, ...]:
     return tuple(name for name in COSTS if closed_form(space, name) is None)
 
 
-def cost(space: SearchSpace, architecture: Architecture, name: str, *, img_size: int, num_classes: int) -> int:
+def cost(
+    space: SearchSpace, architecture: Architecture, name: str, *, img_size: int, num_classes: int, **settings: Any
+) -> int:
     """Number of trained parameters, or multiply-adds of one forward pass of one image.
 
     MACs count convolutions and matrix products, attention's included, with the true number of tokens; norms, biases,
@@ -38,17 +41,20 @@ def cost(space: SearchSpace, architecture: Architecture, name: str, *, img_size:
         name: "num_params" or "macs".
         img_size: Side of the images in pixels.
         num_classes: Number of classes, which is the number of the head's outputs.
+        settings: Settings of the model family's own by which a network has other layers, which no closed form knows:
+            with any, the model is counted.
 
     Raises:
         SpaceError: There is no closed form, and the model cannot be built, or has no pass that can be counted.
     """
     closed = closed_form(space, name)
-    if closed is not None:
+    if closed is not None and not settings:
         return closed(architecture, img_size, num_classes)
     from raynas.space.build import build, counted  # torch is needed only without a closed form
 
     try:
-        return counted(partial(build, space, architecture, img_size=img_size, num_classes=num_classes), name, img_size)
+        make = partial(build, space, architecture, img_size=img_size, num_classes=num_classes, **settings)
+        return counted(make, name, img_size)
     except RaynasError:
         raise
     except (Exception, SystemExit) as error:  # the model is the user's code

@@ -129,10 +129,11 @@ class TrainConfig(DataOptions, ClusterOptions):
     )
     clip_grad: float | None = Field(None, gt=0, description="Largest norm of the gradient. Default: none.")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Share of a label that is spread over all classes.")
-    pool: Literal["token", "mean"] | None = Field(
+    pool: Literal["token", "mean", "both"] | None = Field(
         None,
-        description="What the head is given, where models leave the choice: the class token (token), or the mean over "
-        "patches, normalised then (mean). Default: the model's own.",
+        description="What the head is given, where models leave the choice: the class token (token), the mean over "
+        "patches, normalised then (mean), or each of them in a head of its own, whose logits are averaged (both). "
+        "Default: the model's own.",
     )
     drop_path_rate: Annotated[float, Flags(("--drop-path",))] = Field(
         0.1, ge=0, lt=1, description="Stochastic depth of the last block."
@@ -353,6 +354,9 @@ class ResolvedTraining(TrainConfig):
     lr: float = Field(gt=0)
     warmup_epochs: int = Field(ge=0, le=MOST)
 
+
+OF_NETWORKS = ("pool",)
+"""Settings by which the network has other layers, beside architecture and sizes."""
 
 DISTILLATION = ("guidance_weight", "guidance_pairs", "logit_weight", "temperature", "logit_targets")
 """Settings that go with a teacher."""

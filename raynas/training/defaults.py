@@ -44,6 +44,9 @@ FINETUNING_DEFAULTS: Mapping[str, Any] = {
 }
 """Settings in which fine-tuning differs from other trainings (arXiv 2205.14443)."""
 
+TAUGHT_FINETUNING_DEFAULTS: Mapping[str, Any] = {"guidance_weight": 0.0, "logit_weight": 0.5, "logit_targets": "hard"}
+"""Settings in which fine-tuning with a teacher differs from other distillation (arXiv 2205.14443)."""
+
 PROBING_DEFAULTS: Mapping[str, Any] = {
     "weights_policy": "encoder-resized",
     "objective": "linear-probe",

@@ -26,6 +26,7 @@ from raynas.training.best_epoch import BestEpoch
 from raynas.training.config import (
     BASE_BATCH_SIZE,
     BASE_LR,
+    OF_NETWORKS,
     ResolvedTraining,
     TrainConfig,
 )
@@ -296,7 +297,7 @@ def make_training_plan(
         space=space,
         architecture=architecture,
         objective=objective,
-        num_params=cost(space, architecture, "num_params", img_size=img_size, num_classes=num_classes),
+        num_params=cost(space, architecture, "num_params", **_of_network(resolved)),
         macs=macs,
         phases=phases,
         data=absolute(config.data),
@@ -350,7 +351,7 @@ def _phases(
 ) -> tuple[tuple[tuple[int, int | None, int | None, int], ...], int]:
     """The phases with their MACs, and the MACs without re-tokenization."""
     size = {"img_size": config.img_size, "num_classes": config.num_classes}
-    macs = cost(space, architecture, "macs", **size)
+    macs = cost(space, architecture, "macs", **_of_network(config))
     if config.retokenize is None:
         return ((0, None, None, macs),), macs
     with torch.device("meta"):
@@ -365,12 +366,16 @@ def _phases(
     return tuple((p.epoch, p.stride, p.dilation, n) for p, n in zip(schedule, counts, strict=True)), macs
 
 
+def _of_network(config: ResolvedTraining) -> dict[str, Any]:
+    """Settings that say what a network computes, those that have a value."""
+    own = {name: value for name in OF_NETWORKS if (value := getattr(config, name)) is not None}
+    return {"img_size": config.img_size, "num_classes": config.num_classes, **own}
+
+
 def _model_settings(space: SearchSpace, config: ResolvedTraining) -> dict[str, Any]:
-    settings = {"img_size": config.img_size, "num_classes": config.num_classes, **space.training}
+    settings = {**_of_network(config), **space.training}
     if takes(space, "drop_path_rate"):
         settings["drop_path_rate"] = config.drop_path_rate
-    if config.pool is not None:
-        settings["pool"] = config.pool
     return settings
 
 

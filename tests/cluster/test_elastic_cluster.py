@@ -52,6 +52,40 @@ def test_a_search_uses_nodes_that_join_survives_those_that_leave_and_says_what_i
         assert content(tmp_path) == undisturbed(tmp_path / "alone", head, budget)
 
 
+def test_a_node_whose_link_is_cut_is_told_before_ray_gives_it_up(tmp_path: Path) -> None:
+    """Cut for a while, it answers again; cut for good, its candidates are scored elsewhere."""
+    budget = 300
+    patient = {"RAY_health_check_failure_threshold": "45"}  # seconds until Ray gives a node up
+    with Machines(3) as machines:
+        head, kept, cut = machines
+        address = head.start_ray("--num-cpus=0", env=patient)
+        for machine in (kept, cut):
+            machine.start_ray("--num-cpus=1", head=head, env=patient)
+        words = search(tmp_path, "--budget", str(budget), "--workers", "1:2", "--address", address)
+        with (tmp_path / "said").open("w") as said:
+            driver = head.popen([sys.executable, "-m", "raynas.cli", *words], stderr=said, stdout=said)
+
+            def lines(pattern: str) -> list[str]:
+                return re.findall(pattern, (tmp_path / "said").read_text(), re.MULTILINE)
+
+            silent = rf"^node [0-9a-f]{{8}} \({re.escape(cut.address)}\) has not answered for .*: it may be cut off"
+            wait_until(driver, lambda: {place for _, place in where(tmp_path)} == {kept.address, cut.address})
+            machines.cut(2)
+            began = monotonic()
+            wait_until(driver, lambda: len(lines(silent)) == 1, 30)
+            assert monotonic() - began > 9
+            machines.heal(2)
+            again = rf"^node [0-9a-f]{{8}} \({re.escape(cut.address)}\) answers again, after "
+            wait_until(driver, lambda: len(lines(again)) == 1, 60)
+            done = len(where(tmp_path))
+            wait_until(driver, lambda: cut.address in {place for _, place in where(tmp_path)[done:]}, 60)
+            machines.cut(2)
+            wait_until(driver, lambda: len(lines(silent)) >= 2, 30)
+            assert driver.wait(300) == 0, (tmp_path / "said").read_text()
+        assert "Traceback" not in (tmp_path / "said").read_text()
+        assert content(tmp_path) == undisturbed(tmp_path / "alone", head, budget)
+
+
 def test_a_run_whose_cluster_loses_its_head_says_so_in_a_line_and_goes_on_elsewhere(tmp_path: Path) -> None:
     budget = 150
     with Machines(2) as machines:

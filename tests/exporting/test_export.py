@@ -22,7 +22,7 @@ from raynas import Architecture, Choice, SearchSpace
 from raynas.cli import main
 from raynas.errors import ConfigError, RaynasError, StoreError
 from raynas.models.families.as_vit import AsViT
-from raynas.models.families.vit import ViT
+from raynas.models.families.vit import ViT, plain_vit
 from searchspaces.as_vit import as_vit
 from searchspaces.autoformer import autoformer_tiny, autoformer_tiny_plain
 from searchspaces.resnet import resnet
@@ -102,7 +102,7 @@ def training_folder(
 def drawn(architecture: Architecture, space: SearchSpace = as_vit, seed: int = 0, img_size: int = 32) -> Any:
     """A network whose weights are so large that its nonlinearities and positions matter."""
     torch.manual_seed(seed)
-    made: Any = (AsViT if space is as_vit else ViT)(architecture, img_size=img_size, num_classes=5)
+    made: Any = (AsViT if space is as_vit else plain_vit)(architecture, img_size=img_size, num_classes=5)
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.normal_(0, 0.2 if parameter.ndim > 1 else 0.5)

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from raynas.errors import ConfigError
-from raynas.models.families.vit import ViT
+from raynas.models.families.vit import plain_vit
 from raynas.models.networks import Networks
 from raynas.models.weights import Constant
 from raynas.proxies.curve import circle
@@ -29,12 +29,12 @@ def one_thread() -> None:
 
 
 def test_the_family_is_registered() -> None:
-    assert models.get("vit") is ViT
+    assert models.get("vit") is plain_vit
 
 
 @pytest.mark.parametrize("name", ["deit-tiny", "deit-small"])
 def test_published_models_are_those_of_timm(name: str) -> None:
-    own = ViT(vit.named[name], img_size=224, num_classes=1000).eval()
+    own = plain_vit(vit.named[name], img_size=224, num_classes=1000).eval()
     other = timm.create_model(f"{name.replace('-', '_')}_patch16_224").eval()
     other.load_state_dict(own.state_dict())
     images = torch.randn(1, 3, 224, 224)
@@ -43,8 +43,8 @@ def test_published_models_are_those_of_timm(name: str) -> None:
 
 
 def test_fused_attention_gives_the_same_outputs() -> None:
-    plain = ViT(TINY, img_size=32, num_classes=5).eval()
-    fused = ViT(TINY, img_size=32, num_classes=5, fused_attn=True).eval()
+    plain = plain_vit(TINY, img_size=32, num_classes=5).eval()
+    fused = plain_vit(TINY, img_size=32, num_classes=5, fused_attn=True).eval()
     fused.load_state_dict(plain.state_dict())
     assert not any(block.attn.fused_attn for block in plain.blocks)
     assert all(block.attn.fused_attn for block in fused.blocks)
@@ -54,7 +54,7 @@ def test_fused_attention_gives_the_same_outputs() -> None:
 
 
 def test_pooled_features_are_the_mean_of_what_enters_the_last_norm() -> None:
-    model = ViT(TINY, img_size=32, num_classes=5).eval()
+    model = plain_vit(TINY, img_size=32, num_classes=5).eval()
     entered = []
     model.norm.register_forward_pre_hook(lambda module, args: entered.append(args[0]))
     images = torch.randn(2, 3, 32, 32)
@@ -66,9 +66,9 @@ def test_pooled_features_are_the_mean_of_what_enters_the_last_norm() -> None:
 
 def test_the_table_of_initial_distributions_is_that_of_timm() -> None:
     architecture = vit.read("p8-w96-d1-h3-m4")
-    drawn = ViT(architecture, img_size=32, num_classes=50).state_dict()
+    drawn = plain_vit(architecture, img_size=32, num_classes=50).state_dict()
     banked = Networks(ViT, {"img_size": 32, "num_classes": 50}, score_seed=0).network(architecture, 0).state_dict()
-    table = ViT(architecture, img_size=32, num_classes=50, device="meta").init_table()
+    table = plain_vit(architecture, img_size=32, num_classes=50, device="meta").init_table()
     assert list(table) == list(drawn) == list(banked)
     for name, init in table.items():
         if isinstance(init, Constant):
@@ -79,12 +79,12 @@ def test_the_table_of_initial_distributions_is_that_of_timm() -> None:
 
 
 def test_on_the_meta_device_nothing_is_allocated() -> None:
-    model = ViT(vit.named["deit-base"], device="meta")
+    model = plain_vit(vit.named["deit-base"], device="meta")
     assert all(parameter.is_meta for parameter in model.parameters())
 
 
 def test_length_distortion_is_that_of_central_differences() -> None:
-    model = ViT(TINY, img_size=16, num_classes=5).double().eval().requires_grad_(False)
+    model = plain_vit(TINY, img_size=16, num_classes=5).double().eval().requires_grad_(False)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
@@ -104,4 +104,4 @@ def test_length_distortion_is_that_of_central_differences() -> None:
 @pytest.mark.parametrize("img_size", [0, 20, 12, -8])
 def test_images_that_patches_do_not_tile_are_refused(img_size: int) -> None:
     with pytest.raises(ConfigError, match=f"img_size is {img_size}.*multiple of patch_size 8"):
-        ViT(TINY, img_size=img_size, device="meta")
+        plain_vit(TINY, img_size=img_size, device="meta")

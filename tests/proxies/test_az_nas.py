@@ -10,7 +10,7 @@ from torch import nn
 from zoo_models import CLASSES, Mixer, drawn, probe_of
 
 from raynas.errors import NotApplicableError
-from raynas.models.families.vit import ViT
+from raynas.models.families.vit import plain_vit
 from raynas.models.roles import Block, Roles, block_roles
 from raynas.proxies.az_nas import SubLayerState, state_statistics
 from raynas.proxies.probe import Probe
@@ -83,7 +83,7 @@ SMALL = Architecture({"patch_size": 8, "embed_dim": 12, "depth": 3, "num_heads":
 
 def vit_probe(**settings):
     torch.manual_seed(0)
-    model = ViT(SMALL, img_size=16, num_classes=CLASSES).double().eval().requires_grad_(False)
+    model = plain_vit(SMALL, img_size=16, num_classes=CLASSES).double().eval().requires_grad_(False)
     return Probe(SMALL, model, img_size=16, **settings)
 
 

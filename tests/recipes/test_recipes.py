@@ -63,6 +63,8 @@ def small_config(recipe: Recipe) -> TrainConfig:
     needed = dict(TEACHERS.get(recipe.command, {}))
     if recipe.settings.get("objective") in ("mae", "moco-v3"):
         del needed["teacher"]
+    if recipe.settings.get("logit_weight"):
+        needed["teacher"] = "random:resnet20"
     is_supernet = recipe.command == "supernet train"
     values = {
         **(DISTILLATION_DEFAULTS if recipe.command == "distill" else {}),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,12 @@ import raynas
 from raynas.api.finetunings import finetune, finetuned_variants
 from raynas.errors import ConfigError, RaynasError
 from raynas.exporting.folder import load_export
+from raynas.models.step_draws import StepContext
 from raynas.models.token_stages import sine_positions
 from raynas.space.build import build
 from raynas.space.registered import spaces
 from raynas.storage.run_folder import read_description
+from raynas.training.batch import Batch
 from raynas.training.checkpoints import LAST, checkpoint_folder
 from raynas.training.folder import load_training
 from raynas.training.identity import identity_text
@@ -133,6 +137,124 @@ def test_a_network_that_pools_by_the_mean_is_read_exported_and_evaluated(tmp_pat
     assert torch.allclose(exported(images), model(images), atol=1e-6)
     assert raynas.evaluate(tmp_path / "run").top1 == pytest.approx(training.summary["top1"])
     assert raynas.evaluate(tmp_path / "export", data="digits").images == 1797
+
+
+# -- two heads ---------------------------------------------------------------------------------------------------------
+
+
+def two_logits_by_hand(model: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the head of the mean over patches says, and that of the class token."""
+    tokens = model.blocks(model._pos_embed(model.patch_embed(images)))
+    given = [tokens[:, 1:].mean(1), tokens[:, 0]]
+    normalised = [(x - x.mean(1, keepdim=True)) / (x.var(1, correction=0, keepdim=True) + 1e-6).sqrt() for x in given]
+    first, second = (
+        x @ head.weight.T + head.bias for x, head in zip(normalised, (model.head, model.head_dist), strict=True)
+    )
+    return first, second
+
+
+def test_logits_of_two_heads_are_averaged_but_where_each_is_to_learn() -> None:
+    torch.manual_seed(0)
+    model: Any = vit(3, pool="both")
+    images = torch.randn(2, 3, 32, 32)
+    first, second = two_logits_by_hand(model, images)
+    assert not torch.allclose(first, second, atol=1e-2)
+    for training in (True, False):
+        assert torch.allclose(model.train(training)(images), (first + second) / 2, atol=1e-5)
+    model.set_distilled_training(True)
+    assert torch.allclose(model.eval()(images), (first + second) / 2, atol=1e-5)
+    for found, by_hand in zip(model.train()(images), (first, second), strict=True):
+        assert torch.allclose(found, by_hand, atol=1e-5)
+
+
+def test_a_second_head_is_a_norm_and_a_linear_layer_more() -> None:
+    space = spaces.get("vit")
+    model = build(space, space.read("p16-w192-d12-h12-m4"), pool="both", device="meta")
+    assert sum(parameter.numel() for parameter in model.parameters()) == 5_717_416 + 2 * 192 + 193 * 1000
+    scales = layer_scales(vit(pool="both"), 0.85)
+    assert {scales[f"{name}.weight"] for name in ("head", "head_dist", "fc_norm", "norm_dist")} == {1}
+    assert scales["blocks.11.mlp.fc2.bias"] == pytest.approx(0.85)
+
+
+def test_labels_teach_the_first_head_and_the_teacher_the_second() -> None:
+    """The hard loss of arXiv 2012.12877 with half of the weight, by hand and by what it leaves without gradient."""
+    made = plan(
+        **VIT, pool="both", teacher="random:resnet8", guidance_weight=0.0, logit_weight=0.5, logit_targets="hard",
+        augment="none",
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model: Any = vit(4, pool="both")
+    objective: Any = made.objective.make(model).train()
+    images, labels = torch.randn(6, 3, 32, 32), torch.tensor([0, 1, 2, 3, 4, 5])
+    objective.start_step(StepContext(0, 0, 0, 0, 1, 6, (np.arange(6),)))
+    loss = objective(Batch((images,), labels, torch.arange(6)))
+    first, second = two_logits_by_hand(model, images)
+    with torch.no_grad():
+        teacher = objective.teacher(images, [])[0].argmax(1)
+
+    def cross_entropy(logits: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        return (logits.logsumexp(1) - logits[torch.arange(6), classes]).mean()
+
+    smoothing = made.config.label_smoothing
+    task = (1 - smoothing) * cross_entropy(first, labels)
+    task = task + smoothing * (first.logsumexp(1, keepdim=True) - first).mean()
+    assert loss.total.item() == pytest.approx(
+        0.5 * task.item() + 0.5 * cross_entropy(second, teacher).item(), rel=1e-5
+    )
+    of_task, of_teacher = torch.autograd.grad(
+        loss.total, [model.head.weight, model.head_dist.weight], retain_graph=True
+    )
+    assert of_task.abs().max() > 0 < of_teacher.abs().max()
+    (none,) = torch.autograd.grad(cross_entropy(second, teacher), [model.head.weight], allow_unused=True)
+    assert none is None
+    with torch.no_grad():
+        probabilities = objective.eval().evaluate(model.eval(), Batch((images,), labels, torch.arange(6)))
+        expected = cross_entropy((first + second) / 2, labels)
+    assert float(probabilities["loss"].mean()) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_fine_tuning_with_a_teacher_has_two_heads_which_leave_with_it(tmp_path: Path, pretrained: Path) -> None:
+    trained(tmp_path / "teacher", space="resnet", architecture="resnet8", epochs=1)
+    settings = silent(epochs=2, teacher=str(tmp_path / "teacher"))
+    finetune(pretrained, out=tmp_path / "run", **settings)
+    description = read_description(tmp_path / "run")
+    config = description["config"]
+    assert (config["pool"], config["logit_weight"], config["logit_targets"]) == ("both", 0.5, "hard")
+    assert config["guidance_weight"] == 0
+    training = load_training(tmp_path / "run")
+    model: Any = training.model()
+    assert description["model"]["num_params"] == sum(one.numel() for one in model.parameters())
+    assert {"task_loss", "logit_loss"} <= set(training.metrics.column_names)
+    given, found = weights(pretrained), weights(tmp_path / "run")
+    assert found.keys() - given.keys() == {
+        f"{name}.{kind}" for name in ("fc_norm", "norm_dist", "head_dist") for kind in ("weight", "bias")
+    }
+    folder = raynas.export(tmp_path / "run", tmp_path / "export")
+    images = torch.randn(3, 3, 32, 32)
+    exported = load_export(folder)
+    assert exported.config["num_params"] == description["model"]["num_params"]
+    with torch.no_grad():
+        assert torch.allclose(exported.model(images), model(images), atol=1e-6)
+        first, second = two_logits_by_hand(model, images)
+        assert torch.allclose(model(images), (first + second) / 2, atol=1e-5)
+    code = "import sys; sys.modules['raynas'] = None; import timm, timm_model, torch; "
+    code += "m = timm.create_model(timm_model.NAME, pretrained=True).eval(); torch.manual_seed(0); "
+    code += "print(m(torch.ones(1, 3, 32, 32))[0, 3].item()); m.reset_classifier(4); print(m.head_dist.out_features); "
+    code += "print(timm.create_model(timm_model.NAME, pretrained=True, num_classes=7).head_dist.out_features)"
+    said = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True).stdout
+    value, reset, other = said.split()
+    assert float(value) == pytest.approx(model(torch.ones(1, 3, 32, 32))[0, 3].item(), abs=1e-5)
+    assert (reset, other) == ("4", "7")
+    assert raynas.evaluate(tmp_path / "run").top1 == pytest.approx(training.summary["top1"])
+
+
+def test_with_a_teacher_networks_that_pool_in_one_way_learn_by_their_one_head(tmp_path: Path, pretrained: Path) -> None:
+    taught = silent(teacher="random:resnet8", space="vit-relative")
+    finetune(pretrained, out=tmp_path / "run", **taught)
+    config = read_description(tmp_path / "run")["config"]
+    assert (config["pool"], config["logit_weight"], config["guidance_weight"]) == (None, 0.5, 0)
+    finetune(pretrained, out=tmp_path / "one", **silent(teacher="random:resnet8", pool="token"))
+    assert read_description(tmp_path / "one")["config"]["pool"] == "token"
 
 
 # -- what is kept, and what is fresh -----------------------------------------------------------------------------------

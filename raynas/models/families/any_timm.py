@@ -64,6 +64,6 @@ def _created(name: str, settings: dict[str, Any]) -> tuple[nn.Module, dict[str, 
     raise AssertionError
 
 
-def _classifier(model: nn.Module) -> str | None:
+def _classifier(model: nn.Module) -> str | tuple[str, ...] | None:
     found = (getattr(model, "default_cfg", None) or {}).get("classifier")
-    return found if isinstance(found, str) else None
+    return tuple(found) if isinstance(found, list | tuple) else found

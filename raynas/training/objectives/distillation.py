@@ -6,8 +6,9 @@ trained with the student, are drawn towards those of the teacher's stages. Logit
 
     (1 - logit_weight) * task + logit_weight * logits + guidance_weight * guidance
 
-with both at once if both have a weight, where the published code of locality guidance lets one replace the other. The
-logits are those of the one head that models have here, where DeiT gives a distillation token a head of its own.
+with both at once if both have a weight, where the published code of locality guidance lets one replace the other. A
+student of two heads (`pool` both, timm's distilled models) learns the task by the first and the teacher's logits by the
+second, and is asked for the mean of both; any other learns both by its one head.
 
 Letters: b images of a batch, C channels, h and w sides of a grid.
 """
@@ -24,8 +25,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from raynas.errors import ConfigError
+from raynas.hooks import offered
 from raynas.models.classified import evaluated_classes
 from raynas.models.feature_maps import feature_widths, resized_to_larger, with_feature_maps
+from raynas.models.protocols import HasDistilledHead
 from raynas.models.roles import roles_of
 from raynas.models.teachers import FrozenTeacher, Pair, Teacher, evenly_spaced_pairs, parse_pairs
 from raynas.space.build import builder, built
@@ -108,6 +111,9 @@ class Distillation(Objective):
         self._logit_weight = logit_weight
         self._temperature = temperature
         self._logit_targets = targets
+        second = offered(model, HasDistilledHead) if logit_weight else None
+        if second is not None:
+            second.set_distilled_training(True)
 
     @classmethod
     def prepare(cls, setup: Setup) -> PreparedObjective:
@@ -158,7 +164,8 @@ class Distillation(Objective):
         """See Objective."""
         images, targets = self._task.mixed(batch, self.context)
         teacher_logits, teacher_maps = self.teacher(images, self._stages)
-        logits, maps = with_feature_maps(self.model, images, self._blocks)
+        output, maps = with_feature_maps(self.model, images, self._blocks)
+        logits, taught = output if isinstance(output, tuple) else (output, output)
         task = self._task.cross_entropy(logits, targets)
         total = (1 - self._logit_weight) * task
         terms = {"task_loss": task.detach()}
@@ -167,7 +174,7 @@ class Distillation(Objective):
             total = total + self._guidance_weight * guidance
             terms["guidance_loss"] = guidance.detach()
         if self._logit_weight:
-            drawn = logit_loss(logits, teacher_logits, temperature=self._temperature, targets=self._logit_targets)
+            drawn = logit_loss(taught, teacher_logits, temperature=self._temperature, targets=self._logit_targets)
             total = total + self._logit_weight * drawn
             terms["logit_loss"] = drawn.detach()
         return Loss(total, terms)

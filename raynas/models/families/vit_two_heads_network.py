@@ -1,0 +1,81 @@
+"""A plain vision transformer of timm with two heads: one of the mean over patches, one of the class token.
+
+Labels teach the first head, a teacher's classes the second, and what both say is averaged (arXiv 2205.14443). DeiT has
+a distillation token for the second head (arXiv 2012.12877); here the class token serves.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from timm.layers import trunc_normal_
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+
+class TwoHeadedVisionTransformer(VisionTransformer):
+    """timm's VisionTransformer whose mean over patches and whose class token have a norm and a head each.
+
+    Args:
+        settings: Keywords of timm's VisionTransformer, but for `global_pool`.
+
+    Attributes:
+        fc_norm, head: Norm and head of the mean over patches.
+        norm_dist, head_dist: Norm and head of the class token.
+        distilled_training: Whether calls in training mode return the logits of both heads, as timm's distilled models
+            do, and not their mean.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(global_pool="avg", **settings)
+        self.norm_dist = copy.deepcopy(self.fc_norm)
+        self.distilled_training = False
+        self._make_second_head()
+
+    def _make_second_head(self) -> None:
+        self.head_dist = copy.deepcopy(self.head)
+        if isinstance(self.head_dist, nn.Linear):
+            trunc_normal_(self.head_dist.weight, std=0.02)
+            nn.init.zeros_(self.head_dist.bias)
+
+    @torch.jit.ignore
+    def set_distilled_training(self, enable: bool = True) -> None:
+        """Say whether calls in training mode return the logits of both heads."""
+        self.distilled_training = enable
+
+    @torch.jit.ignore
+    def get_classifier(self) -> tuple[nn.Module, nn.Module]:
+        """Both heads."""
+        return self.head, self.head_dist
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Give the network two fresh heads.
+
+        Args:
+            num_classes: Number of classes; 0: there are no heads.
+            global_pool: The pooling of the first head, which stays "avg"; "" as timm's feature extractors say it.
+        """
+        if global_pool not in (None, "", "avg"):
+            raise ValueError(f"a network of two heads pools by the mean and the class token, not by {global_pool!r}")
+        super().reset_classifier(num_classes)
+        self._make_second_head()
+
+    def forward_head(
+        self, x: torch.Tensor, pre_logits: bool = False
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Logits of tokens (B, N, C): the mean of both heads (B, num_classes), or those of each.
+
+        Args:
+            x: All tokens after the last block.
+            pre_logits: Whether to return the mean of what the heads are given, (B, C).
+        """
+        patches = self.head_drop(self.fc_norm(self.pool(x)))
+        token = self.head_drop(self.norm_dist(x[:, 0]))
+        if pre_logits:
+            return (patches + token) / 2
+        logits, token_logits = self.head(patches), self.head_dist(token)
+        if self.distilled_training and self.training:
+            return logits, token_logits
+        return (logits + token_logits) / 2
