@@ -11,11 +11,10 @@ R-CNN. The images are drawn: up to three rectangles and discs on noise. Take you
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import timm
@@ -32,13 +31,13 @@ class Pyramid(nn.Module):
     """Maps of one size by an exported network, as a pyramid: the grid of its patches, and one twice as fine.
 
     Args:
-        exported: The module `timm_model` of an export.
+        exported: The names of the module `timm_model` of an export.
         width: Channels of the pyramid.
     """
 
-    def __init__(self, exported: ModuleType, width: int = 64) -> None:
+    def __init__(self, exported: Mapping[str, Any], width: int = 64) -> None:
         super().__init__()
-        self.features = timm.create_model(exported.NAME, pretrained=True, features_only=True, out_indices=1)
+        self.features = timm.create_model(exported["NAME"], pretrained=True, features_only=True, out_indices=1)
         channels = self.features.feature_info.channels()[-1]
         self.coarse = nn.Conv2d(channels, width, kernel_size=1)
         self.fine = nn.ConvTranspose2d(channels, width, kernel_size=2, stride=2)
@@ -50,9 +49,9 @@ class Pyramid(nn.Module):
         return {"fine": self.fine(last), "coarse": self.coarse(last)}
 
 
-def detector(exported: ModuleType) -> FasterRCNN:
+def detector(exported: Mapping[str, Any]) -> FasterRCNN:
     """Faster R-CNN on an exported network, for images of the side that it was trained with."""
-    config = exported.CONFIG
+    config = exported["CONFIG"]
     side = config["img_size"]
     return FasterRCNN(
         Pyramid(exported),
@@ -103,14 +102,12 @@ def recall(model: FasterRCNN, images: Sequence[tuple[Tensor, dict[str, Tensor]]]
     return sum(hits) / len(hits)
 
 
-def read_export(folder: Path) -> ModuleType:
-    """The module of an export that registers its network with timm."""
-    spec = importlib.util.spec_from_file_location("timm_model", folder / "timm_model.py")
-    if spec is None or spec.loader is None or not (folder / "timm_model.py").is_file():
+def read_export(folder: Path) -> Mapping[str, Any]:
+    """The names of the module of an export that registers its network with timm, which it does when it is run."""
+    file = folder / "timm_model.py"
+    if not file.is_file():
         sys.exit(f"{folder} is no export: it has no timm_model.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return runpy.run_path(str(file))
 
 
 def main() -> None:
@@ -123,7 +120,7 @@ def main() -> None:
     torch.manual_seed(0)
     exported = read_export(given.export)
     model = detector(exported)
-    side = exported.CONFIG["img_size"]
+    side = exported["CONFIG"]["img_size"]
     train, test = drawn_images(given.images, side, seed=1), drawn_images(50, side, seed=2)
     print(f"before: {recall(model, test):.0%} of the shapes are found", flush=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
