@@ -4,8 +4,8 @@
     python examples/detector.py runs/plain --epochs 20
 
 It needs torch, torchvision and timm, and no raynas: the export's `timm_model.py` registers the network with timm, whose
-`features_only` gives maps of its blocks. These become a pyramid of two sizes, as in ViTDet (arXiv 2203.16527), for Faster
-R-CNN. The images are drawn: up to three rectangles and discs on noise. Take your own in place of `drawn_images`.
+`features_only` gives maps of its blocks. These become a pyramid of two sizes, as in ViTDet (arXiv 2203.16527), for
+Faster R-CNN. The images are drawn: up to three rectangles and discs on noise. Take your own in place of `drawn_images`.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def drawn_images(number: int, side: int, seed: int) -> list[tuple[Tensor, dict[s
 
 @torch.no_grad()
 def recall(model: FasterRCNN, images: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> float:
-    """The share of boxes that one of the detections covers: of the same class, with an intersection over union of 0.5."""
+    """The share of boxes that a detection of the same class covers, with an intersection over union of 0.5."""
     hits = []
     model.eval()
     for image, truth in images:

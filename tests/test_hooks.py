@@ -149,7 +149,7 @@ def test_a_model_offers_what_supernets_and_labels_of_patches_ask_for(protocol: t
     space = SPACES[kind]
     full = kind(space.largest(), img_size=32, num_classes=5, device="meta")
     assert offered(full, protocol) is full
-    assert is_offered_by(kind, protocol)
+    assert is_offered_by(type(full), protocol)
     plain = Plain(as_vit.named["seed"])
     assert offered(plain, protocol) is None
     method = next(name for name in vars(protocol) if not name.startswith("_"))

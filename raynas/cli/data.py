@@ -14,8 +14,8 @@ from raynas.errors import ConfigError
 _OF_PAGE = ("img_size", "augmentation", "per_class", "seed")  # options of the page
 
 _NEED_LABELS = (
-    "search, score, scale, bench, train, distill, supernet and evaluate refuse images without labels; a training by an "
-    "objective of your own takes them if that needs none"
+    "search, score, scale, bench, train, finetune, distill, supernet and evaluate refuse images without labels; "
+    "pretrain and analyze take them, as does a training by an objective of your own that needs none"
 )
 
 EXAMPLES = """

@@ -30,7 +30,7 @@ class PlainCode:
         settings: Those keywords, whose values can be written as Python literals.
         packages: What the module imports beside the standard library.
         first_conv: Name of the convolution that takes in images, for timm; None: there is no such layer.
-        classifier: Name of the layer that gives out logits, for timm, or names of several; None: there is no such layer.
+        classifier: Name of the layer that gives out logits, for timm, or names of several; None: there is none.
     """
 
     source: str

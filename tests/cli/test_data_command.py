@@ -67,15 +67,16 @@ def test_what_is_in_a_data_set_is_said(tmp_path: Path, capsys: pytest.CaptureFix
 def test_images_without_labels_are_looked_at_and_what_refuses_them_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spec = folder(tmp_path, {f"{seed}.png": png(seed, (10, 8)) for seed in range(6)})
+    spec = folder(tmp_path / "images", {f"{seed}.png": png(seed, (10, 8)) for seed in range(6)})
     code, out, err = run(capsys, spec)
     assert (code, err) == (0, "")
-    lacking = f"no class folders in {str(tmp_path)!r}; expected DIR/class/image.png"
+    lacking = f"no class folders in {str(tmp_path / 'images')!r}; expected DIR/class/image.png"
     lines = [line.strip() for line in out.splitlines()]
     assert f"no labels: {lacking}" in lines
     (line,) = (line for line in lines if "refuse images without labels" in line)
-    named = re.split(r", | and ", line.partition(" refuse ")[0])
-    assert set(named) == {name for name, options in with_options() if "--data" in options}
+    refusing, _, taking = line.partition(" refuse images without labels; ")
+    named, taken = (re.split(r", | and ", part.strip()) for part in (refusing, taking.partition(" take ")[0]))
+    assert {*named, *taken} == {name for name, options in with_options() if "--data" in options}
     small = ["--data", spec, "--img-size", "32", "--batch-size", "2", "--out", str(tmp_path / "run")]
     for command in (["search", "as-vit"], ["score", "as-vit", "--samples", "2", "-p", "synflow"],
                     ["scale", "as-vit-small"], ["train", "as-vit-small"], ["supernet", "train", "vit-res-nano"],
@@ -84,6 +85,18 @@ def test_images_without_labels_are_looked_at_and_what_refuses_them_is_said(
         with pytest.raises(SystemExit) as ended:
             main([*command, *small])
         assert (ended.value.code, capsys.readouterr().err) == (1, f"raynas: data {spec!r}: {lacking}\n")
+    learned = str(tmp_path / "learned")
+    refused = f"raynas: data {spec!r}: {lacking}\n"
+    for command, error in (
+        (["pretrain", "p8-w48-d1-h2-m1", "--method", "mae", "--epochs", "1", *small[:-1], learned], ""),
+        (["analyze", learned, "--data", spec, "--out", str(tmp_path / "seen")], ""),
+        (["finetune", learned, *small], refused),
+    ):
+        assert command[0] in (named if error else taken)
+        with pytest.raises(SystemExit) as ended:
+            main(command)
+        said = capsys.readouterr().err
+        assert (ended.value.code, said if error else "") == (int(bool(error)), error)
     code, out, _ = run(capsys, spec, "--json")
     assert (code, json.loads(out)["classes"]["lacks_labels"]) == (0, lacking)
     with_labels = folder(tmp_path / "labelled", SOUND)

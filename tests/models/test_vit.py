@@ -67,7 +67,9 @@ def test_pooled_features_are_the_mean_of_what_enters_the_last_norm() -> None:
 def test_the_table_of_initial_distributions_is_that_of_timm() -> None:
     architecture = vit.read("p8-w96-d1-h3-m4")
     drawn = plain_vit(architecture, img_size=32, num_classes=50).state_dict()
-    banked = Networks(ViT, {"img_size": 32, "num_classes": 50}, score_seed=0).network(architecture, 0).state_dict()
+    banked = (
+        Networks(plain_vit, {"img_size": 32, "num_classes": 50}, score_seed=0).network(architecture, 0).state_dict()
+    )
     table = plain_vit(architecture, img_size=32, num_classes=50, device="meta").init_table()
     assert list(table) == list(drawn) == list(banked)
     for name, init in table.items():

@@ -15,7 +15,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 
-class TwoHeadedVisionTransformer(VisionTransformer):
+class TwoHeadedVisionTransformer(VisionTransformer):  # type: ignore[misc]
     """timm's VisionTransformer whose mean over patches and whose class token have a norm and a head each.
 
     Args:
@@ -40,12 +40,10 @@ class TwoHeadedVisionTransformer(VisionTransformer):
             trunc_normal_(self.head_dist.weight, std=0.02)
             nn.init.zeros_(self.head_dist.bias)
 
-    @torch.jit.ignore
     def set_distilled_training(self, enable: bool = True) -> None:
         """Say whether calls in training mode return the logits of both heads."""
         self.distilled_training = enable
 
-    @torch.jit.ignore
     def get_classifier(self) -> tuple[nn.Module, nn.Module]:
         """Both heads."""
         return self.head, self.head_dist
