@@ -58,6 +58,12 @@ def detector(exported: Mapping[str, Any]) -> FasterRCNN:
         num_classes=1 + len(SHAPES),
         rpn_anchor_generator=AnchorGenerator(((side / 6,), (side / 3,)), ((0.5, 1.0, 2.0),) * 2),
         box_roi_pool=MultiScaleRoIAlign(["fine", "coarse"], output_size=4, sampling_ratio=2),
+        rpn_pre_nms_top_n_train=200,  # for three shapes, not the hundred things of a photograph
+        rpn_post_nms_top_n_train=50,
+        rpn_pre_nms_top_n_test=200,
+        rpn_post_nms_top_n_test=50,
+        rpn_batch_size_per_image=64,
+        box_batch_size_per_image=32,
         box_detections_per_img=10,
         image_mean=config["mean"],
         image_std=config["std"],
@@ -134,7 +140,7 @@ def main() -> None:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            total += len(batch) * float(loss)
+            total += len(batch) * loss.item()
         print(f"epoch {epoch + 1} of {given.epochs}: loss {total / len(train):.3f}", flush=True)
     print(f"after: {recall(model, test):.0%} of the shapes are found")
 

@@ -185,7 +185,7 @@ def test_a_detector_learns_on_an_export_where_there_is_no_raynas(tmp_path: Path)
     )
     without = "import sys; sys.modules['raynas'] = None; import runpy; sys.argv = sys.argv[1:]; "
     without += "runpy.run_path(sys.argv[0], run_name='__main__')"
-    command = [sys.executable, "-c", without, str(EXAMPLES / "detector.py"), str(folder), "--epochs", "12"]
+    command = [sys.executable, "-c", without, str(EXAMPLES / "detector.py"), str(folder), "--epochs", "5"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
