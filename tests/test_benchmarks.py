@@ -23,7 +23,7 @@ MARKS = {
     **dict.fromkeys(("growth_workers", "proxy_passes", "as_vit_scores", "loop_throughput"), pytest.mark.long),
     **dict.fromkeys(("training_workers", "supernet_search", "supernet_sampling"), pytest.mark.long),
     **dict.fromkeys(("scoring_workers", "proxies_vit_bench", "build_share", "scaling", "soak"), pytest.mark.long),
-    **dict.fromkeys(("elasticity",), pytest.mark.long),
+    **dict.fromkeys(("elasticity", "pretraining_study"), pytest.mark.long),
     **dict.fromkeys(("retokenization", "data_waiting", "proxy_rates"), pytest.mark.long),  # in part in that of GPUs
 }
 """Of benchmarks by name; others are slow."""

@@ -278,7 +278,7 @@ def test_the_page_of_variants(done: Path, browser: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("halving", ["none", "synchronous"])
+@pytest.mark.parametrize("halving", [pytest.param("none", marks=pytest.mark.long), "synchronous"])
 def test_variants_killed_at_two_moments_come_out_as_if_nobody_had(address: str, tmp_path: Path, halving: str) -> None:
     config, folder = variants_config({"lr": [1e-3, 1e-4]}, halving=halving, epochs=3), tmp_path / "run"
     elsewhere = {**config.model_dump(), "training": {**config.training, "address": address}}
