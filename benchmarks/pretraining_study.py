@@ -17,13 +17,15 @@ of Student's t: what is above 0 is confirmed, below refuted, around it undecided
 3. Attention distillation helps most where data are scarce: what D-MAE adds to MAE is larger at 1 % of the labels than
    at 100 %.
 
-Trainings in --out are kept: a study that is killed goes on. Results: `results/pretraining_study.parquet`, a row for
+Accuracies are those of the last weights, so that more epochs are no more chances. Trainings in --out are kept: a study
+that is killed goes on. Results: `results/pretraining_study.parquet`, a row for
 each network and fraction. Expected: nothing; a small setting is no proof about another one.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +39,7 @@ from timing import hardware
 
 import raynas
 from raynas.analysis.run import AnalysisListener
+from raynas.evaluation.run import EvaluationListener
 from raynas.training.folder import Training
 from raynas.training.run import TrainingListener
 
@@ -47,17 +50,21 @@ SCALES: dict[str, dict[str, Any]] = {
     "quick": {
         "network": "p8-w48-d2-h4-m2", "larger": "p8-w96-d3-h6-m2", "images": 160, "budget": 1, "fractions": (0.3, 1.0),
         "epochs": (1, 1), "seeds": 2, "batch_size": 16, "img_size": 16,
+        "watched": None, "tested": None,
     },
     "cpu": {
         "network": "p4-w96-d6-h6-m2", "larger": "p4-w192-d8-h6-m2", "images": 2_000, "budget": 8,
         "fractions": (0.01, 0.1, 1.0), "epochs": (80, 40, 8), "seeds": 3, "batch_size": 64, "img_size": 32,
+        "watched": 100, "tested": 4_000,
     },
     "gpu": {
         "network": "p4-w192-d12-h12-m4", "larger": "p4-w384-d12-h12-m4", "images": None, "budget": 40,
         "fractions": (0.01, 0.1, 1.0), "epochs": (400, 200, 40), "seeds": 5, "batch_size": 512, "img_size": 32,
+        "watched": 1_000, "tested": None,
     },
 }  # fmt: skip
-"""Networks, images, supervised epochs that a pre-training may cost, and epochs of fine-tuning for each fraction."""
+"""Networks, images, supervised epochs that a pre-training may cost, epochs of fine-tuning for each fraction, and on how
+many images each epoch and each network is evaluated; None: all."""
 
 
 class Study:
@@ -76,7 +83,7 @@ class Study:
             "data": data,
             "val_data": test_data,
             "max_images": self.scale["images"],
-            "max_val_images": 2_000 if scale == "cpu" else None,
+            "max_val_images": self.scale["watched"],
             "img_size": self.scale["img_size"],
             "loggers": [],
             "resume": True,
@@ -119,6 +126,16 @@ class Study:
         return raynas.train(
             "vit", architecture=network, out=self.out / f"scratch-{seed}-{fraction:g}", seed=seed, **settings
         )
+
+    def top1(self, trained: Training) -> float:
+        """The accuracy of the last weights."""
+        file = self.out / "evaluations" / f"{trained.folder.name}.json"
+        if file.exists():
+            return float(json.loads(file.read_text())["top1"])
+        file.parent.mkdir(exist_ok=True)
+        settings: dict[str, Any] = {"data": self.common["val_data"], "max_images": self.scale["tested"]}
+        found = raynas.evaluate(trained.folder, out=file, listener=EvaluationListener(), **settings)
+        return found.top1
 
     def distance(self, start: Path) -> float:
         """How far heads of a network attend on average, in sides of a patch."""
@@ -191,15 +208,15 @@ def carried_out(study: Study) -> list[dict[str, Any]]:
 
     for seed in range(scale["seeds"]):
         for place, fraction in enumerate(scale["fractions"]):
-            add("scratch", seed, fraction, None, top1=study.from_scratch(seed, place).summary["top1"])
+            add("scratch", seed, fraction, None, top1=study.top1(study.from_scratch(seed, place)))
         for arm in ("mae", "moco-v3", "d-mae"):
             start = study.pretrained(arm, seed)
             add(arm, seed, None, None, distance=study.distance(start))
             for place, fraction in enumerate(scale["fractions"]):
-                add(arm, seed, fraction, None, top1=study.finetuned(start, seed, place).summary["top1"])
+                add(arm, seed, fraction, None, top1=study.top1(study.finetuned(start, seed, place)))
         for place, fraction in list(enumerate(scale["fractions"]))[-2:]:
             found = study.finetuned(study.pretrained("mae", seed), seed, place, depth // 2)
-            add("mae", seed, fraction, depth // 2, top1=found.summary["top1"])
+            add("mae", seed, fraction, depth // 2, top1=study.top1(found))
     return rows
 
 
