@@ -14,12 +14,12 @@ _LINE_LENGTH = 120
 
 _LOADING = '''
 
-def create_model(**changes: Any) -> {network}:
+def create_model(**changes: Any) -> {returned}:
     """The network with fresh weights; keywords change its settings, such as num_classes=5 or drop_path_rate=0.1."""
     return {network}(**{{**SETTINGS, **changes}})
 
 
-def load(folder: str | Path | None = None) -> {network}:
+def load(folder: str | Path | None = None) -> {returned}:
     """The network with the weights of `model.safetensors`, in eval mode.
 
     Args:
@@ -101,7 +101,7 @@ def model_text(code: PlainCode, title: str, constants: Mapping[str, Any]) -> str
             _sorted_imports([*added, *imports]),
             *(f"{name} = {_literal(value)}" for name, value in numbers.items()),
             *(["\n".join(body).rstrip()] if any(body) else []),
-            _LOADING.format(network=code.network),
+            _LOADING.format(network=code.network, returned=code.network if code.network[:1].isupper() else "Any"),
         ]
     )
 

@@ -21,6 +21,7 @@ import raynas
 from raynas import Architecture, Choice, SearchSpace
 from raynas.cli import main
 from raynas.errors import ConfigError, RaynasError, StoreError
+from raynas.exporting.folder import load_export
 from raynas.models.families.as_vit import AsViT
 from raynas.models.families.vit import ViT, plain_vit
 from searchspaces.as_vit import as_vit
@@ -227,6 +228,20 @@ with torch.no_grad():
 """
     alone(folder, script, absent=("raynas", "searchspaces", "ray"))
     assert_equal(np.load(tmp_path / "logits.npy"), outputs(model, images(3)))
+
+
+def test_a_model_of_timm_leaves_as_a_call_of_timm(tmp_path: Path) -> None:
+    """It once called itself without end, as the file's own function has the name of timm's."""
+    folder = raynas.export("resnet10t", tmp_path / "out", space="timm", untrained=True, img_size=32, num_classes=5)
+    np.save(tmp_path / "images.npy", images(2))
+    script = f"""
+import model, torch
+here = Path({str(tmp_path)!r})
+with torch.no_grad():
+    np.save(here / "logits.npy", model.load()(torch.from_numpy(np.load(here / "images.npy"))).numpy())
+"""
+    alone(folder, script, absent=("raynas", "searchspaces", "ray"))
+    assert_equal(np.load(tmp_path / "logits.npy"), outputs(load_export(folder).model, images(2)))
 
 
 @pytest.mark.parametrize("kind", ["exported", "exported_vit"])

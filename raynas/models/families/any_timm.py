@@ -12,7 +12,13 @@ from raynas.space.architecture import Architecture
 
 _PLAIN = '''"""A model of timm."""
 
-from timm import create_model
+import timm
+from torch import nn
+
+
+def model_of_timm(model_name: str, **settings: Any) -> nn.Module:
+    """The model that timm knows by a name, with fresh weights."""
+    return timm.create_model(model_name, **settings)
 '''
 
 
@@ -41,7 +47,7 @@ def any_timm(
     first_conv = (getattr(model, "default_cfg", None) or {}).get("first_conv")
     plain = PlainCode(
         source=_PLAIN,
-        network="create_model",
+        network="model_of_timm",
         settings={"model_name": architecture["name"], **taken},
         packages=("torch", "timm"),
         first_conv=first_conv if isinstance(first_conv, str) else None,
