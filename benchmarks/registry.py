@@ -440,6 +440,7 @@ BENCHMARKS = (
             Figure("claim", rf"^claim (?P<item>[^:]+): \+?{_VALUE} \+- ", ""),
         ),
         hardware="two CPU cores, or one GPU",
+        needs="--data IMAGES --test-data IMAGES --out FOLDER",
         says=("claim 1 lower layers suffice", "claim 2 MAE makes attention local", "claim 3 attention distillation"),
         not_settings=("--data", "--test-data", "--out", "--results"),
     ),
