@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from raynas.data.decoding import GROUND
-from raynas.errors import ConfigError, RaynasError, StoreError, error_words
+from raynas.errors import ConfigError, RaynasError, RaynasWarning, StoreError, error_words
 from raynas.exporting import plain_images
 from raynas.exporting.config import ExportConfig
 from raynas.exporting.text import TIMM_MODEL, model_text, readme_text
@@ -189,6 +189,13 @@ def _loaded(
     model, state, phase = training.loaded(checkpoint, space=space)
     is_average = state.get("ema") is not None
     last = state["history"][-1] if state["history"] and not state["step"] else None
+    lacks_head = last is not None and top1_of(last) is None
+    if lacks_head:
+        warnings.warn(
+            f"{training.folder} was trained without labels: the export has its features, and a head that knows nothing",
+            RaynasWarning,
+            stacklevel=2,
+        )
     return _Found(
         model,
         img_size=about["img_size"],
@@ -199,6 +206,7 @@ def _loaded(
             "epochs": state["epoch"],
             "of_epochs": training.description["config"]["epochs"],
             "moving_average": is_average,
+            **({"head": "not trained"} if lacks_head else {}),
         },
         phase=phase,
         top1=last and top1_of(last),

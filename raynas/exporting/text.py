@@ -123,6 +123,7 @@ def readme_text(config: Mapping[str, Any], packages: Iterable[str]) -> str:
         f"`{config['text']}` of the space {config['space']}, {trained}; {config['num_params']:,} parameters,",
         f"{config['macs']:,} multiply-adds. Exported by raynas {config['versions']['raynas']}, and runs without it.",
         "",
+        *_of_head(weights),
         f"Needs {', '.join(packages)} and safetensors; `images.py` needs numpy and pillow. In this folder:",
         "",
         *(f"    {line}".rstrip() for line in _example(config)),
@@ -139,6 +140,14 @@ def readme_text(config: Mapping[str, Any], packages: Iterable[str]) -> str:
         opset = config["onnx"]["opset"]
         lines += ["", f"`model.onnx` (opset {opset}) takes `images` and gives `logits`, for any number of images."]
     return "\n".join(lines) + "\n"
+
+
+def _of_head(weights: Mapping[str, Any]) -> list[str]:
+    """What is said of a head that was never trained."""
+    if weights.get("head") != "not trained":
+        return []
+    text = "It was trained without labels: its features are of use, and its head knows nothing until it is trained."
+    return [f"**{text}**", ""]
 
 
 def epochs_text(weights: Mapping[str, Any]) -> str:

@@ -34,6 +34,7 @@ class Teacher:
         mean, std: Mean and standard deviation of each channel by which the network's images are normalised.
         is_random: Whether the network was never trained.
         top1: The network's accuracy after training, from 0 to 1; None if unknown.
+        knows_classes: Whether its outputs were trained, as those of a pre-training without labels were not.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Teacher:
     std: tuple[float, ...] = IMAGENET_STD
     is_random: bool = False
     top1: float | None = None
+    knows_classes: bool = True
 
     @cached_property
     def hash(self) -> str:

@@ -95,6 +95,7 @@ def _taught(about: Mapping[str, Any], model: nn.Module, state: Mapping[str, Any]
         img_size=about["img_size"],
         num_classes=about["num_classes"],
         top1=last and top1_of(last),
+        knows_classes=last is None or top1_of(last) is not None,
     )
 
 

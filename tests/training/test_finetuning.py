@@ -1,4 +1,7 @@
-"""Fine-tuning from the weights of a training: rates by depth, pooling, shares of labels, kept blocks, a linear head."""
+"""Fine-tuning from the weights of a training: rates by depth, pooling, shares of labels, kept blocks, a linear head.
+
+One file, since its tests start from one pre-training.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from toy_trainings import largest_difference, plan, trained, weights
 
 import raynas
 from raynas.api.finetunings import finetune, finetuned_variants
-from raynas.errors import ConfigError, RaynasError
+from raynas.errors import ConfigError, RaynasError, RaynasWarning
 from raynas.exporting.folder import load_export
 from raynas.models.step_draws import StepContext
 from raynas.models.token_stages import sine_positions
@@ -387,3 +390,15 @@ def test_models_with_one_way_to_pool_say_so() -> None:
         plan(pool="mean")
     with pytest.raises(ConfigError, match="kept_blocks go with a file of weights"):
         plan(**VIT, kept_blocks=2)
+
+
+def test_what_was_trained_without_labels_teaches_no_classes_and_leaves_with_a_warning(
+    tmp_path: Path, pretrained: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"needs a teacher that has learned classes: .* was trained without labels"):
+        finetune(pretrained, out=tmp_path / "run", **silent(epochs=1, teacher=str(pretrained)))
+    assert not (tmp_path / "run").exists()
+    with pytest.warns(RaynasWarning, match="trained without labels: the export has its features"):
+        folder = raynas.export(pretrained, tmp_path / "export")
+    assert "its head knows nothing until it is trained" in (folder / "README.md").read_text()
+    assert load_export(folder).config["weights"]["head"] == "not trained"

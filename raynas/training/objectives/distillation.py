@@ -129,6 +129,10 @@ class Distillation(Objective):
                 f"logit_weight needs a teacher with the {config.num_classes} classes of the images, not "
                 f"{teacher.num_classes}"
             )
+        if config.logit_weight and not teacher.knows_classes:
+            raise ConfigError(
+                f"logit_weight needs a teacher that has learned classes: {config.teacher} was trained without labels"
+            )
         guidance = _guidance(setup, teacher) if config.guidance_weight else ()
         pairs = ",".join(f"{block}:{stage}" for block, stage in (one.pair for one in guidance)) or None
         resolved = {"guidance_pairs": pairs}
