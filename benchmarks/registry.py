@@ -412,7 +412,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         "pretraining_step",
-        "a masked step at most 0.45 of a supervised one, a teacher adds at most 1.1 of its own pass, likeness of 13 x "
+        "a masked step at most 0.45 of a supervised one, a teacher adds at most its own pass, likeness of 13 x "
         "13 layers at most 1.3 times plain passes, under 5 % of the steps waiting",
         (
             Figure("masked", rf"^masked step: [\d.]+ ms, {_VALUE} x ", "x", False),
