@@ -19,7 +19,7 @@ from raynas.searching.ranking import Ranking
 from raynas.searching.run import SearchListener
 from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS
-from raynas.space.results import Evaluation
+from raynas.space.results import Evaluation, Objective
 from raynas.storage.runs import Run
 from raynas.wording import duration, plural
 
@@ -124,11 +124,15 @@ def show_best(run: Run) -> None:
     rows = [
         {
             **{name: {**entry, **entry["scores"]}.get(name) for name in run.description["identity"]["scores"]},
+            **_uniform_beside(run, entry),
             "architecture": entry["text"],
         }
         for entry in best[:_SHOWN_BEST]
     ]
     print_rows(rows)
+    if any(_uniform_beside(run, entry) for entry in best[:_SHOWN_BEST]):
+        line = "uniform: the same score of the network with all blocks alike and nearly equal multiply-adds"
+        wide_console().print(line, highlight=False)
     if len(best) > _SHOWN_BEST:
         wide_console().print(f"and {len(best) - _SHOWN_BEST} more in the report", highlight=False)
     if chosen := run.summary.get("recommended"):
@@ -141,6 +145,14 @@ def show_best(run: Run) -> None:
             what = f"{chosen['text']} ({values})"
         line = f"the searcher's own choice{reason}: {what}"
         wide_console().print(line, highlight=False, markup=False)
+
+
+def _uniform_beside(run: Run, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What the uniform network of the cost of an architecture reaches, by the objectives that are no costs."""
+    names = [Objective.parse(str(text)).name for text in run.description["identity"]["objectives"]]
+    names = [name for name in names if name not in COSTS]
+    found = [one["scores"] for one in run.summary.get("uniform") or [] if one["beside"] == entry["architecture"]]
+    return {("uniform" if len(names) == 1 else f"uniform {name}"): found[0].get(name) for name in names if found}
 
 
 def show_comparison(run: Run) -> None:

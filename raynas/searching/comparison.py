@@ -20,6 +20,10 @@ from raynas.space.cost import COSTS
 from raynas.space.results import Objective
 from raynas.space.search_space import SearchSpace
 from raynas.space.uniform import uniform_architectures
+from raynas.stats.thinning import spread
+
+MOST_BESIDE = 10
+"""The most architectures beside which a search sets the uniform ones of their costs."""
 
 _TRIES = 20_000
 _BAND = 0.975  # of the winner's multiply-adds, where nothing bounds costs: as narrow as the bands of ViT-ResNAS
@@ -75,6 +79,21 @@ def peers_of(
         if drawn not in (winner, uniform) and drawn not in random and (admits is None or admits(drawn)):
             random[drawn] = None
     return Peers(uniform, tuple(random))
+
+
+def uniform_peers(
+    found: Sequence[Architecture], space: SearchSpace, macs: Callable[[Architecture], float]
+) -> dict[Architecture, Architecture]:
+    """The uniform architecture of nearly equal multiply-adds for each of some architectures.
+
+    Args:
+        found: What a search has found; of many, evenly spaced ones are taken, the first and the last among them.
+        space: The space that was searched, which has uniform architectures.
+        macs: Tells the multiply-adds of an architecture.
+    """
+    uniform = [(one, macs(one)) for one in uniform_architectures(space)]
+    chosen = [found[i] for i in spread(np.arange(len(found)), MOST_BESIDE)]
+    return {one: min(uniform, key=lambda other: abs(other[1] - macs(one)))[0] for one in chosen}
 
 
 def comparison(

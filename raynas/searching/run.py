@@ -19,7 +19,7 @@ from raynas.scoring.pool import EvaluatorPool, Waiting
 from raynas.searchers.admission import admission
 from raynas.searchers.base import SearchProgress
 from raynas.searchers.protocols import GrowsFamily, Recommends, ShowsProgress, is_complete, reason_of
-from raynas.searching.comparison import comparison, peers_of
+from raynas.searching.comparison import comparison, peers_of, uniform_peers
 from raynas.searching.config import KIND
 from raynas.searching.flight import Flight
 from raynas.searching.own_files import IF_VALUES_CHANGE, changed_files, kept_hashes, stored_files
@@ -172,6 +172,7 @@ class _Run:
         self.failed = 0
         self.infeasible = 0  # of those that have not failed
         self.recommended: dict[str, Any] | None = None
+        self.uniform: list[dict[str, Any]] = []
         self.comparison: dict[str, Any] | None = None
         self.searcher = plan.searcher()
         self._summary_written = 0.0
@@ -197,6 +198,7 @@ class _Run:
         status = self._search()
         if status != "interrupted":
             self._evaluate_recommendation()
+            self._set_beside_uniform()
             self._compare()
         self.cache.flush()
         if vanished := self.cache.vanished():
@@ -274,6 +276,24 @@ class _Run:
         architecture = recommends.recommendation() if recommends is not None and self.told else None
         if architecture is not None and (found := self._evaluated_aside([architecture])):
             self.recommended = {**self._summary_of(found[0]), "reason": reason_of(self.searcher)}
+
+    def _set_beside_uniform(self) -> None:
+        """Score the uniform networks that cost as much as what was found; told in the summary alone."""
+        plan = self.plan
+        found = [evaluation.architecture for evaluation in self.ranking.best()]
+        is_search = not plan.config.architectures and offered(self.searcher, GrowsFamily) is None
+        if not is_search or not found or plan.space.uniform is None or closed_form(plan.space, "macs") is None:
+            return
+        beside = uniform_peers(found, plan.space, lambda one: plan.costs(one)["macs"])
+        if self.recommended is not None:
+            chosen = Architecture(self.recommended["architecture"])
+            beside |= uniform_peers([chosen], plan.space, lambda one: plan.costs(one)["macs"])
+        scored = {one.architecture: one for one in self._evaluated_aside(list(dict.fromkeys(beside.values())))}
+        self.uniform = [
+            {"beside": dict(one), **self._summary_of(scored[uniform])}
+            for one, uniform in beside.items()
+            if uniform in scored
+        ]
 
     def _compare(self) -> None:
         """Score what the winner is set beside; told in the summary alone."""
@@ -354,6 +374,7 @@ class _Run:
             "evaluations_per_s": self.told / seconds,
             "best": [self._summary_of(evaluation) for evaluation in self.ranking.best()],
             "recommended": self.recommended,
+            "uniform": self.uniform,
             "comparison": self.comparison,
             "family": self._family(),
             "driver_seconds": dict(self.clock.seconds),
