@@ -68,7 +68,10 @@ def _ended(parts: Sequence[Mapping[str, Any]]) -> int:
 _SECTIONS_OF_SEARCH = (
     "best",
     "comparison",
+    "next",
+    "decisions",
     "scatter",
+    "parallel",
     "progress",
     "policy",
     "failures",
@@ -78,7 +81,7 @@ _SECTIONS_OF_SEARCH = (
 )
 _BASE = ("values.js", "pictures.js", "plot.js", "tables.js", "head.js")
 _LINES = (*_BASE, "lines.js")
-_DRAWN = (*_BASE, "scatter.js", "traces.js", "comparison.js")
+_DRAWN = (*_BASE, "scatter.js", "traces.js", "comparison.js", "decisions.js", "parallel.js", "next.js")
 
 
 # -- searches, scoring runs, growths, benchmarks of proxies ------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from raynas.report.beside import comparison, uniform_beside
+from raynas.report.decisions import decisions_data
 from raynas.report.embedding import embedded_points, finite, registered_space, short_number
 from raynas.report.growth import family_members, growth_data, growth_head
+from raynas.report.next_steps import next_steps
 from raynas.report.policy import PolicyTrace, StoredScores, policy_trace
 from raynas.report.status import run_status
 from raynas.report.text import description_groups, failure_groups, headline, resume_command, subline, time_spent
@@ -97,7 +100,10 @@ def report_data(run: Run) -> dict[str, Any]:
             ],
             "front_size": len(view.front),
             "recommended": None if recommended is None else place[recommended],
-            "comparison": _comparison(summary.get("comparison")),
+            "comparison": comparison(summary.get("comparison")),
+            "uniform": uniform_beside(summary, {view.points.keys[number]: here for number, here in place.items()}),
+            "next": next_steps(run.folder, config, identity, summary, view.space or view.changed_space),
+            "decisions": decisions_data(view.points, view.states, view.objectives, view.space),
             "recommended_reason": (summary.get("recommended") or {}).get("reason"),
             "traces": traces,
             "policy": view.policy(),
@@ -110,7 +116,7 @@ def report_data(run: Run) -> dict[str, Any]:
         data |= growth_head(family, view.points, identity, summary, data["counts"])
         placed = [{**member, "point": place[member["point"]]} for member in family]
         # Candidates are compared with others of their step, not with those of smaller architectures.
-        data |= {"growth": growth_data(placed, identity, view.space), "traces": []}
+        data |= {"growth": growth_data(placed, identity, view.space), "traces": [], "decisions": None}
         if data["status"]["name"] == "exhausted":
             data["status"]["text"] = "ended: a step left nothing to choose"
     return data
@@ -290,24 +296,6 @@ def _policy(space: SearchSpace, trace: PolicyTrace) -> dict[str, Any]:
             }
             for name, rows in trace.probabilities.items()
         ],
-    }
-
-
-def _comparison(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The winner and what it is set beside; None where it is not."""
-    if not found or not found["verdict"]:
-        return None
-
-    def shown(one: Mapping[str, Any]) -> dict[str, Any]:
-        return {"value": {**one, **one["scores"]}[found["objective"]], "macs": one["macs"], "text": one["text"]}
-
-    uniform = found["uniform"]
-    return {
-        "objective": found["objective"],
-        "verdict": found["verdict"],
-        "winner": shown(found["winner"]),
-        "uniform": None if uniform is None else shown(uniform),
-        "random": found["random"]["values"],
     }
 
 

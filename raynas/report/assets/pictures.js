@@ -230,12 +230,22 @@ function card(point, label, reference, tag = "li") {
       ),
       el("p", { class: "genotype" }, el("code", {}, ...breakable(text)), copyButton(text)),
       el("dl", { class: "scores" }, ...rows),
+      uniformBeside(point),
       failure && points.state[point] === FAILED
         ? el("p", { class: "reason" }, el("strong", { text: `${failure.status}: ` }), failure.error.slice(0, 300))
         : null,
     ),
     picture(point, reference),
   );
+}
+
+// What the network with all blocks alike and nearly equal cost reaches; null where the search did not look.
+function uniformBeside(point) {
+  const uniform = (data.uniform || []).find((one) => one.point === point);
+  if (!uniform) return null;
+  const names = data.objectives.map(({ name }) => name);
+  const values = [...names, ...(names.includes("macs") ? [] : ["macs"])].map((name) => `${titleOf(name)} ${shownValue(name, uniform.values[name] ?? null)}`);
+  return el("p", { class: "uniform" }, el("strong", { text: "Uniform network of this cost: " }), `${values.join(", ")} `, el("code", {}, ...breakable(uniform.text)), copyButton(uniform.text));
 }
 
 function pictureLegend() {

@@ -1,0 +1,146 @@
+"""The run folder, the command that made it, and commands that take what was found further: lines to copy."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from raynas.registry import is_in_file
+from raynas.report.text import is_growth
+from raynas.space.search_space import SearchSpace
+from raynas.storage.run_folder import told_again
+
+_NO_OPTIONS = (
+    "space",
+    "settings",
+    "searcher",
+    "searchers",
+    "repeat",
+    "level",
+    "architectures",
+    "supernet",
+    "width_divisor",
+)
+_OF_SUPERNET = (
+    *("objectives", "constraints", "bands", "proxies", "budget", "compare", "holdout", "test_data", "window", "seed"),
+    *("workers", "gpus_per_worker", "address", "join", "threads", "device_type", "mixed_devices", "worker_memory_gib"),
+    "time_limit_s",
+)
+_GROWTH = 4
+"""How many times the parameters of the architecture a growth is to reach, which takes minutes."""
+
+
+def next_steps(
+    folder: Path,
+    config: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    space: SearchSpace | None,
+) -> dict[str, Any]:
+    """The page's `next`.
+
+    Args:
+        folder: The folder of the run.
+        config: What run.yaml says under `config`.
+        identity: What run.yaml says under `identity`.
+        summary: The content of summary.json.
+        space: The space of that name, if one is registered, be it as it was searched or not.
+
+    Returns:
+        `folder`; `command`, which makes such a run anew, None where no command does; and `steps`, pairs of what a line
+        does and the line, none before there is an architecture to take.
+    """
+    found = summary.get("recommended") or next(iter(summary.get("best") or summary.get("family") or []), None)
+    is_known = space is not None or is_in_file(str(config.get("space")))
+    return {
+        "folder": str(folder),
+        "command": _command(folder, config, identity) if is_known else None,
+        "steps": _steps(folder, config, identity, found, space) if found and is_known else [],
+    }
+
+
+def _steps(
+    folder: Path, config: Mapping[str, Any], identity: Mapping[str, Any], found: Mapping[str, Any], space: Any
+) -> list[dict[str, str]]:
+    def step(what: str, *words: object) -> dict[str, str]:
+        return {"what": what, "command": shlex.join(["raynas", *map(str, words), *again])}
+
+    again = told_again({"space": config.get("space")})
+    trained, grown = f"{folder}-trained", f"{folder}-family"
+    supernet, data = config.get("supernet"), _training_data(config)
+    more = ["--weights-policy", "inherited"] if supernet else []
+    steps = [
+        step("Train it", "train", folder, *data, *more, "--out", trained),
+        step("Export what was trained, as plain code and weights", "export", trained, "--out", f"{folder}-export"),
+    ]
+    if is_growth(identity):
+        pick = ["--pick", f"num_params<={found['num_params']}"] if found.get("num_params") else []
+        smallest = step("Train its smallest member", "train", folder, *pick, *data, "--out", f"{folder}-smallest")
+        return [{**steps[0], "what": "Train the largest member of the family"}, smallest, steps[1]]
+    if space is not None and space.growth is not None and found.get("num_params") and not supernet:
+        stop = f"num_params>={_GROWTH * found['num_params']:.1e}".replace("e+0", "e")
+        steps.append(step("Grow it into a family of larger models", "scale", folder, "--stop", stop, "--out", grown))
+    if space is not None and space.uniform is not None:
+        steps.append(
+            step(
+                "Train the best three beside the uniform network of equal cost",
+                *("train", "--finalists", folder, "--top", 3, "--compare", "uniform", *data),
+                *("--out", f"{folder}-finalists"),
+            )
+        )
+    return steps
+
+
+def _training_data(config: Mapping[str, Any]) -> list[str]:
+    """What a training is told of images: those of the search, if they have labels, else the built-in digits."""
+    if config.get("supernet"):
+        return []  # taken from its training
+    data = str(config.get("data") or "random")
+    if data == "random":
+        return ["--data", "digits"]
+    columns = {name: config.get(name) for name in ("image_column", "label_column")}
+    named = [
+        word for name, column in columns.items() if column for word in (f"--{name.replace('_', '-')}", str(column))
+    ]
+    return ["--data", data, *named]
+
+
+def _command(folder: Path, config: Mapping[str, Any], identity: Mapping[str, Any]) -> str | None:
+    """What is typed for such a run; of growths and scoring runs, whose sources no folder names, None."""
+    from pydantic import BaseModel
+
+    from raynas.config import Flags, Found
+    from raynas.sweeps.config import SweepConfig
+
+    if not config.get("objectives") or config.get("architectures") or is_growth(identity):
+        return None
+    supernet = config.get("supernet")
+    command = ["supernet", "search", str(supernet)] if supernet else ["search", str(config["space"])]
+    model: type[BaseModel] = SweepConfig
+    words = [*command, "--searcher", str(config["searcher"])]
+    for name, field in model.model_fields.items():
+        value = config.get(name)
+        is_option = name in _OF_SUPERNET if supernet else name not in _NO_OPTIONS
+        if not is_option or any(isinstance(one, Found) for one in field.metadata):
+            continue
+        if value is None or value == _plain(field.get_default(call_default_factory=True)):
+            continue
+        flag = next((one.names[0] for one in field.metadata if isinstance(one, Flags)), f"--{name.replace('_', '-')}")
+        if value is True:
+            words.append(flag)
+        else:
+            words += [word for one in (value if isinstance(value, list) else [value]) for word in (flag, str(one))]
+    if supernet:
+        words += ["--compare", str(config.get("compare") or 0)] if "--compare" not in words else []
+    for target, settings in (config.get("settings") or {}).items():
+        for name, value in settings.items():
+            words += ["--set", f"{target}.{name}={json.dumps(value)}"]
+    return shlex.join(["raynas", *words, "--out", f"{folder}-again"])
+
+
+def _plain(value: Any) -> Any:
+    """A default as run.yaml has it."""
+    return list(value) if isinstance(value, tuple) else value
