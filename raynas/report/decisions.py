@@ -192,8 +192,8 @@ def _sample(columns: Sequence[_Column]) -> str:
     if np.mean(shares) >= _EVEN and not unused:
         return ""
     text = (
-        "The sample is biased: the searcher tried the options unevenly, by their frequencies as if it had used "
-        f"{100 * np.mean(shares):.0f} % of them, so that shares are those of the region it went to"
+        "The sample is biased: the searcher preferred some options, as if it had had "
+        f"{100 * np.mean(shares):.0f} % of them to choose from, so the shares are those of the region it went to"
     )
     if unused:
         text += f"; {unused} of {total} options are in fewer than {LEAST_SEEN} architectures and are not counted"

@@ -108,7 +108,7 @@ function drawParallel(holder, width, state) {
   context.strokeStyle = colour("idle");
   for (const point of state.lines) if (!kept.has(point)) strokeLine(context, state, point);
   const ramp = ["band-1", "band-3", "best"].map(colour);
-  context.globalAlpha = shown.length > 1500 ? 0.18 : shown.length > 300 ? 0.35 : 0.6;
+  context.globalAlpha = shown.length > 1500 ? 0.18 : shown.length > 300 ? 0.35 : shown.length > 60 ? 0.6 : 0.9;
   for (const point of shown) {
     const rank = state.rank.get(point);
     context.strokeStyle = rank >= 0.95 ? ramp[2] : mixed(ramp, rank);
