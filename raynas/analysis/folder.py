@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from raynas.errors import StoreError, error_words
+from raynas.notebook import MOST_ROWS, html_table
 from raynas.storage.files import exists, is_folder, names_in, read_bytes
 from raynas.storage.parquet import read_parquet
 from raynas.storage.paths import as_path
@@ -70,6 +71,10 @@ class Analysis:
     cka: pa.Table
     attention: pa.Table
     layers: pa.Table
+
+    def _repr_html_(self) -> str:
+        title = f"Analysis({str(self.folder)!r}, {self.summary.get('status', 'unknown')})"
+        return html_table(title, self.layers.slice(0, MOST_ROWS).to_pylist(), len(self.layers))
 
     def pictures(self) -> list[tuple[str, bytes]]:
         """Names and PNG files of pictures, in the order of their names."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.errors import ConfigError
+from raynas.notebook import Table
 
 if TYPE_CHECKING:
     from raynas.proxies.probe import Proxy
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 Rows = list[dict[str, Any]]
 
 
-def listing(kind: str, where: str | Path | None = None) -> Rows:
+def listing(kind: str, where: str | Path | None = None) -> Table:
     """One row for each member of a kind, with equal keys.
 
     Args:
@@ -27,10 +28,10 @@ def listing(kind: str, where: str | Path | None = None) -> Rows:
         StoreError: There is no such folder.
     """
     if where is None:
-        return LISTS[kind]()
+        return Table(LISTS[kind]())
     if kind != "runs":
         raise ConfigError(f"{kind} are in no folder: {str(where)!r} goes with runs")
-    return _runs(where)
+    return Table(_runs(where))
 
 
 def _spaces() -> Rows:

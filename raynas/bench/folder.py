@@ -25,6 +25,7 @@ from raynas.bench.correlations import StatisticsSettings, statistics
 from raynas.bench.predictors import Predictor, predictors
 from raynas.bench.truth import Truth, load_truth, stratum, write_truth
 from raynas.errors import StoreError, error_words
+from raynas.notebook import MOST_ROWS, html_table
 from raynas.space.results import Objective
 from raynas.storage.files import exists, names_in, read_bytes, write_atomically, write_text
 from raynas.storage.parquet import read_parquet, write_parquet
@@ -64,6 +65,10 @@ class Bench:
     def __repr__(self) -> str:
         status = self.run.summary.get("status", "unknown")
         return f"Bench({str(self.folder)!r}, {status}, {len(self.truth)} architectures)"
+
+    def _repr_html_(self) -> str:
+        table = self.correlations
+        return html_table(repr(self), table.slice(0, MOST_ROWS).to_pylist(), len(table))
 
     @property
     def folder(self) -> Path:

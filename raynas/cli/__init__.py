@@ -38,7 +38,6 @@ app = typer.Typer(
     help="Search vision-transformer architectures on Ray.",
     epilog="Try it: raynas search    (about a minute on two CPU cores; ends with a report to open in a browser)",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
@@ -54,7 +53,9 @@ def _print_version(is_wanted: bool) -> None:
 
 @app.callback()
 def _common(
-    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Search vision-transformer architectures on Ray."""
 

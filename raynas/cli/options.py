@@ -18,6 +18,7 @@ import typer
 import typer.main
 from typer.core import TyperCommand
 
+from raynas.cli.completions import completion_of
 from raynas.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,12 +43,14 @@ def option(name: str, kind: Any, help: str, *flags: str, **settings: Any) -> ins
         flags: Names under which the option is typed; none: --name.
         settings: Further keywords of `typer.Option`.
     """
+    settings.setdefault("autocompletion", completion_of(name))
     return _parameter(name, kind, typer.Option(*flags, help=help, show_default=False, **settings))
 
 
 def argument(name: str, kind: Any, help: str, *, is_required: bool = False) -> inspect.Parameter:
     """A parameter that is known by its position."""
-    return _parameter(name, kind, typer.Argument(help=help, show_default=False), is_required=is_required)
+    info = typer.Argument(help=help, show_default=False, autocompletion=completion_of(name))
+    return _parameter(name, kind, info, is_required=is_required)
 
 
 def options(
@@ -87,7 +90,8 @@ def options(
             text += f" Default {default}."
         if get_origin(kind) is list:
             text += " Repeatable."
-        found.append(option(name, kind, text.strip(), *flags))
+        completion = completion_of(name, field.annotation)
+        found.append(option(name, kind, text.strip(), *flags, autocompletion=completion))
     return found
 
 

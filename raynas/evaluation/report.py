@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from raynas.errors import ConfigError, StoreError, error_words
+from raynas.notebook import html_table
 from raynas.storage.files import exists, is_folder, make_folder, names_in, write_atomically, write_json, write_text
 from raynas.storage.parquet import write_parquet
 
@@ -118,6 +119,9 @@ class EvaluationReport:
 
     def __repr__(self) -> str:
         return f"EvaluationReport({self.source!r}, top-1 {self.top1:.4f} on {self.images:,} images of {self.data!r})"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), [one.plain() for one in self.classes])
 
     def plain(self) -> dict[str, Any]:
         """All but the predictions, in values that JSON holds; a loss that is no number is null."""

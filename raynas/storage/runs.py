@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raynas.notebook import MOST_ROWS, Table, flat_scores, html_table
 from raynas.registry import named_code
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
@@ -39,6 +40,13 @@ class Run:
         status, evaluations = self.summary.get("status", "unknown"), self.summary.get("evaluations", 0)
         return f"Run({str(self.folder)!r}, {status}, {plural(evaluations, 'evaluation', 'evaluations')})"
 
+    def _repr_html_(self) -> str:
+        found = self.summary.get("family") or self.summary.get("best")
+        if found:
+            return html_table(repr(self), [flat_scores(entry) for entry in found])
+        table = self.table.drop_columns(["architecture_key"])
+        return html_table(repr(self), table.slice(0, MOST_ROWS).to_pylist(), len(table))
+
     @property
     def table(self) -> pa.Table:
         """One row per architecture in the order of asking, a column per score, null where it has no value."""
@@ -59,12 +67,12 @@ class Run:
     @property
     def best(self) -> list[Mapping[str, Any]]:
         """The best architectures with their scores, or the Pareto front."""
-        return list(self.summary.get("best", []))
+        return Table(self.summary.get("best", []))
 
     @property
     def family(self) -> list[Mapping[str, Any]]:
         """The states of a growth from the start on, with their scores and what each step changed; else nothing."""
-        return list(self.summary.get("family") or [])
+        return Table(self.summary.get("family") or [])
 
 
 def load_run(folder: str | Path) -> Run:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raynas.notebook import html_table
 from raynas.storage.paths import as_path
 from raynas.storage.run_folder import holds_run, read_description, read_summary, reading
 from raynas.sweeps.config import FINISHED, KIND, SearchName, SweepConfig
@@ -37,6 +38,9 @@ class Sweep:
     def __repr__(self) -> str:
         status, searches = self.summary.get("status", "unknown"), plural(len(self.config.names), "search", "searches")
         return f"Sweep({str(self.folder)!r}, {status}, {searches})"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), self.summary.get("rows") or self.summary.get("searches") or [])
 
     @property
     def config(self) -> SweepConfig:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from raynas.errors import ConfigError, StoreError, error_words
+from raynas.notebook import MOST_ROWS, html_table
 from raynas.registry import named_code
 from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
@@ -97,6 +98,11 @@ class Training:
         done, top1 = self.summary.get("epochs_done", 0), self.summary.get("top1")
         accuracy = "" if top1 is None else f", top-1 {top1:.4f}"
         return f"Training({str(self.folder)!r}, {self.summary.get('status', 'unknown')}, {done} epochs{accuracy})"
+
+    def _repr_html_(self) -> str:
+        last = self.metrics.slice(max(0, len(self.metrics) - MOST_ROWS)).to_pylist()[::-1]
+        rows = [{name: value for name, value in row.items() if value is not None} for row in last]
+        return html_table(f"{self!r}, last epoch first", rows, len(self.metrics))
 
     @property
     def architecture(self) -> Architecture:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.errors import StoreError
+from raynas.notebook import html_table
 from raynas.space.cost import COSTS
 from raynas.storage.files import write_json
 from raynas.storage.kinds import Bounds
@@ -43,6 +44,11 @@ class Trials:
         status = self.summary.get("status", "unknown")
         trainings = plural(len(self.summary.get("trials", ())), "training", "trainings")
         return f"Trials({str(self.folder)!r}, {status}, {trainings})"
+
+    def _repr_html_(self) -> str:
+        names = ("name", "status", "top1", "epochs", "num_params", "macs", "text")
+        trials = self.summary.get("trials", ())
+        return html_table(repr(self), [{name: trial[name] for name in names if name in trial} for trial in trials])
 
     @property
     def trainings(self) -> dict[str, Training]:
