@@ -5,7 +5,6 @@ Letters: B images of a pass, n images in all, H heads, L patches.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from raynas.analysis.pictures import attended
 from raynas.analysis.points import Attention, Points, Seen
 from raynas.analysis.ranks import Spread
 from raynas.analysis.similarity import LEAST_IMAGES, Likeness
+from raynas.cores import usable_cores
 from raynas.data.dataset import ImageDataset
 from raynas.data.inspection import check_readable, inspect
 from raynas.data.opening import needs_inspection, open_dataset
@@ -32,7 +32,7 @@ from raynas.errors import DataError, StoreError, error_words
 from raynas.evaluation.run import device_of
 from raynas.models.attention_statistics import attention_distance, attention_entropy
 from raynas.models.nearest_neighbours import knn_accuracy
-from raynas.models.process_state import kept_process_state
+from raynas.models.process_state import kept_process_state, own_threads
 from raynas.models.teachers import renormalisation
 from raynas.seeds import seed_from
 from raynas.storage.files import make_folder, write_atomically
@@ -191,8 +191,7 @@ def _analysed(
     labels: list[torch.Tensor] = []
     done = 0
     with kept_process_state(), torch.no_grad():
-        if config.threads is not None:
-            torch.set_num_threads(config.threads)
+        torch.set_num_threads(config.threads or own_threads())
         for batch in _batches(plan, device):
             if is_stopped():
                 return None
@@ -230,7 +229,7 @@ def _batches(plan: AnalysisPlan, device: torch.device) -> Iterator[Batch]:
     config = plan.config
     processes = config.loader_processes
     if processes is None:
-        cores = os.cpu_count() or 1
+        cores = usable_cores()
         processes = min(16, max(1, cores - 1)) if device.type == "cuda" else int(cores > 1)
     views: tuple[Transform, ...] = tuple(eval_transform(one.img_size, one.eval_crop) for one in plan.networks)
     size, n = config.batch_size, len(plan.rows)

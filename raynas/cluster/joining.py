@@ -15,6 +15,7 @@ from typing import Any
 
 from raynas.cluster.inquiry import address_towards, ask_cluster, check_joinable
 from raynas.cluster.ray_log import NOWHERE, RayLog, said_to
+from raynas.cores import usable_cores
 from raynas.errors import ConfigError, PoolError, on_one_line
 from raynas.wording import plural
 
@@ -79,7 +80,7 @@ def connect(
         undo.enter_context(said_to(log))
         settings: dict[str, Any] = {"log_to_driver": True, "logging_level": "info"}
         if address is None:
-            settings |= {"num_cpus": max(min_cpus, os.cpu_count() or 1), "include_dashboard": False}
+            settings |= {"num_cpus": max(min_cpus, usable_cores()), "include_dashboard": False}
         undo.callback(ray.shutdown)
         try:
             ray.init(address=address or "local", **settings)

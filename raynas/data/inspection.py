@@ -7,7 +7,6 @@ depends on nothing else, evenly spread ones, and all whose files do not end as f
 from __future__ import annotations
 
 import io
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from raynas.cores import usable_cores
 from raynas.data.dataset import ImageDataset, PassedOver
 from raynas.data.decoding import Header, UndeclaredDepth, header_of, opened_image, range_hint, why_unreadable
 from raynas.data.encoded import EncodedImages, Reader
@@ -280,7 +280,7 @@ def _in_threads(
 ) -> Iterator[tuple[int, _T]]:
     """What is seen of each row, in order, with few encoded images in memory at a time."""
     remaining = iter(readers)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         while some := list(islice(remaining, _AT_A_TIME)):
             rows, reading = zip(*some, strict=True)
             given = (rows, reading) if with_row else (reading,)

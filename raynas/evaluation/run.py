@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager, closing, nullcontext
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from raynas.cores import usable_cores
 from raynas.data.batch import check_memory
 from raynas.errors import ConfigError, error_words
 from raynas.evaluation.config import EvaluateConfig
@@ -17,7 +17,7 @@ from raynas.evaluation.images import EvaluatedImages
 from raynas.evaluation.report import ClassAccuracy, EvaluationReport, Predictions
 from raynas.evaluation.source import TrainedNetwork
 from raynas.models.classified import evaluated_classes
-from raynas.models.process_state import kept_process_state
+from raynas.models.process_state import kept_process_state, own_threads
 from raynas.stats.proportion import wilson_interval
 from raynas.training.config import precision_on
 from raynas.training.images import Loader, eval_loader, eval_transform
@@ -83,7 +83,7 @@ def evaluate_network(
     eval_crop = network.eval_crop if config.eval_crop is None else config.eval_crop
     processes = config.loader_processes
     if processes is None:
-        cores = os.cpu_count() or 1
+        cores = usable_cores()
         processes = min(16, max(1, cores - 1)) if device.type == "cuda" else int(cores > 1)
     check_memory(min(config.batch_size, len(images.rows)), network.img_size, "batch_size or img_size")
     images.data.hold()
@@ -100,8 +100,7 @@ def evaluate_network(
     listener.on_start(network, images)
     started = perf_counter()
     with closing(loader), kept_process_state():
-        if config.threads is not None:
-            torch.set_num_threads(config.threads)
+        torch.set_num_threads(config.threads or own_threads())
         found = _passes(network, images.labels, loader, device, _mixed(device, precision), listener)
     seconds = perf_counter() - started
     n = len(images.rows)

@@ -19,6 +19,7 @@ from torch.overrides import (
 )
 from torch.utils import _device, _python_dispatch
 
+from raynas.cores import usable_cores
 from raynas.errors import error_line
 from raynas.seeds import seed_from
 
@@ -40,6 +41,11 @@ def seed_torch(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed(seed)
+
+
+def own_threads() -> int:
+    """The threads that torch takes by itself, as OMP_NUM_THREADS says, but no more than there are cores to use."""
+    return min(torch.get_num_threads(), usable_cores())
 
 
 @contextmanager

@@ -287,7 +287,11 @@ class TrainConfig(DataOptions, ClusterOptions):
         None, ge=1, le=MOST_PROCESSES, description="Go on with as few workers if some are lost for good."
     )
     threads: int | None = Field(
-        None, ge=1, le=MOST_THREADS, description="CPU threads of a worker. Default: an equal share."
+        None,
+        ge=1,
+        le=MOST_THREADS,
+        description="CPU threads of a worker. Default: an equal share of its node; without workers torch's own number, "
+        "which OMP_NUM_THREADS sets.",
     )
     loader_processes: int | None = Field(
         None, ge=0, le=MOST_THREADS, description="Processes that prepare images, for each worker."

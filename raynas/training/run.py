@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -16,8 +15,9 @@ import torch
 from raynas.cluster.joining import cluster_address, connect
 from raynas.cluster.ray_log import RayLog
 from raynas.cluster.resources import alive_nodes, cpus_per_worker, default_workers
+from raynas.cores import usable_cores
 from raynas.errors import ConfigError
-from raynas.models.process_state import kept_process_state
+from raynas.models.process_state import kept_process_state, own_threads
 from raynas.storage.files import exists, remove, remove_folder
 from raynas.storage.local_files import temporary_folder
 from raynas.storage.locks import told_before_locking
@@ -154,7 +154,7 @@ class _TrainingRun:
         if workers == 0:
             if config.address or share:
                 raise ConfigError("without workers this process trains; an address or GPUs per worker need workers")
-            return 0, 0.0, os.cpu_count() or 1
+            return 0, 0.0, usable_cores()
         least = workers or 1
         undo = connect(
             config.address,
@@ -176,7 +176,7 @@ class _TrainingRun:
 
     def _train(self, is_stopped: Callable[[], bool]) -> bool:
         config = self.plan.config
-        threads = config.threads or self.cores
+        threads = config.threads or (self.cores if self.workers else own_threads())
         processes = config.loader_processes
         if processes is None:
             on_cpu = int(self.workers > 0 or self.cores > 1)
