@@ -62,7 +62,7 @@ def test_noise_alone_has_no_share():
         assert found is not None
         shares.append(found.groups[0].value)
         assert found.groups[0].low <= 0.05
-    # A share is cut off at 0; of 9 coefficients among 60 rows, those of one decision would explain 5 % without correction.
+    # Shares are cut off at 0. Without correction, the coefficients of one decision would explain 5 % among 60 rows.
     assert np.mean(shares) < 0.03
 
 
