@@ -22,7 +22,7 @@ MOST_ROWS = 4000
 """Architectures that shares are computed from; of more, a fixed random sample is taken."""
 
 _LOG_SPAN = 50  # as the axes of the page
-_EVEN = 0.9
+_EVEN = 0.8  # a block that may be absent is so half the time in draws of a space, which is 0.87 of four options
 _BINS = 4
 
 
@@ -150,7 +150,7 @@ def _objective(objective: Objective, values: np.ndarray, table: _Table) -> dict[
         "fields": sorted(shares, key=lambda one: -one["share"][0]),
         "rest": _interval(found.rest),
         "is_summarised": columns is not table.columns,
-        "sample": _sample(columns),
+        "sample": _sample(table.columns, columns),
     }
 
 
@@ -181,20 +181,29 @@ def _why(objective: Objective, columns: Sequence[_Column], numbers: Sequence[int
     return f"most by {column.name}, best at {option}"
 
 
-def _sample(columns: Sequence[_Column]) -> str:
-    """How evenly the options were tried, in words; empty if they were."""
-    shares, unused, total = [], 0, 0
-    for column in columns:
-        seen = np.bincount(column.chosen[column.chosen != ABSENT], minlength=len(column.options))
-        kept = seen[seen > 0] / seen.sum()
-        shares.append(float(np.exp(-(kept * np.log(kept)).sum()) / len(seen)))
-        unused, total = unused + int((seen < LEAST_SEEN).sum()), total + len(seen)
-    if np.mean(shares) >= _EVEN and not unused:
-        return ""
-    text = (
-        "The sample is biased: the searcher preferred some options, as if it had had "
-        f"{100 * np.mean(shares):.0f} % of them to choose from, so the shares are those of the region it went to"
-    )
-    if unused:
-        text += f"; {unused} of {total} options are in fewer than {LEAST_SEEN} architectures and are not counted"
-    return f"{text}."
+def _sample(decisions: Sequence[_Column], used: Sequence[_Column]) -> str:
+    """How evenly the options were tried, in words; empty if they were.
+
+    Args:
+        decisions: All decisions of the architectures.
+        used: The columns of which shares are told.
+    """
+    told = []
+    evenness = {column.name: _evenness(column) for column in decisions}
+    worst = min(evenness, key=evenness.__getitem__)
+    if evenness[worst] < _EVEN:
+        told.append(
+            f"The sample is biased: the searcher preferred some options, those of {worst} as if it had "
+            f"{100 * evenness[worst]:.0f} % of them to choose from; shares are those of the region that it went to."
+        )
+    seen = np.concatenate([np.bincount(one.chosen[one.chosen != ABSENT], minlength=len(one.options)) for one in used])
+    if unused := int((seen < LEAST_SEEN).sum()):
+        told.append(f"{unused} of {len(seen)} options are in fewer than {LEAST_SEEN} architectures and do not count.")
+    return " ".join(told)
+
+
+def _evenness(column: _Column) -> float:
+    """The number of options that, if alike often, would have the entropy of those seen, as a share of all options."""
+    seen = np.bincount(column.chosen[column.chosen != ABSENT], minlength=len(column.options))
+    shares = seen[seen > 0] / seen.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()) / len(seen))

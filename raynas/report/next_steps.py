@@ -53,7 +53,7 @@ def next_steps(
         `folder`; `command`, which makes such a run anew, None where no command does; and `steps`, pairs of what a line
         does and the line, none before there is an architecture to take.
     """
-    found = summary.get("recommended") or next(iter(summary.get("best") or summary.get("family") or []), None)
+    found = summary.get("recommended") or next(iter(summary.get("family") or summary.get("best") or []), None)
     is_known = space is not None or is_in_file(str(config.get("space")))
     return {
         "folder": str(folder),
@@ -72,14 +72,13 @@ def _steps(
     trained, grown = f"{folder}-trained", f"{folder}-family"
     supernet, data = config.get("supernet"), _training_data(config)
     more = ["--weights-policy", "inherited"] if supernet else []
-    steps = [
-        step("Train it", "train", folder, *data, *more, "--out", trained),
-        step("Export what was trained, as plain code and weights", "export", trained, "--out", f"{folder}-export"),
-    ]
+    steps = [step("Train it", "train", folder, *data, *more, "--out", trained)]
+    if space is not None and isinstance(space.model, str):  # models of one's own need not have code that leaves
+        steps.append(step("Export it as plain code and weights", "export", trained, "--out", f"{folder}-export"))
     if is_growth(identity):
         pick = ["--pick", f"num_params<={found['num_params']}"] if found.get("num_params") else []
         smallest = step("Train its smallest member", "train", folder, *pick, *data, "--out", f"{folder}-smallest")
-        return [{**steps[0], "what": "Train the largest member of the family"}, smallest, steps[1]]
+        return [{**steps[0], "what": "Train the largest member of the family"}, smallest, *steps[1:]]
     if space is not None and space.growth is not None and found.get("num_params") and not supernet:
         stop = f"num_params>={_GROWTH * found['num_params']:.1e}".replace("e+0", "e")
         steps.append(step("Grow it into a family of larger models", "scale", folder, "--stop", stop, "--out", grown))
