@@ -72,7 +72,7 @@ def test_what_was_found_is_trained_exported_and_grown_by_the_lines(folder: Path)
     assert trained.summary["status"] == "completed"
     run(typed(told["Export it as plain code and weights"]))
     assert (Path(f"{folder}-export") / "model.safetensors").exists()
-    run(typed(told["Grow it into a family of larger models"], "--set", "length_distortion.repeats=1"))
+    run(typed(told["Grow it into a family of larger models"], "--set", "length_distortion.repeats=1", "--workers", "0"))
     family = load_run(f"{folder}-family")
     assert family.family[-1]["num_params"] >= 3.9 * load_run(folder).summary["recommended"]["num_params"]
     of_family = lines(family.folder)
@@ -83,7 +83,7 @@ def test_what_was_found_is_trained_exported_and_grown_by_the_lines(folder: Path)
     assert smallest.architecture == raynas.Architecture(family.family[0]["architecture"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_best_are_trained_beside_the_uniform_network_by_the_line(folder: Path) -> None:
     line = lines(folder)["Train the best three beside the uniform network of equal cost"]
     run(typed(line, *SHORT[:-2], "--top", "1"))

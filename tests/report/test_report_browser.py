@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import yaml
@@ -100,7 +101,7 @@ def test_sections_are_there(opened, searched):
     page = opened(searched)
     assert page.title() == "as-vit search · raynas"
     assert sections(page) == [
-        *("best", "comparison", "scatter", "progress", "policy"),
+        *("best", "comparison", "next", "decisions", "scatter", "parallel", "progress", "policy"),
         *("failures", "correlation", "time", "setup"),
     ]
     assert page.locator("#policy-plots figure").count() == 12
@@ -125,12 +126,62 @@ def test_the_winner_stands_beside_the_uniform_network_and_random_ones(opened, se
     assert compared["uniform"]["text"] in shown.replace("\n", "")
 
 
+def test_the_uniform_network_of_its_cost_stands_with_what_was_found(opened, searched):
+    data = embedded(searched.read_text())
+    page = opened(searched)
+    best = data["rankings"][0]["members"][0]
+    uniform = next(one for one in data["uniform"] if one["point"] == best)
+    shown = page.locator(f'#best-list > li[data-point="{best}"] .uniform').inner_text()
+    assert uniform["text"] in shown.replace("\n", "")
+    value = float(re.search(r"length_distortion ([0-9.]+)", shown)[1])
+    assert value == pytest.approx(uniform["values"]["length_distortion"], rel=1e-3)
+
+
+def test_shares_of_decisions_are_as_long_as_they_are_large(opened, with_failures):
+    shares = embedded(with_failures.read_text())["decisions"]["objectives"][0]["fields"]
+    bars = opened(with_failures).locator("#decisions-plots figure").first.locator("rect.share:not(.rest)").all()
+    widths = {bar.get_attribute("data-field"): bar.bounding_box()["width"] for bar in bars}
+    assert widths.keys() == {"kernel", "split", "mlp_ratio", "num_heads"}
+    large = {one["field"]: one["share"][0] for one in shares if one["share"][0] > 0.02}
+    assert large
+    ratios = [widths[field] / share for field, share in large.items()]
+    assert max(ratios) == pytest.approx(min(ratios), rel=0.05)
+
+
+def test_a_line_across_all_fields_is_chosen_and_axes_keep_what_passes(opened, searched):
+    data = embedded(searched.read_text())
+    page = opened(searched)
+    page.locator("#parallel").scroll_into_view_if_needed()
+    plot = page.locator("#parallel-plot").bounding_box()
+    zones = page.locator("#parallel-plot .axis-zone").all()
+    titles = [title.text_content() for title in page.locator("#parallel-plot .axis-name").all()]
+    assert len(zones) == len(titles) == 7  # four fields, the objective, and both costs
+    at = next(i for i, title in enumerate(titles) if title.startswith("length_distortion"))
+    axis = zones[at].bounding_box()
+    values = [v for v in data["points"]["values"]["length_distortion"] if v is not None]
+    top, bottom = axis["y"] + 6, axis["y"] + axis["height"] - 6
+    page.mouse.move(axis["x"] + axis["width"] / 2, top)
+    assert page.locator("#parallel-chosen").inner_text() != ""  # the best one ends at the top of this axis
+    best = data["points"]["text"][data["points"]["values"]["length_distortion"].index(max(values))]
+    assert best in page.locator("#parallel-chosen").inner_text().replace("\n", "")
+    middle = (min(values) + max(values)) / 2
+    page.mouse.move(axis["x"] + axis["width"] / 2, bottom + 3)
+    page.mouse.down()
+    page.mouse.move(axis["x"] + axis["width"] / 2, (top + bottom) / 2)
+    page.mouse.up()
+    expected = sum(value <= middle for value in values)
+    assert page.locator("#parallel-chosen").inner_text().startswith(f"{expected} of {len(values)} ")
+    page.locator("#parallel-controls button").click()
+    assert page.locator("#parallel-plot .brushed").count() == 0
+    assert plot["width"] > 600
+
+
 def test_best_architecture_is_drawn_first_with_its_stages(opened, searched):
     data = embedded(searched.read_text())
     page = opened(searched)
     first = page.locator("#best-list > li:not(.recommended)").first
     best = data["rankings"][0]["members"][0]
-    assert first.locator("code").inner_text() == data["points"]["text"][best]
+    assert first.locator(".genotype code").inner_text() == data["points"]["text"][best]
     assert first.locator("svg.stage-box").count() == 4
     assert first.locator("td.other").count() == 0
     assert page.locator("#best-list > li.recommended").count() == 1
@@ -142,7 +193,7 @@ def test_ranking_selector_changes_the_order(opened, searched):
     page.get_by_label("Ranked by").select_option(label="lowest macs")
     lightest = min(range(len(data["points"]["candidate"])), key=lambda i: data["points"]["values"]["macs"][i])
     first = page.locator("#best-list > li:not(.recommended)").first
-    assert first.locator("code").inner_text() == data["points"]["text"][lightest]
+    assert first.locator(".genotype code").inner_text() == data["points"]["text"][lightest]
 
 
 def test_hover_shows_the_architecture_at_that_place(opened, searched):
@@ -152,7 +203,7 @@ def test_hover_shows_the_architecture_at_that_place(opened, searched):
     for point in lonely(values, "macs", "length_distortion")[:4]:
         point_at(page, values, "macs", "length_distortion", point)
         panel = page.locator("#scatter-panel")
-        assert panel.locator("code").inner_text() == data["points"]["text"][point]
+        assert panel.locator(".genotype code").inner_text() == data["points"]["text"][point]
         assert panel.locator("svg.stage-box").count() == 4
 
 
@@ -165,7 +216,7 @@ def test_click_keeps_a_point_until_it_is_clicked_again(opened, searched):
     page.mouse.down()
     page.mouse.up()
     point_at(page, values, "macs", "length_distortion", other)
-    code = page.locator("#scatter-panel code")
+    code = page.locator("#scatter-panel .genotype code")
     assert code.inner_text() == data["points"]["text"][kept]
     page.keyboard.press("Escape")
     page.locator("#scatter-plot").press("Escape")
@@ -182,7 +233,7 @@ def test_arrow_keys_move_between_points(opened, searched):
     for _ in range(50):
         plot.press("ArrowLeft")
     for _ in range(len(data["points"]["candidate"])):
-        seen.add(page.locator("#scatter-panel code").inner_text())
+        seen.add(page.locator("#scatter-panel .genotype code").inner_text())
         plot.press("ArrowRight")
     assert seen == set(data["points"]["text"])
 
@@ -206,7 +257,7 @@ def test_failures_are_listed_and_drawn(opened, with_failures):
     assert page.locator("#failures b").count() == 0
     page.get_by_role("button", name="draw it").first.click()
     example = data["failures"][0]["example"]
-    assert page.locator("#scatter-panel code").inner_text() == data["points"]["text"][example]
+    assert page.locator("#scatter-panel .genotype code").inner_text() == data["points"]["text"][example]
     assert "10 have no second" in page.locator("#scatter-note").inner_text()
     page.get_by_label("across").select_option("macs")
     assert "10 have" not in page.locator("#scatter-note").inner_text()
@@ -248,7 +299,7 @@ def test_several_objectives_have_a_front_and_a_hypervolume(opened, with_failures
 def test_copy_button_copies_the_genotype(opened, searched):
     page = opened(searched, permissions=["clipboard-read", "clipboard-write"])
     card = page.locator("#best-list > li").first
-    card.get_by_role("button", name="copy").click()
+    card.locator(".genotype").get_by_role("button", name="copy").click()
     playwright.expect(card.get_by_role("button", name="copied")).to_be_visible()
 
 

@@ -114,7 +114,7 @@ function drawParallel(holder, width, state) {
     context.strokeStyle = rank >= 0.95 ? ramp[2] : mixed(ramp, rank);
     strokeLine(context, state, point);
   }
-  const picture = svg("svg", { width, height, class: "chart", role: "img", "aria-label": `${plural(shown.length, "architecture", "architectures")} across ${state.axes.map(({ title }) => title).join(", ")}` });
+  const picture = svg("svg", { width, height, class: "chart", role: "img", "aria-label": `Parallel coordinates of ${plural(shown.length, "architecture", "architectures")}: ${state.axes.map(({ title }) => title).join(", ")}` });
   state.axes.forEach((axis, i) => picture.append(...axisMarks(axis, i, room, state, top, bottom, height)));
   state.overlay = svg("path", { class: "marker pinned", d: "" });
   picture.append(state.overlay);
