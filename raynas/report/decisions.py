@@ -22,7 +22,7 @@ MOST_ROWS = 4000
 """Architectures that shares are computed from; of more, a fixed random sample is taken."""
 
 _LOG_SPAN = 50  # as the axes of the page
-_EVEN = 0.8  # a block that may be absent is so half the time in draws of a space, which is 0.87 of four options
+_EVEN = 0.65  # draws of a space leave a block out half the time, which comes to 0.8 of five options, 0.66 of eight
 _BINS = 4
 
 

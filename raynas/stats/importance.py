@@ -119,10 +119,11 @@ class _Fit:
     """Least squares on some rows, and the variances of the effects, less what noise adds to them."""
 
     def __init__(self, design: np.ndarray, values: np.ndarray, decisions: Sequence[_Decision]) -> None:
-        inverse = np.linalg.pinv(design.T @ design, hermitian=True)
+        products = design.T @ design
+        inverse = np.linalg.pinv(products, hermitian=True)
         coefficients = inverse @ (design.T @ values)
         left_over = values - design @ coefficients
-        self.noise = float(left_over @ left_over) / (len(values) - np.linalg.matrix_rank(design))
+        self.noise = float(left_over @ left_over) / (len(values) - np.linalg.matrix_rank(products, hermitian=True))
         self.effects, self.variances = [], []
         start = 1
         for one in decisions:
