@@ -43,7 +43,7 @@ class Threads(TrainingListener):
 
 @pytest.mark.parametrize(("settings", "expected"), [({}, 1), ({"threads": 2}, 2)])
 def test_a_training_in_this_process_takes_the_threads_of_torch_unless_it_is_told(
-    tmp_path: Any, settings: dict[str, int], expected: int
+    tmp_path: Any, settings: dict[str, Any], expected: int
 ) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # as OMP_NUM_THREADS=1 has it

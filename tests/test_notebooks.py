@@ -106,7 +106,8 @@ def test_the_callbacks_of_the_page_hear_every_evaluation_and_every_epoch(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8").split("## Callbacks")[1], re.DOTALL)
-    search, training = ({"__name__": "page"} for _ in blocks)
+    search: dict[str, Any] = {}
+    training: dict[str, Any] = {}
     exec(blocks[0], search)
     told = search["run"].table["length_distortion"].to_pylist()
     assert sorted(search["heard"].values) == sorted(told)

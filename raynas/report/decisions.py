@@ -87,7 +87,8 @@ class _Table(NamedTuple):
     @classmethod
     def of(cls, architectures: Sequence[Mapping[str, Any]], space: SearchSpace | None) -> _Table:
         blocks = () if space is None else space.block_fields[1:]  # say nothing where the first says there is no block
-        columns, summarised = [], []
+        columns: list[_Column] = []
+        summarised: list[_Column] = []
         for field in architectures[0] if architectures else ():
             rows = [one.get(field) for one in architectures]
             if not any(isinstance(row, list) for row in rows):

@@ -42,7 +42,7 @@ class Importance(NamedTuple):
         groups: The share of each group of decisions.
         decisions: The share of each decision, without interval.
         rest: The share of noise and of the joint effects of several decisions.
-        effects: Of each decision, (K,) what each option adds to the value, against the mean of the options; NaN for
+        effects: What each option of each decision adds to the value, (K,), against the mean of the options; NaN for
             options that are in fewer than `LEAST_SEEN` rows.
     """
 

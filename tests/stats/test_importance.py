@@ -14,7 +14,7 @@ def drawn(levels: list[int], n: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, levels, (n, len(levels)))
 
 
-def test_shares_of_a_sum_are_the_variances_of_its_terms():
+def test_shares_of_a_sum_are_the_variances_of_its_terms() -> None:
     options = drawn([2, 4, 3, 5], 400)
     tables = [np.array([0.0, 2.0]), np.array([0.0, 1.0, 2.0, 3.0]), np.array([1.0, 0.0, 1.0]), np.zeros(5)]
     values = sum(table[column] for table, column in zip(tables, options.T, strict=True))
@@ -27,7 +27,7 @@ def test_shares_of_a_sum_are_the_variances_of_its_terms():
         assert effects == pytest.approx(table - table.mean(), abs=1e-9)
 
 
-def test_shares_of_the_ishigami_function_are_its_sobol_indices():
+def test_shares_of_the_ishigami_function_are_its_sobol_indices() -> None:
     a, b, levels = 7.0, 0.1, 16
     options = drawn([levels] * 3, 4000)
     x = -math.pi + 2 * math.pi * (options + 0.5) / levels
@@ -43,7 +43,7 @@ def test_shares_of_the_ishigami_function_are_its_sobol_indices():
         assert one.low <= truth <= one.high
 
 
-def test_a_decision_that_goes_along_with_another_is_not_credited_with_its_effect():
+def test_a_decision_that_goes_along_with_another_is_not_credited_with_its_effect() -> None:
     rng = np.random.default_rng(1)
     first = rng.integers(0, 4, 600)
     second = np.where(rng.random(600) < 0.8, first, rng.integers(0, 4, 600))
@@ -54,7 +54,7 @@ def test_a_decision_that_goes_along_with_another_is_not_credited_with_its_effect
     assert found.groups[1].value < 0.01
 
 
-def test_noise_alone_has_no_share():
+def test_noise_alone_has_no_share() -> None:
     shares = []
     for seed in range(60):
         options = drawn([4, 4, 4], 60, seed)
@@ -66,7 +66,7 @@ def test_noise_alone_has_no_share():
     assert np.mean(shares) < 0.03
 
 
-def test_intervals_hold_the_share_about_as_often_as_they_say():
+def test_intervals_hold_the_share_about_as_often_as_they_say() -> None:
     table, held = np.array([0.0, 1.0, 2.0]), 0
     truth = table.var() / (table.var() + 1.0)
     for seed in range(200):
@@ -78,7 +78,7 @@ def test_intervals_hold_the_share_about_as_often_as_they_say():
     assert 0.90 <= held / 200 <= 0.99
 
 
-def test_layers_that_a_row_lacks_leave_their_effects_to_others():
+def test_layers_that_a_row_lacks_leave_their_effects_to_others() -> None:
     rng = np.random.default_rng(2)
     depth, layer = rng.integers(0, 2, 500), rng.integers(0, 3, 500)
     values = 2.0 * depth + np.where(depth == 1, np.array([-1.0, 0.0, 1.0])[layer], 0.0)
@@ -89,13 +89,13 @@ def test_layers_that_a_row_lacks_leave_their_effects_to_others():
     assert [one.value for one in found.groups] == pytest.approx([1 / (1 + within), within / (1 + within)], abs=0.01)
 
 
-def test_too_few_rows_and_constant_values_have_no_shares():
+def test_too_few_rows_and_constant_values_have_no_shares() -> None:
     options = drawn([4, 4], 33)
     assert main_effects(options, np.arange(33.0), [[0], [1]]) is None
     assert main_effects(drawn([4, 4], 100), np.full(100, 2.0), [[0], [1]]) is None
 
 
-def test_an_option_that_is_hardly_seen_is_not_counted():
+def test_an_option_that_is_hardly_seen_is_not_counted() -> None:
     options = drawn([3, 3], 300)
     options[:2, 0] = 3
     values = np.array([0.0, 1.0, 2.0, 1000.0])[options[:, 0]] + 0.01 * options[:, 1]
