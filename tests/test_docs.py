@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -252,3 +253,32 @@ def test_pictures_are_small() -> None:
     sizes = {path.name: path.stat().st_size for path in (ROOT / "docs" / "images").iterdir()}
     assert [name for name, size in sizes.items() if size > 150_000] == []
     assert sum(sizes.values()) < 1_200_000
+
+
+def readme_commands() -> list[str]:
+    """Every indented line of raynas in the README, without its comment, and whole where it is on several lines."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.sub(r"\\\n\s*", "", "".join(re.findall(r"(?:^    .*\n)+", text, re.MULTILINE)))
+    return [line.partition("   #")[0].strip() for line in re.findall(r"^    (raynas .*)$", blocks, re.MULTILINE)]
+
+
+def test_commands_of_the_readme_take_what_a_clone_has() -> None:
+    commands = [shlex.split(line) for line in readme_commands()]
+    assert len(commands) >= 8
+    made: set[str] = set()
+    for words in commands:
+        given = dict(zip(words, words[1:], strict=False))
+        assert given.get("--data", "digits") == "digits", words
+        named = [word.partition(":")[0] for word in words if word.startswith(("examples/", "runs/"))]
+        taken = [name for name in named if name != given.get("--out")]
+        assert all(name in made or (ROOT / name).exists() for name in taken), words
+        made.add(given.get("--out", ""))
+
+
+@pytest.mark.long
+def test_commands_of_the_readme_run_as_they_stand(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    for line in readme_commands():
+        command = [sys.executable, "-m", "raynas.cli", *shlex.split(line)[1:]]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"

@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 
 from raynas.cli.completions import PROXIES
-from raynas.proxies.registered import proxies
 from raynas.space.cost import COSTS
-from raynas.space.registered import spaces
 
 # What imports torch is refused, so that an answer shows that it took none.
 ASKED = """
@@ -63,8 +61,6 @@ def test_the_names_of_proxies_are_those_that_there_are() -> None:
     # In a process of its own: tests before may have registered proxies of theirs here.
     registered = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert sorted(PROXIES) == sorted({*registered, *COSTS})
-    assert set(registered) <= {*proxies}
-    assert "as-vit" in spaces
 
 
 def test_completion_is_installed_for_a_shell(tmp_path: Path) -> None:
