@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
 import re
 import shlex
 import shutil
@@ -267,7 +268,7 @@ def test_commands_of_the_readme_take_what_a_clone_has() -> None:
     assert len(commands) >= 8
     made: set[str] = set()
     for words in commands:
-        given = dict(zip(words, words[1:], strict=False))
+        given = dict(itertools.pairwise(words))
         assert given.get("--data", "digits") == "digits", words
         named = [word.partition(":")[0] for word in words if word.startswith(("examples/", "runs/"))]
         taken = [name for name in named if name != given.get("--out")]
