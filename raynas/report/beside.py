@@ -19,6 +19,7 @@ def uniform_beside(summary: Mapping[str, Any], place_of_key: Mapping[str, int]) 
         {
             "point": place_of_key[key],
             "text": one["text"],
+            "is_feasible": one["is_feasible"],
             "values": {**one["scores"], "num_params": one["num_params"], "macs": one["macs"]},
         }
         for one in summary.get("uniform") or []

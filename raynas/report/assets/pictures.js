@@ -245,7 +245,7 @@ function uniformBeside(point) {
   if (!uniform) return null;
   const names = data.objectives.map(({ name }) => name);
   const values = [...names, ...(names.includes("macs") ? [] : ["macs"])].map((name) => `${titleOf(name)} ${shownValue(name, uniform.values[name] ?? null)}`);
-  return el("p", { class: "uniform" }, el("strong", { text: "Uniform network of this cost: " }), `${values.join(", ")} `, el("code", {}, ...breakable(uniform.text)), copyButton(uniform.text));
+  return el("p", { class: "uniform" }, el("strong", { text: uniform.is_feasible ? "Uniform network of this cost: " : "Uniform network of this cost, which breaks a constraint: " }), `${values.join(", ")} `, el("code", {}, ...breakable(uniform.text)), copyButton(uniform.text));
 }
 
 function pictureLegend() {
