@@ -251,6 +251,7 @@ MAY_READ = {
     "raynas/report/asset_files.py": "what is installed with raynas",
     "raynas/exporting/export.py": "an export is a folder of its own",
     "raynas/exporting/plain_images.py": "images, which are the user's, read by exports",
+    "raynas/installing.py": "marks of what has made an environment of Python",
 }
 """Files beside raynas/storage/local_files.py that look for files or read them, and why they may."""
 

@@ -27,8 +27,11 @@ from raynas.data.decoding import GROUND
 from raynas.errors import ConfigError, RaynasError, RaynasWarning, StoreError, error_words
 from raynas.exporting import plain_images
 from raynas.exporting.config import ExportConfig
-from raynas.exporting.text import TIMM_MODEL, model_text, readme_text
+from raynas.exporting.text import model_text, readme_text
+from raynas.exporting.timm_text import timm_model_text
+from raynas.exporting.weights import stored_weights, tied_parameters, values_hash
 from raynas.hooks import offered
+from raynas.installing import extra_line
 from raynas.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from raynas.models.plain_code import PlainCode
 from raynas.models.protocols import HasPlainCode
@@ -221,7 +224,8 @@ def _loaded(
 
 
 def _write(folder: Path, source: Source, found: _Found, code: PlainCode, *, onnx: bool) -> None:
-    config = _config(source, found, code, onnx=onnx)
+    weights = stored_weights(found.model)
+    config = _config(f"{_name(source)}_{values_hash(weights)}", source, found, code, onnx=onnx)
     size = found.img_size
     first = f"{config['name']}: {config['text']} of the space {config['space']}, exported by raynas {__version__}."
     title = (
@@ -229,20 +233,19 @@ def _write(folder: Path, source: Source, found: _Found, code: PlainCode, *, onnx
         f"{config['num_params']:,} parameters; {config['macs']:,} multiply-adds for an image of {size} x {size} pixels."
     )
     constants = {"MEAN": IMAGENET_MEAN, "STD": IMAGENET_STD}
-    (folder / "model.py").write_text(model_text(code, title, constants))
+    (folder / "model.py").write_text(model_text(code, title, constants, tied_parameters(found.model)))
     (folder / "images.py").write_text(inspect.getsource(plain_images))
-    (folder / "timm_model.py").write_text(TIMM_MODEL)
+    (folder / "timm_model.py").write_text(timm_model_text(code))
     (folder / "README.md").write_text(readme_text(config, code.packages))
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in config.items())
     (folder / "config.json").write_text(f"{{\n{lines}\n}}\n")
-    weights = {name: value.contiguous() for name, value in found.model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     shutil.copymode(folder / "config.json", folder / "model.safetensors")  # safetensors writes for its owner only
     if onnx:
         _write_onnx(found, folder / "model.onnx")
 
 
-def _config(source: Source, found: _Found, code: PlainCode, *, onnx: bool) -> dict[str, Any]:
+def _config(name: str, source: Source, found: _Found, code: PlainCode, *, onnx: bool) -> dict[str, Any]:
     size = {"img_size": found.img_size, "num_classes": found.num_classes}
     architecture, space = source.architecture, source.space
     if found.phase is None:
@@ -252,9 +255,10 @@ def _config(source: Source, found: _Found, code: PlainCode, *, onnx: bool) -> di
     side = shorter_side(found.img_size, found.eval_crop)
     packages = (*code.packages, "safetensors", *_IMAGE_PACKAGES, *(_ONNX_PACKAGES if onnx else ()))
     return {
-        "name": _name(source),
+        "name": name,
+        "architecture": name,  # timm's word; with "pretrained_cfg", what timm.create_model("local-dir:FOLDER") reads
         "space": space.name,
-        "architecture": {name: architecture[name] for name in architecture},
+        "fields": dict(architecture),
         "text": space.text(architecture),
         **size,
         **({"settings": found.settings} if found.settings else {}),
@@ -281,12 +285,35 @@ def _config(source: Source, found: _Found, code: PlainCode, *, onnx: bool) -> di
         "dtype": "float32",
         "first_conv": code.first_conv,
         "classifier": code.classifier,
+        "features": len(getattr(found.model, "feature_info", ())),
+        "pretrained_cfg": _timm_cfg(found, code, side),
         "onnx": {"opset": OPSET, "input": "images", "output": "logits"} if onnx else None,
         "versions": {
             "python": platform.python_version(),
             "raynas": __version__,
-            **{name: version(name) for name in packages},
+            **{package: version(package) for package in packages},
         },
+    }
+
+
+def _timm_cfg(found: _Found, code: PlainCode, shorter: int | None) -> dict[str, Any]:
+    """What timm keeps of a model beside its weights."""
+    size = [3, found.img_size, found.img_size]
+    own: Mapping[str, Any] = getattr(found.model, "pretrained_cfg", None) or {}
+    is_own_size = list(own.get("input_size") or ()) == size
+    return {
+        "num_classes": found.num_classes,
+        "input_size": size,
+        "fixed_input_size": bool(own.get("fixed_input_size")),
+        "pool_size": own.get("pool_size") if is_own_size else None,
+        "interpolation": "bicubic",
+        "crop_pct": 1.0 if shorter is None else found.img_size / (shorter + 1e-6),  # by which timm comes to that side
+        "crop_mode": "squash" if shorter is None else "center",
+        "mean": IMAGENET_MEAN,
+        "std": IMAGENET_STD,
+        "first_conv": code.first_conv,
+        "classifier": code.classifier,
+        "label_names": found.class_names,
     }
 
 
@@ -332,7 +359,7 @@ def _check_folder(folder: Path) -> None:
 def _check_onnx() -> None:
     missing = [name for name in _ONNX_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise ConfigError(f"ONNX needs the packages {', '.join(missing)}: pip install 'raynas[onnx]'")
+        raise ConfigError(f"ONNX needs the packages {', '.join(missing)}: {extra_line('onnx')}")
 
 
 def _check_outputs(folder: Path, found: _Found, *, onnx: bool) -> None:

@@ -60,7 +60,7 @@ def load_export(folder: Path, *, space: SearchSpace | None = None, img_size: int
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read {folder / CONFIG}: {error_words(error)}") from None
     with reading(folder):
-        name, side, fields = str(config["space"]), int(config["img_size"]), config["architecture"]
+        name, side, fields = str(config["space"]), int(config["img_size"]), fields_of(config)
         settings: dict[str, Any] = {"img_size": img_size or side, "num_classes": int(config["num_classes"])}
         said = config.get("settings") or {}
         settings |= {name: str(said[name]) for name in OF_NETWORKS if name in said}
@@ -85,6 +85,15 @@ def load_export(folder: Path, *, space: SearchSpace | None = None, img_size: int
     if tokens:
         retokenizable(model, f"models of the space {found.name!r}").retokenize(*tokens)
     return Exported(model.eval(), config)
+
+
+def fields_of(config: Mapping[str, Any]) -> Any:
+    """The architecture of an export, by its fields.
+
+    Args:
+        config: What config.json says, where exports of before had them under the name that timm uses for its own.
+    """
+    return config["fields"] if "fields" in config else config["architecture"]
 
 
 def check_img_size(space: SearchSpace, img_size: int) -> None:

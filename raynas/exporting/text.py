@@ -1,4 +1,4 @@
-"""The texts of an exported folder: model.py, timm_model.py and README.md."""
+"""The texts of an exported folder: model.py and README.md; that of timm_model.py is in `timm_text`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from raynas.models.plain_code import PlainCode
+from raynas.exporting.timm_text import timm_readme
+from raynas.models.plain_code import FITS_WEIGHTS, PlainCode
 
 _LINE_LENGTH = 120
 
@@ -16,93 +17,69 @@ _LOADING = '''
 
 def create_model(**changes: Any) -> {returned}:
     """The network with fresh weights; keywords change its settings, such as num_classes=5 or drop_path_rate=0.1."""
-    return {network}(**{{**SETTINGS, **changes}})
+{made}
 
 
-def load(folder: str | Path | None = None) -> {returned}:
+def load(folder: str | Path | None = None{parameter}) -> {returned}:
     """The network with the weights of `model.safetensors`, in eval mode.
 
     Args:
-        folder: Where that file is; default: beside this one.
+        folder: Where that file is; default: beside this one.{described}
     """
     from safetensors.torch import load_file
 
-    model = create_model()
-    model.load_state_dict(load_file(Path(folder or Path(__file__).parent) / "model.safetensors"))
+    model = create_model({changes})
+    weights = load_file(Path(folder or Path(__file__).parent) / "model.safetensors")
+    model.load_state_dict({weights})
     return model.eval()
 '''
 
-TIMM_MODEL = '''"""Registers the model of this folder with timm, under the name that config.json gives it.
-
-After `import timm_model`, `timm.create_model(timm_model.NAME, pretrained=True)` is the model with its weights.
-"""
-
-import importlib.util
-import json
-from pathlib import Path
-
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-
-FOLDER = Path(__file__).resolve().parent
-CONFIG = json.loads((FOLDER / "config.json").read_text())
-NAME = CONFIG["name"]
-SIDE = CONFIG["preprocessing"]["shorter_side"]  # of an image before its centre is cut out; None: it is squeezed
-
-# By its path, since other exported models have a file of that name too.
-_spec = importlib.util.spec_from_file_location(f"{NAME}_network", FOLDER / "model.py")
-_network = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_network)
-
-default_cfgs = generate_default_cfgs(
-    {
-        NAME: {
-            "file": str(FOLDER / "model.safetensors"),
-            "num_classes": CONFIG["num_classes"],
-            "input_size": (3, CONFIG["img_size"], CONFIG["img_size"]),
-            "interpolation": CONFIG["interpolation"],
-            "crop_pct": 1.0 if SIDE is None else CONFIG["img_size"] / (SIDE + 1e-6),  # by which timm comes to that side
-            "crop_mode": "squash" if SIDE is None else "center",
-            "mean": tuple(CONFIG["mean"]),
-            "std": tuple(CONFIG["std"]),
-            "first_conv": CONFIG["first_conv"],
-            "classifier": CONFIG["classifier"],
-            "label_names": CONFIG["class_names"],
-        }
-    }
-)
+_MADE = "    return {network}(**{{**SETTINGS, **changes}})"
+_MADE_AND_TIED = """    model = {network}(**{{**SETTINGS, **changes}})
+    for name, first in TIED.items():  # parameters that are one, where other settings have not made them differ
+        place, _, own = name.rpartition(".")
+        if model.get_parameter(name).shape == model.get_parameter(first).shape:
+            setattr(model.get_submodule(place), own, model.get_parameter(first))
+    return model"""
 
 
-def _create(pretrained=False, **kwargs):
-    features = {"feature_cls": "getter", "out_indices": 3}  # with features_only=True: maps of the last three blocks
-    return build_model_with_cfg(_network.create_model, NAME, pretrained, feature_cfg=features, **kwargs)
-
-
-_create.__name__ = NAME
-register_model(_create)
-'''
-
-
-def model_text(code: PlainCode, title: str, constants: Mapping[str, Any]) -> str:
+def model_text(code: PlainCode, title: str, constants: Mapping[str, Any], tied: Mapping[str, str] | None = None) -> str:
     """The text of model.py: the network's code with the found numbers at its top, and a function that loads weights.
 
     Args:
         code: What the model says of itself.
         title: What the model is, in some lines, for the docstring of the file.
         constants: Further numbers to write into the file, by the names that they get there.
+        tied: Names of parameters that are one with others, and the names of those.
     """
     tree = ast.parse(code.source)
     imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     added = ast.parse("from __future__ import annotations\nfrom pathlib import Path\nfrom typing import Any").body
     body = code.source.splitlines()[imports[-1].end_lineno or 0 :]
-    numbers = {"SETTINGS": dict(code.settings), **constants}
+    numbers = {"SETTINGS": dict(code.settings), **({"TIED": dict(tied)} if tied else {}), **constants}
     return "\n".join(
         [
             f'"""{title}\n\n{ast.get_docstring(tree) or ""}\n"""\n',
             _sorted_imports([*added, *imports]),
             *(f"{name} = {_literal(value)}" for name, value in numbers.items()),
             *(["\n".join(body).rstrip()] if any(body) else []),
-            _LOADING.format(network=code.network, returned=code.network if code.network[:1].isupper() else "Any"),
+            _loading(code, has_tied=bool(tied)),
         ]
+    )
+
+
+def _loading(code: PlainCode, *, has_tied: bool) -> str:
+    """The functions at the end of model.py; of a model that takes another image side, `load` does so too."""
+    resizes = code.fits_weights
+    return _LOADING.format(
+        made=(_MADE_AND_TIED if has_tied else _MADE).format(network=code.network),
+        returned=code.network if code.network[:1].isupper() else "Any",
+        parameter=", *, img_size: int | None = None" if resizes else "",
+        described="\n        img_size: Another image side in pixels, for which positions are resized."
+        if resizes
+        else "",
+        changes='**({} if img_size is None else {"img_size": img_size})' if resizes else "",
+        weights=f"{FITS_WEIGHTS}(weights, model)" if resizes else "weights",
     )
 
 
@@ -129,9 +106,6 @@ def readme_text(config: Mapping[str, Any], packages: Iterable[str]) -> str:
         *(f"    {line}".rstrip() for line in _example(config)),
         "",
         *_of_images(config),
-        "",
-        "With timm: `import timm, timm_model`, then",
-        f'`timm.create_model("{config["name"]}", pretrained=True)`; `num_classes=` gives it another head.',
     ]
     if config["tokens"]:
         stride, dilation = config["tokens"]["stride"], config["tokens"]["dilation"]
@@ -139,6 +113,7 @@ def readme_text(config: Mapping[str, Any], packages: Iterable[str]) -> str:
     if config["onnx"]:
         opset = config["onnx"]["opset"]
         lines += ["", f"`model.onnx` (opset {opset}) takes `images` and gives `logits`, for any number of images."]
+    lines += ["", *timm_readme(config)]
     return "\n".join(lines) + "\n"
 
 

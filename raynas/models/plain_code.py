@@ -12,6 +12,12 @@ from types import ModuleType
 from typing import Any
 
 _LINE_LENGTH = 120
+
+FITS_WEIGHTS = "checkpoint_filter_fn"
+"""The name of the function by which the text of a module, as timm's files do, fits weights to another image side.
+
+It takes all weights by name and the network, and returns the weights.
+"""
 _COMMENT: dict[str, Any] = {
     "initial_indent": "# ", "subsequent_indent": "# ", "break_long_words": False, "break_on_hyphens": False
 }  # fmt: skip
@@ -31,6 +37,8 @@ class PlainCode:
         packages: What the module imports beside the standard library.
         first_conv: Name of the convolution that takes in images, for timm; None: there is no such layer.
         classifier: Name of the layer that gives out logits, for timm, or names of several; None: there is none.
+        is_made_by_timm: Whether the keywords are those of `timm.create_model`, which then makes the network with all
+            that timm knows of it.
     """
 
     source: str
@@ -39,6 +47,14 @@ class PlainCode:
     packages: tuple[str, ...] = ("torch",)
     first_conv: str | None = None
     classifier: str | tuple[str, ...] | None = None
+    is_made_by_timm: bool = False
+
+    @property
+    def fits_weights(self) -> bool:
+        """Whether the module defines or imports `checkpoint_filter_fn`."""
+        tree = ast.parse(self.source)
+        imported = {alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+        return FITS_WEIGHTS in imported | {name for node in tree.body for name in _names_defined(node)}
 
 
 def source_of(module: ModuleType) -> str:

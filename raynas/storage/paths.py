@@ -14,6 +14,7 @@ from pathlib import Path, PosixPath, PurePath, PurePosixPath
 from typing import Any, NoReturn
 
 from raynas.errors import ConfigError
+from raynas.installing import extra_line
 
 SCHEMES = {"s3": "S3 and what speaks its protocol", "gs": "Google Cloud Storage", "az": "Azure Blob Storage"}
 """Schemes of the stores that run folders can be in, and what they are."""
@@ -115,9 +116,7 @@ def as_path(text: str | Path) -> Path:
             f"{text} names no place in a store: it is {scheme}://BUCKET/NAME/NAME, without ? # % or \\ in it"
         )
     if importlib.util.find_spec("obstore") is None:
-        raise ConfigError(
-            f"{text} is in an object store, for which a package is missing: pip install 'raynas[storage]'"
-        )
+        raise ConfigError(f"{text} is in an object store, for which a package is missing: {extra_line('storage')}")
     return ObjectPath(f"{scheme}:", *names)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from raynas.errors import ConfigError, StoreError, error_words
+from raynas.installing import package_line
 from raynas.storage.files import write_atomically
 from raynas.storage.parquet import write_parquet
 from raynas.storage.paths import ObjectPath
@@ -170,4 +171,4 @@ def check_loggers(names: Sequence[str]) -> None:
     """
     for name in names:
         if importlib.util.find_spec(_PACKAGES[name]) is None:
-            raise ConfigError(f"logger {name!r} needs the package {_PACKAGES[name]}: pip install {_PACKAGES[name]}")
+            raise ConfigError(f"logger {name!r} needs the package {_PACKAGES[name]}: {package_line(_PACKAGES[name])}")

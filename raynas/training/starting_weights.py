@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import get_args
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from raynas.errors import ConfigError, SpaceError, StoreError, error_words
 from raynas.hooks import offered
 from raynas.models.elastic.slices import parts_for, stacked_parameters
+from raynas.models.image_side import resized_positions
 from raynas.models.protocols import AdaptsWeights
 from raynas.models.roles import num_prefix_tokens, roles_of
 from raynas.storage.fetched import on_this_machine
@@ -151,31 +151,3 @@ def load_starting_weights(model: nn.Module, file: str, policy: str, *, kept_bloc
     """
     fitted = fitted_weights(model, read_starting_weights(file), policy, file, kept_blocks=kept_blocks)
     model.load_state_dict({**model.state_dict(), **fitted})
-
-
-def resized_positions(values: torch.Tensor, shape: torch.Size, prefix: int) -> torch.Tensor:
-    """A position embedding resized (bicubic, with antialiasing, as in timm) to another grid.
-
-    Args:
-        values: (1, prefix + tokens, C) with a square grid of tokens, (1, h, w, C) or (1, C, h, w).
-        shape: The shape to reach, of the same form; where it cannot be reached, values are returned as they are.
-        prefix: How many tokens before those of the grid have embeddings of their own, which stay.
-    """
-    if values.shape == shape or values.ndim != len(shape):
-        return values
-    if values.ndim == 3 and values.shape[2] == shape[2]:
-        before, after = (round((tokens - prefix) ** 0.5) for tokens in (values.shape[1], shape[1]))
-        if before**2 + prefix != values.shape[1] or after**2 + prefix != shape[1]:
-            return values
-        grid = values[:, prefix:].mT.reshape(len(values), -1, before, before)
-        return torch.cat([values[:, :prefix], _resized(grid, (after, after)).flatten(2).mT], 1)
-    if values.ndim == 4 and values.shape[3] == shape[3]:
-        return _resized(values.permute(0, 3, 1, 2), (shape[1], shape[2])).permute(0, 2, 3, 1)
-    if values.ndim == 4 and values.shape[1] == shape[1]:
-        return _resized(values, (shape[2], shape[3]))
-    return values
-
-
-def _resized(grid: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """(1, C, h, w) to another h and w."""
-    return F.interpolate(grid.float(), size, mode="bicubic", antialias=True, align_corners=False).to(grid.dtype)

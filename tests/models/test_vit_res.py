@@ -176,7 +176,7 @@ def test_an_absent_block_is_none_and_the_names_of_others_stay() -> None:
 def test_logits_come_from_the_class_token_and_features_from_all() -> None:
     model: Any = drawn(ViTResNano(SMALL, img_size=32, num_classes=5))
     images = torch.randn(2, 3, 32, 32)
-    tokens = model._tokens(model.stem_features(images))
+    tokens = model.tokens_from_stem(model.stem_features(images))
     assert tokens.shape == (2, 5, 40)
     normed = F.layer_norm(tokens[:, 0], (40,), model.norm.weight, model.norm.bias, 1e-6)
     torch.testing.assert_close(model(images), F.linear(normed, model.head.weight, model.head.bias))

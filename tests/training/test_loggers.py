@@ -121,6 +121,6 @@ def test_a_logger_that_cannot_start_is_named(tmp_path: Path, monkeypatch: pytest
 
 def test_a_missing_package_is_named_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match="logger 'wandb' needs the package wandb: pip install wandb"):
+    with pytest.raises(ConfigError, match=r"logger 'wandb' needs the package wandb: \w+ .*wandb$"):
         execute_training(plan(loggers=["wandb"], epochs=1), tmp_path / "trained")
     assert not (tmp_path / "trained").exists()

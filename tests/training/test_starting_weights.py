@@ -12,8 +12,9 @@ from toy_trainings import StepCounter, plan, weights
 
 import raynas
 from raynas.errors import ConfigError, StoreError
+from raynas.models.image_side import resized_positions
 from raynas.training.run import execute_training
-from raynas.training.starting_weights import fitted_weights, resized_positions
+from raynas.training.starting_weights import fitted_weights
 
 VIT = {"space": "vit", "architecture": "p8-w24-d2-h3-m2"}
 

@@ -27,6 +27,7 @@ def any_timm(
     *,
     img_size: int = 224,
     num_classes: int = 1000,
+    in_chans: int = 3,
     drop_path_rate: float = 0.0,
     fused_attn: bool = False,
 ) -> nn.Module:
@@ -36,10 +37,16 @@ def any_timm(
         architecture: The architecture, whose only field is `name`, by which timm knows the model.
         img_size: Side of the images in pixels; taken by models that need to know it.
         num_classes: Number of classes, which is the number of the head's outputs.
+        in_chans: Number of channels of the images.
         drop_path_rate: Probability in training that a residual branch is dropped, for models that have that.
         fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
     """
-    settings: dict[str, Any] = {"num_classes": num_classes, "img_size": img_size, "drop_path_rate": drop_path_rate}
+    settings: dict[str, Any] = {
+        "num_classes": num_classes,
+        "in_chans": in_chans,
+        "img_size": img_size,
+        "drop_path_rate": drop_path_rate,
+    }
     model, taken = _created(str(architecture["name"]), settings)
     for module in model.modules():
         if hasattr(module, "fused_attn"):
@@ -52,6 +59,7 @@ def any_timm(
         packages=("torch", "timm"),
         first_conv=first_conv if isinstance(first_conv, str) else None,
         classifier=_classifier(model),
+        is_made_by_timm=True,
     )
     model.plain_code = lambda: plain  # type: ignore[assignment]
     return model
@@ -61,7 +69,9 @@ def _created(name: str, settings: dict[str, Any]) -> tuple[nn.Module, dict[str, 
     """The model with those settings that its class takes."""
     optional = [("img_size", "drop_path_rate"), ("drop_path_rate",), ("img_size",), ()]
     for names in optional:
-        taken = {"num_classes": settings["num_classes"], **{key: settings[key] for key in names}}
+        taken = {name: settings[name] for name in ("num_classes", "in_chans")} | {
+            **{key: settings[key] for key in names}
+        }
         try:
             return timm.create_model(name, **taken), taken
         except TypeError as error:

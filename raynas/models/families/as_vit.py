@@ -29,6 +29,7 @@ class AsViT(AsViTNetwork):
         img_size: Side of the images that the position embedding is made for, divisible by 32. Without position
             embedding any other such side works too.
         num_classes: Number of classes, which is the number of the head's outputs.
+        in_chans: Number of channels of the images.
         pos_embed: Whether to learn an absolute position embedding, as trained models do; scores are taken without.
         drop_path_rate: Probability in training that a branch of the last block is dropped; it grows linearly from 0.
         fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
@@ -44,6 +45,7 @@ class AsViT(AsViTNetwork):
         *,
         img_size: int = 224,
         num_classes: int = 1000,
+        in_chans: int = 3,
         pos_embed: bool = True,
         drop_path_rate: float = 0.0,
         fused_attn: bool = False,
@@ -57,6 +59,7 @@ class AsViT(AsViTNetwork):
             **{name: fields[name] for name in _FIELDS},
             "img_size": img_size,
             "num_classes": num_classes,
+            "in_chans": in_chans,
             "pos_embed": pos_embed,
             "fused_attn": fused_attn,
         }
@@ -88,10 +91,6 @@ class AsViT(AsViTNetwork):
         """Side of the kernel of the patch convolution in pixels."""
         return int(self.patch_embed.proj.kernel_size[0])
 
-    def no_weight_decay(self) -> set[str]:
-        """Parameters that optimizers do not shrink, beside biases and norms, which timm finds by itself."""
-        return {"pos_embed"}
-
     def roles(self) -> Roles:
         """The network's parts by role."""
         stages: Any = self.stages
@@ -100,7 +99,7 @@ class AsViT(AsViTNetwork):
 
     def pooled_features(self, images: torch.Tensor) -> torch.Tensor:
         """Mean over the tokens of stage 4, before the final norm: (B, 3, img_size, img_size) to (B, C)."""
-        return self._tokens(images).mean((1, 2))
+        return self.tokens(images).mean((1, 2))
 
     def plain_code(self) -> PlainCode:
         """The files that the network is written in, with the numbers of this one, as it is tokenized now."""
@@ -111,6 +110,6 @@ class AsViT(AsViTNetwork):
             source=source_of(as_vit_network),
             network=AsViTNetwork.__name__,
             settings=self._plain_settings if is_usual else {**self._plain_settings, **tokens},
-            first_conv="patch_embed.proj",
-            classifier="head",
+            first_conv=self.FIRST_CONV,
+            classifier=self.CLASSIFIER,
         )

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from raynas.models.checkpointing import Blocks
+from raynas.models.image_side import square_side
 from raynas.models.layers import (
     Conv2d,
     LayerNorm,
@@ -23,6 +25,7 @@ from raynas.models.layers import (
     make_drop_path,
     transformer_distributions,
 )
+from raynas.models.timm_network import TimmNetwork
 
 MAX_WIDTH = 1024
 PATCH_SIZE = 4
@@ -159,14 +162,14 @@ class Stage(nn.Module):
     def __init__(self, downsample: nn.Module, blocks: list[Block]) -> None:
         super().__init__()
         self.downsample = downsample
-        self.blocks = nn.Sequential(*blocks)
+        self.blocks = Blocks(*blocks)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, G, G, C) to the stage's own grid and width."""
         return self.blocks(self.downsample(x))
 
 
-class AsViTNetwork(nn.Module):
+class AsViTNetwork(TimmNetwork):
     """The network of one architecture; letters of the paper in brackets.
 
     Args:
@@ -177,9 +180,11 @@ class AsViTNetwork(nn.Module):
         num_heads: Number of heads in stage 4 (A); every stage has twice the heads of the one before.
         embed_dim: Width of stage 1 (C); widths double from stage to stage, up to 1024.
         img_size: Side of the images that the position embedding is made for, divisible by 4.
-        num_classes: Number of classes, which is the number of the head's outputs.
+        num_classes: Number of classes, which is the number of the head's outputs; 0: there is no head.
         in_chans: Number of channels of the images.
         pos_embed: Whether to learn an absolute position embedding.
+        global_pool: What the head is given: the mean over the tokens ("avg"), or nothing is pooled ("").
+        drop_rate: Probability in training that a feature is dropped before the head.
         drop_path_rate: Probability in training that a branch of the last block is dropped; it grows linearly from 0.
             Needs timm unless it is 0.
         fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
@@ -187,8 +192,12 @@ class AsViTNetwork(nn.Module):
         device, dtype: Device and type of the parameters. On the meta device they get no values.
 
     Raises:
-        ValueError: The image side is not divisible by the stride, or the stride not by 4.
+        ValueError: The image side is not divisible by the stride, or the stride not by 4; the pooling is not known.
     """
+
+    FIRST_CONV = "patch_embed.proj"
+    POOLS = ("avg", "")
+    output_fmt = "NHWC"
 
     def __init__(
         self,
@@ -199,10 +208,12 @@ class AsViTNetwork(nn.Module):
         depth: Sequence[int],
         num_heads: int,
         embed_dim: int,
-        img_size: int = 224,
+        img_size: int | Sequence[int] = 224,
         num_classes: int = 1000,
         in_chans: int = 3,
         pos_embed: bool = True,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         fused_attn: bool = False,
         stride: int = PATCH_SIZE,
@@ -213,9 +224,9 @@ class AsViTNetwork(nn.Module):
         super().__init__()
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         widths = [min(MAX_WIDTH, embed_dim << i) for i in range(4)]
-        grid = img_size // PATCH_SIZE
-        self.img_size = img_size
-        self.num_classes = num_classes
+        self.img_size = square_side(img_size, PATCH_SIZE)
+        self._check_tokens(stride, dilation)
+        grid = self.img_size // PATCH_SIZE
         self.patch_embed = PatchEmbed(in_chans, kernel[0], widths[0], **factory)
         self.pos_embed = nn.Parameter(torch.empty(1, grid, grid, widths[0], **factory)) if pos_embed else None
         stages: list[Stage] = []
@@ -231,8 +242,13 @@ class AsViTNetwork(nn.Module):
             stages.append(Stage(merge, blocks))
         self.stages = nn.Sequential(*stages)
         self.norm = LayerNorm(widths[-1], **factory)
-        self.pre_logits = Linear(widths[-1], widths[-1], **factory)
-        self.head = Linear(widths[-1], num_classes, **factory)
+        self.pre_logits: nn.Module | None = Linear(widths[-1], widths[-1], **factory)
+        self.head = Linear(widths[-1], num_classes, **factory) if num_classes else nn.Identity()
+        self.describe(
+            [(f"stages.{i}", width, stride << i) for i, width in enumerate(widths)],
+            num_classes=num_classes, in_chans=in_chans, global_pool=global_pool, drop_rate=drop_rate,
+            img_size=self.img_size, fixed_input_size=pos_embed,
+        )  # fmt: skip
         self.retokenize(stride, dilation)
         self.init_weights()
 
@@ -242,7 +258,7 @@ class AsViTNetwork(nn.Module):
 
     def init_weights(self) -> None:
         """Draw all parameters anew from torch's generator; on the meta device nothing happens."""
-        if not self.head.weight.is_meta:
+        if not self.norm.weight.is_meta:
             draw_parameters(self, self.initial_distributions())
 
     def retokenize(self, stride: int, dilation: int) -> None:
@@ -254,13 +270,19 @@ class AsViTNetwork(nn.Module):
         Raises:
             ValueError: The stride is no multiple of 4 that divides the image side, or the dilation is below 1.
         """
+        self._check_tokens(stride, dilation)
+        self.patch_embed.retokenize(stride, dilation)
+        for i, feature in enumerate(self.feature_info):
+            feature["reduction"] = stride << i
+        self.pretrained_cfg["pool_size"] = (self.img_size // stride >> 3,) * 2
+
+    def _check_tokens(self, stride: int, dilation: int) -> None:
         if stride < PATCH_SIZE or stride % PATCH_SIZE or self.img_size % stride or self.img_size < stride:
             raise ValueError(
                 f"stride is {stride}; it must be a multiple of {PATCH_SIZE} that divides the image side {self.img_size}"
             )
         if dilation < 1:
             raise ValueError(f"dilation is {dilation}; it must be at least 1")
-        self.patch_embed.retokenize(stride, dilation)
 
     def _position_embedding(self) -> torch.Tensor | None:
         """(1, G, G, C): each token's is the mean over the tokens of 4 pixels a side that it replaces."""
@@ -269,22 +291,41 @@ class AsViTNetwork(nn.Module):
             return self.pos_embed
         return F.avg_pool2d(self.pos_embed.permute(0, 3, 1, 2), ratio).permute(0, 2, 3, 1)
 
-    def _tokens(self, images: torch.Tensor) -> torch.Tensor:
-        """Output of stage 4, (B, G, G, C), before the final norm."""
-        x = self.patch_embed(images)
+    def embedded(self, images: torch.Tensor) -> torch.Tensor:
+        """Tokens with their positions, as stage 1 takes them: (B, in_chans, img_size, img_size) to (B, G, G, C)."""
+        x: torch.Tensor = self.patch_embed(images)
         pos_embed = self._position_embedding()
-        if pos_embed is not None:
-            x = x + pos_embed
-        return self.stages(x)
+        return x if pos_embed is None else x + pos_embed
 
-    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
-        """Tokens after the final norm: (B, in_chans, img_size, img_size) to (B, G, G, C)."""
-        return self.norm(self._tokens(images))
+    def groups(self) -> list[list[nn.Module]]:
+        """Each stage."""
+        return [[stage] for stage in self.stages]
 
-    def forward_head(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits of tokens: (B, G, G, C) to (B, num_classes)."""
-        return self.head(self.pre_logits(x.mean((1, 2))).tanh())
+    def keep_groups(self, count: int) -> None:
+        """Drop all stages but the first ones."""
+        self.stages = self.stages[:count]
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits of images: (B, in_chans, img_size, img_size) to (B, num_classes)."""
-        return self.forward_head(self.forward_features(images))
+    def tokens(self, images: torch.Tensor) -> torch.Tensor:
+        """Output of the last stage, (B, G, G, C), before the final norm."""
+        found: torch.Tensor = self.through(self.embedded(images), self.groups())
+        return found
+
+    def before_head(self, x: torch.Tensor) -> torch.Tensor:
+        """A linear layer and tanh, (..., C) to the same."""
+        return x if self.pre_logits is None else self.pre_logits(x).tanh()
+
+    def drop_before_head(self) -> None:
+        """Take away that layer."""
+        self.pre_logits = None
+
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that optimizers do not shrink, beside biases and norms, which timm finds by itself."""
+        return {"pos_embed"}
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns of names by which timm groups parameters by depth."""
+        blocks: Any = r"^stages\.(\d+)"
+        if not coarse:
+            last = (r"^(?:norm|pre_logits)\.", (99_999,))
+            blocks = [(r"^stages\.(\d+)\.downsample", (0,)), (r"^stages\.(\d+)\.blocks\.(\d+)", None), last]
+        return {"stem": r"^(?:pos_embed|patch_embed)", "blocks": blocks}

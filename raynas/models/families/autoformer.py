@@ -31,6 +31,7 @@ class AutoFormer(AutoFormerNetwork):
         architecture: The architecture, with the fields embed_dim, depth, and mlp_ratio and num_heads of each block.
         img_size: Side of the images in pixels, divisible by 16.
         num_classes: Number of classes, which is the number of the head's outputs.
+        in_chans: Number of channels of the images.
         drop_path_rate: Probability in training that a branch of the last block is dropped; it grows linearly from 0.
         fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
         device, dtype: Device and type of the parameters. On the meta device they get no values.
@@ -49,6 +50,7 @@ class AutoFormer(AutoFormerNetwork):
         *,
         img_size: int = 224,
         num_classes: int = 1000,
+        in_chans: int = 3,
         drop_path_rate: float = 0.0,
         fused_attn: bool = False,
         device: torch.device | str | None = None,
@@ -62,6 +64,7 @@ class AutoFormer(AutoFormerNetwork):
             **self._BUILD,
             "img_size": img_size,
             "num_classes": num_classes,
+            "in_chans": in_chans,
             "fused_attn": fused_attn,
         }
         super().__init__(**settings, drop_path_rate=drop_path_rate, device=device, dtype=dtype)
@@ -71,18 +74,13 @@ class AutoFormer(AutoFormerNetwork):
         """The distribution from which each parameter is drawn, by name."""
         return init_table(self.initial_distributions())
 
-    def no_weight_decay(self) -> set[str]:
-        """Parameters that optimizers do not shrink, beside biases and norms, which timm finds by itself."""
-        tables = {name for name, _ in self.named_parameters() if ".rel_pos." in name}
-        return {"cls_token", "pos_embed", *tables}
-
     def roles(self) -> Roles:
         """The network's parts by role."""
         return transformer_roles(self.blocks, head=self.head, norm=self.norm, prefix_tokens=1)
 
     def pooled_features(self, images: torch.Tensor) -> torch.Tensor:
         """Mean over the tokens of patches, before the final norm: (B, 3, img_size, img_size) to (B, C)."""
-        return self._tokens(images)[:, 1:].mean(1)
+        return self.tokens(images)[:, 1:].mean(1)
 
     def stacked_parameters(self) -> dict[str, int]:
         """Queries, keys and values come from one layer."""
@@ -98,8 +96,8 @@ class AutoFormer(AutoFormerNetwork):
             source=source_of(autoformer_network),
             network=AutoFormerNetwork.__name__,
             settings=self._plain_settings,
-            first_conv="patch_embed",
-            classifier="head",
+            first_conv=self.FIRST_CONV,
+            classifier=self.CLASSIFIER,
         )
 
 
@@ -117,8 +115,9 @@ class AutoFormerPlain(AutoFormer):
 
     def embedded_tokens(self, images: torch.Tensor) -> torch.Tensor:
         """Tokens with their positions, before the first block: (B, 3, img_size, img_size) to (B, N, C)."""
-        return self._embedded(images)
+        return self.embedded(images)
 
     def through_blocks(self, tokens: torch.Tensor, first: int, last: int) -> torch.Tensor:
         """What the blocks from number `first` to before number `last` make of some or all tokens, (B, n, C)."""
-        return self._through_blocks(tokens, first, last)
+        found: torch.Tensor = self.through(tokens, self.groups()[first:last])
+        return found

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from raynas.models.image_side import square_side
 from raynas.models.layers import (
     Conv2d,
     LayerNorm,
@@ -23,6 +24,7 @@ from raynas.models.layers import (
     make_drop_path,
     transformer_distributions,
 )
+from raynas.models.timm_network import TimmNetwork
 
 PATCH_SIZE = 16
 MAX_DISTANCE = 14
@@ -165,7 +167,7 @@ class Block(nn.Module):
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
-class AutoFormerNetwork(nn.Module):
+class AutoFormerNetwork(TimmNetwork):
     """The network of one architecture; logits come from the mean over the tokens of patches.
 
     Args:
@@ -177,13 +179,19 @@ class AutoFormerNetwork(nn.Module):
         rel_pos: Whether attention knows relative positions, beside the absolute position embedding.
         norm_eps: What the LayerNorms add to a variance before its square root is taken.
         img_size: Side of the images in pixels, divisible by 16.
-        num_classes: Number of classes, which is the number of the head's outputs.
+        num_classes: Number of classes, which is the number of the head's outputs; 0: there is no head.
         in_chans: Number of channels of the images.
+        global_pool: What the head is given: the mean over the tokens of patches ("avg"), the class token ("token"), or
+            nothing is pooled ("").
+        drop_rate: Probability in training that a feature is dropped before the head.
         drop_path_rate: Probability in training that a branch of the last block is dropped; it grows linearly from 0.
             Needs timm unless it is 0.
         fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
         device, dtype: Device and type of the parameters. On the meta device they get no values.
     """
+
+    FIRST_CONV = "patch_embed"
+    num_prefix_tokens = 1
 
     make_block: Any = Block  # a subclass may have another, of the same arguments
 
@@ -197,9 +205,11 @@ class AutoFormerNetwork(nn.Module):
         head_dim: int | None = 64,
         rel_pos: bool = True,
         norm_eps: float = 1e-5,
-        img_size: int = 224,
+        img_size: int | Sequence[int] = 224,
         num_classes: int = 1000,
         in_chans: int = 3,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         fused_attn: bool = False,
         device: torch.device | str | None = None,
@@ -207,8 +217,8 @@ class AutoFormerNetwork(nn.Module):
     ) -> None:
         super().__init__()
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        img_size = square_side(img_size, PATCH_SIZE)
         self.side = img_size // PATCH_SIZE
-        self.num_classes = num_classes
         self.patch_embed = Conv2d(in_chans, embed_dim, PATCH_SIZE, PATCH_SIZE, **factory)
         self.cls_token = nn.Parameter(torch.empty(1, 1, embed_dim, **factory))
         self.pos_embed = nn.Parameter(torch.empty(1, self.side**2 + 1, embed_dim, **factory))
@@ -223,7 +233,11 @@ class AutoFormerNetwork(nn.Module):
                 )
             )  # fmt: skip
         self.norm = LayerNorm(embed_dim, norm_eps, **factory)
-        self.head = Linear(embed_dim, num_classes, **factory)
+        self.head = Linear(embed_dim, num_classes, **factory) if num_classes else nn.Identity()
+        self.describe(
+            [(f"blocks.{i}", embed_dim, PATCH_SIZE) for i in range(depth)],
+            num_classes=num_classes, in_chans=in_chans, global_pool=global_pool, drop_rate=drop_rate, img_size=img_size,
+        )  # fmt: skip
         self.init_weights()
 
     def initial_distributions(self) -> dict[str, tuple[str, float]]:
@@ -232,33 +246,37 @@ class AutoFormerNetwork(nn.Module):
 
     def init_weights(self) -> None:
         """Draw all parameters anew from torch's generator; on the meta device nothing happens."""
-        if not self.head.weight.is_meta:
+        if not self.norm.weight.is_meta:
             draw_parameters(self, self.initial_distributions())
 
-    def _embedded(self, images: torch.Tensor) -> torch.Tensor:
+    def embedded(self, images: torch.Tensor) -> torch.Tensor:
         """Tokens with their positions, before the first block: (B, in_chans, img_size, img_size) to (B, N, C)."""
         patches = self.patch_embed(images).flatten(2).transpose(1, 2)
         return torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], 1) + self.pos_embed
 
-    def _through_blocks(self, tokens: torch.Tensor, first: int, last: int) -> torch.Tensor:
-        """What the blocks from number `first` to before number `last` make of tokens, (B, N, C) to the same."""
-        grid = grid_of(self.side, tokens)
-        for block in self.blocks[first:last]:
-            tokens = block(tokens, grid)
-        return tokens
+    def groups(self) -> list[list[nn.Module]]:
+        """Each block."""
+        return [[block] for block in self.blocks]
 
-    def _tokens(self, images: torch.Tensor) -> torch.Tensor:
+    def keep_groups(self, count: int) -> None:
+        """Drop all blocks but the first ones."""
+        self.blocks = self.blocks[:count]
+
+    def context(self, state: torch.Tensor) -> tuple[Grid]:
+        """Where tokens lie, which each block is told."""
+        return (grid_of(self.side, state),)
+
+    def tokens(self, images: torch.Tensor) -> torch.Tensor:
         """Output of the last block, (B, N, C), before the final norm."""
-        return self._through_blocks(self._embedded(images), 0, len(self.blocks))
+        found: torch.Tensor = self.through(self.embedded(images), self.groups())
+        return found
 
-    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
-        """Tokens after the final norm: (B, in_chans, img_size, img_size) to (B, N, C)."""
-        return self.norm(self._tokens(images))
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that optimizers do not shrink, beside biases and norms, which timm finds by itself."""
+        tables = {name for name, _ in self.named_parameters() if ".rel_pos." in name}
+        return {"cls_token", "pos_embed", *tables}
 
-    def forward_head(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits of tokens: (B, N, C) to (B, num_classes)."""
-        return self.head(x[:, 1:].mean(1))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits of images: (B, in_chans, img_size, img_size) to (B, num_classes)."""
-        return self.forward_head(self.forward_features(images))
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns of names by which timm groups parameters by depth."""
+        blocks = [(r"^blocks\.(\d+)", None), (r"^norm\.", (99_999,))]
+        return {"stem": r"^(?:cls_token|pos_embed|patch_embed)", "blocks": blocks}

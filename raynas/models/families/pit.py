@@ -9,20 +9,16 @@ import math
 from typing import Any
 
 import torch
-from timm.models.pit import PoolingVisionTransformer
 
 from raynas.errors import ConfigError
-from raynas.models.plain_code import PlainCode
+from raynas.models.families import pit_network
+from raynas.models.families.pit_network import PiTNetwork
+from raynas.models.plain_code import PlainCode, source_of
 from raynas.models.weights import Constant, Init, Normal, Uniform
 from raynas.space.architecture import Architecture
 
-_PLAIN = '''"""PiT (Heo 2021, arXiv 2103.16302), as timm has it."""
 
-from timm.models.pit import PoolingVisionTransformer
-'''
-
-
-class PiT(PoolingVisionTransformer):  # type: ignore[misc]
+class PiT(PiTNetwork):
     """timm's PoolingVisionTransformer for an architecture of a PiT space; logits come from the class token.
 
     Args:
@@ -30,6 +26,7 @@ class PiT(PoolingVisionTransformer):  # type: ignore[misc]
             each of the three.
         img_size: Side of the images in pixels, a multiple of 8 and at least 16.
         num_classes: Number of classes, which is the number of the head's outputs.
+        in_chans: Number of channels of the images.
         drop_path_rate: Probability in training that a branch of the last block is dropped; it grows linearly from 0.
         fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
         device: Device of the parameters. On the meta device they get no values.
@@ -44,6 +41,7 @@ class PiT(PoolingVisionTransformer):  # type: ignore[misc]
         *,
         img_size: int = 224,
         num_classes: int = 1000,
+        in_chans: int = 3,
         drop_path_rate: float = 0.0,
         fused_attn: bool = False,
         device: torch.device | str | None = None,
@@ -58,6 +56,7 @@ class PiT(PoolingVisionTransformer):  # type: ignore[misc]
             "mlp_ratio": fields["mlp_ratio"],
             "img_size": img_size,
             "num_classes": num_classes,
+            "in_chans": in_chans,
         }
         super().__init__(**settings, drop_path_rate=drop_path_rate, device=device)
         self._plain_settings = settings
@@ -94,12 +93,12 @@ class PiT(PoolingVisionTransformer):  # type: ignore[misc]
         return tokens.mean(1)
 
     def plain_code(self) -> PlainCode:
-        """A call of timm's PoolingVisionTransformer."""
+        """The files that the network is written in, over timm's class, with the numbers of this one."""
         return PlainCode(
-            source=_PLAIN,
-            network=PoolingVisionTransformer.__name__,
+            source=source_of(pit_network),
+            network=PiTNetwork.__name__,
             settings=self._plain_settings,
             packages=("torch", "timm"),
-            first_conv="patch_embed.conv",
-            classifier="head",
+            first_conv=self.FIRST_CONV,
+            classifier=self.CLASSIFIER,
         )

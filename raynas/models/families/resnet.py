@@ -22,6 +22,7 @@ class ResNet(ResNetNetwork):
         architecture: The architecture, with the fields depth, 6 n + 2 layers, and width, the channels of stage 1.
         img_size: Side of the images in pixels, which changes nothing: images of any side can be classified.
         num_classes: Number of classes, which is the number of the head's outputs.
+        in_chans: Number of channels of the images.
         device, dtype: Device and type of the parameters. On the meta device they get no values.
     """
 
@@ -31,10 +32,16 @@ class ResNet(ResNetNetwork):
         *,
         img_size: int = 32,
         num_classes: int = 10,
+        in_chans: int = 3,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        fields: dict[str, Any] = {**architecture, "num_classes": num_classes}
+        fields: dict[str, Any] = {
+            **architecture,
+            "img_size": img_size,
+            "num_classes": num_classes,
+            "in_chans": in_chans,
+        }
         super().__init__(**fields, device=device, dtype=dtype)
         self._plain_settings = fields
 
@@ -45,7 +52,7 @@ class ResNet(ResNetNetwork):
 
     def pooled_features(self, images: torch.Tensor) -> torch.Tensor:
         """Mean over the pixels of stage 3: (B, 3, img_size, img_size) to (B, C)."""
-        return self.features(images)
+        return self.forward_features(images).mean((2, 3))
 
     def plain_code(self) -> PlainCode:
         """The files that the network is written in, with the numbers of this one."""
@@ -53,6 +60,6 @@ class ResNet(ResNetNetwork):
             source=source_of(resnet_network),
             network=ResNetNetwork.__name__,
             settings=self._plain_settings,
-            first_conv="conv1",
-            classifier="fc",
+            first_conv=self.FIRST_CONV,
+            classifier=self.CLASSIFIER,
         )

@@ -14,6 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from raynas.models.checkpointing import Blocks
+from raynas.models.timm_network import TimmNetwork
+
 
 class BasicBlock(nn.Module):
     """Two convolutions, each with its BatchNorm, and a shortcut around both.
@@ -45,16 +48,24 @@ class BasicBlock(nn.Module):
         return z
 
 
-class ResNetNetwork(nn.Module):
+class ResNetNetwork(TimmNetwork):
     """A ResNet for images of about 32 pixels, of any side; weights are He's normal ones, biases 0.
 
     Args:
         depth: Number of layers with weights, 6 n + 2 for n blocks a stage.
         width: Number of channels of stage 1; stages 2 and 3 have twice and four times as many.
-        num_classes: Number of classes, which is the number of the head's outputs.
+        num_classes: Number of classes, which is the number of the head's outputs; 0: there is no head.
         in_chans: Number of channels of the images.
+        img_size: Side of the images in pixels that timm is told; images of any side can be classified.
+        global_pool: What the head is given: the mean over the pixels ("avg"), or nothing is pooled ("").
+        drop_rate: Probability in training that a feature is dropped before the head.
         device, dtype: Device and type of the parameters. On the meta device they get no values.
     """
+
+    FIRST_CONV = "conv1"
+    CLASSIFIER = "fc"
+    POOLS = ("avg", "")
+    output_fmt = "NCHW"
 
     def __init__(
         self,
@@ -63,6 +74,9 @@ class ResNetNetwork(nn.Module):
         *,
         num_classes: int,
         in_chans: int = 3,
+        img_size: int = 32,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -77,23 +91,45 @@ class ResNetNetwork(nn.Module):
         for stage in range(3):
             after, stride = width << stage, 1 if stage == 0 else 2
             first = BasicBlock(before, after, stride, **factory)
-            stages.append(nn.Sequential(first, *(BasicBlock(after, after, 1, **factory) for _ in range(blocks - 1))))
+            stages.append(Blocks(first, *(BasicBlock(after, after, 1, **factory) for _ in range(blocks - 1))))
             before = after
         self.stages = nn.Sequential(*stages)
-        self.fc = nn.Linear(before, num_classes, **factory)
+        self.fc: nn.Module = nn.Identity()
+        if num_classes:
+            self.fc = nn.Linear(before, num_classes, **factory)
+        self.describe(
+            [(f"stages.{i}", width << i, 1 << i) for i in range(3)],
+            num_classes=num_classes, in_chans=in_chans, global_pool=global_pool, drop_rate=drop_rate,
+            img_size=img_size, fixed_input_size=False,
+        )  # fmt: skip
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        nn.init.kaiming_normal_(self.fc.weight, nonlinearity="linear")
-        nn.init.zeros_(self.fc.bias)
+        if isinstance(self.fc, nn.Linear):
+            self.draw_head(self.fc)
 
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Mean over the pixels of stage 3, (B, in_chans, S, S) to (B, 4 width)."""
-        x = self.act(self.bn1(self.conv1(images)))
-        pooled: torch.Tensor = self.stages(x).mean((2, 3))
-        return pooled
+    def embedded(self, images: torch.Tensor) -> torch.Tensor:
+        """What stage 1 takes: (B, in_chans, S, S) to (B, width, S, S)."""
+        x: torch.Tensor = self.act(self.bn1(self.conv1(images)))
+        return x
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits, (B, num_classes)."""
-        logits: torch.Tensor = self.fc(self.features(images))
-        return logits
+    def groups(self) -> list[list[nn.Module]]:
+        """Each stage."""
+        return [[stage] for stage in self.stages]
+
+    def keep_groups(self, count: int) -> None:
+        """Drop all stages but the first ones."""
+        self.stages = self.stages[:count]
+
+    def normalised(self, state: torch.Tensor) -> torch.Tensor:
+        """The same: there is no norm at the end."""
+        return state
+
+    def draw_head(self, head: nn.Linear) -> None:
+        """Draw a fresh head."""
+        nn.init.kaiming_normal_(head.weight, nonlinearity="linear")
+        nn.init.zeros_(head.bias)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns of names by which timm groups parameters by depth."""
+        return {"stem": r"^(?:conv1|bn1)", "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"}

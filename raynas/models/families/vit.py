@@ -17,12 +17,13 @@ from raynas.models.families.vit_two_heads_network import TwoHeadedVisionTransfor
 from raynas.models.layers import transformer_distributions
 from raynas.models.plain_code import PlainCode, source_of
 from raynas.models.roles import Roles, block_roles, linear_layers
+from raynas.models.timm_network import timm_cfg
 from raynas.models.weights import Init, init_table
 from raynas.space.architecture import Architecture
 
 _PLAIN = '''"""The plain vision transformer (Dosovitskiy 2020, arXiv 2010.11929), as timm has it."""
 
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 '''
 
 
@@ -31,6 +32,7 @@ def plain_vit(
     *,
     img_size: int = 224,
     num_classes: int = 1000,
+    in_chans: int = 3,
     pool: Literal["token", "mean", "both"] = "token",
     drop_path_rate: float = 0.0,
     fused_attn: bool = False,
@@ -42,6 +44,7 @@ def plain_vit(
         architecture: The architecture, with the fields patch_size, embed_dim, depth, num_heads and mlp_ratio.
         img_size: Side of the images in pixels, divisible by the patch size.
         num_classes: Number of classes, which is the number of the head's outputs.
+        in_chans: Number of channels of the images.
         pool: What the head is given: the class token after the final norm, or the mean over the tokens of patches,
             which is normalised then; or both, each with a norm and a head of its own, whose logits are averaged.
         drop_path_rate: Probability in training that a branch of the last block is dropped; it grows linearly from 0.
@@ -54,7 +57,7 @@ def plain_vit(
     fields: dict[str, Any] = dict(architecture)
     if img_size < 1 or img_size % fields["patch_size"]:
         raise ConfigError(f"vit: img_size is {img_size}; it must be a multiple of patch_size {fields['patch_size']}")
-    settings = {**fields, "img_size": img_size, "num_classes": num_classes}
+    settings = {**fields, "img_size": img_size, "num_classes": num_classes, "in_chans": in_chans}
     with nullcontext() if device is None else torch.device(device):
         if pool == "both":
             model: ViT | TwoHeadedViT = TwoHeadedViT(settings, drop_path_rate=drop_path_rate)
@@ -63,6 +66,14 @@ def plain_vit(
             model = ViT({**settings, **pooling}, drop_path_rate=drop_path_rate)
     for block in model.blocks:
         block.attn.fused_attn = fused_attn
+    model.pretrained_cfg = model.default_cfg = timm_cfg(
+        num_classes=num_classes,
+        input_size=(in_chans, img_size, img_size),
+        fixed_input_size=True,
+        pool_size=None,
+        first_conv="patch_embed.proj",
+        classifier=("head", "head_dist") if pool == "both" else "head",
+    )
     return model
 
 

@@ -31,6 +31,7 @@ class ViTElastic(ViTElasticNetwork):
             mlp_units of each place for a block.
         img_size: Side of the images in pixels, divisible by the patch size.
         num_classes: Number of classes, which is the number of the head's outputs.
+        in_chans: Number of channels of the images.
         drop_path_rate: Probability in training that a branch of the last place is dropped; it grows linearly from 0.
         fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
         device, dtype: Device and type of the parameters. On the meta device they get no values.
@@ -47,6 +48,7 @@ class ViTElastic(ViTElasticNetwork):
         *,
         img_size: int = 224,
         num_classes: int = 1000,
+        in_chans: int = 3,
         drop_path_rate: float = 0.0,
         fused_attn: bool = False,
         device: torch.device | str | None = None,
@@ -61,6 +63,7 @@ class ViTElastic(ViTElasticNetwork):
             **{name: fields[name] for name in _FIELDS},
             "img_size": img_size,
             "num_classes": num_classes,
+            "in_chans": in_chans,
             "fused_attn": fused_attn,
         }
         super().__init__(**settings, drop_path_rate=drop_path_rate, device=device, dtype=dtype)
@@ -70,9 +73,14 @@ class ViTElastic(ViTElasticNetwork):
         """The distribution from which each parameter is drawn, by name."""
         return init_table(self.initial_distributions())
 
-    def no_weight_decay(self) -> set[str]:
-        """Parameters that optimizers do not shrink, beside biases and norms: those of timm's class."""
-        return {"cls_token", "pos_embed"}
+    def embedded_tokens(self, images: torch.Tensor) -> torch.Tensor:
+        """Tokens with their positions, before the first block: (B, 3, img_size, img_size) to (B, N, C)."""
+        return self.embedded(images)
+
+    def through_blocks(self, tokens: torch.Tensor, first: int, last: int) -> torch.Tensor:
+        """What the blocks that are there, from number `first` to before number `last`, make of tokens (B, n, C)."""
+        found: torch.Tensor = self.through(tokens, self.groups()[first:last])
+        return found
 
     def roles(self) -> Roles:
         """The network's parts by role."""
@@ -107,7 +115,7 @@ class ViTElastic(ViTElasticNetwork):
             Place("norm.bias", 0),
             Place("head.weight", 1),
         ]
-        return [Units("channels", self.head.in_features, tuple(places))]
+        return [Units("channels", self.num_features, tuple(places))]
 
     def plain_code(self) -> PlainCode:
         """The files that the network is written in, with the numbers of this one."""
@@ -115,6 +123,6 @@ class ViTElastic(ViTElasticNetwork):
             source=source_of(vit_elastic_network),
             network=ViTElasticNetwork.__name__,
             settings=self._plain_settings,
-            first_conv="patch_embed.proj",
-            classifier="head",
+            first_conv=self.FIRST_CONV,
+            classifier=self.CLASSIFIER,
         )

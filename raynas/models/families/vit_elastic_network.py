@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from raynas.models.image_side import square_side
 from raynas.models.layers import Conv2d, LayerNorm, Linear, draw_parameters, transformer_distributions
 from raynas.models.pre_norm import NORM_EPS, Block
+from raynas.models.timm_network import TimmNetwork
 
 
 class PatchEmbed(nn.Module):
@@ -37,7 +39,7 @@ class PatchEmbed(nn.Module):
         return self.proj(images).flatten(2).transpose(1, 2)
 
 
-class ViTElasticNetwork(nn.Module):
+class ViTElasticNetwork(TimmNetwork):
     """The network of one architecture; logits come from the class token.
 
     Args:
@@ -47,13 +49,19 @@ class ViTElasticNetwork(nn.Module):
         num_heads: Number of heads of the block in each place; 0: there is none.
         mlp_units: Width between the two layers of each block's MLP; 0 where there is no block.
         img_size: Side of the images in pixels, divisible by the patch size.
-        num_classes: Number of classes, which is the number of the head's outputs.
+        num_classes: Number of classes, which is the number of the head's outputs; 0: there is no head.
         in_chans: Number of channels of the images.
+        global_pool: What the head is given: the class token ("token"), the mean over the tokens of patches ("avg"), or
+            nothing is pooled ("").
+        drop_rate: Probability in training that a feature is dropped before the head.
         drop_path_rate: Probability in training that a branch of the last place is dropped; it grows linearly from 0
             over all places, empty ones among them. Needs timm unless it is 0.
         fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
         device, dtype: Device and type of the parameters. On the meta device they get no values.
     """
+
+    FIRST_CONV = "patch_embed.proj"
+    num_prefix_tokens = 1
 
     make_block: Any = Block  # a subclass may have another, of the same arguments
 
@@ -65,9 +73,11 @@ class ViTElasticNetwork(nn.Module):
         head_size: int,
         num_heads: Sequence[int],
         mlp_units: Sequence[int],
-        img_size: int = 224,
+        img_size: int | Sequence[int] = 224,
         num_classes: int = 1000,
         in_chans: int = 3,
+        global_pool: str = "token",
+        drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         fused_attn: bool = False,
         device: torch.device | str | None = None,
@@ -75,7 +85,7 @@ class ViTElasticNetwork(nn.Module):
     ) -> None:
         super().__init__()
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.num_classes = num_classes
+        img_size = square_side(img_size, patch_size)
         self.patch_embed = PatchEmbed(in_chans, width, patch_size, **factory)
         self.cls_token = nn.Parameter(torch.empty(1, 1, width, **factory))
         self.pos_embed = nn.Parameter(torch.empty(1, (img_size // patch_size) ** 2 + 1, width, **factory))
@@ -88,7 +98,11 @@ class ViTElasticNetwork(nn.Module):
                 else nn.Identity()
             )
         self.norm = LayerNorm(width, NORM_EPS, **factory)
-        self.head = Linear(width, num_classes, **factory)
+        self.head = Linear(width, num_classes, **factory) if num_classes else nn.Identity()
+        self.describe(
+            [(f"blocks.{place}", width, patch_size) for place, heads in enumerate(num_heads) if heads],
+            num_classes=num_classes, in_chans=in_chans, global_pool=global_pool, drop_rate=drop_rate, img_size=img_size,
+        )  # fmt: skip
         self.init_weights()
 
     def present_blocks(self) -> Iterator[nn.Module]:
@@ -105,32 +119,33 @@ class ViTElasticNetwork(nn.Module):
 
     def init_weights(self) -> None:
         """Draw all parameters anew from torch's generator; on the meta device nothing happens."""
-        if not self.head.weight.is_meta:
+        if not self.norm.weight.is_meta:
             draw_parameters(self, self.initial_distributions())
 
-    def embedded_tokens(self, images: torch.Tensor) -> torch.Tensor:
+    def embedded(self, images: torch.Tensor) -> torch.Tensor:
         """Tokens with their positions, before the first block: (B, in_chans, S, S) to (B, N, C)."""
         patches = self.patch_embed(images)
         return torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], 1) + self.pos_embed
 
-    def through_blocks(self, tokens: torch.Tensor, first: int, last: int) -> torch.Tensor:
-        """What the blocks that are there, from number `first` to before number `last`, make of tokens (B, n, C)."""
-        for block in list(self.present_blocks())[first:last]:
-            tokens = block(tokens)
-        return tokens
+    def groups(self) -> list[list[nn.Module]]:
+        """Each block that is there."""
+        return [[block] for block in self.present_blocks()]
+
+    def keep_groups(self, count: int) -> None:
+        """Drop all blocks but the first ones that are there."""
+        places = [i for i, block in enumerate(self.blocks) if not isinstance(block, nn.Identity)]
+        self.blocks = self.blocks[: places[count - 1] + 1]
 
     def tokens(self, images: torch.Tensor) -> torch.Tensor:
         """Output of the last block, before the final norm: (B, in_chans, S, S) to (B, N, C)."""
-        return self.through_blocks(self.embedded_tokens(images), 0, len(self.blocks))
+        found: torch.Tensor = self.through(self.embedded(images), self.groups())
+        return found
 
-    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
-        """Tokens after the final norm: (B, in_chans, S, S) to (B, N, C)."""
-        return self.norm(self.tokens(images))
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that optimizers do not shrink, beside biases and norms: those of timm's class."""
+        return {"cls_token", "pos_embed"}
 
-    def forward_head(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits of tokens: (B, N, C) to (B, num_classes)."""
-        return self.head(x[:, 0])
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits of images: (B, in_chans, S, S) to (B, num_classes)."""
-        return self.forward_head(self.forward_features(images))
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns of names by which timm groups parameters by depth."""
+        blocks = [(r"^blocks\.(\d+)", None), (r"^norm\.", (99_999,))]
+        return {"stem": r"^(?:cls_token|pos_embed|patch_embed)", "blocks": blocks}

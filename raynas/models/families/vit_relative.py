@@ -14,11 +14,12 @@ from timm.models.beit import Beit
 
 from raynas.errors import ConfigError
 from raynas.models.plain_code import PlainCode
+from raynas.models.timm_network import timm_cfg
 from raynas.space.architecture import Architecture
 
 _PLAIN = '''"""The plain vision transformer with biases of relative positions, timm's Beit (arXiv 2106.08254)."""
 
-from timm.models.beit import Beit
+from timm.models.beit import Beit, checkpoint_filter_fn
 '''
 
 
@@ -33,6 +34,7 @@ class ViTRelative(Beit):  # type: ignore[misc]
         architecture: The architecture, with the fields patch_size, embed_dim, depth, num_heads and mlp_ratio.
         img_size: Side of the images in pixels, divisible by the patch size.
         num_classes: Number of classes, which is the number of the head's outputs.
+        in_chans: Number of channels of the images.
         drop_path_rate: Probability in training that a branch of the last block is dropped; it grows linearly from 0.
         fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
         device: Device of the parameters. On the meta device they get no values.
@@ -47,6 +49,7 @@ class ViTRelative(Beit):  # type: ignore[misc]
         *,
         img_size: int = 224,
         num_classes: int = 1000,
+        in_chans: int = 3,
         drop_path_rate: float = 0.0,
         fused_attn: bool = False,
         device: torch.device | str | None = None,
@@ -60,12 +63,21 @@ class ViTRelative(Beit):  # type: ignore[misc]
             **fields,
             "img_size": img_size,
             "num_classes": num_classes,
+            "in_chans": in_chans,
             "use_abs_pos_emb": True,
             "use_rel_pos_bias": True,
         }
         with nullcontext() if device is None else torch.device(device):
             super().__init__(drop_path_rate=drop_path_rate, **settings)
         self._plain_settings = settings
+        self.pretrained_cfg = self.default_cfg = timm_cfg(
+            num_classes=num_classes,
+            input_size=(in_chans, img_size, img_size),
+            fixed_input_size=True,
+            pool_size=None,
+            first_conv="patch_embed.proj",
+            classifier="head",
+        )
         for block in self.blocks:
             block.attn.fused_attn = fused_attn
 

@@ -31,6 +31,7 @@ class ViTRes(ViTResNetwork):
             mlp_units of each place for a block.
         img_size: Side of the images in pixels, divisible by 56.
         num_classes: Number of classes, which is the number of the head's outputs.
+        in_chans: Number of channels of the images.
         drop_path_rate: Probability in training that a branch of the last place is dropped; it grows linearly from 0.
         fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
         device, dtype: Device and type of the parameters. On the meta device they get no values.
@@ -49,6 +50,7 @@ class ViTRes(ViTResNetwork):
         *,
         img_size: int = 224,
         num_classes: int = 1000,
+        in_chans: int = 3,
         drop_path_rate: float = 0.0,
         fused_attn: bool = False,
         device: torch.device | str | None = None,
@@ -63,6 +65,7 @@ class ViTRes(ViTResNetwork):
             "patch_size": self.PATCH_SIZE,
             "img_size": img_size,
             "num_classes": num_classes,
+            "in_chans": in_chans,
             "fused_attn": fused_attn,
         }
         super().__init__(**settings, drop_path_rate=drop_path_rate, device=device, dtype=dtype)
@@ -71,10 +74,6 @@ class ViTRes(ViTResNetwork):
     def init_table(self) -> dict[str, Init]:
         """The distribution from which each parameter is drawn, by name."""
         return init_table(self.initial_distributions())
-
-    def no_weight_decay(self) -> set[str]:
-        """Parameters that optimizers do not shrink, beside biases and norms, which timm finds by itself."""
-        return {"cls_token"}
 
     def roles(self) -> Roles:
         """The network's parts by role."""
@@ -85,14 +84,14 @@ class ViTRes(ViTResNetwork):
 
         (B, 3, img_size, img_size) to (B, C).
         """
-        return self._tokens(self.stem_features(images)).mean(1)
+        return self.tokens_from_stem(self.stem_features(images)).mean(1)
 
     def forward_with_patches(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits and tokens of patches of what `stem_features` gives.
 
         (B, 24, img_size / 2, img_size / 2) to (B, num_classes) and (B, G * G, C), G patches a side of the last stage.
         """
-        tokens = self.norm(self._tokens(features))
+        tokens = self.norm(self.tokens_from_stem(features))
         return self.forward_head(tokens), tokens[:, 1:]
 
     def stacked_parameters(self) -> dict[str, int]:
@@ -110,8 +109,8 @@ class ViTRes(ViTResNetwork):
             source=source_of(vit_res_network),
             network=ViTResNetwork.__name__,
             settings=self._plain_settings,
-            first_conv="patch_embed.conv1",
-            classifier="head",
+            first_conv=self.FIRST_CONV,
+            classifier=self.CLASSIFIER,
         )
 
 

@@ -14,8 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from raynas.models.image_side import square_side
 from raynas.models.layers import Conv2d, LayerNorm, Linear, draw_parameters
 from raynas.models.pre_norm import NORM_EPS, Block
+from raynas.models.timm_network import TimmNetwork
 
 STEM_CHANNELS = 24
 
@@ -85,7 +87,7 @@ class Reduction(nn.Module):
         return x[:, 1:].transpose(1, 2).reshape(x.shape[0], -1, self.side, self.side)
 
 
-class ViTResNetwork(nn.Module):
+class ViTResNetwork(TimmNetwork):
     """The network of one architecture; logits come from the class token.
 
     Args:
@@ -96,13 +98,19 @@ class ViTResNetwork(nn.Module):
         mlp_units: Width between the two layers of each block's MLP; 0 where there is no block.
         patch_size: Side of a token in pixels of half the image's side.
         img_size: Side of the images in pixels, divisible by 8 * patch_size.
-        num_classes: Number of classes, which is the number of the head's outputs.
+        num_classes: Number of classes, which is the number of the head's outputs; 0: there is no head.
         in_chans: Number of channels of the images.
+        global_pool: What the head is given: the class token ("token"), the mean over the tokens of patches ("avg"), or
+            nothing is pooled ("").
+        drop_rate: Probability in training that a feature is dropped before the head.
         drop_path_rate: Probability in training that a branch of the last place is dropped; it grows linearly from 0
             over all places, empty ones among them. Needs timm unless it is 0.
         fused_attn: Whether to use torch's fused attention, which is faster but not differentiable in forward mode.
         device, dtype: Device and type of the parameters. On the meta device they get no values.
     """
+
+    FIRST_CONV = "patch_embed.conv1"
+    num_prefix_tokens = 1
 
     make_block: Any = Block  # a subclass may have another, of the same arguments
 
@@ -115,9 +123,11 @@ class ViTResNetwork(nn.Module):
         num_heads: Sequence[int],
         mlp_units: Sequence[int],
         patch_size: int = 7,
-        img_size: int = 224,
+        img_size: int | Sequence[int] = 224,
         num_classes: int = 1000,
         in_chans: int = 3,
+        global_pool: str = "token",
+        drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         fused_attn: bool = False,
         device: torch.device | str | None = None,
@@ -125,8 +135,8 @@ class ViTResNetwork(nn.Module):
     ) -> None:
         super().__init__()
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        img_size = square_side(img_size, patch_size << len(width))
         side = img_size // (2 * patch_size)
-        self.num_classes = num_classes
         self.patch_embed = Stem(in_chans, width[0], patch_size, **factory)
         self.cls_token = nn.Parameter(torch.empty(1, 1, width[0], **factory))
         self.pos_embed = nn.Parameter(torch.empty(1, side**2 + 1, width[0], **factory))
@@ -150,7 +160,11 @@ class ViTResNetwork(nn.Module):
                 )  # fmt: skip
             self.stages.append(stage)
         self.norm = LayerNorm(width[-1], NORM_EPS, **factory)
-        self.head = Linear(width[-1], num_classes, **factory)
+        self.head = Linear(width[-1], num_classes, **factory) if num_classes else nn.Identity()
+        self.describe(
+            [(f"stages.{i}.{depth[i] - 1}", one, 2 * patch_size << i) for i, one in enumerate(width)],
+            num_classes=num_classes, in_chans=in_chans, global_pool=global_pool, drop_rate=drop_rate, img_size=img_size,
+        )  # fmt: skip
         self.init_weights()
 
     def blocks(self) -> Iterator[nn.Module]:
@@ -181,36 +195,48 @@ class ViTResNetwork(nn.Module):
 
     def init_weights(self) -> None:
         """Draw all parameters anew from torch's generator; on the meta device nothing happens."""
-        if not self.head.weight.is_meta:
+        if not self.norm.weight.is_meta:
             draw_parameters(self, self.initial_distributions())
 
     def stem_features(self, images: torch.Tensor) -> torch.Tensor:
         """What patches are taken of, which depends on no width: (B, in_chans, S, S) to (B, 24, S / 2, S / 2)."""
         return self.patch_embed.features(images)
 
-    def _tokens(self, features: torch.Tensor) -> torch.Tensor:
-        """Output of the last block, (B, N, C), before the final norm, from what the stem gives."""
+    def _embedded(self, features: torch.Tensor) -> torch.Tensor:
+        """Tokens with their positions of what the stem gives: (B, 24, S / 2, S / 2) to (B, N, C)."""
         patches = self.patch_embed.proj(features).flatten(2).transpose(1, 2)
-        x = torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], 1) + self.pos_embed
-        for i, stage in enumerate(self.stages):
-            if i:
-                x = self.reductions[i - 1](x)
-            for block in stage.children():
-                x = block(x)
-        return x
+        return torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], 1) + self.pos_embed
 
-    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
-        """Tokens of the last stage after the final norm: (B, in_chans, S, S) to (B, N, C)."""
-        return self.norm(self._tokens(self.stem_features(images)))
+    def embedded(self, images: torch.Tensor) -> torch.Tensor:
+        """Tokens with their positions, before the first block: (B, in_chans, S, S) to (B, N, C)."""
+        return self._embedded(self.stem_features(images))
 
-    def forward_head(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits of tokens: (B, N, C) to (B, num_classes)."""
-        return self.head(x[:, 0])
+    def groups(self) -> list[list[nn.Module]]:
+        """Each stage's reduction, which the first has not, and its blocks."""
+        before: list[list[nn.Module]] = [[], *([one] for one in self.reductions)]
+        return [[*first, *stage.children()] for first, stage in zip(before, self.stages, strict=True)]
+
+    def keep_groups(self, count: int) -> None:
+        """Drop all stages but the first ones."""
+        self.stages, self.reductions = self.stages[:count], self.reductions[: count - 1]
+
+    def tokens_from_stem(self, features: torch.Tensor) -> torch.Tensor:
+        """Output of the last block, (B, N, C), before the final norm, from what the stem gives."""
+        found: torch.Tensor = self.through(self._embedded(features), self.groups())
+        return found
 
     def forward_from_stem(self, features: torch.Tensor) -> torch.Tensor:
         """Logits of what `stem_features` gives: (B, 24, S / 2, S / 2) to (B, num_classes)."""
-        return self.forward_head(self.norm(self._tokens(features)))
+        return self.forward_head(self.norm(self.tokens_from_stem(features)))
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits of images: (B, in_chans, S, S) to (B, num_classes)."""
-        return self.forward_from_stem(self.stem_features(images))
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that optimizers do not shrink, beside biases and norms, which timm finds by itself."""
+        return {"cls_token"}
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns of names by which timm groups parameters by depth."""
+        blocks: Any = [(r"^stages\.(\d+)", None), (r"^reductions\.(\d+)", None)]
+        if not coarse:
+            # A reduction stands behind the blocks of the stage that it reduces.
+            blocks = [(r"^stages\.(\d+)\.(\d+)", None), (r"^reductions\.(\d+)", (99_999,)), (r"^norm\.", (99_999,))]
+        return {"stem": r"^(?:cls_token|pos_embed|patch_embed)", "blocks": blocks}

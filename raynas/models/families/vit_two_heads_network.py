@@ -11,15 +11,18 @@ from typing import Any
 
 import torch
 from timm.layers import trunc_normal_
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import nn
+
+__all__ = ["TwoHeadedVisionTransformer", "checkpoint_filter_fn"]  # timm's own fits weights to another image side
 
 
 class TwoHeadedVisionTransformer(VisionTransformer):  # type: ignore[misc]
     """timm's VisionTransformer whose mean over patches and whose class token have a norm and a head each.
 
     Args:
-        settings: Keywords of timm's VisionTransformer, but for `global_pool`.
+        global_pool: The pooling of the first head, "avg"; "" for a network that is to give unpooled features.
+        settings: Further keywords of timm's VisionTransformer.
 
     Attributes:
         fc_norm, head: Norm and head of the mean over patches.
@@ -28,8 +31,9 @@ class TwoHeadedVisionTransformer(VisionTransformer):  # type: ignore[misc]
             do, and not their mean.
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, global_pool: str = "avg", **settings: Any) -> None:
         super().__init__(global_pool="avg", **settings)
+        self._pool_by(global_pool)
         self.norm_dist = copy.deepcopy(self.fc_norm)
         self.distilled_training = False
         self._make_second_head()
@@ -53,12 +57,20 @@ class TwoHeadedVisionTransformer(VisionTransformer):  # type: ignore[misc]
 
         Args:
             num_classes: Number of classes; 0: there are no heads.
-            global_pool: The pooling of the first head, which stays "avg"; "" as timm's feature extractors say it.
+            global_pool: "avg", or "" for unpooled features, as timm's feature extractors say it; None: as it is.
+
+        Raises:
+            ValueError: It is another pooling.
         """
-        if global_pool not in (None, "", "avg"):
-            raise ValueError(f"a network of two heads pools by the mean and the class token, not by {global_pool!r}")
+        self._pool_by(global_pool)
         super().reset_classifier(num_classes)
         self._make_second_head()
+
+    def _pool_by(self, global_pool: str | None) -> None:
+        if global_pool not in (None, "", "avg"):
+            raise ValueError(f"a network of two heads pools by the mean and the class token, not by {global_pool!r}")
+        if global_pool is not None:
+            self.global_pool = global_pool
 
     def forward_head(
         self, x: torch.Tensor, pre_logits: bool = False
@@ -68,7 +80,13 @@ class TwoHeadedVisionTransformer(VisionTransformer):  # type: ignore[misc]
         Args:
             x: All tokens after the last block.
             pre_logits: Whether to return the mean of what the heads are given, (B, C).
+
+        Returns:
+            Where nothing is pooled, all tokens after the first norm, (B, N, C).
         """
+        if not self.global_pool:
+            unpooled: torch.Tensor = self.fc_norm(x)
+            return unpooled
         patches = self.head_drop(self.fc_norm(self.pool(x)))
         token = self.head_drop(self.norm_dist(x[:, 0]))
         if pre_logits:
