@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         distill,
         doctor,
         evaluate,
+        export,
         finetune,
         pretrain,
         scale,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     )
     from raynas.bench.folder import Bench, load_bench
     from raynas.errors import RaynasError
-    from raynas.exporting.export import export
     from raynas.proxies.probe import Probe, Proxy
     from raynas.proxies.registered import proxy
     from raynas.scoring.model_scores import score_model
@@ -98,7 +98,7 @@ _HOMES = {
     "distill": "raynas.api",
     "doctor": "raynas.api",
     "evaluate": "raynas.api",
-    "export": "raynas.exporting.export",
+    "export": "raynas.api",
     "finetune": "raynas.api",
     "load_analysis": "raynas.analysis.folder",
     "load_bench": "raynas.bench.folder",

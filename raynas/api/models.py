@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from raynas.space.search_space import SearchSpace
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from raynas.evaluation.images import EvaluatedImages
 
 
 def build(space: str | SearchSpace, architecture: Architecture | Mapping[str, Any] | str, **settings: Any) -> nn.Module:
@@ -43,6 +46,7 @@ def export(source: str | Path | Mapping[str, Any], out: str | Path | None = None
         out: The folder; it must not exist, or be empty. Default: runs/<space>-export-<date>-<time>.
         settings: `pick`, `space` and `trust_code` of `raynas.exporting.export.export`, and fields of
             `raynas.exporting.config.ExportConfig`, such as checkpoint="best" or onnx=True; None where nothing is said.
+            With int8=True, `listener` receives the progress of the evaluation; default: shown on standard error.
 
     Returns:
         The folder.
@@ -53,9 +57,31 @@ def export(source: str | Path | Mapping[str, Any], out: str | Path | None = None
     from raynas.storage.sources import read_source
 
     said = {name: value for name, value in settings.items() if value is not None}
+    listener = said.pop("listener", None)
     # What cannot be read is refused before torch is imported.
     read_source(source_text(source), space=said.get("space"), pick=said.get("pick", ()))
 
     from raynas.exporting.export import export as write
 
-    return write(source, out, **said)
+    if not said.get("int8"):
+        return write(source, out, **said)
+    from raynas.console.evaluation import EvaluationConsole
+
+    with EvaluationConsole("export") if listener is None else nullcontext(listener) as receiver:
+        return write(source, out, images=_images_of_int8(source, said), on_progress=receiver.on_progress, **said)
+
+
+def _images_of_int8(source: str | Path | Mapping[str, Any], said: Mapping[str, Any]) -> Callable[[], EvaluatedImages]:
+    """What gives the images on which an export to int8 is compared: those that `raynas evaluate` would take."""
+
+    def chosen() -> EvaluatedImages:
+        from raynas.evaluation.config import EvaluateConfig
+        from raynas.evaluation.images import choose_images
+        from raynas.evaluation.source import read_network
+
+        names = ("data", "max_images", "checkpoint")
+        config = EvaluateConfig.make({name: said[name] for name in names if name in said})
+        network = read_network(source_text(source), config, space=said.get("space"), pick=said.get("pick", ()))
+        return choose_images(config, network)
+
+    return chosen

@@ -9,13 +9,18 @@ import typer
 
 from raynas.cli.options import TRUST_CODE, Parameters, argument, option, options
 from raynas.exporting.text import epochs_text
+from raynas.exporting.words import int8_sentences, taken_words
 
 EXAMPLES = """
 Examples:
 
     raynas export runs/trained --out found
 
-    raynas export runs/trained --checkpoint best --onnx
+    raynas export runs/trained --checkpoint best --onnx --torch-export
+
+    raynas export runs/trained --int8 --data folder:photos
+
+    raynas export runs/trained --to hub-folder --license Apache-2.0
 
     raynas export runs/finalists --pick "num_params<=3e6"
 
@@ -50,7 +55,13 @@ def export(*, source: str, **given: Any) -> None:
     from raynas.storage.text_files import read_json
 
     folder = api.export(source, **given)
-    weights = read_json(folder / "config.json")["weights"]
+    config = read_json(folder / "config.json")
+    weights = config["weights"]
+    if (taken := taken_words(config)) is not None:
+        typer.echo(taken, err=True)
+    if config["int8"] is not None:
+        for sentence in int8_sentences(config["int8"]):
+            typer.echo(sentence, err=True)
     if weights["trained"] and weights["epochs"] < weights["of_epochs"]:
         typer.echo(f"weights {epochs_text(weights)}", err=True)
     typer.echo(folder)

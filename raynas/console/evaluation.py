@@ -18,10 +18,14 @@ _WORST = 10
 
 
 class EvaluationConsole(BarConsole, EvaluationListener):
-    """A bar with the time left in a terminal, and now and then a line elsewhere, on standard error."""
+    """A bar with the time left in a terminal, and now and then a line elsewhere, on standard error.
 
-    def __init__(self) -> None:
-        super().__init__("evaluate")
+    Args:
+        command: The command that evaluates, which stands before the bar.
+    """
+
+    def __init__(self, command: str = "evaluate") -> None:
+        super().__init__(command)
         self._last_line = time.monotonic()
 
     def on_start(self, network: TrainedNetwork, images: EvaluatedImages) -> None:

@@ -16,7 +16,34 @@ class ExportConfig(Config):
         None,
         description="Weights of a training: last or best, of their moving average where there is one. Default last.",
     )
-    onnx: bool = Field(False, description="Write model.onnx too, which takes any number of images.")
+    to: Literal["folder", "hub-folder"] = Field(
+        "folder",
+        description="What kind of folder: folder, or hub-folder, which model hubs expect and timm loads by local-dir:, "
+        "with a model card.",
+    )
+    license: str | None = Field(
+        None, description="Licence of the weights, of which the card of a hub-folder tells: an SPDX identifier."
+    )
+    onnx: bool = Field(
+        False,
+        description="Write model.onnx too, which takes any number of images, of any side where the network does.",
+    )
+    torch_export: bool = Field(
+        False, description="Write model.pt2 too, a program of torch.export, which takes what model.onnx takes."
+    )
+    int8: bool = Field(
+        False,
+        description="Write model_int8.onnx beside model.onnx, with linear layers in 8 bits, and measure the accuracy "
+        "of both.",
+    )
+    data: str | None = Field(
+        None,
+        description="Labelled images for the accuracy of int8, as `raynas evaluate` takes them. Default: those that "
+        "the training evaluated on.",
+    )
+    max_images: int | None = Field(
+        None, ge=1, description="Use no more than this many images for that, spread over the classes."
+    )
     untrained: bool = Field(False, description="Export fresh weights, which were never trained.")
     img_size: int | None = Field(
         None,

@@ -1,8 +1,10 @@
-"""A found model as a folder that needs no raynas: plain code, weights, settings, and ONNX where asked for."""
+"""A found model as a folder that needs no raynas: plain code, weights, settings, and further files where asked for.
+
+One file: what is exported, how it is written and how it is checked know one another.
+"""
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import json
 import platform
@@ -10,7 +12,7 @@ import shutil
 import tempfile
 import textwrap
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -26,12 +28,17 @@ from torch import nn
 from raynas.data.decoding import GROUND
 from raynas.errors import ConfigError, RaynasError, RaynasWarning, StoreError, error_words
 from raynas.exporting import plain_images
+from raynas.exporting.card import card_text
 from raynas.exporting.config import ExportConfig
+from raynas.exporting.formats import Formats, formats_of
+from raynas.exporting.hub import check_license, hub_config, latency, training_facts
+from raynas.exporting.int8 import LabelledImages, OnProgress, accuracy_of_both
+from raynas.exporting.onnx_file import PACKAGES, check_packages
+from raynas.exporting.program import compared, noise
 from raynas.exporting.text import model_text, readme_text
 from raynas.exporting.timm_text import timm_model_text
 from raynas.exporting.weights import stored_weights, tied_parameters, values_hash
 from raynas.hooks import offered
-from raynas.installing import extra_line
 from raynas.models.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from raynas.models.plain_code import PlainCode
 from raynas.models.protocols import HasPlainCode
@@ -52,11 +59,7 @@ from raynas.training.folder import Training, load_training
 from raynas.training.images import shorter_side
 from raynas.version import __version__
 
-TOLERANCE = 1e-5
-OPSET = 20
-
 _IMAGE_PACKAGES = ("numpy", "pillow")
-_ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class _Found:
     pixel_range: list[float] | None = None
     eval_crop: float = 1.0
     settings: Mapping[str, Any] = field(default_factory=dict)
+    training: Training | None = None
 
 
 @runs_named_code
@@ -83,14 +87,16 @@ def export(
     pick: Sequence[str] = (),
     space: str | SearchSpace | None = None,
     trust_code: bool = False,
+    images: Callable[[], LabelledImages] | None = None,
+    on_progress: OnProgress = lambda done, total, images_per_s: None,
     **fields: Any,
 ) -> Path:
     """Write a folder from which a model runs without raynas.
 
     It holds `model.py` (the network as one plain file), `model.safetensors`, `images.py` (makes of an image what the
     model takes), `config.json`, `timm_model.py` (registers the model with timm when it is imported), `README.md` and,
-    where asked for, `model.onnx`. The folder is loaded and its outputs are compared with the model's before it gets its
-    name.
+    where asked for, `model.onnx`, `model.pt2`, `model_int8.onnx` with `int8.json`. The folder is loaded and its outputs
+    are compared with the model's before it gets its name.
 
     Args:
         source: A training folder, or one of finalists or variants, whose most accurate is taken; or, for a model with
@@ -99,6 +105,8 @@ def export(
         pick: Constraints that choose among the architectures of a run, such as num_params<=30e6.
         space: The space that the architecture is of, where several can read it, or where it is not registered.
         trust_code: Whether to run code that the folder names; what the arguments name is run anyway.
+        images: Gives the images on which int8 is compared with float32; called once all else is checked.
+        on_progress: Receives the progress of that.
         fields: Fields of `raynas.exporting.config.ExportConfig`, such as checkpoint="best" or onnx=True.
 
     Returns:
@@ -112,8 +120,7 @@ def export(
     config = ExportConfig.make(fields)
     text = json.dumps(dict(source)) if isinstance(source, Mapping) else str(source)
     read = read_source(text, space=space, pick=pick)
-    if config.onnx:
-        _check_onnx()
+    _check_settings(config)
     folder = as_path(out) if out is not None else default_folder(f"{read.space.name}-export")
     _check_folder(on_a_disk(folder, "an export is for other programs, which read files"))
     if config.untrained:
@@ -125,6 +132,7 @@ def export(
         found = _fresh(read, *size, config.seed)
     else:
         found = _trained(read, config.checkpoint or "last", config.img_size, config.num_classes)
+    accuracy = _accuracy(config, found, images, on_progress)
     offers_code = offered(found.model, HasPlainCode)
     if offers_code is None:
         raise ConfigError(
@@ -142,13 +150,16 @@ def export(
             stack.callback(held(Path(made)).close)  # so that others see that it is being written
             written = Path(made) / "export"
             written.mkdir()
-            _write(written, read, found, code, onnx=config.onnx)
-            _check_outputs(written, found, onnx=config.onnx)
+            _write(written, read, found, code, config, accuracy)
+            _check_outputs(written, found)
             if folder.exists():
                 folder.rmdir()
             shutil.move(written, folder)
     except (OSError, SafetensorError) as error:
         raise StoreError(f"cannot write {folder}: {error_words(error)}") from error
+    if config.to == "hub-folder" and config.license is None:
+        text = "the card says that the licence is unknown; --license names it, such as --license Apache-2.0"
+        warnings.warn(text, RaynasWarning, stacklevel=2)
     return folder
 
 
@@ -217,15 +228,23 @@ def _loaded(
         pixel_range=training.description["config"].get("pixel_range"),
         eval_crop=training.description["config"].get("eval_crop", 1.0),
         settings={name: value for name, value in about["settings"].items() if name in OF_NETWORKS},
+        training=training,
     )
 
 
 # -- the folder --------------------------------------------------------------------------------------------------------
 
 
-def _write(folder: Path, source: Source, found: _Found, code: PlainCode, *, onnx: bool) -> None:
+def _write(
+    folder: Path,
+    source: Source,
+    found: _Found,
+    code: PlainCode,
+    asked: ExportConfig,
+    accuracy: Callable[[bytes, bytes], dict[str, Any]] | None,
+) -> None:
     weights = stored_weights(found.model)
-    config = _config(f"{_name(source)}_{values_hash(weights)}", source, found, code, onnx=onnx)
+    config = _config(f"{_name(source)}_{values_hash(weights)}", source, found, code, asked)
     size = found.img_size
     first = f"{config['name']}: {config['text']} of the space {config['space']}, exported by raynas {__version__}."
     title = (
@@ -236,16 +255,41 @@ def _write(folder: Path, source: Source, found: _Found, code: PlainCode, *, onnx
     (folder / "model.py").write_text(model_text(code, title, constants, tied_parameters(found.model)))
     (folder / "images.py").write_text(inspect.getsource(plain_images))
     (folder / "timm_model.py").write_text(timm_model_text(code))
-    (folder / "README.md").write_text(readme_text(config, code.packages))
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    shutil.copymode(folder / "model.py", folder / "model.safetensors")  # safetensors writes for its owner only
+    formats = _formats(folder, found, asked, config, accuracy)
+    for name, content in formats.files.items():
+        (folder / name).write_bytes(content)
+    config |= formats.facts
+    readme = readme_text(config, code.packages)
+    if asked.to == "hub-folder":
+        training = found.training
+        config["license"] = asked.license
+        config["training"] = training and training_facts(training, found.weights, found.top1)
+        config["latency"] = latency(found.model, size)
+        config = hub_config(config, code, found.model)
+        readme = card_text(config, readme)
+    (folder / "README.md").write_text(readme)
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in config.items())
     (folder / "config.json").write_text(f"{{\n{lines}\n}}\n")
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    shutil.copymode(folder / "config.json", folder / "model.safetensors")  # safetensors writes for its owner only
-    if onnx:
-        _write_onnx(found, folder / "model.onnx")
 
 
-def _config(name: str, source: Source, found: _Found, code: PlainCode, *, onnx: bool) -> dict[str, Any]:
+def _formats(
+    folder: Path,
+    found: _Found,
+    asked: ExportConfig,
+    config: Mapping[str, Any],
+    accuracy: Callable[[bytes, bytes], dict[str, Any]] | None,
+) -> Formats:
+    """Further files, which say of themselves what programs need to prepare images."""
+    names = ("name", "img_size", "mean", "std", "class_names", "preprocessing")
+    about = {name: config[name] for name in names if config[name] is not None}
+    if asked.license is not None:
+        about["license"] = asked.license
+    return formats_of(found.model, exported_code(folder), folder, found.img_size, asked, about, accuracy)
+
+
+def _config(name: str, source: Source, found: _Found, code: PlainCode, asked: ExportConfig) -> dict[str, Any]:
     size = {"img_size": found.img_size, "num_classes": found.num_classes}
     architecture, space = source.architecture, source.space
     if found.phase is None:
@@ -253,7 +297,7 @@ def _config(name: str, source: Source, found: _Found, code: PlainCode, *, onnx: 
     else:
         (macs,) = phase_macs(space, architecture, [found.phase], **size)
     side = shorter_side(found.img_size, found.eval_crop)
-    packages = (*code.packages, "safetensors", *_IMAGE_PACKAGES, *(_ONNX_PACKAGES if onnx else ()))
+    packages = (*code.packages, "safetensors", *_IMAGE_PACKAGES, *(PACKAGES if asked.onnx or asked.int8 else ()))
     return {
         "name": name,
         "architecture": name,  # timm's word; with "pretrained_cfg", what timm.create_model("local-dir:FOLDER") reads
@@ -287,7 +331,7 @@ def _config(name: str, source: Source, found: _Found, code: PlainCode, *, onnx: 
         "classifier": code.classifier,
         "features": len(getattr(found.model, "feature_info", ())),
         "pretrained_cfg": _timm_cfg(found, code, side),
-        "onnx": {"opset": OPSET, "input": "images", "output": "logits"} if onnx else None,
+        **dict.fromkeys(("onnx", "torch_export", "int8")),
         "versions": {
             "python": platform.python_version(),
             "raynas": __version__,
@@ -326,26 +370,6 @@ def _name(source: Source) -> str:
     return "raynas_" + "".join(c if c.isalnum() else "_" for c in full.lower())
 
 
-def _write_onnx(found: _Found, path: Path) -> None:
-    """ONNX by torch's exporter, its first dimension free."""
-    images = torch.zeros(2, 3, found.img_size, found.img_size)
-    batch = torch.export.Dim("batch", min=1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own, of which a user can mend none
-        torch.onnx.export(
-            found.model,
-            (images,),
-            path,
-            dynamo=True,
-            external_data=False,
-            opset_version=OPSET,
-            input_names=["images"],
-            output_names=["logits"],
-            dynamic_shapes=({0: batch},),
-            verbose=False,
-        )
-
-
 # -- checks ------------------------------------------------------------------------------------------------------------
 
 
@@ -356,33 +380,55 @@ def _check_folder(folder: Path) -> None:
         raise StoreError(f"{folder} is not empty: {', '.join(there[:5])}; name another folder with --out")
 
 
-def _check_onnx() -> None:
-    missing = [name for name in _ONNX_PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigError(f"ONNX needs the packages {', '.join(missing)}: {extra_line('onnx')}")
+def _check_settings(config: ExportConfig) -> None:
+    """Refuse settings that do not go together, and formats whose packages are not installed."""
+    if config.license is not None:
+        check_license(config.license)
+        if config.to != "hub-folder":
+            raise ConfigError("license goes with --to hub-folder, whose card tells of it")
+    for name in ("data", "max_images"):
+        if getattr(config, name) is not None and not config.int8:
+            raise ConfigError(f"{name} goes with int8: on these images its accuracy is measured")
+        if getattr(config, name) is not None and config.untrained:
+            raise ConfigError(f"{name} and untrained exclude each other: the accuracy of fresh weights is not measured")
+    if config.onnx or config.int8:
+        check_packages()
 
 
-def _check_outputs(folder: Path, found: _Found, *, onnx: bool) -> None:
+def _accuracy(
+    config: ExportConfig, found: _Found, images: Callable[[], LabelledImages] | None, on_progress: OnProgress
+) -> Callable[[bytes, bytes], dict[str, Any]] | None:
+    """What measures the accuracy of int8; None where that is not asked for, or the weights are fresh."""
+    if not config.int8 or config.untrained:
+        return None
+    if found.weights.get("head") == "not trained":
+        raise ConfigError("int8 needs a network whose head was trained: there is no accuracy to compare")
+    if images is None:
+        raise ConfigError("int8 needs images, on which the accuracy is measured; raynas.export takes them from the run")
+    chosen = images()
+    return lambda before, after: accuracy_of_both(before, after, chosen, found.img_size, found.eval_crop, on_progress)
+
+
+@torch.no_grad()
+def _check_outputs(folder: Path, found: _Found) -> None:
     """Load what was written, and compare.
 
     Raises:
-        RaynasError: Outputs differ by more than 1e-5 of the largest, or of 1 if that is smaller.
+        RaynasError: Outputs differ by more than `raynas.exporting.program.TOLERANCE` of the largest, or of 1 if that is
+            smaller.
     """
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(3, 3, found.img_size, found.img_size, generator=generator)
-    with torch.no_grad():
-        expected = found.model(images)
-        outputs = {"model.py": load_exported(folder)(images)}
-    if onnx:
-        import onnxruntime
+    images = noise((3, 3, found.img_size, found.img_size))
+    if (wrong := compared(load_exported(folder)(images), found.model(images))) is not None:
+        raise RaynasError(f"outputs of the exported model.py differ {wrong}")
 
-        session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
-        outputs["model.onnx"] = torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
-    for name, output in outputs.items():
-        allowed = TOLERANCE * max(1.0, float(expected.abs().max()))
-        difference = float((output - expected).abs().max())
-        if not difference <= allowed:
-            raise RaynasError(f"outputs of the exported {name} differ by {difference:.2g}; {allowed:.2g} is allowed")
+
+def exported_code(folder: Path) -> ModuleType:
+    """The module of an exported folder's `model.py`, which is executed."""
+    path = folder / "model.py"
+    module = ModuleType("exported_model")  # not imported, which would leave compiled code in the folder
+    module.__file__ = str(path)
+    exec(compile(path.read_text(), path, "exec"), vars(module))
+    return module
 
 
 def load_exported(folder: Path) -> nn.Module:
@@ -391,9 +437,5 @@ def load_exported(folder: Path) -> nn.Module:
     Args:
         folder: The folder, whose `model.py` is executed.
     """
-    path = folder / "model.py"
-    module = ModuleType("exported_model")  # not imported, which would leave compiled code in the folder
-    module.__file__ = str(path)
-    exec(compile(path.read_text(), path, "exec"), vars(module))
-    model: nn.Module = module.load()
+    model: nn.Module = exported_code(folder).load()
     return model

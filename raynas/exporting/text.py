@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from raynas.exporting.timm_text import timm_readme
+from raynas.exporting.words import formats_lines
 from raynas.models.plain_code import FITS_WEIGHTS, PlainCode
 
 _LINE_LENGTH = 120
@@ -110,10 +111,7 @@ def readme_text(config: Mapping[str, Any], packages: Iterable[str]) -> str:
     if config["tokens"]:
         stride, dilation = config["tokens"]["stride"], config["tokens"]["dilation"]
         lines += ["", f"Its tokens have stride {stride} and dilation {dilation}, as it was trained with last."]
-    if config["onnx"]:
-        opset = config["onnx"]["opset"]
-        lines += ["", f"`model.onnx` (opset {opset}) takes `images` and gives `logits`, for any number of images."]
-    lines += ["", *timm_readme(config)]
+    lines += [*formats_lines(config), "", *timm_readme(config)]
     return "\n".join(lines) + "\n"
 
 

@@ -72,7 +72,7 @@ def timm_model_text(code: PlainCode) -> str:
     Args:
         code: What the model says of itself. A model that timm makes by a name is left to timm with all it can do.
     """
-    imports, create = _OF_TIMM if code.is_made_by_timm else _OWN
+    imports, create = _OF_TIMM if code.timm_name is not None else _OWN
     return _REGISTERING.format(imports=imports, create=create)
 
 

@@ -37,8 +37,8 @@ class PlainCode:
         packages: What the module imports beside the standard library.
         first_conv: Name of the convolution that takes in images, for timm; None: there is no such layer.
         classifier: Name of the layer that gives out logits, for timm, or names of several; None: there is none.
-        is_made_by_timm: Whether the keywords are those of `timm.create_model`, which then makes the network with all
-            that timm knows of it.
+        timm_name: Name by which timm itself makes the network, of keywords of `timm.create_model`, with all that timm
+            knows of it; None: it is none of timm's registered ones.
     """
 
     source: str
@@ -47,7 +47,7 @@ class PlainCode:
     packages: tuple[str, ...] = ("torch",)
     first_conv: str | None = None
     classifier: str | tuple[str, ...] | None = None
-    is_made_by_timm: bool = False
+    timm_name: str | None = None
 
     @property
     def fits_weights(self) -> bool:

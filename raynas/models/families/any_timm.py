@@ -59,7 +59,7 @@ def any_timm(
         packages=("torch", "timm"),
         first_conv=first_conv if isinstance(first_conv, str) else None,
         classifier=_classifier(model),
-        is_made_by_timm=True,
+        timm_name=str(architecture["name"]).partition(".")[0],
     )
     model.plain_code = lambda: plain  # type: ignore[assignment]
     return model
