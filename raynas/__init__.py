@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         evaluate,
         export,
         finetune,
+        predict,
         pretrain,
         scale,
         score,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     )
     from raynas.bench.folder import Bench, load_bench
     from raynas.errors import RaynasError
+    from raynas.evaluation.folder import load_evaluation
     from raynas.proxies.probe import Probe, Proxy
     from raynas.proxies.registered import proxy
     from raynas.scoring.model_scores import score_model
@@ -63,8 +65,10 @@ __all__ = [
     "finetune",
     "load_analysis",
     "load_bench",
+    "load_evaluation",
     "load_run",
     "load_training",
+    "predict",
     "pretrain",
     "proxy",
     "scale",
@@ -102,8 +106,10 @@ _HOMES = {
     "finetune": "raynas.api",
     "load_analysis": "raynas.analysis.folder",
     "load_bench": "raynas.bench.folder",
+    "load_evaluation": "raynas.evaluation.folder",
     "load_run": "raynas.storage.runs",
     "load_training": "raynas.training.folder",
+    "predict": "raynas.api",
     "pretrain": "raynas.api",
     "proxy": "raynas.proxies.registered",
     "scale": "raynas.api",

@@ -243,6 +243,7 @@ MAY_READ = {
     "raynas/cluster/inquiry.py": "the socket of a node of Ray",
     "raynas/cluster/installed.py": "Python files that are installed, of which there is a hash",
     "raynas/cluster/ray_log.py": "what Ray says by itself, which is added to",
+    "raynas/data/files.py": "images, which are the user's",
     "raynas/data/folder.py": "images, which are the user's",
     "raynas/data/parts.py": "images, which are the user's",
     "raynas/data/shards.py": "images, which are the user's",

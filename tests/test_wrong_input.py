@@ -38,7 +38,7 @@ from raynas.bench.config import BenchConfig, BenchSettings
 from raynas.cli import app
 from raynas.config import Config
 from raynas.errors import ConfigError
-from raynas.evaluation.config import EvaluateConfig
+from raynas.evaluation.config import EvaluateConfig, PassConfig, PredictConfig
 from raynas.exporting.config import ExportConfig
 from raynas.finalists.config import FinalistsConfig
 from raynas.proxies.registered import proxies
@@ -110,7 +110,7 @@ def test_values_of_set(tmp_path: Path, value: str) -> None:
 
 CONFIGS = (
     RunConfig, ResolvedRun, TrainConfig, ResolvedTraining, TrialsConfig, FinalistsConfig, VariantsConfig,
-    SweepConfig, ResolvedSweep, EvaluateConfig, AnalysisConfig,
+    SweepConfig, ResolvedSweep, PassConfig, EvaluateConfig, PredictConfig, AnalysisConfig,
     ExportConfig, BenchConfig, BenchSettings,
 )  # fmt: skip
 
@@ -219,6 +219,7 @@ TAKE_NUMBERS: dict[tuple[str, ...], type[Config]] = {
     ("train", "--finalists", "none"): FinalistsConfig,
     ("train", "as-vit-small", "--vary", "lr=1,2"): VariantsConfig,
     ("evaluate", "none"): EvaluateConfig,
+    ("predict", "none", "--images", "none"): PredictConfig,
     ("analyze", "none", "--data", "digits"): AnalysisConfig,
     ("pretrain", "vit", "-a", "deit-tiny", "--method", "mae", "--data", "digits"): TrainConfig,
     ("finetune", "as-vit-small", "--weights", "none.pt", "--data", "digits"): TrainConfig,

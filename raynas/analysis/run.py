@@ -29,7 +29,7 @@ from raynas.data.opening import needs_inspection, open_dataset
 from raynas.data.options import DataOptions
 from raynas.data.png import png_of
 from raynas.errors import DataError, StoreError, error_words
-from raynas.evaluation.run import device_of
+from raynas.evaluation.passes import device_of
 from raynas.models.attention_statistics import attention_distance, attention_entropy
 from raynas.models.nearest_neighbours import knn_accuracy
 from raynas.models.process_state import kept_process_state, own_threads

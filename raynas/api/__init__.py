@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from raynas.api.analyses import analyze
     from raynas.api.benches import bench_proxies
     from raynas.api.data import check_data, contact_sheet, inspect_data
-    from raynas.api.evaluations import evaluate
+    from raynas.api.evaluations import evaluate, predict
     from raynas.api.examinations import doctor, examined
     from raynas.api.finetunings import finetune, finetuned_variants
     from raynas.api.lists import LISTS, listing
@@ -46,6 +46,7 @@ __all__ = [
     "is_sweep",
     "kind_to_resume",
     "listing",
+    "predict",
     "pretrain",
     "report",
     "scale",
@@ -64,7 +65,7 @@ _HOMES = {
     "analyses": ("analyze",),
     "benches": ("bench_proxies",),
     "data": ("check_data", "contact_sheet", "inspect_data"),
-    "evaluations": ("evaluate",),
+    "evaluations": ("evaluate", "predict"),
     "finetunings": ("finetune", "finetuned_variants"),
     "examinations": ("doctor", "examined"),
     "lists": ("LISTS", "listing"),

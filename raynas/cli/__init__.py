@@ -22,6 +22,7 @@ from raynas.cli import (
     evaluate,
     export,
     finetune,
+    predict,
     pretrain,
     reading,
     scale,
@@ -69,6 +70,7 @@ add_command(app, "finetune", finetune.finetune, finetune.parameters, finetune.EX
 add_command(app, "analyze", analyze.analyze, analyze.parameters, analyze.EXAMPLES)
 add_command(app, "pretrain", pretrain.pretrain, pretrain.parameters, pretrain.EXAMPLES)
 add_command(app, "evaluate", evaluate.evaluate, evaluate.parameters, evaluate.EXAMPLES)
+add_command(app, "predict", predict.predict, predict.parameters, predict.EXAMPLES)
 add_command(app, "export", export.export, export.parameters, export.EXAMPLES)
 add_command(app, "data", data.data, data.parameters, data.EXAMPLES)
 add_command(app, "doctor", doctor.doctor, doctor.parameters, doctor.EXAMPLES)

@@ -15,7 +15,8 @@ _OF_PAGE = ("img_size", "augmentation", "per_class", "seed")  # options of the p
 
 _NEED_LABELS = (
     "search, score, scale, bench, train, finetune, distill, supernet and evaluate refuse images without labels; "
-    "pretrain and analyze take them, as does a training by an objective of your own that needs none"
+    "pretrain and analyze take them, as does a training by an objective of your own that needs none, and predict names "
+    "their classes"
 )
 
 EXAMPLES = """

@@ -33,7 +33,9 @@ def _parameter(name: str, kind: Any, info: Any, *, is_required: bool = False) ->
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def option(name: str, kind: Any, help: str, *flags: str, **settings: Any) -> inspect.Parameter:
+def option(
+    name: str, kind: Any, help: str, *flags: str, is_required: bool = False, **settings: Any
+) -> inspect.Parameter:
     """A parameter that is an option.
 
     Args:
@@ -41,10 +43,12 @@ def option(name: str, kind: Any, help: str, *flags: str, **settings: Any) -> ins
         kind: The type of its value; list[X] for an option that may be repeated.
         help: What the option is, in sentences.
         flags: Names under which the option is typed; none: --name.
+        is_required: Whether it must be given.
         settings: Further keywords of `typer.Option`.
     """
     settings.setdefault("autocompletion", completion_of(name))
-    return _parameter(name, kind, typer.Option(*flags, help=help, show_default=False, **settings))
+    info = typer.Option(*flags, help=help, show_default=False, **settings)
+    return _parameter(name, kind, info, is_required=is_required)
 
 
 def argument(name: str, kind: Any, help: str, *, is_required: bool = False) -> inspect.Parameter:
@@ -116,6 +120,7 @@ TRUST_CODE = option(
     "Run code that a folder names, such as a space in a file; what the command line names is run anyway.",
     "--trust-code",
 )
+OVERWRITE = option("overwrite", bool, "Replace files that are there already.", "--overwrite")
 CONFIG = option("config", Path, "YAML file of settings, as in run.yaml under config; the command line overrides it.")
 RECIPE = option("recipe", str, "Published settings by name, see `raynas list recipes`; --config overrides them.")
 SET = option(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from raynas.console.bar import BarConsole
 from raynas.console.terminal import print_rows, say
-from raynas.evaluation.images import EvaluatedImages
+from raynas.evaluation.images import ChosenImages
 from raynas.evaluation.report import EvaluationReport
 from raynas.evaluation.run import EvaluationListener
 from raynas.evaluation.source import TrainedNetwork
@@ -26,13 +27,14 @@ class EvaluationConsole(BarConsole, EvaluationListener):
 
     def __init__(self, command: str = "evaluate") -> None:
         super().__init__(command)
+        self.command = command
         self._last_line = time.monotonic()
 
-    def on_start(self, network: TrainedNetwork, images: EvaluatedImages) -> None:
+    def on_start(self, network: TrainedNetwork, images: ChosenImages) -> None:
         """Say what is evaluated."""
         self._last_line = time.monotonic()
         counted = plural(len(images.rows), "image", "images")
-        self.on_log(f"evaluates {network.text} of {network.source} on {counted} of {images.spec}")
+        self.on_log(f"{self.command}s {network.text} of {network.source} on {counted} of {images.spec}")
 
     def on_progress(self, done: int, total: int, images_per_s: float) -> None:
         """Move the bar, or print a line if it is time."""
@@ -45,12 +47,34 @@ class EvaluationConsole(BarConsole, EvaluationListener):
             self.on_log(f"{done:,} of {total:,} images, {state}")
 
 
+class PredictionConsole(EvaluationConsole):
+    """The same for predictions.
+
+    Args:
+        skipped: Why images that were skipped cannot be read, by their names.
+    """
+
+    def __init__(self, skipped: Mapping[str, str]) -> None:
+        super().__init__("predict")
+        self._skipped = skipped
+
+    def on_start(self, network: TrainedNetwork, images: ChosenImages) -> None:
+        """Name what is skipped, and say what is predicted."""
+        if self._skipped:
+            self.on_log(f"skips {plural(len(self._skipped), 'image', 'images')} that cannot be read:")
+        for name, reason in self._skipped.items():
+            self.on_log(f"  {name}: {reason}")
+        super().on_start(network, images)
+
+
 def show_evaluation(report: EvaluationReport) -> None:
     """What came of an evaluation, on standard output; of many classes those that are classified worst."""
     low, high = percent(report.top1_low), percent(report.top1_high)
     row = {"images": report.images, "top-1": percent(report.top1), "95 % interval": f"{low} to {high}"}
     if report.top5 is not None:
         row["top-5"] = percent(report.top5)
+    if report.ece is not None:
+        row["calibration error"] = percent(report.ece)
     row |= {"loss": f"{report.loss:.4f}", "images/s": f"{report.images_per_s:,.0f}"}
     print_rows([row])
     shown = [one for one in report.classes if one.images]

@@ -25,9 +25,7 @@ def open_folder(spec: str, where: str, options: DataOptions, left_out: Sequence[
     root = Path(where)
     if not root.is_dir():
         raise DataError(f"data {spec!r}: there is no folder {where!r}")
-    found: dict[str, Path] = {}
-    passed: list[tuple[str, str]] = []
-    folders = _look_below(root, "", (), found, passed)
+    found, passed, folders = images_below(root)
     classes, lacks_labels, images, beside = classes_of(spec, list(found), folders, where)
     parts = Parts([Part(found[name], name) for name in images])
     return EncodedImages(
@@ -39,6 +37,19 @@ def open_folder(spec: str, where: str, options: DataOptions, left_out: Sequence[
         passed_over=gathered([*passed, *beside]),
         left_out=left_out,
     )
+
+
+def images_below(root: Path) -> tuple[dict[str, Path], list[tuple[str, str]], list[str]]:
+    """What is in a folder and in the folders in it.
+
+    Returns:
+        Images by their names, which are their paths in the folder with / between and no line breaks; names of what is
+        passed over, with the reasons; and names of the folders in it that may have images.
+    """
+    found: dict[str, Path] = {}
+    passed: list[tuple[str, str]] = []
+    folders = _look_below(root, "", (), found, passed)
+    return found, passed, folders
 
 
 def data_of_path(text: str) -> str | None:

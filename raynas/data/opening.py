@@ -11,6 +11,7 @@ from raynas.data.archives import open_archive, open_webdataset
 from raynas.data.built_in import Digits, RandomImages
 from raynas.data.dataset import ImageDataset, check_classes, check_labelled
 from raynas.data.encoded import EncodedImages
+from raynas.data.files import open_files
 from raynas.data.folder import data_of_path, open_folder
 from raynas.data.labels import matched, renumbered
 from raynas.data.options import AS_THEY_ARE, DataOptions
@@ -185,6 +186,9 @@ _KINDS: dict[str, _Kind] = {
     ),
     "folder": _Kind(
         "folder:DIR", "one folder per class: DIR/class/image.png; without labels: DIR/image.png", open_folder, _OF_FILES
+    ),
+    "files": _Kind(
+        "files:DIR", "all images of a folder and the folders in it, without labels", open_files, ("skipped_images",)
     ),
     "parquet": _Kind(
         "parquet:FILE",

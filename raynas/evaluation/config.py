@@ -1,4 +1,4 @@
-"""The configuration of an evaluation."""
+"""The configurations of an evaluation and of predictions."""
 
 from __future__ import annotations
 
@@ -6,22 +6,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from raynas.config import MOST, MOST_SIDE, MOST_THREADS
+from raynas.config import MOST, MOST_SIDE, MOST_THREADS, Config
 from raynas.data.options import DataOptions
 
 
-class EvaluateConfig(DataOptions):
-    """On which images a trained network is evaluated, and how; None means the default that its source gives."""
+class PassConfig(Config):
+    """How a trained network is taken over images; None means the default that its source gives."""
 
-    data: str | None = Field(
-        None,
-        description="Labelled images: digits, folder:DIR, parquet:FILE, archive:FILE, webdataset:GLOB, "
-        "torchvision:NAME:ROOT. Default: those that the training evaluated on.",
-    )
-    max_images: int | None = Field(
-        None, ge=1, description="Use no more than this many images, drawn by the seed and spread over the classes."
-    )
-    seed: int = Field(0, ge=0, description="Seed of what max_images draws.")
     checkpoint: Literal["last", "best"] | None = Field(
         None,
         description="Weights of a training: last or best, of their moving average where there is one. Default last.",
@@ -55,3 +46,34 @@ class EvaluateConfig(DataOptions):
         le=MOST_THREADS,
         description="Processes that prepare images; 0: this one does. Default: by the device and its cores.",
     )
+
+
+class EvaluateConfig(PassConfig, DataOptions):
+    """On which images a trained network is evaluated, and how; None means the default that its source gives."""
+
+    data: str | None = Field(
+        None,
+        description="Labelled images: digits, folder:DIR, parquet:FILE, archive:FILE, webdataset:GLOB, "
+        "torchvision:NAME:ROOT. Default: those that the training evaluated on.",
+    )
+    max_images: int | None = Field(
+        None, ge=1, description="Use no more than this many images, drawn by the seed and spread over the classes."
+    )
+    seed: int = Field(0, ge=0, description="Seed of what max_images draws.")
+    shown_images: int = Field(
+        24,
+        ge=0,
+        le=1000,
+        description="Images on the page: the most confidently wrong, and as many of the least certain.",
+    )
+
+
+class PredictConfig(PassConfig, DataOptions):
+    """What is predicted of images without labels, and how; None means the default that the network's source gives."""
+
+    top_k: int = Field(1, ge=1, le=MOST, description="The most probable classes of each image, with probabilities.")
+    all_probabilities: bool = Field(False, description="The probability of every class, in a column each.")
+
+
+OF_LABELS = ("image_column", "label_column", "renumber_labels", "keep_empty_classes")
+"""Fields on the reading of tables and labels, which are no options of predictions."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from raynas.data.dataset import ImageDataset, check_labelled
+from raynas.data.dataset import ImageDataset
 from raynas.data.inspection import check_readable, inspect
 from raynas.data.labels import Classes, matched
 from raynas.data.opening import needs_inspection, open_both, open_dataset
@@ -22,7 +22,22 @@ from raynas.training.image_choice import chosen_rows, spread_over_classes
 
 
 @dataclass(frozen=True)
-class EvaluatedImages:
+class ChosenImages:
+    """Images that a network is taken over.
+
+    Args:
+        data: The data set.
+        spec: How it is called.
+        rows: (N,) indices of the images in it, in ascending order.
+    """
+
+    data: ImageDataset
+    spec: str
+    rows: np.ndarray
+
+
+@dataclass(frozen=True)
+class EvaluatedImages(ChosenImages):
     """Labelled images.
 
     Args:
@@ -32,9 +47,6 @@ class EvaluatedImages:
         labels: (N,) their classes as the network numbers them, int64.
     """
 
-    data: ImageDataset
-    spec: str
-    rows: np.ndarray
     labels: np.ndarray
 
 
@@ -65,20 +77,15 @@ def _of_training(config: EvaluateConfig, network: TrainedNetwork) -> EvaluatedIm
         stored: Mapping[str, Any] = network.training.description["config"]
         told = TrainConfig.make(TrainConfig.of_stored(stored))
     data, val_data = open_both(told.data, told.val_data, DataOptions.of(told), val_left_out=told.skipped_val_images)
-    check_labelled(val_data)
+    _check_labelled(val_data)
     _, rows = chosen_rows(told, data, val_data)
     return EvaluatedImages(val_data, told.val_data or f"{told.data}, held out", rows, val_data.labels(rows))
 
 
 def _of_data(config: EvaluateConfig, spec: str, network: TrainedNetwork) -> EvaluatedImages:
     options = DataOptions.of(config)
-    if options.pixel_range is None:
-        options = options.resolved(pixel_range=network.pixel_range)
-    data = open_dataset(spec, options)
-    if options.skip_unreadable and needs_inspection(data):
-        broken = inspect(data, everything=True).unreadable
-        data = open_dataset(spec, options, left_out=tuple(sorted(broken)))
-    check_labelled(data)
+    data, _ = opened_for(network, spec, options)
+    _check_labelled(data)
     if data.classes is None:  # known with the images alone
         if data.num_classes > network.num_classes:
             raise DataError(
@@ -89,6 +96,38 @@ def _of_data(config: EvaluateConfig, spec: str, network: TrainedNetwork) -> Eval
         return EvaluatedImages(data, spec, rows, data.labels(rows))
     labels = network_labels(data.classes, spec, network, is_renumbered=options.renumber_labels)
     return EvaluatedImages(data, spec, np.arange(len(data)), labels)
+
+
+def opened_for(network: TrainedNetwork, spec: str, options: DataOptions) -> tuple[ImageDataset, Mapping[str, str]]:
+    """Open images as a network takes them, without those that cannot be read where they are to be skipped.
+
+    Args:
+        network: The network, whose training says what is black and white, where the options do not.
+        spec: The data.
+        options: How images are read.
+
+    Returns:
+        The data set; and why images that were skipped cannot be read, by their names.
+
+    Raises:
+        DataError: The data cannot be opened, or no image in them can be read.
+    """
+    if options.pixel_range is None:
+        options = options.resolved(pixel_range=network.pixel_range)
+    data = open_dataset(spec, options)
+    if not (options.skip_unreadable and needs_inspection(data)):
+        return data, {}
+    broken = inspect(data, everything=True).unreadable
+    return (open_dataset(spec, options, left_out=tuple(sorted(broken))) if broken else data), broken
+
+
+def _check_labelled(data: ImageDataset) -> None:
+    """Refuse images without labels, and say what takes them."""
+    if data.lacks_labels:
+        raise DataError(
+            f"data {data.source!r}: {data.lacks_labels}; `raynas predict SOURCE --images DIR` takes images without "
+            "labels"
+        )
 
 
 def network_labels(classes: Classes, spec: str, network: TrainedNetwork, *, is_renumbered: bool) -> np.ndarray:

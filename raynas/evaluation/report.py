@@ -1,25 +1,16 @@
-"""What came of an evaluation, and the files that hold it."""
+"""What came of an evaluation. N images, K classes."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 
-from raynas.errors import ConfigError, StoreError, error_words
 from raynas.notebook import html_table
-from raynas.storage.files import exists, is_folder, make_folder, names_in, write_atomically, write_json, write_text
-from raynas.storage.parquet import write_parquet
-
-SUMMARY, CLASSES = "evaluation.json", "classes.csv"
-"""Names of the files in a folder that holds an evaluation."""
 
 
 @dataclass(frozen=True)
@@ -52,25 +43,55 @@ class ClassAccuracy:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was predicted of each image, in the order of the data; N images.
+    """What was predicted of each image, in the order of the data.
 
     Args:
         names: What people know each image by.
         labels: (N,) the class of each image, int64.
         predictions: (N,) the most probable class, int64.
         probabilities: (N,) its probability by softmax, float32.
+        label_probabilities: (N,) the probability of the image's own class, float32.
     """
 
     names: tuple[str, ...]
     labels: np.ndarray
     predictions: np.ndarray
     probabilities: np.ndarray
+    label_probabilities: np.ndarray
 
     def table(self) -> pa.Table:
-        """One row for each image: name, label, prediction, probability."""
+        """One row for each image: name, label, prediction, probability, label_probability."""
         columns = {"name": pa.array(self.names, pa.string()), "label": pa.array(self.labels, pa.int64())}
         columns |= {"prediction": pa.array(self.predictions, pa.int64())}
-        return pa.table({**columns, "probability": pa.array(self.probabilities, pa.float32())})
+        columns |= {"probability": pa.array(self.probabilities, pa.float32())}
+        return pa.table({**columns, "label_probability": pa.array(self.label_probabilities, pa.float32())})
+
+    @classmethod
+    def of_table(cls, table: pa.Table) -> Self:
+        """What `table` gave."""
+        numbers = {name: table[name].to_numpy() for name in table.column_names if name != "name"}
+        return cls(
+            tuple(table["name"].to_pylist()),
+            numbers["label"],
+            numbers["prediction"],
+            numbers["probability"],
+            numbers["label_probability"],
+        )
+
+    @property
+    def is_correct(self) -> np.ndarray:
+        """(N,) whether the most probable class is the image's own, bool."""
+        return np.asarray(self.labels == self.predictions)
+
+    def most_wrong(self, count: int) -> np.ndarray:
+        """Positions of the images that are in another class with the highest probabilities, at most `count`."""
+        wrong = np.flatnonzero(~self.is_correct & np.isfinite(self.probabilities))
+        return wrong[np.argsort(-self.probabilities[wrong], kind="stable")][:count]
+
+    def least_certain(self, count: int) -> np.ndarray:
+        """Positions of the images whose most probable class has the lowest probabilities, at most `count`."""
+        known = np.flatnonzero(np.isfinite(self.probabilities))
+        return known[np.argsort(self.probabilities[known], kind="stable")][:count]
 
 
 @dataclass(frozen=True, repr=False)
@@ -92,6 +113,11 @@ class EvaluationReport:
         top1_low: Lower bound of Wilson's 95 % interval of `top1`.
         top1_high: Upper bound of that interval.
         top5: Share of the images whose class is among the five most probable; None with at most five classes.
+        ece: Expected calibration error, see `raynas.stats.calibration.calibration_error`; None where no image has a
+            probability that is a number.
+        ece_low: Lower bound of its 95 % interval.
+        ece_high: Upper bound of that interval.
+        ece_by_chance: What it would be in the mean for a network that is calibrated, on as many images.
         seconds: Seconds of the evaluation, with the reading of images.
         images_per_s: Images evaluated in a second.
         classes: Every class of the network, in the order of their numbers.
@@ -112,6 +138,10 @@ class EvaluationReport:
     top1_low: float
     top1_high: float
     top5: float | None
+    ece: float | None
+    ece_low: float | None
+    ece_high: float | None
+    ece_by_chance: float | None
     seconds: float
     images_per_s: float
     classes: tuple[ClassAccuracy, ...]
@@ -131,69 +161,17 @@ class EvaluationReport:
         values["loss"] = self.loss if math.isfinite(self.loss) else None
         return {**values, "classes": [one.plain() for one in self.classes]}
 
+    @classmethod
+    def of_stored(cls, values: Mapping[str, Any], predictions: Predictions) -> Self:
+        """What `plain` gave, with what was predicted of each image.
 
-def check_places(out: Path | None, predictions: Path | None) -> None:
-    """Refuse places at which an evaluation cannot be written, before it is made.
-
-    Args:
-        out: A .json or .csv file, or a folder, which is new or empty.
-        predictions: A .parquet file.
-
-    Raises:
-        ConfigError: The file of predictions is called otherwise.
-        StoreError: A folder is not empty or is a file, or a file is a folder.
-    """
-    if predictions is not None and predictions.suffix != ".parquet":
-        raise ConfigError(f"predictions are a Parquet file: call it {predictions}.parquet")
-    if out is not None and out.suffix not in (".json", ".csv") and exists(out):
-        if not is_folder(out):
-            raise StoreError(f"{out} is a file; --out takes a folder, or a file that ends with .json or .csv")
-        if there := names_in(out):
-            raise StoreError(f"{out} is not empty: {', '.join(sorted(there)[:5])}; name another folder with --out")
-    for file in (out if out is not None and out.suffix in (".json", ".csv") else None, predictions):
-        if file is not None and is_folder(file):
-            raise StoreError(f"{file} is a folder, and is to be a file")
-
-
-def write_report(report: EvaluationReport, out: Path) -> None:
-    """Write an evaluation: all of it into a .json file, its classes into a .csv file, or both into a folder.
-
-    Raises:
-        StoreError: It cannot be written.
-    """
-    folder = out.parent if out.suffix in (".json", ".csv") else out
-    _make_folder(folder)
-    if out.suffix != ".csv":
-        write_json(out if out.suffix == ".json" else out / SUMMARY, report.plain())
-    if out.suffix != ".json":
-        write_text(out if out.suffix == ".csv" else out / CLASSES, _csv(report))
-
-
-def write_predictions(report: EvaluationReport, file: Path) -> None:
-    """Write one row for each image into a Parquet file: its name, label, prediction and the prediction's probability.
-
-    Raises:
-        StoreError: It cannot be written.
-    """
-    _make_folder(file.parent)
-    try:
-        with write_atomically(file) as opened:
-            write_parquet(opened, report.predictions.table())
-    except OSError as error:
-        raise StoreError(f"cannot write {file}: {error_words(error)}") from error
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        make_folder(folder)
-    except OSError as error:
-        raise StoreError(f"cannot write {folder}: {error_words(error)}") from error
-
-
-def _csv(report: EvaluationReport) -> str:
-    text = io.StringIO()
-    rows = [one.plain() for one in report.classes]
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+        Raises:
+            LookupError, TypeError: The values are others.
+        """
+        classes = tuple(
+            ClassAccuracy(**{name: one[name] for name in ClassAccuracy.__dataclass_fields__})
+            for one in values["classes"]
+        )
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name not in ("classes", "predictions")}
+        loss = math.nan if known["loss"] is None else known["loss"]
+        return cls(**{**known, "loss": loss}, classes=classes, predictions=predictions)

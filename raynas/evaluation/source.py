@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from raynas.errors import ConfigError, RaynasError, error_line
-from raynas.evaluation.config import EvaluateConfig
+from raynas.evaluation.config import PassConfig
 from raynas.exporting.folder import check_img_size, holds_export, load_export
 from raynas.registry import named_code
 from raynas.space.registered import spaces
@@ -55,7 +55,7 @@ class TrainedNetwork:
 
 
 def read_network(
-    source: str, config: EvaluateConfig, *, space: str | SearchSpace | None = None, pick: Sequence[str] = ()
+    source: str, config: PassConfig, *, space: str | SearchSpace | None = None, pick: Sequence[str] = ()
 ) -> TrainedNetwork:
     """Read a network with its trained weights, and see that it takes images of the side that is asked for.
 
@@ -111,7 +111,7 @@ def _of_export(folder: Path, img_size: int | None, space: SearchSpace | None) ->
         )
 
 
-def _of_training(training: Training, space: SearchSpace, config: EvaluateConfig) -> TrainedNetwork:
+def _of_training(training: Training, space: SearchSpace, config: PassConfig) -> TrainedNetwork:
     checkpoint = config.checkpoint or "last"
     if config.img_size is not None:
         check_img_size(space, config.img_size)

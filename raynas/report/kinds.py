@@ -232,3 +232,31 @@ add_kind(
         },
     )
 )
+
+
+# -- evaluations -------------------------------------------------------------------------------------------------------
+
+
+def _evaluation(folder: Path, write: Writer) -> dict[str, Any]:
+    from raynas.evaluation.folder import read_evaluation
+    from raynas.report.evaluation import evaluation_report_data
+
+    return evaluation_report_data(read_evaluation(folder))
+
+
+add_kind(
+    ReportedKind(
+        "evaluation",
+        None,
+        _evaluation,
+        {
+            "evaluation": Layout(
+                ("classes", "confusion", "calibration", "worst", "setup"),
+                (*_LINES, "heat.js", "calibration.js", "evaluation.js"),
+                ("page.css", "lines.css", "bench.css", "evaluation.css"),
+                ("sections.html", "evaluation.html"),
+            )
+        },
+        progress=lambda config, summary: Progress(summary["images_done"], summary["images"], "images"),
+    )
+)

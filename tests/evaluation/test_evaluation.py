@@ -19,7 +19,7 @@ from toy_trainings import trained
 import raynas
 from raynas.data.labels import numbered, numbered_by_text, renumbered
 from raynas.data.opening import open_dataset
-from raynas.errors import ConfigError, DataError, RaynasError
+from raynas.errors import ConfigError, DataError, RaynasError, StoreError
 from raynas.evaluation.images import network_labels
 from raynas.evaluation.report import EvaluationReport
 from raynas.evaluation.run import EvaluationListener, class_accuracies
@@ -166,17 +166,23 @@ def test_results_are_written(run: Path, tmp_path: Path) -> None:
     file = tmp_path / "out" / "images.parquet"
     report = raynas.evaluate(run, **HERE, out=tmp_path / "out", predictions=file)
     rows = pq.read_table(file).to_pylist()
-    assert list(rows[0]) == ["name", "label", "prediction", "probability"]
+    assert list(rows[0]) == ["name", "label", "prediction", "probability", "label_probability"]
     assert sum(row["label"] == row["prediction"] for row in rows) / len(rows) == report.top1
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text()) == json.loads(json.dumps(report.plain()))
     with (tmp_path / "out" / "classes.csv").open() as opened:
         classes = list(csv.DictReader(opened))
     assert [row["name"] for row in classes] == list("0123456789")
     assert sum(int(row["correct"]) for row in classes) / report.images == report.top1
-    with pytest.raises(RaynasError, match="is not empty"):
+    with pytest.raises(StoreError, match="holds a run already"):
         raynas.evaluate(run, **HERE, out=tmp_path / "out")
     with pytest.raises(ConfigError, match=r"call it .*images\.csv\.parquet"):
         raynas.evaluate(run, **HERE, predictions=tmp_path / "images.csv")
+    with pytest.raises(StoreError, match=r"images\.parquet is there already: --overwrite replaces it"):
+        raynas.evaluate(run, **HERE, predictions=file)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").touch()
+    with pytest.raises(StoreError, match="is not empty and holds no run"):
+        raynas.evaluate(run, **HERE, out=tmp_path / "other")
 
 
 def test_progress_is_told(run: Path) -> None:

@@ -64,7 +64,8 @@ def test_a_kind_without_page_and_architecture_is_refused(tmp_path: Path) -> None
     try:
         folder = written(tmp_path / "run", "desert")
         with pytest.raises(
-            StoreError, match="of the kind 'desert'; there are reports of the kinds analysis, finalists, search, sw"
+            StoreError,
+            match="of the kind 'desert'; there are reports of the kinds analysis, evaluation, finalists, search, sw",
         ):
             write_report(folder)
         with pytest.raises(StoreError, match="holds a desert, which has no architecture of its own"):

@@ -13,6 +13,7 @@ import pytest
 import torch
 from object_stores import LEASE_S, python_process
 from safetensors.torch import save
+from toy_images import png
 from toy_trainings import (
     SMALL,
     StepCounter,
@@ -73,7 +74,10 @@ def test_a_training_in_a_store_equals_one_on_a_disk(bucket: ObjectPath, tmp_path
     assert abs(len(read_bytes(events)) - of_disk.stat().st_size) < 500
 
 
-def test_a_trained_network_is_taken_from_a_store(bucket: ObjectPath, tmp_path: Path) -> None:
+def test_a_trained_network_is_taken_from_a_store(
+    bucket: ObjectPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     there = bucket / "run"
     trained(there, epochs=1)
     first = weights(there)
@@ -91,6 +95,12 @@ def test_a_trained_network_is_taken_from_a_store(bucket: ObjectPath, tmp_path: P
     found = api.evaluate(there, out=bucket / "evaluation" / "found.json")
     assert found.top1 == pytest.approx(load_training(there).summary["top1"])
     assert exists(bucket / "evaluation" / "found.json")
+    api.evaluate(there, out=bucket / "tested", shown_images=2)
+    assert "data:image/png" in read_bytes(api.report(bucket / "tested")).decode()
+    with write_atomically(bucket / "photos" / "below" / "a photo.png") as file:
+        file.write(png(0))
+    api.predict(str(there), f"{bucket}/photos", out=bucket / "photos.csv")
+    assert read_bytes(bucket / "photos.csv").decode().splitlines()[1].startswith("below/a photo.png,")
     model = load_training(str(there)).model()
     assert largest_difference(first, model.state_dict()) == 0
 
