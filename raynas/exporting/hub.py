@@ -25,7 +25,7 @@ from raynas.training.folder import Training
 
 _LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}\+?")
 _WARM_UP, _MOST_RUNS, _MOST_S = 5, 50, 3.0
-_EVALUATION = "evaluation.json"  # as raynas/evaluation/report.py calls it, which stands above this room
+_EVALUATION = "evaluation.json"  # as raynas/evaluation/folder.py calls it, which stands above this room
 _RECIPE = ("objective", "start", "optimisation", "augmentation")
 """Sections of a training's identity that say how it was trained."""
 
