@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from raynas.api.analyses import analyze
     from raynas.api.benches import bench_proxies
+    from raynas.api.comparisons import compare
     from raynas.api.data import check_data, contact_sheet, inspect_data
     from raynas.api.evaluations import evaluate, predict
     from raynas.api.examinations import doctor, examined
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from raynas.api.models import build, export
     from raynas.api.reports import report
     from raynas.api.searches import ended_growth, family_member, is_sweep, scale, score, search, sweep
+    from raynas.api.servings import serve
     from raynas.api.supernets import search_supernet, supernet_variants, train_supernet
     from raynas.api.trainings import distill, pretrain, train
     from raynas.api.trials import finalists, kind_to_resume, variants
@@ -31,6 +33,7 @@ __all__ = [
     "bench_proxies",
     "build",
     "check_data",
+    "compare",
     "contact_sheet",
     "distill",
     "doctor",
@@ -53,6 +56,7 @@ __all__ = [
     "score",
     "search",
     "search_supernet",
+    "serve",
     "supernet_variants",
     "sweep",
     "train",
@@ -64,6 +68,7 @@ __all__ = [
 _HOMES = {
     "analyses": ("analyze",),
     "benches": ("bench_proxies",),
+    "comparisons": ("compare",),
     "data": ("check_data", "contact_sheet", "inspect_data"),
     "evaluations": ("evaluate", "predict"),
     "finetunings": ("finetune", "finetuned_variants"),
@@ -72,6 +77,7 @@ _HOMES = {
     "models": ("build", "export"),
     "reports": ("report",),
     "searches": ("ended_growth", "family_member", "is_sweep", "scale", "score", "search", "sweep"),
+    "servings": ("serve",),
     "supernets": ("search_supernet", "supernet_variants", "train_supernet"),
     "trainings": ("distill", "pretrain", "train"),
     "trials": ("finalists", "kind_to_resume", "variants"),

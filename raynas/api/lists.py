@@ -163,7 +163,7 @@ def _recipes() -> Rows:
 
 
 def _runs(where: str | Path = "runs") -> Rows:
-    from raynas.api.runs import runs_below
+    from raynas.report.listing import runs_below
 
     return runs_below(where)
 

@@ -16,6 +16,7 @@ import typer
 from raynas.cli import (
     analyze,
     bench,
+    compare,
     data,
     distill,
     doctor,
@@ -28,6 +29,7 @@ from raynas.cli import (
     scale,
     score,
     search,
+    serve,
     supernet,
     train,
 )
@@ -72,6 +74,8 @@ add_command(app, "pretrain", pretrain.pretrain, pretrain.parameters, pretrain.EX
 add_command(app, "evaluate", evaluate.evaluate, evaluate.parameters, evaluate.EXAMPLES)
 add_command(app, "predict", predict.predict, predict.parameters, predict.EXAMPLES)
 add_command(app, "export", export.export, export.parameters, export.EXAMPLES)
+add_command(app, "compare", compare.compare, compare.parameters, compare.EXAMPLES)
+add_command(app, "serve", serve.serve, serve.parameters, serve.EXAMPLES)
 add_command(app, "data", data.data, data.parameters, data.EXAMPLES)
 add_command(app, "doctor", doctor.doctor, doctor.parameters, doctor.EXAMPLES)
 add_command(app, "report", reading.report, reading.report_parameters, reading.REPORT_EXAMPLES)

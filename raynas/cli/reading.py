@@ -17,7 +17,10 @@ LIST_EXAMPLES = (
 )
 
 _ONLY_IN_JSON = ("outputs", "description", "batch_norm", "batch_norm_reason", "departures", "measured")
-_ONLY_IN_JSON_OF = {"recipes": ("settings", "hardware", "source", "notes"), "runs": ("done", "total", "unit")}
+_ONLY_IN_JSON_OF = {
+    "recipes": ("settings", "hardware", "source", "notes"),
+    "runs": ("done", "total", "unit", "share", "left_s"),
+}
 
 
 def report_parameters() -> Parameters:

@@ -41,7 +41,7 @@ _STRATUM = ("n", "tau", "tau_low", "tau_high")
 
 
 def bench_report_data(folder: Path) -> dict[str, Any]:
-    """Everything that the page shows, without NaN and infinity; brings the tables in the folder up to date.
+    """Everything that the page shows, without NaN and infinity.
 
     Args:
         folder: The folder of the benchmark, finished or not.
@@ -50,10 +50,9 @@ def bench_report_data(folder: Path) -> dict[str, Any]:
         A value for `json.dumps`.
 
     Raises:
-        StoreError: The folder cannot be read or written.
+        StoreError: The folder cannot be read.
     """
     bench = load_bench(folder)
-    bench.write()
     description, summary = bench.run.description, bench.run.summary
     config, identity = description["config"], description["identity"]
     space = registered_space(str(identity.get("space")))

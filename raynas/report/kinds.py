@@ -7,12 +7,22 @@ imported when a folder of the kind is at hand. Neither torch nor Ray is imported
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from raynas.report.found import (
+    found_by_analysis,
+    found_by_search,
+    found_by_sweep,
+    found_by_training,
+    found_by_trials,
+)
 from raynas.storage.kinds import Bounds, Progress, RunKind, Taken, add_kind, run_kinds
 from raynas.storage.sources import taken_from_search
+
+if TYPE_CHECKING:
+    from raynas.report.comparable import Comparable
 
 Writer = Callable[[Path], Path]
 """Writes the page of a run that is part of another."""
@@ -35,10 +45,15 @@ class ReportedKind(RunKind):
         data: What its page shows, given a folder and what writes the pages of runs in it: one JSON value, which names
             its layout as `layout`, if it is not that of a search.
         layouts: Layouts of its pages, by name.
+        refresh: Brings files in a folder up to date that follow from the others, before its page is written into it.
+            None: there are none.
+        compared: What a folder is compared by with others. None: by what runs of all kinds have in common.
     """
 
     data: Callable[[Path, Writer], dict[str, Any]]
     layouts: Mapping[str, Layout]
+    refresh: Callable[[Path], None] | None = field(default=None, kw_only=True)
+    compared: Callable[[Path], Comparable] | None = field(default=None, kw_only=True)
 
 
 def layout_of(name: str) -> Layout:
@@ -48,7 +63,7 @@ def layout_of(name: str) -> Layout:
         KeyError: There is no such layout; the message names those that there are.
     """
     kinds = [kind for kind in map(run_kinds.get, run_kinds) if isinstance(kind, ReportedKind)]
-    layouts = {known: layout for kind in kinds for known, layout in kind.layouts.items()}
+    layouts = {known: layout for kind in kinds for known, layout in kind.layouts.items()} | _OF_MANY_RUNS
     if name not in layouts:
         raise KeyError(f"there is no layout {name!r} of a page; known are {', '.join(layouts)}")
     return layouts[name]
@@ -60,9 +75,27 @@ def _evaluations(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Progr
     return Progress(summary["evaluations"], total, "evaluations")
 
 
+def _of_searches(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Progress:
+    """How far a sweep is: searches are counted, and their calls say how much is done."""
+    searches = summary["searches"]
+    calls = sum(config["budget"] if _has_ended(one) else one["evaluations"] for one in searches)
+    return Progress(_ended(searches), len(searches), "searches", calls / max(1, config["budget"] * len(searches)))
+
+
+def _of_trainings(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Progress:
+    """How far finalists or variants are: trainings are counted, and their epochs say how much is done."""
+    trials = summary["trials"]
+    done = [1.0 if _has_ended(one) else (one.get("epochs_done") or 0) / (one.get("epochs") or 1) for one in trials]
+    return Progress(_ended(trials), len(trials), "trainings", sum(done) / max(1, len(trials)))
+
+
+def _has_ended(part: Mapping[str, Any]) -> bool:
+    return part["status"] not in ("waiting", "running", "interrupted")
+
+
 def _ended(parts: Sequence[Mapping[str, Any]]) -> int:
     """How many of the runs that are parts of another have ended, in whatever way."""
-    return sum(part["status"] not in ("waiting", "running", "interrupted") for part in parts)
+    return sum(map(_has_ended, parts))
 
 
 _SECTIONS_OF_SEARCH = (
@@ -82,6 +115,16 @@ _SECTIONS_OF_SEARCH = (
 _BASE = ("values.js", "pictures.js", "plot.js", "tables.js", "head.js")
 _LINES = (*_BASE, "lines.js")
 _DRAWN = (*_BASE, "scatter.js", "traces.js", "comparison.js", "decisions.js", "parallel.js", "next.js")
+_OF_MANY_RUNS = {
+    "compared": Layout(
+        ("results", "differences", "courses", "fronts", "best", "setup"),
+        (*_LINES, "compared_fronts.js", "compared.js"),
+        ("page.css", "lines.css", "compared.css"),
+        ("sections.html", "compared.html"),
+    ),
+    "runs": Layout(("runs",), (*_LINES, "runs.js"), ("page.css", "lines.css", "compared.css"), ("compared.html",)),
+}
+"""Layouts of pages that are of no single run."""
 
 
 # -- searches, scoring runs, growths, benchmarks of proxies ------------------------------------------------------------
@@ -99,6 +142,26 @@ def _search(folder: Path, write: Writer) -> dict[str, Any]:
     from raynas.report.search import report_data
 
     return report_data(load_run(folder))
+
+
+def _refresh_search(folder: Path) -> None:
+    from raynas.bench.folder import is_bench, load_bench
+
+    if is_bench(folder):
+        load_bench(folder).write()
+
+
+def _compared_search(folder: Path) -> Comparable:
+    from raynas.bench.folder import is_bench
+
+    if is_bench(folder):
+        from raynas.report.compared_others import comparable_bench
+
+        return comparable_bench(folder)
+
+    from raynas.report.compared_searches import comparable_search
+
+    return comparable_search(folder)
 
 
 add_kind(
@@ -120,6 +183,9 @@ add_kind(
             ),
         },
         progress=_evaluations,
+        found=found_by_search,
+        refresh=_refresh_search,
+        compared=_compared_search,
     )
 )
 
@@ -140,6 +206,12 @@ def _training(folder: Path, write: Writer) -> dict[str, Any]:
     return training_report_data(load_training(folder))
 
 
+def _compared_training(folder: Path) -> Comparable:
+    from raynas.report.compared_trainings import comparable_training
+
+    return comparable_training(folder)
+
+
 add_kind(
     ReportedKind(
         "training",
@@ -151,6 +223,8 @@ add_kind(
             )
         },
         progress=lambda config, summary: Progress(summary["epochs_done"], summary["epochs"], "epochs"),
+        found=found_by_training,
+        compared=_compared_training,
     )
 )
 
@@ -170,6 +244,12 @@ def _trials(folder: Path, write: Writer) -> dict[str, Any]:
     return trials_report_data(folder, write)
 
 
+def _compared_trials(folder: Path) -> Comparable:
+    from raynas.report.compared_others import comparable_trials
+
+    return comparable_trials(folder)
+
+
 for _kind, _pictures in (("finalists", ("best",)), ("variants", ())):  # of one network one is enough
     add_kind(
         ReportedKind(
@@ -182,7 +262,9 @@ for _kind, _pictures in (("finalists", ("best",)), ("variants", ())):  # of one 
                     (*_LINES, "scatter.js", "trials.js"),
                 )
             },
-            progress=lambda config, summary: Progress(_ended(summary["trials"]), len(summary["trials"]), "trainings"),
+            progress=_of_trainings,
+            found=found_by_trials,
+            compared=_compared_trials,
         )
     )
 
@@ -196,13 +278,21 @@ def _sweep(folder: Path, write: Writer) -> dict[str, Any]:
     return sweep_report_data(folder, write)
 
 
+def _compared_sweep(folder: Path) -> Comparable:
+    from raynas.report.compared_others import comparable_sweep
+
+    return comparable_sweep(folder)
+
+
 add_kind(
     ReportedKind(
         "sweep",
         None,
         _sweep,
         {"sweep": Layout(("traces", "levels", "searches", "setup"), (*_LINES, "sweep.js"))},
-        progress=lambda config, summary: Progress(_ended(summary["searches"]), len(summary["searches"]), "searches"),
+        progress=_of_searches,
+        found=found_by_sweep,
+        compared=_compared_sweep,
     )
 )
 
@@ -215,6 +305,12 @@ def _analysis(folder: Path, write: Writer) -> dict[str, Any]:
     from raynas.report.analysis import analysis_report_data
 
     return analysis_report_data(load_analysis(folder))
+
+
+def _compared_analysis(folder: Path) -> Comparable:
+    from raynas.report.compared_others import comparable_analysis
+
+    return comparable_analysis(folder)
 
 
 add_kind(
@@ -230,6 +326,8 @@ add_kind(
                 ("sections.html", "analysis.html"),
             )
         },
+        found=found_by_analysis,
+        compared=_compared_analysis,
     )
 )
 

@@ -37,11 +37,20 @@ class Progress(NamedTuple):
         done: How much is done.
         total: How much there is to do; None where that is not known.
         unit: What is counted, in the plural.
+        share: The share of the work that is done, from 0 to 1, where it is known better than by what is counted.
     """
 
     done: int
     total: int | None
     unit: str
+    share: float | None = None
+
+    @property
+    def of_all(self) -> float | None:
+        """The share of the work that is done, from 0 to 1; None where that is not known."""
+        if self.share is not None or not self.total:
+            return self.share
+        return min(1.0, self.done / self.total)
 
 
 @dataclass(frozen=True)
@@ -55,11 +64,14 @@ class RunKind:
             folder of this kind has no architecture of its own.
         progress: How far a run has come, given its configuration and its summary, as run.yaml and summary.json have
             them. None: nothing is told of it.
+        found: What has come of a run, in a few words, given the contents of its run.yaml and summary.json, which may
+            lack what is not known yet. None: nothing is told of it.
     """
 
     name: str
     taken: Callable[[Path, Mapping[str, Any], Bounds], Taken | Path] | None
     progress: Callable[[Mapping[str, Any], Mapping[str, Any]], Progress] | None = field(default=None, kw_only=True)
+    found: Callable[[Mapping[str, Any], Mapping[str, Any]], str | None] | None = field(default=None, kw_only=True)
 
 
 def add_kind(kind: RunKind) -> None:

@@ -20,7 +20,8 @@ function showHead(entries) {
   byId("status").textContent = data.status.text || text;
   if (data.status.error) byId("notice").append(el("pre", { class: "error", text: data.status.error }));
   if (data.status.written) {
-    const more = data.status.name === "running" ? "; the run goes on, and writing its page again shows what has come since" : "";
+    const hint = data.live ? "and this page follows it" : "and writing its page again shows what has come since";
+    const more = data.status.name === "running" ? `; the run goes on, ${hint}` : "";
     byId("notice").append(el("p", { class: "written muted", text: `As of ${data.status.written}${more}.` }));
   }
   if (data.status.resume) {
