@@ -546,6 +546,25 @@ BENCHMARKS = (
         says=("members alone: ", "multi against sandwich: "),
     ),
     Benchmark(
+        "latency_predictor",
+        "Spearman's rho of 0.98, 87 to 93 % of measurements in 90 % intervals, at most 300 seconds",
+        (
+            Figure("rho", rf"^rho: {_VALUE} \(expected", "rho", True),
+            Figure("rho_of_macs", rf"^rho of macs: {_VALUE}$", "rho"),
+            Figure("held", rf"^held by 90 % intervals: {_VALUE} %", "%", True),
+            Figure("error", rf"^median error: {_VALUE} %$", "%"),
+            Figure("seconds", rf"^seconds: {_VALUE} s \(expected", "s", False),
+        ),
+        hardware="two CPU cores that do nothing else",
+        says=("unseen; ",),
+        shown=(
+            Shown(
+                "latency of unseen architectures, from 40 measurements",
+                "Spearman's rho {rho:.3f} (MACs: {rho_of_macs:.3f}), {held:.0f} % in 90 % intervals, {seconds:.0f} s",
+            ),
+        ),
+    ),
+    Benchmark(
         "as_vit_scores",
         "none: what scores say is what is asked",
         (

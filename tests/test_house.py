@@ -54,6 +54,7 @@ MAY_WRITE = {
     "raynas/exporting/export.py": "an export is a folder of its own, made beside its place and moved there whole",
     "raynas/exporting/program.py": "a program in memory, which an export writes",
     "raynas/data/png.py": "a picture in memory, for a page",
+    "raynas/latency/engines.py": "an ONNX file that lives as long as it is read, in a temporary folder",
     "raynas/cluster/ray_log.py": "what Ray says by itself, which is no result of a run",
     "raynas/storage/parquet.py": "a table, into a file that the door has opened",
     "raynas/storage/buckets.py": "an object, into a file that is empty and open",

@@ -41,6 +41,7 @@ from raynas.errors import ConfigError
 from raynas.evaluation.config import EvaluateConfig, PassConfig, PredictConfig
 from raynas.exporting.config import ExportConfig
 from raynas.finalists.config import FinalistsConfig
+from raynas.latency.config import LatencyConfig, LearnConfig
 from raynas.proxies.registered import proxies
 from raynas.registry import Registry
 from raynas.searchers.base import own_settings
@@ -110,7 +111,7 @@ def test_values_of_set(tmp_path: Path, value: str) -> None:
 
 CONFIGS = (
     RunConfig, ResolvedRun, TrainConfig, ResolvedTraining, TrialsConfig, FinalistsConfig, VariantsConfig,
-    SweepConfig, ResolvedSweep, PassConfig, EvaluateConfig, PredictConfig, AnalysisConfig,
+    SweepConfig, ResolvedSweep, PassConfig, EvaluateConfig, PredictConfig, AnalysisConfig, LatencyConfig, LearnConfig,
     ExportConfig, BenchConfig, BenchSettings,
 )  # fmt: skip
 
@@ -224,6 +225,8 @@ TAKE_NUMBERS: dict[tuple[str, ...], type[Config]] = {
     ("pretrain", "vit", "-a", "deit-tiny", "--method", "mae", "--data", "digits"): TrainConfig,
     ("finetune", "as-vit-small", "--weights", "none.pt", "--data", "digits"): TrainConfig,
     ("export", "--untrained", "as-vit-small"): ExportConfig,
+    ("latency", "as-vit-small"): LatencyConfig,
+    ("latency", "as-vit"): LearnConfig,
 }
 
 

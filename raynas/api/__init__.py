@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from raynas.api.evaluations import evaluate, predict
     from raynas.api.examinations import doctor, examined
     from raynas.api.finetunings import finetune, finetuned_variants
+    from raynas.api.latencies import learn_latency, measure_latency, predict_latency
     from raynas.api.lists import LISTS, listing
     from raynas.api.models import build, export
     from raynas.api.reports import report
@@ -48,8 +49,11 @@ __all__ = [
     "inspect_data",
     "is_sweep",
     "kind_to_resume",
+    "learn_latency",
     "listing",
+    "measure_latency",
     "predict",
+    "predict_latency",
     "pretrain",
     "report",
     "scale",
@@ -73,6 +77,7 @@ _HOMES = {
     "evaluations": ("evaluate", "predict"),
     "finetunings": ("finetune", "finetuned_variants"),
     "examinations": ("doctor", "examined"),
+    "latencies": ("learn_latency", "measure_latency", "predict_latency"),
     "lists": ("LISTS", "listing"),
     "models": ("build", "export"),
     "reports": ("report",),

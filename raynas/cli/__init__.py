@@ -23,6 +23,7 @@ from raynas.cli import (
     evaluate,
     export,
     finetune,
+    latency,
     predict,
     pretrain,
     reading,
@@ -76,6 +77,7 @@ add_command(app, "predict", predict.predict, predict.parameters, predict.EXAMPLE
 add_command(app, "export", export.export, export.parameters, export.EXAMPLES)
 add_command(app, "compare", compare.compare, compare.parameters, compare.EXAMPLES)
 add_command(app, "serve", serve.serve, serve.parameters, serve.EXAMPLES)
+add_command(app, "latency", latency.latency, latency.parameters, latency.EXAMPLES)
 add_command(app, "data", data.data, data.parameters, data.EXAMPLES)
 add_command(app, "doctor", doctor.doctor, doctor.parameters, doctor.EXAMPLES)
 add_command(app, "report", reading.report, reading.report_parameters, reading.REPORT_EXAMPLES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from raynas.space.architecture import Architecture
-from raynas.space.cost import COSTS, closed_form
+from raynas.space.cost import closed_form, costs_of
 from raynas.space.results import Constraint
 from raynas.space.search_space import SearchSpace
 
@@ -48,9 +48,10 @@ def admission(
     Returns:
         A callable that takes an architecture; None if there are no constraints on costs with closed forms.
     """
-    bounds = [bound for bound in constraints if bound.name in COSTS and closed_form(space, bound.name) is not None]
+    names = costs_of(space)
+    bounds = [bound for bound in constraints if bound.name in names and closed_form(space, bound.name) is not None]
     closed = {
-        name: form for name in COSTS if name in {bound.name for bound in bounds} and (form := closed_form(space, name))
+        name: form for name in names if name in {bound.name for bound in bounds} and (form := closed_form(space, name))
     }
 
     def costs(architecture: Architecture) -> dict[str, float]:

@@ -18,7 +18,7 @@ from raynas.searchers.genes import BoundedDraws
 from raynas.searchers.registered import searchers
 from raynas.seeds import seed_from
 from raynas.space.architecture import Architecture
-from raynas.space.cost import COSTS, counted_costs
+from raynas.space.cost import costs_of, counted_costs
 from raynas.space.results import Constraint, Objective
 from raynas.space.search_space import SearchSpace
 
@@ -108,7 +108,7 @@ def check_admission(space: SearchSpace, constraints: Sequence[Constraint], costs
     Raises:
         ConfigError: None of many samples meets one of the constraints or bands, which is named, or all at once.
     """
-    known = COSTS.keys() - set(counted_costs(space))
+    known = {*costs_of(space)} - set(counted_costs(space))
     bounds = [constraint for constraint in constraints if constraint.name in known]
     if not bounds:
         return
@@ -130,9 +130,14 @@ def check_admission(space: SearchSpace, constraints: Sequence[Constraint], costs
         if all(any(constraint.violation(each) for constraint in group) for each in found):
             raise ConfigError(
                 f"no architecture of {len(found)} tried in {space.name} meets {_named(group, bounds)}: "
-                f"{name} is from {min(values):,.0f} to {max(values):,.0f}"
+                f"{name} is from {_shown(min(values))} to {_shown(max(values))}"
             )
     raise ConfigError(f"no architecture of {len(found)} meets all of {', '.join(map(str, bounds))} at once")
+
+
+def _shown(value: float) -> str:
+    """A cost in words: counts whole, what is measured in milliseconds with its digits."""
+    return f"{value:,.0f}" if value.is_integer() else f"{value:.4g}"
 
 
 def _samples(space: SearchSpace, rng: np.random.Generator) -> Iterator[Architecture]:
@@ -180,6 +185,6 @@ def check_start(
         if constraint.name in found and constraint.violation(found):
             raise ConfigError(
                 f"the start {space.text(start)} violates {constraint}: "
-                f"its {constraint.name} is {found[constraint.name]:,.0f}"
+                f"its {constraint.name} is {_shown(found[constraint.name])}"
             )
     check_divisors(space, chosen, [start])

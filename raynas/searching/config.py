@@ -82,6 +82,11 @@ class RunConfig(DataOptions, ClusterOptions):
     test_data: str | None = Field(
         None, description="Images that are kept for the end: those of the hold-out that are among them are left out."
     )
+    latency: str | None = Field(
+        None,
+        description="Folder of `raynas latency SPACE`, which predicts the latency of each architecture: the cost "
+        "predicted_latency_ms, which objectives and constraints may call latency.",
+    )
     compare: int = Field(
         0,
         ge=0,

@@ -22,6 +22,7 @@ from raynas.searching.checks import check_admission, check_divisors, check_start
 from raynas.searching.config import KIND, ResolvedRun, RunConfig
 from raynas.searching.inherited import InheritedScoring, open_supernet
 from raynas.searching.joined import JoinedScoring
+from raynas.searching.latencies import predicted_costs, with_latency_named, with_predicted
 from raynas.searching.own_files import NO_FILES, OwnFiles
 from raynas.searching.scores import (
     Score,
@@ -38,7 +39,7 @@ from raynas.searching.scores import (
 from raynas.searching.windows import AS_ASKED, Window, default_window
 from raynas.seeds import seed_from
 from raynas.space.architecture import Architecture
-from raynas.space.cost import cost
+from raynas.space.cost import closed_form
 from raynas.space.registered import spaces
 from raynas.space.results import Constraint, Objective, Platform, parse_bounds
 from raynas.space.search_space import SearchSpace
@@ -105,7 +106,9 @@ class Plan:
     def costs(self, architecture: Architecture) -> dict[str, float]:
         """The costs that are known before scoring, by name: those with closed forms."""
         closed = [score.name for score in self.scores if score.group is None]
-        return {name: float(cost(self.space, architecture, name, **self._size)) for name in closed}
+        forms = {name: form for name in closed if (form := closed_form(self.space, name)) is not None}
+        size = self.config.img_size, self.config.num_classes
+        return {name: float(form(architecture, *size)) for name, form in forms.items()}
 
     @property
     def _size(self) -> dict[str, int]:
@@ -165,6 +168,7 @@ def make_plan(config: RunConfig, *, space: SearchSpace | None = None, own_proxie
         SpaceError: An architecture that cannot be built.
         DataError: Images that cannot be read.
     """
+    config = with_latency_named(config)
     if config.supernet is not None:
         return _plan_of_supernet(config, space, own_proxies)
     if given := [name for name in ("holdout", "test_data") if getattr(config, name) is not None]:
@@ -196,7 +200,7 @@ def _chosen(
     in_files = [proxies.get(name) for name in config.proxies if is_in_file(name)]
     references = {proxy.name: proxies.reference(proxy) for proxy in in_files}
     named = [*in_files, *own_proxies]  # what no file has registered is known by its name, too
-    chosen = chosen_proxies(config, objectives, constraints, named, others)
+    chosen = chosen_proxies(config, objectives, constraints, named, (*others, *predicted_costs(config)))
     return chosen, tuple(references.get(proxy.name, proxy.name) for proxy in chosen)
 
 
@@ -271,7 +275,9 @@ def plan_of_task(
         ConfigError: Values that do not go together, or constraints on costs that nothing meets.
         SpaceError: The searcher's start cannot be scored.
     """
-    scores = tuple(scores)
+    reference = spaces.reference(space)
+    space, predicted = with_predicted(config, space)
+    scores = (*scores, *predicted)
     objectives = tuple(objective_of(text, scores) for text in config.objectives or ())
     constraints = parse_bounds(config.constraints, config.bands)
     check_names([constraint.name for constraint in constraints], scores)
@@ -286,7 +292,7 @@ def plan_of_task(
         searcher, budget = None, len(architectures)
     resolved = ResolvedRun.of(
         config,
-        space=spaces.reference(space),
+        space=reference,
         objectives=tuple(str(objective) for objective in objectives),
         searcher=searcher,
         budget=budget,

@@ -12,7 +12,7 @@ from raynas.errors import StoreError
 from raynas.scoring.pool import EvaluatorPool, Job, Result
 from raynas.searching.plan import Plan
 from raynas.space.architecture import Architecture
-from raynas.space.cost import COSTS
+from raynas.space.cost import costs_of
 from raynas.space.results import Candidate, Evaluation, Outcome, Platform, Status, evaluated
 from raynas.storage.result_store import REUSABLE, ResultStore, rows_of
 
@@ -62,7 +62,8 @@ class ScoreCache:
             self._needed = list(self._numbers)  # whoever only scores wants all of it that there can be
         bounded = {constraint.name for constraint in plan.constraints}
         self._optional = set() if plan.objectives else self._numbers.keys() - bounded  # these need not apply
-        self._bounded_costs = [(self._numbers[bound.name], bound) for bound in plan.constraints if bound.name in COSTS]
+        costs = costs_of(plan.space)
+        self._bounded_costs = [(self._numbers[bound.name], bound) for bound in plan.constraints if bound.name in costs]
         self._entries: dict[str, _Entry] = {}
         self._stored_ids: dict[int, str] = {}
         self._in_memory: set[str] = set()  # architectures with rows that are not on disk

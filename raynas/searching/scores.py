@@ -53,7 +53,7 @@ class Score:
 
     def platform(self, of_run: Platform) -> Platform:
         """What values of this score depend on, of what a run computes with."""
-        if self.name in COSTS:
+        if self.name in COSTS or self.group is None:
             return Platform()
         return of_run if self.is_measured else of_run.of_arithmetic
 

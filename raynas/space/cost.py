@@ -17,8 +17,15 @@ COSTS = {
 """Costs by name, with what they are; lower is better. With closed forms they are known before scoring."""
 
 
-def closed_form(space: SearchSpace, name: str) -> Callable[[Architecture, int, int], int] | None:
+def costs_of(space: SearchSpace) -> tuple[str, ...]:
+    """Names of all costs of a space: those of `COSTS`, and what is more in this run."""
+    return (*COSTS, *space.more_costs)
+
+
+def closed_form(space: SearchSpace, name: str) -> Callable[[Architecture, int, int], float] | None:
     """The function (architecture, img_size, num_classes) -> cost of a space, by the cost's name; None without one."""
+    if name in space.more_costs:
+        return space.more_costs[name]
     return space.num_params if name == "num_params" else space.macs
 
 
@@ -49,7 +56,7 @@ def cost(
     """
     closed = closed_form(space, name)
     if closed is not None and not settings:
-        return closed(architecture, img_size, num_classes)
+        return int(closed(architecture, img_size, num_classes))
     from raynas.space.build import build, counted  # torch is needed only without a closed form
 
     try:

@@ -49,6 +49,7 @@ class SearchSpace:
         model_version: A number that is raised when the same architecture and weights would give other outputs.
         scoring, training: Further keywords with which a model is built to be scored, or to be trained.
         num_params, macs: Closed forms (architecture, img_size, num_classes) -> int; None: counted on the built model.
+        more_costs: Further costs of a run by name, such as a predicted latency, each a closed form of the same kind.
         grammar: A function that raises SpaceError for an architecture that cannot be built, whether or not it would be
             drawn; None: only what can be drawn can be built.
         parse, format: Functions that read and write the space's own text for architectures, beside JSON.
@@ -79,6 +80,7 @@ class SearchSpace:
     training: Mapping[str, Any] = field(default_factory=dict)
     num_params: Callable[[Architecture, int, int], int] | None = None
     macs: Callable[[Architecture, int, int], int] | None = None
+    more_costs: Mapping[str, Callable[[Architecture, int, int], float]] = field(default_factory=dict)
     grammar: Callable[[Architecture], None] | None = None
     parse: Callable[[str], Architecture] | None = None
     format: Callable[[Architecture], str] | None = None

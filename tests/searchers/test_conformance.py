@@ -271,7 +271,7 @@ def half_is_infeasible(candidate: Candidate) -> Evaluation:
 @every_one_that_draws
 @pytest.mark.parametrize("judge", [half_fails, half_is_infeasible])
 def test_what_fails_or_is_infeasible_is_never_preferred(name: str, judge: Callable[[Candidate], Evaluation]) -> None:
-    """A third of random architectures is bad; searchers that learn come to ask fewer, and none asks more."""
+    """A third of random architectures is bad; searchers for the best come to ask fewer, and none asks more."""
     constraints = (Constraint("memory", "<=", 10),) if judge is half_is_infeasible else ()
     bad = 0
     for seed in range(3):
@@ -280,7 +280,7 @@ def test_what_fails_or_is_infeasible_is_never_preferred(name: str, judge: Callab
             results = [judge(candidate) for candidate in searcher.ask(4)]
             searcher.tell(results)
             bad += sum(not one.is_feasible for one in results) if step >= 60 else 0
-    limit = {"random": 0.45, "tpe": 0.25}.get(name, 0.15)
+    limit = {"random": 0.45, "tpe": 0.25, "uncertainty": 0.45}.get(name, 0.15)
     assert bad / 300 < limit
 
 

@@ -1,0 +1,1 @@
+"""Time of networks on this device, by the clock."""

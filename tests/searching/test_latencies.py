@@ -1,0 +1,141 @@
+"""Predicted latency in searches: names, bounds, keys; and the run that measures what is predicted from."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import raynas
+from raynas.errors import ConfigError, RaynasError, StoreError
+from raynas.searching.config import RunConfig
+from raynas.searching.plan import make_plan
+from raynas.searching.run import SearchListener
+from raynas.storage.latencies import PREDICTED, latency_predictor
+
+QUICK = {"runs": 2, "warmup": 0, "img_size": 32, "measurements": 12}
+SEARCH: dict[str, Any] = {"img_size": 32, "workers": 0, "listener": SearchListener()}
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("latency") / "learned"
+    raynas.learn_latency("vit", out=folder, listener=SearchListener(), **QUICK)
+    return folder
+
+
+def plan(**fields: Any) -> Any:
+    return make_plan(RunConfig.make({"space": "vit", "img_size": 32, "workers": 0, **fields}))
+
+
+def test_a_measured_latency_is_called_latency_without_a_folder() -> None:
+    made = plan(objectives=("latency:min",), constraints=("latency<=100",))
+    assert [str(one) for one in made.objectives] == ["latency_ms:min"]
+    assert [str(one) for one in made.constraints] == ["latency_ms<=100"]
+
+
+def test_a_predicted_latency_is_called_latency_with_one(learned: Path) -> None:
+    for name in ("latency", "predicted_latency", PREDICTED):
+        made = plan(objectives=(f"{name}:min",), constraints=(f"{name}<=1000",), latency=str(learned))
+        assert [str(one) for one in made.objectives] == [f"{PREDICTED}:min"]
+        assert [str(one) for one in made.constraints] == [f"{PREDICTED}<=1000"]
+        assert made.proxies == ()  # nothing is measured
+
+
+def test_a_predicted_one_without_a_folder_is_refused() -> None:
+    with pytest.raises(ConfigError, match="predicted_latency_ms needs measurements to predict from: --latency takes"):
+        plan(objectives=("predicted_latency:min",))
+
+
+def test_bounds_on_it_are_met_by_everything_that_is_scored(learned: Path, tmp_path: Path) -> None:
+    predictor = latency_predictor(learned)
+    rng = np.random.default_rng(0)
+    middle = float(np.median([predictor(predictor.space.sample(rng), 32, 10) for _ in range(50)]))
+    run = raynas.search(
+        "vit",
+        out=tmp_path / "run",
+        objectives=["num_params:max"],
+        constraints=[f"latency<={middle}"],
+        latency=str(learned),
+        searcher="random",
+        budget=20,
+        **SEARCH,
+    )
+    rows = run.table.to_pylist()
+    assert len(rows) == 20 and all(row[PREDICTED] <= middle for row in rows)
+    assert run.summary["infeasible"] == 0
+    for row in rows:  # what is stored is what the predictor says
+        (one,) = raynas.predict_latency(learned, [json.loads(row["architecture"])])
+        assert row[PREDICTED] == one.latency_ms and one.low_ms < one.latency_ms < one.high_ms
+
+
+def test_a_resumed_search_goes_on_and_another_folder_is_another_run(learned: Path, tmp_path: Path) -> None:
+    told: dict[str, Any] = {**SEARCH, "objectives": ["latency:min"], "out": tmp_path / "run", "searcher": "random"}
+    first = raynas.search("vit", latency=str(learned), budget=4, **told)
+    longer = raynas.search("vit", latency=str(learned), budget=8, resume=True, **told)
+    assert longer.table.to_pylist()[:4] == first.table.to_pylist()
+    other = tmp_path / "other"
+    raynas.learn_latency("vit", out=other, listener=SearchListener(), **QUICK)
+    with pytest.raises(StoreError, match=PREDICTED):
+        raynas.search("vit", latency=str(other), budget=8, resume=True, **told)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"img_size": 64}, "was measured with img_size 32, and this run has 64"),
+        ({"num_classes": 7}, "was measured with num_classes 10, and this run has 7"),
+        ({"space": "as-vit"}, "was measured with space vit, and this run has as-vit"),
+        ({"constraints": ("latency<=1e-9",)}, "no architecture of .* meets predicted_latency_ms<=1e-09"),
+    ],
+)
+def test_predictors_of_other_networks_and_bounds_that_nothing_meets_are_refused(
+    fields: dict[str, Any], said: str, learned: Path
+) -> None:
+    with pytest.raises(RaynasError, match=said):
+        plan(**{"objectives": ("latency:min",), "latency": str(learned), **fields})
+
+
+def test_runs_without_latencies_or_with_too_few_are_refused(tmp_path: Path) -> None:
+    raynas.score("vit", 3, proxies=["num_params"], out=tmp_path / "a", **SEARCH)
+    with pytest.raises(StoreError, match="has no latencies to predict from"):
+        latency_predictor(tmp_path / "a")
+    told = {"latency": {"runs": 2, "warmup": 0}}
+    raynas.score("vit", 3, proxies=["latency"], settings=told, out=tmp_path / "b", **SEARCH)
+    with pytest.raises(StoreError, match="has measured 3 architectures; a predictor takes 10 at least"):
+        latency_predictor(tmp_path / "b")
+
+
+def test_any_scores_of_latencies_can_be_predicted_from(tmp_path: Path) -> None:
+    told = {"latency": {"runs": 2, "warmup": 0}}
+    raynas.score("vit", 12, proxies=["latency"], settings=told, out=tmp_path / "a", **SEARCH)
+    predictor = latency_predictor(tmp_path / "a")
+    assert len(predictor.latencies_ms) == 12
+    assert all(one.low_ms <= one.high_ms for one in predictor.left_out())
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_it_measures_what_it_would_have_and_keeps_what_it_has(tmp_path: Path) -> None:
+    """Choices depend on what is measured, so that a run that is resumed is told again what it had stored."""
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "raynas.cli", "latency", "vit", "--img-size", "32", "--runs", "2", "--warmup", "0"]
+    command += ["--measurements", "40", "--out", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 120
+    while len(list((folder / "evaluations").glob("*.parquet"))) < 14 and time.monotonic() < end:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = raynas.load_run(folder).table.to_pylist()
+    assert 10 < len(before) < 40
+    run = raynas.learn_latency(out=folder, resume=True, measurements=len(before) + 3, listener=SearchListener())
+    after = run.table.to_pylist()
+    assert after[: len(before)] == before and len(after) == len(before) + 3
