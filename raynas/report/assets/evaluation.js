@@ -85,13 +85,15 @@ function showConfusion() {
   };
   const wrong = evaluated.confusion.filter(([label, prediction]) => label !== prediction);
   const isPicture = shown.length > MOST_IN_TABLE && shown.length <= MOST_IN_PICTURE;
-  const how = shown.length <= MOST_IN_TABLE ? "Rows are the classes of images, columns what they are taken for; figures are images, and a colour is their share of the row."
-    : isPicture ? `Rows, from the top, are the ${shown.length} classes of images in the order of their numbers, columns what they are taken for; a colour is a share of the row.`
+  const how = shown.length <= MOST_IN_TABLE ? "Rows are the classes of images, columns what they are taken for; figures are images, whose colour is the stronger the larger their share of the row is."
+    : isPicture ? `Rows, from the top, are the ${shown.length} classes of images in the order of their numbers, columns what they are taken for; a colour is the stronger the larger the share of the row is.`
     : `${whole(shown.length)} classes are too many to draw: these are the pairs that are confused most often.`;
   byId("confusion-note").textContent = wrong.length ? how : `${how} No image is taken for what it is not.`;
   const reading = byId("confusion-reading");
   if (shown.length <= MOST_IN_TABLE) {
-    const cell = (i, j) => ({ value: shareOf(shown[i], shown[j]), text: countOf(shown[i], shown[j]) || "", hint: hintOf(shown[i], shown[j]) });
+    // By the root of the share, so that mistakes are seen beside what is right.
+    const strength = (share) => Math.sign(share) * Math.sqrt(Math.abs(share));
+    const cell = (i, j) => ({ value: strength(shareOf(shown[i], shown[j])), text: countOf(shown[i], shown[j]) || "", hint: hintOf(shown[i], shown[j]) });
     const heads = shown.map((number) => ({ name: nameOf(number) }));
     const isLong = shown.length > 6 && heads.some(({ name }) => name.length > 4);
     const map = heatMap({ rows: heads, columns: heads, cell, reading, idle: "Point at a cell to read it.", isTurned: isLong });
