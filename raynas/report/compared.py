@@ -12,12 +12,13 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from raynas.errors import ConfigError, StoreError
+from raynas.errors import ConfigError, SpaceError, StoreError
 from raynas.report.comparable import Comparable, Value
 from raynas.report.compared_searches import with_hypervolume
 from raynas.report.embedding import finite
 from raynas.report.kinds import ReportedKind
 from raynas.report.listing import run_row
+from raynas.space.architecture import Architecture
 from raynas.storage.kinds import run_kinds
 from raynas.storage.paths import as_path
 from raynas.storage.run_folder import kind_of, read_description, read_summary, reading
@@ -161,10 +162,18 @@ def _read(folder: Path, run_name: str) -> ComparedRun:
     if row["status"] == "unreadable":
         raise StoreError(str(row["error"]))
     what = Comparable(name, (f"run of the kind {name}", f"runs of the kind {name}"))
-    if isinstance(kind, ReportedKind) and kind.compared is not None:
-        with reading(folder):
+    with reading(folder):
+        if isinstance(kind, ReportedKind) and kind.compared is not None:
             what = kind.compared(folder)
-    return ComparedRun(run_name, folder, row, description, summary, what)
+        run = ComparedRun(run_name, folder, row, description, summary, what)
+        for value in (*what.values.values(), *_ahead(run).values(), *_behind(run).values()):
+            value_text(value), interval_text(value)  # which fails where one is of another form than it is written in
+        if what.network is not None:
+            try:
+                Architecture(what.network.fields)
+            except SpaceError as error:
+                raise StoreError(f"{folder} is damaged, or was changed: {error}") from None
+    return run
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -68,7 +68,7 @@ def _best_network(folder: Path, best: Mapping[str, Any] | None) -> Network | Non
         return None
     description = read_description(folder / str(best["folder"]), kind="training")
     model = description["model"]
-    values = {"top-1 (%)": 100 * float(best["top1"]), **{name: model[name] for name in COSTS}}
+    values = {"top-1 (%)": 100 * float(best["top1"]), **{name: float(model[name]) for name in COSTS}}
     return Network(str(model["space"]), model["architecture"], model.get("text"), int(model["img_size"]), values)
 
 

@@ -139,7 +139,8 @@ def _network(run: Run, objectives: Sequence[Objective], best: Sequence[Mapping[s
     identity = run.description["identity"]
     values = {**{name: chosen.get(name) for name in COSTS}, **chosen.get("scores", {})}
     size = int(identity.get("img_size") or 0)
-    return Network(str(identity.get("space")), chosen["architecture"], chosen.get("text"), size, values)
+    known = {name: None if value is None else float(value) for name, value in values.items()}
+    return Network(str(identity.get("space")), dict(chosen["architecture"]), chosen.get("text"), size, known)
 
 
 def with_hypervolume(runs: Sequence[Comparable]) -> list[Comparable]:

@@ -54,7 +54,7 @@ def comparable_training(folder: Path) -> Comparable:
     }
     if best.column == "val_loss":
         del values["validation loss"]
-    costs = {"num_params": model["num_params"], "macs": model["macs"]}
+    costs = {name: float(model[name]) for name in ("num_params", "macs")}
     text = model.get("text")
     return Comparable(
         f"training by {best.title}",

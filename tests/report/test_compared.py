@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import toy_bench
+import yaml
 from report_folders import (
     AS_VIT,
     Row,
@@ -21,10 +23,11 @@ from report_folders import (
     write_training,
 )
 from report_pages import check_layout, sections
+from wrong_input import places, with_value
 
 import raynas
 from raynas.cli import main
-from raynas.errors import ConfigError, StoreError
+from raynas.errors import ConfigError, RaynasError, StoreError
 from raynas.report.compared import compare_runs
 from raynas.report.compared_page import comparison_data
 from raynas.report.listing import seconds_left
@@ -234,6 +237,29 @@ def test_many_runs_are_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[0][:2] == ["run", "status"]
     assert [line[0] for line in lines[1:8]] == [f"run{i}" for i in range(7)]
+
+
+FOLDERS = Path(__file__).parents[1] / "folders"
+
+
+@pytest.mark.parametrize("name", ["search_39bb60e", "training_39bb60e"])
+@pytest.mark.parametrize("file", ["run.yaml", "summary.json"])
+@pytest.mark.filterwarnings("ignore::raynas.errors.RaynasWarning")
+def test_whatever_a_run_says_it_is_compared_or_refused(tmp_path: Path, name: str, file: str) -> None:
+    good, other = (shutil.copytree(FOLDERS / name, tmp_path / to) for to in ("good", "other"))
+    said = yaml.safe_load((good / file).read_text())  # which reads JSON, too
+    rng = random.Random(0)
+    everywhere = list(places(said))
+    for place in rng.sample(everywhere, min(25, len(everywhere))):
+        value = rng.choice([None, -1.5, "x", [], [[1]], {}, {"x": {}}, True, 10**30])
+        changed = with_value(said, place, value)
+        (other / file).write_text(yaml.safe_dump(changed) if file == "run.yaml" else json.dumps(changed))
+        try:
+            found = compare_runs([good, other])
+        except RaynasError as error:
+            assert "\n" not in str(error), (place, value)
+        else:
+            json.dumps([found.plain(), comparison_data(found)], allow_nan=False)
 
 
 # -- the time that is left ---------------------------------------------------------------------------------------------
