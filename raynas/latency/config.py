@@ -17,7 +17,7 @@ ENGINES = {
 
 
 class LatencyConfig(Config):
-    """In which conditions latencies are measured, and how."""
+    """The conditions that latencies are measured in, and how that is done."""
 
     batch_sizes: Annotated[tuple[int, ...], Flags(("--batch-size", "-b"))] = Field(
         (1,), min_length=1, description="Images of one pass."

@@ -9,7 +9,7 @@ from scipy.stats import t as student
 
 
 def widening(errors: np.ndarray, level: float) -> float:
-    """By how many of its deviations an interval reaches to each side, so that it holds a share of what comes.
+    """How many of its deviations an interval reaches to each side, so that it holds a share of what comes.
 
     It is the mean of two estimates of the same number, which differ by what they assume: the quantile of conformal
     prediction (Vovk 2005), which assumes nothing of how errors are distributed and is rough where there are only tens

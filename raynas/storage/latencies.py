@@ -60,7 +60,7 @@ class LatencyPredictor:
         img_size, num_classes: What architectures were measured with.
         architectures: What was measured, n architectures, in their order.
         latencies_ms: (n,) medians of the measurements, in milliseconds.
-        conditions: With what was measured, in words by names, such as batch_size.
+        conditions: Settings that were measured with, by name, such as batch_size.
     """
 
     space: SearchSpace
