@@ -95,8 +95,6 @@ def _steps(
 
 def _training_data(config: Mapping[str, Any]) -> list[str]:
     """What a training is told of images: those of the search, if they have labels, else the built-in digits."""
-    if config.get("supernet"):
-        return []  # taken from its training
     data = str(config.get("data") or "random")
     if data == "random":
         return ["--data", "digits"]
