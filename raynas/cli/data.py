@@ -14,9 +14,9 @@ from raynas.errors import ConfigError
 _OF_PAGE = ("img_size", "augmentation", "per_class", "seed")  # options of the page
 
 _NEED_LABELS = (
-    "search, score, scale, bench, train, finetune, distill, supernet and evaluate refuse images without labels; "
-    "pretrain and analyze take them, as does a training by an objective of your own that needs none, and predict names "
-    "their classes"
+    "search, score, scale, bench, train, finetune, distill, supernet, evaluate and export refuse images without "
+    "labels; pretrain and analyze take them, as does a training by an objective of your own that needs none, and "
+    "predict names their classes"
 )
 
 EXAMPLES = """
