@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from raynas.errors import ConfigError
+from raynas.installing import extra_line
 
 _PACKAGES = ("starlette", "uvicorn")
 
@@ -36,7 +37,7 @@ def serve(
     """
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise ConfigError(f"raynas serve needs the packages {', '.join(missing)}: pip install 'raynas[serve]'")
+        raise ConfigError(f"raynas serve needs the packages {', '.join(missing)}: {extra_line('serve')}")
     if not 0 <= port <= 65535:
         raise ConfigError(f"--port is {port}; it is from 0, which takes a free one, to 65535")
     from raynas.serving.server import serve_runs

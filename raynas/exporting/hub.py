@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch import nn
 
 from raynas.errors import ConfigError, StoreError
 from raynas.models.plain_code import PlainCode
+from raynas.proxies.latency import durations
 from raynas.scoring.device_types import device_type
 from raynas.stats.proportion import wilson_interval
 from raynas.stats.quantiles import quartiles
@@ -147,14 +147,10 @@ def latency(network: nn.Module, img_size: int) -> dict[str, Any]:
     Returns:
         `device`, `threads`, `batch`, `dtype`, `runs`, `median_s`, `q1_s` and `q3_s`, the quartiles.
     """
-    image, taken = torch.zeros(1, 3, img_size, img_size), list[float]()
-    for _ in range(_WARM_UP):
-        network(image)
-    begun = perf_counter()
-    while len(taken) < _MOST_RUNS and (perf_counter() - begun < _MOST_S or len(taken) < _WARM_UP):
-        started = perf_counter()
-        network(image)
-        taken.append(perf_counter() - started)
+    image = torch.zeros(1, 3, img_size, img_size)
+    (once,) = durations(lambda: network(image), runs=1, warmup=_WARM_UP, synchronise=lambda: None)
+    runs = min(max(int(_MOST_S / max(once, 1e-9)), _WARM_UP), _MOST_RUNS)
+    taken = durations(lambda: network(image), runs=runs, warmup=0, synchronise=lambda: None)
     found = quartiles(taken)
     return {
         "device": device_type("cpu", is_timed=True),

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from raynas.errors import error_line
+from raynas.installing import extra_line
 from raynas.latency.config import ENGINES
 
 Pass = Callable[[], Any]
@@ -78,7 +79,7 @@ def _compiled(model: nn.Module, images: torch.Tensor, precision: str, threads: i
 
 def _onnxruntime(model: nn.Module, images: torch.Tensor, precision: str, threads: int) -> Pass:
     if missing := [name for name in _ONNX_PACKAGES if importlib.util.find_spec(name) is None]:
-        raise UnavailableError(f"needs the packages {', '.join(missing)}: pip install 'raynas[onnx]'")
+        raise UnavailableError(f"needs the packages {', '.join(missing)}: {extra_line('onnx')}")
     if precision != "float32":
         raise UnavailableError(f"an ONNX file of this network is of float32, and not of {precision}")
     import onnxruntime
