@@ -12,7 +12,7 @@ import torch
 from raynas.config import check_count
 from raynas.data.batch import check_memory
 from raynas.errors import ConfigError
-from raynas.evaluation.run import device_of
+from raynas.evaluation.passes import device_of
 from raynas.latency.config import ENGINES, LatencyConfig
 from raynas.latency.engines import Pass, UnavailableError, prepared
 from raynas.latency.source import MeasuredNetwork
