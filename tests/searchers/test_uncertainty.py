@@ -92,6 +92,20 @@ def test_the_first_are_random_and_the_next_ones_not() -> None:
     assert one.ask(1) != other.ask(1)
 
 
+def test_what_is_asked_depends_on_what_was_found() -> None:
+    asked = []
+    for field in ("depth", "embed_dim"):
+        searcher = UncertaintySampling(SPACE, LATENCY, seed=3, first=10, img_size=224)
+        keys = []
+        for _ in range(20):
+            (candidate,) = searcher.ask(1)
+            keys.append(candidate.architecture.key)
+            value = float(candidate.architecture[field])  # type: ignore[arg-type]
+            searcher.tell([Evaluation(candidate.id, candidate.architecture, scores={"latency_ms": value})])
+        asked.append(keys)
+    assert asked[0][:10] == asked[1][:10] and asked[0] != asked[1]
+
+
 @pytest.mark.parametrize(("setting", "value"), [("first", 1), ("pool", 1), ("img_size", -1), ("num_classes", 0)])
 def test_settings_out_of_range_are_refused(setting: str, value: int) -> None:
     with pytest.raises(ConfigError, match=setting):

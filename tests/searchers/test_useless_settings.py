@@ -11,7 +11,8 @@ from raynas.errors import ConfigError
 from raynas.searchers.base import own_settings
 from raynas.searchers.registered import searchers
 
-LEARNING = [name for name in searchers if name not in ("growth", "random")]  # one draws nothing, one learns nothing
+# One draws nothing, one learns nothing, and one asks the same whether a score is to be large or small.
+LEARNING = [name for name in searchers if name not in ("growth", "random", "uncertainty")]
 FEW = {
     "nsga2": {"population": 10},
     "regularized_evolution": {"population": 10, "sample_size": 5},
