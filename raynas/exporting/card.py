@@ -132,17 +132,17 @@ def _license(config: Mapping[str, Any]) -> str:
         return _wrapped(
             "**Unknown.** Nobody has said under which licence these weights may be used; ask whoever published them."
         )
-    return f"{config['license']} (SPDX)."
+    is_own = config["license"].startswith("LicenseRef-")
+    return f"{config['license']}, a licence of whoever published it." if is_own else f"{config['license']} (SPDX)."
 
 
 def _with_timm(config: Mapping[str, Any]) -> str:
     """How timm loads the folder."""
     is_own = config["architecture"] == config["name"]
-    imports = "import timm, timm_model  # registers the architecture" if is_own else "import timm"
-    text = "In this folder, timm loads the network with its weights:" if is_own else "timm loads it, from this folder:"
-    return "\n".join(
-        [text, "", "```python", imports, "", 'network = timm.create_model("local-dir:.", pretrained=True)', "```"]
-    )
+    imports = ["import timm", *(["", "import timm_model  # registers the architecture"] if is_own else [])]
+    text = "Download this folder. In it, timm loads the network with its weights:"
+    lines = [*imports, "", 'network = timm.create_model("local-dir:.", pretrained=True)']
+    return "\n".join([text, "", *(f"    {line}".rstrip() for line in lines)])
 
 
 def _wrapped(text: str) -> str:

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from raynas.config import MOST, MOST_SIDE, Config
+from raynas.errors import ConfigError
+from raynas.wording import nearest
+
+_LICENSES = {
+    name.lower(): name
+    for name in ("Apache-2.0", "MIT", "BSD-3-Clause", "GPL-3.0-only", "AGPL-3.0-only", "CC-BY-4.0", "CC-BY-NC-4.0")
+}
+"""Licences that a misspelt one may be meant for, by their names in lower case."""
 
 
 class ExportConfig(Config):
@@ -22,7 +30,9 @@ class ExportConfig(Config):
         "with a model card.",
     )
     license: str | None = Field(
-        None, description="Licence of the weights, of which the card of a hub-folder tells: an SPDX identifier."
+        None,
+        description="Licence of the weights, of which the card of a hub-folder tells: an identifier of "
+        "SPDX, such as Apache-2.0, or LicenseRef-NAME for one of your own.",
     )
     onnx: bool = Field(
         False,
@@ -55,3 +65,19 @@ class ExportConfig(Config):
         None, ge=1, le=MOST, description="Outputs of the head for fresh weights. Default: those of the run, else 1000."
     )
     seed: int = Field(0, ge=0, description="Seed of fresh weights.")
+
+    @field_validator("license")
+    @classmethod
+    def _is_known(cls, name: str | None) -> str | None:
+        """The licence as SPDX's list writes it."""
+        from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+        if name is None:
+            return None
+        try:
+            return str(canonicalize_license_expression(name))
+        except InvalidLicenseExpression:
+            near = nearest(name.lower(), _LICENSES)
+            hint = "" if near is None else f" Did you mean {_LICENSES[near]!r}?"
+            text = f"license is {name!r:.80}; it is an SPDX identifier, or LicenseRef-NAME for a licence of your own.{hint}"
+            raise ConfigError(text) from None

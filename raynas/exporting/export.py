@@ -31,7 +31,7 @@ from raynas.exporting import plain_images
 from raynas.exporting.card import card_text
 from raynas.exporting.config import ExportConfig
 from raynas.exporting.formats import Formats, formats_of
-from raynas.exporting.hub import check_license, hub_config, latency, training_facts
+from raynas.exporting.hub import hub_config, latency, training_facts
 from raynas.exporting.int8 import LabelledImages, OnProgress, accuracy_of_both
 from raynas.exporting.onnx_file import PACKAGES, check_packages
 from raynas.exporting.program import compared, noise
@@ -329,7 +329,7 @@ def _config(name: str, source: Source, found: _Found, code: PlainCode, asked: Ex
         "dtype": "float32",
         "first_conv": code.first_conv,
         "classifier": code.classifier,
-        "features": len(getattr(found.model, "feature_info", ())),
+        **_feature_counts(found.model),
         "pretrained_cfg": _timm_cfg(found, code, side),
         **dict.fromkeys(("onnx", "torch_export", "int8")),
         "versions": {
@@ -338,6 +338,12 @@ def _config(name: str, source: Source, found: _Found, code: PlainCode, asked: Ex
             **{package: version(package) for package in packages},
         },
     }
+
+
+def _feature_counts(model: nn.Module) -> dict[str, int]:
+    """How many features timm can ask for, and how many of the last ones it gives unasked: all where widths differ."""
+    widths = [one["num_chs"] for one in getattr(model, "feature_info", ())]
+    return {"features": len(widths), "default_features": len(widths) if len(set(widths)) > 1 else min(3, len(widths))}
 
 
 def _timm_cfg(found: _Found, code: PlainCode, shorter: int | None) -> dict[str, Any]:
@@ -382,10 +388,8 @@ def _check_folder(folder: Path) -> None:
 
 def _check_settings(config: ExportConfig) -> None:
     """Refuse settings that do not go together, and formats whose packages are not installed."""
-    if config.license is not None:
-        check_license(config.license)
-        if config.to != "hub-folder":
-            raise ConfigError("license goes with --to hub-folder, whose card tells of it")
+    if config.license is not None and config.to != "hub-folder":
+        raise ConfigError("license goes with --to hub-folder, whose card tells of it")
     for name in ("data", "max_images"):
         if getattr(config, name) is not None and not config.int8:
             raise ConfigError(f"{name} goes with int8: on these images its accuracy is measured")

@@ -5,14 +5,13 @@ Paths of this machine stay here: of data and weights in files, the last part of 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from raynas.errors import ConfigError, StoreError
+from raynas.errors import StoreError
 from raynas.models.plain_code import PlainCode
 from raynas.proxies.latency import durations
 from raynas.scoring.device_types import device_type
@@ -23,21 +22,10 @@ from raynas.storage.run_folder import reading
 from raynas.storage.text_files import read_json
 from raynas.training.folder import Training
 
-_LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}\+?")
 _WARM_UP, _MOST_RUNS, _MOST_S = 5, 50, 3.0
 _EVALUATION = "evaluation.json"  # as raynas/evaluation/folder.py calls it, which stands above this room
 _RECIPE = ("objective", "start", "optimisation", "augmentation")
 """Sections of a training's identity that say how it was trained."""
-
-
-def check_license(name: str) -> None:
-    """Refuse what cannot be an identifier of SPDX's list of licences.
-
-    Raises:
-        ConfigError: It has another form.
-    """
-    if _LICENSE.fullmatch(name) is None:
-        raise ConfigError(f"license is {name!r:.80}; it is an SPDX identifier, such as Apache-2.0, MIT or CC-BY-4.0")
 
 
 def hub_config(config: Mapping[str, Any], code: PlainCode, network: nn.Module) -> dict[str, Any]:

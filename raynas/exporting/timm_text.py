@@ -14,6 +14,7 @@ After `import timm_model`, `timm.create_model(timm_model.NAME, pretrained=True)`
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 {imports}
@@ -24,7 +25,7 @@ NAME = CONFIG["name"]
 
 # By its path, since other exported models have a file of that name too.
 _spec = importlib.util.spec_from_file_location(f"{{NAME}}_network", FOLDER / "model.py")
-_network = importlib.util.module_from_spec(_spec)
+_network = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)  # by which pickles find its classes
 _spec.loader.exec_module(_network)
 
 _cfg = {{key: tuple(value) if isinstance(value, list) else value for key, value in CONFIG["pretrained_cfg"].items()}}
@@ -51,8 +52,8 @@ _OWN = (
 
 
 def _create(pretrained=False, **kwargs):
-    # With features_only=True: maps of the last blocks or stages, three where there are as many.
-    features = {"feature_cls": "getter", "out_indices": min(3, CONFIG["features"])}
+    # With features_only=True: maps of all stages, or of the last three blocks.
+    features = {"feature_cls": "getter", "out_indices": CONFIG["default_features"]}
     fit = getattr(_network, "checkpoint_filter_fn", None)  # weights to another image side
     return build_model_with_cfg(_made, NAME, pretrained, feature_cfg=features, pretrained_filter_fn=fit, **kwargs)""",
 )
@@ -82,7 +83,7 @@ def timm_readme(config: Mapping[str, Any]) -> list[str]:
     Args:
         config: What is written to config.json.
     """
-    side, count = config["img_size"], min(3, config["features"])
+    side, count = config["img_size"], config["default_features"]
     is_fixed = config["pretrained_cfg"]["fixed_input_size"]
     sides = [] if is_fixed else ["", "It takes images of other sides as it is."]
     larger = f"larger = timm.create_model(timm_model.NAME, pretrained=True, img_size={2 * side})  # resizes positions"
@@ -105,10 +106,11 @@ def timm_readme(config: Mapping[str, Any]) -> list[str]:
             *([larger] if is_fixed else []),
             "network.reset_classifier(7)  # a fresh head",
         ),
-        *sides,
-        *(_features(side, count) if count else []),
+        *(sides or _of_other_sides(side)),
+        *(_features(side, count, config["features"]) if count else []),
         "",
-        "Fine-tuning in a loop of plain timm and torch, on photographs in `photos/CLASS/`:",
+        "Fine-tuning in a loop of plain timm and torch, on photographs in `photos/CLASS/`, which timm prepares in its",
+        "own way; trained on images as `images.py` makes them, the network needs them so afterwards, too:",
         "",
         *_code(*_fine_tuning()),
         "",
@@ -136,10 +138,18 @@ def timm_readme(config: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _features(side: int, count: int) -> list[str]:
+def _of_other_sides(side: int) -> list[str]:
     return [
         "",
-        "Features of its last blocks or stages:",
+        "Images are to have the network's side: for `larger`, they are prepared by what timm.data's",
+        f"`resolve_model_data_config(larger, {{'img_size': {2 * side}}})` gives.",
+    ]
+
+
+def _features(side: int, count: int, every: int) -> list[str]:
+    return [
+        "",
+        f"Features of its last blocks or stages, of which there are {every}:",
         "",
         *_code(
             "import timm",

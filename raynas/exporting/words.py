@@ -50,11 +50,12 @@ def int8_sentences(about: Mapping[str, Any]) -> list[str]:
     if (measured := about["accuracy"]) is None:
         return [*sentences, "The accuracy was not measured, as the weights were never trained."]
     difference = measured["difference"]
+    low, high = f"{100 * difference['low']:+.2f}", _signed(difference["high"])
     return [
         *sentences,
         f"Top-1 is {percent(measured['after']['top1'])} and was {percent(measured['before']['top1'])}, on "
         f"{plural(measured['images'], 'image', 'images')} of {measured['data']}: a difference of "
-        f"{_signed(difference['top1'])} (95 % interval {_signed(difference['low'])} to {_signed(difference['high'])}); "
+        f"{_signed(difference['top1'])} (95 % interval {low} to {high}); "
         f"of {plural(measured['changed'], 'image', 'images')} it predicts another class.",
     ]
 
@@ -78,4 +79,4 @@ def _taken(about: Mapping[str, Any]) -> str:
 
 
 def _signed(share: float) -> str:
-    return f"{100 * share:+.2f} %"
+    return f"{100 * share:+.2f} points"

@@ -20,8 +20,6 @@ from raynas.storage.run_folder import reading
 from raynas.storage.sources import existing_path, read_source
 from raynas.training.folder import load_training
 
-_TIMM = "timm:"
-
 
 class MeasuredNetwork(NamedTuple):
     """A network, in eval mode, on the CPU.
@@ -62,9 +60,6 @@ def read_measured(
             raise ConfigError(f"an architecture goes with the space that it is from, and {source!r} is none")
         of = space if isinstance(space, SearchSpace) else spaces.get(source)
         found = _built(of, of.read(architecture), config)
-    elif source.startswith(_TIMM):
-        of = spaces.get("timm")
-        found = _built(of, of.read(source.removeprefix(_TIMM)), config)
     else:
         found = _read(source, config, space, pick)
     _try(found)

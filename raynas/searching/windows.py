@@ -70,6 +70,6 @@ def idle_workers(window: int, workers: int) -> str:
     """What a window means for workers that it has too few candidates for, as a line; empty where it has enough."""
     if window < workers:
         return f"a window of {window} leaves {1 - window / workers:.0%} of {workers} workers idle"
-    if window < 2 * workers:
+    if workers > 1 and window < 2 * workers:
         return f"the window of {window} is under twice the {workers} workers: some will wait for others"
     return ""

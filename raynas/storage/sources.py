@@ -8,6 +8,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
+import numpy as np
+
 from raynas.errors import ConfigError, SpaceError, StoreError, error_words, on_one_line
 from raynas.registry import named_code
 from raynas.space.architecture import Architecture
@@ -131,6 +133,9 @@ def _content(path: Path) -> str:
 
 
 def _from_text(text: str, space: SearchSpace | None, kind: str, where: str) -> Source:
+    prefix, _, rest = text.partition(":")
+    if space is None and rest and prefix in spaces:  # such as timm:resnet18, as teachers and weights are named
+        return _from_text(rest, spaces.get(prefix), kind, where)
     of_all = [spaces.get(name) for name in spaces] if space is None else []
     candidates = [one for one in of_all if not one.is_named_only] if space is None else [space]
     found: list[Source] = []
@@ -148,7 +153,9 @@ def _from_text(text: str, space: SearchSpace | None, kind: str, where: str) -> S
         if kind == "text" and "/" in text and not text.lstrip().startswith("{"):
             raise SpaceError(f"{what} and no architecture")  # a path; the spaces' forms would hide the slip in it
         if text in spaces:
-            such_as = names_first(spaces.get(text).named, ", such as ")
+            of = spaces.get(text)
+            drawn = f", such as {of.text(of.sample(np.random.default_rng(0)))!r}"
+            such_as = names_first(of.named, ", such as ") if of.named else drawn
             raise SpaceError(f"{text!r} is a space; what is needed here is one of its architectures{such_as}")
         known = list(dict.fromkeys(name for candidate in candidates for name in candidate.named))
         if (meant := published(text, known)) is not None:

@@ -213,6 +213,7 @@ def test_a_file_of_onnx_with_other_outputs_is_an_error(folder: Path) -> None:
         ({"int8": True, "data": "digits"}, "data and untrained exclude each other"),
         ({"license": "MIT"}, "license goes with --to hub-folder"),
         ({"license": "my own licence", "to": "hub-folder"}, "license is 'my own licence'; it is an SPDX identifier"),
+        ({"license": "apache2", "to": "hub-folder"}, "Did you mean 'Apache-2.0'?"),
         ({"to": "hub"}, "to: input should be 'folder' or 'hub-folder', got 'hub'"),
     ],
 )
