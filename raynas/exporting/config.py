@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from raynas.config import MOST, MOST_SIDE, Config
 from raynas.errors import ConfigError
 from raynas.wording import nearest
 
-_LICENSES = {
-    name.lower(): name
-    for name in ("Apache-2.0", "MIT", "BSD-3-Clause", "GPL-3.0-only", "AGPL-3.0-only", "CC-BY-4.0", "CC-BY-NC-4.0")
-}
-"""Licences that a misspelt one may be meant for, by their names in lower case."""
+_LICENSES = ("Apache-2.0", "MIT", "BSD-3-Clause", "GPL-3.0-only", "AGPL-3.0-only", "CC-BY-4.0", "CC-BY-NC-4.0")
+"""Licences that a misspelt one may be meant for."""
 
 
 class ExportConfig(Config):
@@ -66,18 +63,19 @@ class ExportConfig(Config):
     )
     seed: int = Field(0, ge=0, description="Seed of fresh weights.")
 
-    @field_validator("license")
-    @classmethod
-    def _is_known(cls, name: str | None) -> str | None:
-        """The licence as SPDX's list writes it."""
-        from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
-        if name is None:
-            return None
-        try:
-            return str(canonicalize_license_expression(name))
-        except InvalidLicenseExpression:
-            near = nearest(name.lower(), _LICENSES)
-            hint = "" if near is None else f" Did you mean {_LICENSES[near]!r}?"
-            text = f"license is {name!r:.80}; it is an SPDX identifier, or LicenseRef-NAME for a licence of your own.{hint}"
-            raise ConfigError(text) from None
+def spdx_license(name: str) -> str:
+    """A licence as SPDX's list writes it; names of one's own begin with LicenseRef-.
+
+    Raises:
+        ConfigError: The list has no such licence.
+    """
+    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+    try:
+        return str(canonicalize_license_expression(name))
+    except InvalidLicenseExpression:
+        near = nearest(name, _LICENSES)
+        hint = "" if near is None else f". Did you mean {near!r}?"
+        text = f"license is {name!r:.80}; it is an SPDX identifier, or LicenseRef-NAME for a licence of your own{hint}"
+        raise ConfigError(text) from None

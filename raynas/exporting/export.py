@@ -29,7 +29,7 @@ from raynas.data.decoding import GROUND
 from raynas.errors import ConfigError, RaynasError, RaynasWarning, StoreError, error_words
 from raynas.exporting import plain_images
 from raynas.exporting.card import card_text
-from raynas.exporting.config import ExportConfig
+from raynas.exporting.config import ExportConfig, spdx_license
 from raynas.exporting.formats import Formats, formats_of
 from raynas.exporting.hub import hub_config, latency, training_facts
 from raynas.exporting.int8 import LabelledImages, OnProgress, accuracy_of_both
@@ -121,6 +121,8 @@ def export(
     text = json.dumps(dict(source)) if isinstance(source, Mapping) else str(source)
     read = read_source(text, space=space, pick=pick)
     _check_settings(config)
+    if config.license is not None:
+        config = config.model_copy(update={"license": spdx_license(config.license)})
     folder = as_path(out) if out is not None else default_folder(f"{read.space.name}-export")
     _check_folder(on_a_disk(folder, "an export is for other programs, which read files"))
     if config.untrained:
