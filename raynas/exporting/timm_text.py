@@ -23,10 +23,13 @@ FOLDER = Path(__file__).resolve().parent
 CONFIG = json.loads((FOLDER / "config.json").read_text())
 NAME = CONFIG["name"]
 
-# By its path, since other exported models have a file of that name too.
-_spec = importlib.util.spec_from_file_location(f"{{NAME}}_network", FOLDER / "model.py")
-_network = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)  # by which pickles find its classes
-_spec.loader.exec_module(_network)
+# By its path, since other exported models have a file of that name too; under a name by which pickles find its classes.
+_module = f"{{NAME}}_network"
+if _module not in sys.modules:
+    _spec = importlib.util.spec_from_file_location(_module, FOLDER / "model.py")
+    sys.modules[_module] = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(sys.modules[_module])
+_network = sys.modules[_module]
 
 _cfg = {{key: tuple(value) if isinstance(value, list) else value for key, value in CONFIG["pretrained_cfg"].items()}}
 default_cfgs = generate_default_cfgs({{NAME: {{**_cfg, "file": str(FOLDER / "model.safetensors")}}}})

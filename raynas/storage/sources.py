@@ -152,7 +152,7 @@ def _from_text(text: str, space: SearchSpace | None, kind: str, where: str) -> S
         what = f"{where} is no run folder, no file" if kind == "text" else where
         if kind == "text" and "/" in text and not text.lstrip().startswith("{"):
             raise SpaceError(f"{what} and no architecture")  # a path; the spaces' forms would hide the slip in it
-        if text in spaces:
+        if space is None and text in spaces:
             of = spaces.get(text)
             drawn = f", such as {of.text(of.sample(np.random.default_rng(0)))!r}"
             such_as = names_first(of.named, ", such as ") if of.named else drawn

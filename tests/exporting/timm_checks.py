@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import pickle
 import runpy
 import sys
 import traceback
@@ -345,6 +346,12 @@ def check_groups(export: Export) -> None:
     assert blocks == sorted(blocks), of
     assert len(set(blocks)) > 1 or export.is_timms  # timm's ResNet has names of its own
     assert model.group_matcher(coarse=True).keys() == {"stem", "blocks"}
+
+
+def check_pickles(export: Export) -> None:
+    """Whole networks are pickled, as torch.save and processes of one's own do it."""
+    model, images = export.create(), export.images()
+    same(pickle.loads(pickle.dumps(model))(images), model(images))
 
 
 CHECKS: dict[str, Callable[[Export], None]] = {

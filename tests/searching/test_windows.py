@@ -72,6 +72,7 @@ def test_workers_that_a_window_leaves_idle_are_told() -> None:
     assert idle_workers(12, 16) == "a window of 12 leaves 25% of 16 workers idle"
     assert "some will wait for others" in idle_workers(20, 16)
     assert idle_workers(32, 16) == ""
+    assert idle_workers(1, 1) == ""
 
 
 class Lines(SearchListener):

@@ -63,6 +63,12 @@ def test_a_space_of_ones_own_reads_its_text() -> None:
     assert read_source(text, space=growing_stages).space is growing_stages
 
 
+def test_a_space_and_a_colon_before_a_text_say_which_space_it_is_of() -> None:
+    source = read_source("timm:resnet18")
+    assert (source.space.name, source.architecture["name"]) == ("timm", "resnet18")
+    assert read_source("as-vit:seed").architecture == SEED
+
+
 def test_text_that_several_spaces_read_needs_the_space(monkeypatch: pytest.MonkeyPatch) -> None:
     from raynas.space.registered import spaces
 
@@ -79,6 +85,8 @@ def test_text_that_several_spaces_read_needs_the_space(monkeypatch: pytest.Monke
         ("runs/nothing", SpaceError, "'runs/nothing' is no run folder, no file and no architecture$"),
         ("as-vit-smal", SpaceError, "no file and no architecture; did you mean 'as-vit-small'\\?$"),
         ("as-vit", SpaceError, "'as-vit' is a space; what is needed here is one of its architectures, such as seed, "),
+        ("vit-res-nano", SpaceError, "'vit-res-nano' is a space; .* one of its architectures, such as '[0-9]+h16:"),
+        ("timm:ResNet", SpaceError, "'timm:ResNet' is no run folder, .*'ResNet' is not the name of a model"),
         ("nobody", SpaceError, "no architecture: by name there are seed, as-vit-small, .*raynas list spaces"),
         ("8,2,3|4,1", SpaceError, "no architecture that can be read: .*as-vit: a genotype has 5 parts"),
         ("8,2,3|4,1,2|4,1,4|4,1,6|33", SpaceError, "must be divisible by 8"),
