@@ -22,7 +22,9 @@ def size_in_words(size: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration in the two largest of seconds, minutes, hours and days, such as 2 min 05 s."""
+    """A duration in the two largest of seconds, minutes, hours and days, such as 2 min 05 s; 0.0 s below a ms."""
+    if seconds < 0.001:
+        return "0.0 s"
     if seconds < 60:
         return f"{seconds:.{2 if seconds < 10 else 3}g} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -79,7 +79,8 @@ def test_memory_below_a_gibibyte_is_in_mebibytes(size: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.034, "0.034 s"), (59.94, "59.9 s"), (125, "2 min 05 s"), (86_399, "23 h 59 min")]
+    ("seconds", "text"),
+    [(7.7e-05, "0.0 s"), (0.034, "0.034 s"), (59.94, "59.9 s"), (125, "2 min 05 s"), (86_399, "23 h 59 min")],
 )
 def test_a_duration_has_two_units(seconds: float, text: str) -> None:
     assert duration(seconds) == text

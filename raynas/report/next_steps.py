@@ -10,7 +10,9 @@ from typing import Any
 
 from raynas.registry import is_in_file
 from raynas.report.text import is_growth
+from raynas.space.architecture import Architecture
 from raynas.space.search_space import SearchSpace
+from raynas.space.uniform import has_uneven, uniform_architectures
 from raynas.storage.run_folder import told_again
 
 _NO_OPTIONS = (
@@ -58,12 +60,17 @@ def next_steps(
     return {
         "folder": str(folder),
         "command": _command(folder, config, identity) if is_known else None,
-        "steps": _steps(folder, config, identity, found, space) if found and is_known else [],
+        "steps": _steps(folder, config, identity, summary, found, space) if found and is_known else [],
     }
 
 
 def _steps(
-    folder: Path, config: Mapping[str, Any], identity: Mapping[str, Any], found: Mapping[str, Any], space: Any
+    folder: Path,
+    config: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    found: Mapping[str, Any],
+    space: Any,
 ) -> list[dict[str, str]]:
     def step(what: str, *words: object) -> dict[str, str]:
         return {"what": what, "command": shlex.join(["raynas", *map(str, words), *again])}
@@ -72,25 +79,42 @@ def _steps(
     trained, grown = f"{folder}-trained", f"{folder}-family"
     supernet, data = config.get("supernet"), _training_data(config)
     more = ["--weights-policy", "inherited"] if supernet else []
-    steps = [step("Train it", "train", folder, *data, *more, "--out", trained)]
+    which = "the recommended architecture" if found is summary.get("recommended") else "#1"
+    steps = [step(f"Train {which}{_how_long()}", "train", folder, *data, *more, "--out", trained)]
     if space is not None and isinstance(space.model, str):  # models of one's own need not have code that leaves
         steps.append(step("Export it as plain code and weights", "export", trained, "--out", f"{folder}-export"))
     if is_growth(identity):
         pick = ["--pick", f"num_params<={found['num_params']}"] if found.get("num_params") else []
-        smallest = step("Train its smallest member", "train", folder, *pick, *data, "--out", f"{folder}-smallest")
-        return [{**steps[0], "what": "Train the largest member of the family"}, smallest, *steps[1:]]
+        smallest = step(
+            f"Train its smallest member{_how_long()}", "train", folder, *pick, *data, "--out", f"{folder}-smallest"
+        )
+        return [{**steps[0], "what": f"Train the largest member of the family{_how_long()}"}, smallest, *steps[1:]]
     if space is not None and space.growth is not None and found.get("num_params") and not supernet:
         stop = f"num_params>={_GROWTH * found['num_params']:.1e}".replace("e+0", "e")
         steps.append(step("Grow it into a family of larger models", "scale", folder, "--stop", stop, "--out", grown))
-    if space is not None and space.uniform is not None:
+    if space is not None and _has_uniform_peers(found, space):
         steps.append(
             step(
-                "Train the best three beside the uniform network of equal cost",
+                f"Train the best three beside the uniform network nearest in multiply-adds{_how_long()}",
                 *("train", "--finalists", folder, "--top", 3, "--compare", "uniform", *data),
                 *("--out", f"{folder}-finalists"),
             )
         )
     return steps
+
+
+def _has_uniform_peers(found: Mapping[str, Any], space: SearchSpace) -> bool:
+    """Whether there are uniform networks, and what was found is none of them."""
+    if space.uniform is None or not has_uneven(space):
+        return False
+    return Architecture(found["architecture"]) not in uniform_architectures(space)
+
+
+def _how_long() -> str:
+    from raynas.training.config import TrainConfig
+
+    epochs = TrainConfig.model_fields["epochs"].default
+    return f", for {epochs} epochs, which takes long: --epochs 3 is a first look"
 
 
 def _training_data(config: Mapping[str, Any]) -> list[str]:

@@ -6,14 +6,15 @@ order of asking, goes through the states of the one that ran.
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from raynas.errors import RaynasError
+from raynas.errors import RaynasError, StoreError
 from raynas.hooks import is_offered_by
 from raynas.searchers.admission import admission
 from raynas.searchers.base import own_settings
@@ -23,6 +24,7 @@ from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS
 from raynas.space.results import Candidate, Constraint, Evaluation, Objective, Status, evaluated
 from raynas.space.search_space import SearchSpace
+from raynas.storage.latencies import PREDICTED, read_predictor
 from raynas.storage.points import MISSING, Points
 
 MAX_SNAPSHOTS = 200
@@ -93,7 +95,8 @@ class StoredScores:
         evaluation = evaluated(candidate, scores, failures, self._needed, self._constraints)
         is_scored = all(points.statuses[name][number] != MISSING for name in self._needed)
         is_refused = any(
-            constraint.name in COSTS and (str(constraint) in evaluation.violations or constraint.name in failures)
+            constraint.name in {*COSTS, PREDICTED}
+            and (str(constraint) in evaluation.violations or constraint.name in failures)
             for constraint in self._constraints
         )
         return evaluation if is_scored or is_refused else None
@@ -106,6 +109,7 @@ def policy_trace(
     objectives: Sequence[Objective],
     constraints: Sequence[Constraint],
     told_by_run: int | None,
+    latency: str | None = None,
 ) -> PolicyTrace | None:
     """Tell a fresh searcher what is stored and watch its probabilities.
 
@@ -115,6 +119,7 @@ def policy_trace(
         stored: The scores that the run has stored.
         objectives, constraints: What the run searched for, and within which bounds.
         told_by_run: Evaluations that the run's searcher was told; None if that is not known.
+        latency: The folder that the run predicted latencies from, as it was named; None: it predicted none.
 
     Returns:
         None for a searcher that has no probabilities.
@@ -122,6 +127,14 @@ def policy_trace(
     name = identity.get("searcher")
     if not name or name not in searchers or not is_offered_by(searchers.get(name), ShowsProbabilities):
         return None
+    if any(constraint.name == PREDICTED for constraint in constraints):
+        try:
+            space = _with_predictor(space, identity, latency)
+        except RaynasError as error:
+            return PolicyTrace(
+                note="Not shown: which architectures the bound on the predicted latency admits follows from the "
+                f"measurements that the run predicted from, and they are not there ({error})."
+            )
     try:
         searcher: Any = searchers.get(name)(
             space,
@@ -134,6 +147,22 @@ def policy_trace(
     except (RaynasError, TypeError) as error:
         return PolicyTrace(note=f"Not shown: the searcher of this version does not take the run's settings ({error}).")
     return _replayed(searcher, stored, int(identity["window"]), told_by_run)
+
+
+def _with_predictor(space: SearchSpace, identity: Mapping[str, Any], latency: str | None) -> SearchSpace:
+    """The space with the predicted latency as a cost, as the run had it.
+
+    Raises:
+        RaynasError: The folder of measurements is gone, or holds others than the run predicted from.
+    """
+    if latency is None:
+        raise StoreError("run.yaml names no folder of measurements")
+    size = {"img_size": int(identity["img_size"]), "num_classes": int(identity["num_classes"])}
+    predictor = read_predictor(latency, space, **size)
+    known = json.loads(identity["scores"][PREDICTED]["settings"])["measurements"]
+    if predictor.measurements_hash != known:
+        raise StoreError(f"{latency} holds other measurements by now")
+    return replace(space, more_costs={PREDICTED: predictor})
 
 
 def _replayed(searcher: Any, stored: StoredScores, window: int, told_by_run: int | None) -> PolicyTrace:

@@ -27,6 +27,7 @@ from raynas.stats.hypervolume import hypervolume_trace
 from raynas.stats.kendall import kendall_taus
 from raynas.stats.pareto import best_so_far, pareto_front
 from raynas.stats.thinning import sampled, spread
+from raynas.storage.latencies import PREDICTED
 from raynas.storage.points import Points, PointState
 from raynas.storage.result_store import SCHEMA
 from raynas.wording import duration
@@ -169,7 +170,7 @@ class _View:
             {
                 "name": name,
                 "maximize": directions.get(name, "min" if name in COSTS else "max") == "max",
-                "is_cost": name in COSTS,
+                "is_cost": name in {*COSTS, PREDICTED},
                 "is_objective": any(one.name == name for one in self.objectives),
             }
             for name in self.points.values
@@ -213,7 +214,7 @@ class _View:
     def fronts_of_pairs(self) -> list[np.ndarray]:
         """What the page needs to draw the front of a score against a cost, or of two objectives."""
         names = [score["name"] for score in self.scores() if not score["is_cost"]]
-        pairs = {(name, cost) for name in names for cost in COSTS if cost in self.points.values}
+        pairs = {(name, cost) for name in names for cost in (*COSTS, PREDICTED) if cost in self.points.values}
         pairs |= {(a.name, b.name) for a in self.objectives for b in self.objectives if a.name < b.name}
         fronts = []
         for pair in sorted(pairs):
@@ -260,15 +261,15 @@ class _View:
         stored = StoredScores(self.points, self.objectives, self.constraints)
         is_over = self.run.summary.get("status") not in (None, "running")
         told = int(self.run.summary["evaluations"]) if is_over else None
-        identity = self.run.description["identity"]
-        trace = policy_trace(self.space, identity, stored, self.objectives, self.constraints, told)
+        identity, latency = self.run.description["identity"], self.run.description["config"].get("latency")
+        trace = policy_trace(self.space, identity, stored, self.objectives, self.constraints, told, latency)
         return None if trace is None else _policy(self.space, trace)
 
     def correlation(self) -> dict[str, Any] | None:
         """Rank correlations of all scores, over a sample if there are many architectures."""
         names = [score["name"] for score in self.scores()]
         names = [name for name in names if np.isfinite(self.points.values[name]).sum() > 2]
-        if len(names) < 2 or all(name in COSTS for name in names):
+        if len(names) < 2 or all(name in {*COSTS, PREDICTED} for name in names):
             return None
         known = np.flatnonzero(np.array([np.isfinite(self.points.values[name]) for name in names]).any(axis=0))
         chosen = known[sampled([], len(known), _CORRELATED)]

@@ -84,16 +84,20 @@ def peers_of(
 def uniform_peers(
     found: Sequence[Architecture], space: SearchSpace, macs: Callable[[Architecture], float]
 ) -> dict[Architecture, Architecture]:
-    """The uniform architecture of nearly equal multiply-adds for each of some architectures.
+    """The uniform architecture nearest in multiply-adds for each of some architectures, whatever its other options.
+
+    Those that are uniform themselves have none: another one would say nothing of what uneven blocks are worth.
 
     Args:
         found: What a search has found; of many, evenly spaced ones are taken, the first and the last among them.
         space: The space that was searched, which has uniform architectures.
         macs: Tells the multiply-adds of an architecture.
     """
-    uniform = [(one, macs(one)) for one in uniform_architectures(space)]
+    uniform = {one: macs(one) for one in uniform_architectures(space)}
     chosen = [found[i] for i in spread(np.arange(len(found)), MOST_BESIDE)]
-    return {one: min(uniform, key=lambda other: abs(other[1] - macs(one)))[0] for one in chosen}
+    return {
+        one: min(uniform, key=lambda other: abs(uniform[other] - macs(one))) for one in chosen if one not in uniform
+    }
 
 
 def comparison(

@@ -32,6 +32,7 @@ from raynas.searching.windows import AS_ASKED, stored_window
 from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS, closed_form
 from raynas.space.results import Evaluation, Outcome, Platform
+from raynas.space.uniform import has_uneven
 from raynas.storage.locks import told_before_locking
 from raynas.storage.result_store import ResultStore, read_evaluations
 from raynas.storage.run_folder import check_folder
@@ -282,7 +283,13 @@ class _Run:
         plan = self.plan
         found = [evaluation.architecture for evaluation in self.ranking.best()]
         is_search = not plan.config.architectures and offered(self.searcher, GrowsFamily) is None
-        if not is_search or not found or plan.space.uniform is None or closed_form(plan.space, "macs") is None:
+        if (
+            not is_search
+            or not found
+            or plan.space.uniform is None
+            or not has_uneven(plan.space)
+            or closed_form(plan.space, "macs") is None
+        ):
             return
         beside = uniform_peers(found, plan.space, lambda one: plan.costs(one)["macs"])
         if self.recommended is not None:

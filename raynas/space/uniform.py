@@ -5,6 +5,7 @@ from __future__ import annotations
 from raynas.errors import SpaceError
 from raynas.space.architecture import Architecture
 from raynas.space.cost import cost
+from raynas.space.fields import Choice
 from raynas.space.search_space import SearchSpace
 
 
@@ -17,6 +18,18 @@ def uniform_architectures(space: SearchSpace) -> tuple[Architecture, ...]:
     if space.uniform is None:
         raise SpaceError(f"space {space.name!r} does not say which of its architectures are uniform")
     return tuple(space.uniform(space.fields))
+
+
+def has_uneven(space: SearchSpace) -> bool:
+    """Whether some architecture of a space may have blocks that differ.
+
+    None has where each field has one value for the whole network, as in `vit`: whatever a search finds there has blocks
+    all alike, and stands beside no uniform network.
+    """
+    return not all(
+        isinstance(field, Choice) and not any(isinstance(option, tuple | list) for option in field.options)
+        for field in space.fields.values()
+    )
 
 
 def uniform_of_cost(space: SearchSpace, name: str, target: float, *, img_size: int, num_classes: int) -> Architecture:

@@ -15,6 +15,7 @@ from raynas.cli import main
 from raynas.report.page import report_data
 from raynas.searching.run import SearchListener
 from raynas.storage.runs import load_run
+from raynas.training.config import TrainConfig
 from raynas.trials.folder import load_trials
 
 ROOT = Path(__file__).parents[2]
@@ -35,8 +36,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def lines(folder: Path) -> dict[str, str]:
+    """Commands by what they do, without how long a training takes."""
     told = report_data(load_run(folder))["next"]
-    return {step["what"]: step["command"] for step in told["steps"]} | {"again": told["command"]}
+    return {step["what"].split(", for ")[0]: step["command"] for step in told["steps"]} | {"again": told["command"]}
 
 
 def typed(line: str, *more: str) -> list[str]:
@@ -62,10 +64,24 @@ def test_the_command_makes_the_same_run_again(folder: Path) -> None:
     assert load_run(again).best == load_run(folder).best
 
 
+def test_lines_that_train_say_what_and_how_long(folder: Path, tmp_path: Path) -> None:
+    whats = [step["what"] for step in report_data(load_run(folder))["next"]["steps"] if " train " in step["command"]]
+    long = ", for 30 epochs, which takes long: --epochs 3 is a first look"
+    assert TrainConfig.make({"space": "vit", "architecture": "{}"}).epochs == 30
+    assert whats[0] == f"Train the recommended architecture{long}"
+    assert all(what.endswith(long) for what in whats)
+    run = raynas.search(
+        "as-vit", objectives=["num_params"], searcher="random", budget=2, workers=0, out=tmp_path / "random",
+        listener=SearchListener(),
+    )  # fmt: skip
+    assert run.summary["recommended"] is None
+    assert report_data(run)["next"]["steps"][0]["what"] == f"Train #1{long}"
+
+
 @pytest.mark.slow
 def test_what_was_found_is_trained_exported_and_grown_by_the_lines(folder: Path) -> None:
     told = lines(folder)
-    run(typed(told["Train it"], *SHORT))
+    run(typed(told["Train the recommended architecture"], *SHORT))
     chosen = load_run(folder).summary["recommended"]["architecture"]
     trained = raynas.load_training(f"{folder}-trained")
     assert trained.architecture == raynas.Architecture(chosen)
@@ -85,7 +101,7 @@ def test_what_was_found_is_trained_exported_and_grown_by_the_lines(folder: Path)
 
 @pytest.mark.long
 def test_the_best_are_trained_beside_the_uniform_network_by_the_line(folder: Path) -> None:
-    line = lines(folder)["Train the best three beside the uniform network of equal cost"]
+    line = lines(folder)["Train the best three beside the uniform network nearest in multiply-adds"]
     run(typed(line, *SHORT[:-2], "--top", "1"))
     assert len(load_trials(f"{folder}-finalists", "finalists").trainings) == 2
 
@@ -95,9 +111,9 @@ def test_a_space_without_growth_and_uniform_networks_offers_neither(tmp_path: Pa
         OWN, objectives=["synflow"], budget=2, workers=0, out=tmp_path / "own", listener=SearchListener()
     )  # fmt: skip
     told = lines(tmp_path / "own")
-    assert list(told) == ["Train it", "again"]
-    assert told["Train it"].endswith("--trust-code")
-    run(typed(told["Train it"], *SHORT))
+    assert list(told) == ["Train the recommended architecture", "again"]
+    assert told["Train the recommended architecture"].endswith("--trust-code")
+    run(typed(told["Train the recommended architecture"], *SHORT))
 
 
 def test_there_are_no_lines_before_there_is_an_architecture_to_take(tmp_path: Path) -> None:

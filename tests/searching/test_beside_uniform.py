@@ -12,9 +12,12 @@ import pytest
 import raynas
 from raynas.console.runs import show_best
 from raynas.interruption import Interrupted
-from raynas.searching.comparison import MOST_BESIDE
+from raynas.report.page import report_data
+from raynas.searching.comparison import MOST_BESIDE, uniform_peers
 from raynas.searching.run import SearchListener
 from raynas.space.architecture import Architecture
+from raynas.space.registered import spaces
+from raynas.space.uniform import has_uneven
 from searchspaces.as_vit import as_vit
 
 SIZE = (32, 10)
@@ -84,6 +87,28 @@ def test_of_a_front_some_have_one_and_the_table_shows_it(tmp_path: Path, capsys:
     names = head.split()
     assert names[-2:] == ["uniform", "architecture"]
     assert first.split()[-2] == f"{run.summary['uniform'][0]['scores']['length_distortion']:.5g}"
+
+
+def test_what_is_uniform_itself_has_none() -> None:
+    assert as_vit.macs is not None and as_vit.uniform is not None
+    alike = next(iter(as_vit.uniform(as_vit.fields)))
+    beside = uniform_peers([alike, as_vit.named["seed"]], as_vit, lambda one: as_vit.macs(one, *SIZE))  # type: ignore[misc]
+    assert list(beside) == [as_vit.named["seed"]]
+
+
+@pytest.mark.parametrize(("name", "expected"), [("vit", False), ("pit-tiny", True), ("vit-elastic", True)])
+def test_a_space_in_which_no_blocks_differ_has_none(name: str, expected: bool) -> None:
+    assert has_uneven(spaces.get(name)) is expected
+
+
+def test_a_search_of_such_a_space_sets_nothing_beside_and_offers_no_such_training(tmp_path: Path) -> None:
+    run = raynas.search(
+        "vit", objectives=["num_params:max"], budget=4, workers=0, img_size=SIZE[0], searcher="random",
+        out=tmp_path / "vit", listener=SearchListener(),
+    )  # fmt: skip
+    assert run.summary["uniform"] == []
+    lines = [step["command"] for step in report_data(run)["next"]["steps"]]
+    assert lines and not any("uniform" in line for line in lines)
 
 
 def test_scores_and_spaces_without_uniform_networks_have_none(tmp_path: Path) -> None:

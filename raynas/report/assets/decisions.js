@@ -7,7 +7,7 @@ function showDecisions() {
     return;
   }
   byId("decisions-note").textContent =
-    "How much of the variance of an objective each field accounts for by itself, by a functional ANOVA of main effects: 0 where it makes no difference, 1 where nothing else does. " +
+    "How much of the variance of an objective each field accounts for by itself, by a functional ANOVA of main effects: 0 % where it makes no difference, 100 % where nothing else does. " +
     "Lines are 95 % intervals. What is left is the joint effect of several decisions, and noise.";
   const holder = byId("decisions-plots");
   if (found.objectives.length === 1) holder.classList.add("single");

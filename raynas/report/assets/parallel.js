@@ -63,7 +63,9 @@ function showParallel() {
   byId("parallel-note").append(
     `${sample}Each line is one architecture, by its rank in ${titleOf(first.name)}: worst `,
     el("i", { class: "ramp", "aria-hidden": "true" }),
-    " best. Of lists, the mean is shown. Point at a line to see which it is; drag along an axis to keep what passes there, and click the axis to let it go.",
+    " best. Of lists, the mean is shown. ",
+    el("span", { id: "parallel-wide", text: "Scroll sideways for the other axes. " }),
+    "Point at a line to see which it is; drag along an axis to keep what passes there, and click the axis to let it go.",
   );
   const holder = byId("parallel-plot");
   holder.style.minWidth = `${Math.min(state.axes.length, 14) * AXIS_ROOM * 0.75}px`;
@@ -121,6 +123,7 @@ function drawParallel(holder, width, state) {
   holder.replaceChildren(canvas, picture);
   holder.style.height = `${height}px`;
   state.shown = shown;
+  byId("parallel-wide").hidden = holder.clientWidth <= holder.parentElement.clientWidth;
   state.reset.hidden = !state.brushes.size;
   picture.querySelectorAll(".axis-zone").forEach((zone) => brushing(zone, holder, state, () => drawParallel(holder, holder.clientWidth, state)));
   byId("parallel-chosen").textContent = state.brushes.size ? `${whole(shown.length)} of ${plural(state.lines.length, "line passes", "lines pass")}.` : "";
@@ -200,6 +203,6 @@ function showLine(state, point) {
   state.chosen = point;
   state.overlay.setAttribute("d", point === null ? "" : `M${pathOf(state, point).map((spot) => spot.join(",")).join(" L")}`);
   if (point === null) return;
-  const values = data.scores.map(({ name }) => `${titleOf(name)} ${shownValue(name, columns.get(name).values[point])}`);
+  const values = data.scores.map(({ name }) => kept(`${titleOf(name)} ${shownValue(name, columns.get(name).values[point])}`));
   byId("parallel-chosen").replaceChildren(el("code", {}, ...breakable(textOf(point))), ` ${values.join(", ")}`);
 }

@@ -150,7 +150,7 @@ function picture(point, reference) {
     el(
       "tr",
       {},
-      el("th", { scope: "row", text: name }),
+      el("th", { scope: "row" }, ...breakable(name)),
       ...cells.map((text, i) => cell(name, text, other.has(name) ? (other.get(name)[i] ?? "") : undefined, cells.length === 1 ? width : 1)),
       cells.length > 1 && cells.length < width ? el("td", { colspan: width - cells.length }) : null,
     ),
@@ -175,9 +175,14 @@ function picture(point, reference) {
   );
 }
 
-// Long texts break after a separator.
+// Long texts break after a separator, and names of several parts before a part.
 function breakable(text) {
-  return text.split(/(?<=[|,_])/).flatMap((part) => [part, el("wbr")]);
+  return text.split(/(?<=[|,_])|(?<=[a-z]\.)(?=[a-z])/).flatMap((part) => [part, el("wbr")]);
+}
+
+// The text of an architecture breaks between its stages; within one only where that is wider than the line.
+function genotype(text) {
+  return text.split(/(?<=\|)/).map((stage) => el("span", { class: "stage" }, ...breakable(stage)));
 }
 
 function copyButton(text) {
@@ -228,7 +233,7 @@ function card(point, label, reference, tag = "li") {
         points.state[point] === INFEASIBLE ? el("span", { class: "tag", text: "infeasible" }) : null,
         points.state[point] === PENDING && !points.note ? el("span", { class: "tag", text: "not scored yet" }) : null,
       ),
-      el("p", { class: "genotype" }, el("code", {}, ...breakable(text)), copyButton(text)),
+      el("p", { class: "genotype" }, el("code", {}, ...genotype(text)), copyButton(text)),
       el("dl", { class: "scores" }, ...rows),
       uniformBeside(point),
       failure && points.state[point] === FAILED
@@ -239,13 +244,13 @@ function card(point, label, reference, tag = "li") {
   );
 }
 
-// What the network with all blocks alike and nearly equal cost reaches; null where the search did not look.
+// What the network with all blocks alike and nearly equal multiply-adds reaches; null where the search did not look.
 function uniformBeside(point) {
   const uniform = (data.uniform || []).find((one) => one.point === point);
   if (!uniform) return null;
   const names = data.objectives.map(({ name }) => name);
-  const values = [...names, ...(names.includes("macs") ? [] : ["macs"])].map((name) => `${titleOf(name)} ${shownValue(name, uniform.values[name] ?? null)}`);
-  return el("p", { class: "uniform" }, el("strong", { text: uniform.is_feasible ? "Uniform network of this cost: " : "Uniform network of this cost, which breaks a constraint: " }), `${values.join(", ")} `, el("code", {}, ...breakable(uniform.text)), copyButton(uniform.text));
+  const values = [...names, ...(names.includes("macs") ? [] : ["macs"])].map((name) => kept(`${titleOf(name)} ${shownValue(name, uniform.values[name] ?? null)}`));
+  return el("p", { class: "uniform" }, el("strong", { text: `Uniform network nearest in MACs, whatever its other options${uniform.is_feasible ? "" : ", which breaks a constraint"}: ` }), values.join(", "), el("span", { class: "peer" }, el("code", {}, ...genotype(uniform.text)), copyButton(uniform.text)));
 }
 
 function pictureLegend() {

@@ -37,7 +37,8 @@ columns.set(CANDIDATE, {
 });
 columns.set("seconds", { name: "seconds", values: points.seconds, unit: "s" });
 for (const column of columns.values()) {
-  if (column.is_cost) column.isCount = true;
+  // A predicted latency is a cost that is no count.
+  if (column.is_cost && column.name !== "predicted_latency_ms") column.isCount = true;
 }
 
 function titleOf(name) {
@@ -91,7 +92,13 @@ function shownValue(name, value) {
   return column && column.unit ? `${number(value, 3)} ${column.unit}` : number(value);
 }
 
+// A value with its name and unit, which no line break parts.
+function kept(text) {
+  return text.replaceAll(" ", "\u00a0");
+}
+
 function duration(seconds) {
+  if (seconds < 0.001) return "0.0 s";
   if (seconds < 60) return `${trimmed(number(seconds, seconds < 10 ? 2 : 3))} s`;
   const minutes = Math.round(seconds / 60);
   if (minutes < 60) return `${Math.floor(seconds / 60)} min ${String(Math.round(seconds) % 60).padStart(2, "0")} s`;

@@ -1,0 +1,77 @@
+"""Pages of searches that predict latency."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import raynas
+from raynas.report.page import report_data, write_report
+from raynas.searching.run import SearchListener
+from raynas.storage.latencies import PREDICTED, latency_predictor
+
+pytest_plugins = ["report_browser"]
+pytestmark = pytest.mark.slow  # measures latencies
+
+QUICK: dict[str, Any] = {"img_size": 32, "listener": SearchListener()}
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("latency") / "measured"
+    raynas.learn_latency("vit", out=folder, runs=2, warmup=0, measurements=12, **QUICK)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bounded(measured: Path) -> raynas.Run:
+    """A search of which its bound refuses half of the space."""
+    predictor, rng = latency_predictor(measured), np.random.default_rng(0)
+    middle = float(np.median([predictor(predictor.space.sample(rng), 32, 10) for _ in range(50)]))
+    return raynas.search(
+        "vit", objectives=["num_params:max"], constraints=[f"latency<={middle}"], latency=str(measured),
+        searcher="reinforce", budget=12, workers=0, out=measured.parent / "bounded", **QUICK,
+    )  # fmt: skip
+
+
+def test_the_policy_under_a_bound_on_the_predicted_latency_is_replayed(bounded: raynas.Run) -> None:
+    policy = report_data(bounded)["policy"]
+    assert (policy["told"][-1], policy["note"]) == (12, "")
+    space = bounded.space
+    numbers = [int(np.argmax(decision["probabilities"][-1])) for decision in policy["decisions"]]
+    assert space.text(space.decode(numbers)) == bounded.summary["recommended"]["text"]
+
+
+def test_without_the_measurements_the_page_says_why_the_policy_is_not_there(
+    bounded: raynas.Run, measured: Path, tmp_path: Path
+) -> None:
+    away = shutil.move(measured, tmp_path / "away")
+    try:
+        policy = report_data(bounded)["policy"]
+        raynas.learn_latency("vit", out=measured, runs=2, warmup=0, measurements=12, seed=1, **QUICK)
+        others = report_data(bounded)["policy"]
+    finally:
+        shutil.rmtree(measured, ignore_errors=True)
+        shutil.move(away, measured)
+    assert policy["decisions"] == others["decisions"] == []
+    assert policy["note"].startswith("Not shown: ") and str(measured) in policy["note"]
+    assert f"{measured} holds other measurements by now" in others["note"]
+
+
+def test_the_predicted_latency_is_a_cost_among_others(bounded: raynas.Run, opened: Any) -> None:
+    """Everything of the page that goes by costs has it: the coordinates, and the front of a score against a cost."""
+    scores = report_data(bounded)["scores"]
+    assert {one["name"]: (one["is_cost"], one["maximize"]) for one in scores} == {
+        "num_params": (True, True), "macs": (True, False), PREDICTED: (True, False),
+    }  # fmt: skip
+    page = opened(write_report(bounded.folder))
+    axes = [node.text_content() for node in page.locator("#parallel-plot .axis-name title").all()]
+    assert {"parameters", "MACs", PREDICTED} <= {*axes}
+    first = page.locator("#best-list .architecture").first
+    shown = dict(zip(*[first.locator(f".scores {tag}").all_text_contents() for tag in ("dt", "dd")], strict=True))
+    drawn = report_data(bounded)["points"]["values"][PREDICTED][int(first.get_attribute("data-point"))]
+    assert float(shown[PREDICTED]) == pytest.approx(drawn, rel=1e-3)  # and no count
