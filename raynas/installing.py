@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 _NAME = "raynas"
@@ -29,6 +30,22 @@ def extra_line(extra: str) -> str:
     if clone is not None and prefix.parent == clone and (clone / "uv.lock").is_file():
         return f"uv sync --inexact --extra {extra}"
     return f"{_installer(prefix)} install {wanted}"
+
+
+def missing_packages_line(packages: Iterable[str], extra: str) -> str | None:
+    """Which packages of an extra are missing and how they are installed, in words that follow what needs them.
+
+    Args:
+        packages: Names of packages, as they are imported.
+        extra: The extra that has them.
+
+    Returns:
+        Words such as "needs the package onnx: pip install 'raynas[onnx]'"; None where all packages are there.
+    """
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if not missing:
+        return None
+    return f"needs the {'package' if len(missing) == 1 else 'packages'} {', '.join(missing)}: {extra_line(extra)}"
 
 
 def package_line(package: str) -> str:

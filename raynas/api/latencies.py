@@ -131,10 +131,14 @@ def predict_latency(
         trust_code: Whether to run code that the folder names, such as its space in a file.
 
     Raises:
-        RaynasError: The folder holds too few latencies, or an architecture cannot be read.
+        RaynasError: The folder holds too few latencies, or an architecture cannot be read or drawn: what is measured
+            is drawn from the space, and says nothing of values that are none of its choices.
     """
     predictor = latency_predictor(folder, space)
-    return predictor.predict([predictor.space.read(source_text(one)) for one in architectures])
+    found = [predictor.space.read(source_text(one)) for one in architectures]
+    for one in found:
+        predictor.space.encode(one)  # refuses what was never measured
+    return predictor.predict(found)
 
 
 def _run_of(config: LearnConfig, space: SearchSpace) -> RunConfig:

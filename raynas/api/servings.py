@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
 from raynas.errors import ConfigError
-from raynas.installing import extra_line
+from raynas.installing import missing_packages_line
 
 _PACKAGES = ("starlette", "uvicorn")
 
@@ -35,9 +34,8 @@ def serve(
         ConfigError: Packages are missing, the port is taken, or the address is none of this machine.
         StoreError: There is no such folder.
     """
-    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigError(f"raynas serve needs the packages {', '.join(missing)}: {extra_line('serve')}")
+    if missing := missing_packages_line(_PACKAGES, "serve"):
+        raise ConfigError(f"raynas serve {missing}")
     if not 0 <= port <= 65535:
         raise ConfigError(f"--port is {port}; it is from 0, which takes a free one, to 65535")
     from raynas.serving.server import serve_runs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from raynas.console.bar import BarConsole
@@ -17,16 +16,14 @@ class LatencyConsole(BarConsole, LatencyListener):
 
     def __init__(self) -> None:
         super().__init__("latency")
-        self._started = time.monotonic()
 
-    def on_progress(self, done: int, total: int, doing: str) -> None:
+    def on_progress(self, done: int, total: int, doing: str, left_s: float | None = None) -> None:
         """Move the bar, or say what is prepared."""
-        passed = time.monotonic() - self._started
-        left = f", about {duration(passed / done * (total - done))} left" if done else ""
+        left = "" if left_s is None else f", about {duration(left_s)} left"
         if self._console.is_terminal:
             self._bar.update(self._task, total=total, completed=done, count=f"{done}/{total}", state=doing + left)
         elif doing.startswith("prepares"):
-            self.on_log(f"{doing}{left}")
+            self.on_log(doing)
 
 
 def show_latency(report: LatencyReport) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import warnings
 from collections.abc import Iterable, Mapping
@@ -12,7 +11,7 @@ import torch
 
 from raynas.errors import ConfigError, RaynasError, error_line
 from raynas.exporting.program import Program, compared, noise
-from raynas.installing import extra_line
+from raynas.installing import missing_packages_line
 
 OPSET = 20
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -27,9 +26,8 @@ def check_packages() -> None:
     Raises:
         ConfigError: Packages are missing.
     """
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigError(f"ONNX needs the packages {', '.join(missing)}: {extra_line('onnx')}")
+    if missing := missing_packages_line(PACKAGES, "onnx"):
+        raise ConfigError(f"ONNX {missing}")
 
 
 def onnx_of(programs: Iterable[Program], about: Mapping[str, Any]) -> tuple[bytes, Program]:

@@ -8,9 +8,10 @@ from pydantic import Field, field_validator
 
 from raynas.config import MOST, MOST_SIDE, MOST_THREADS, Config, Flags
 
+ROUNDS = 5
 ENGINES = {
     "torch": "PyTorch as it is",
-    "compile": "torch.compile, which needs a compiler of C++ on CPUs",
+    "compile": "torch.compile, which takes a minute or more for each number of threads and images",
     "onnxruntime": "ONNX Runtime, of the network as ONNX",
 }
 """What computes a network, by name."""
@@ -23,7 +24,9 @@ class LatencyConfig(Config):
         (1,), min_length=1, description="Images of one pass."
     )
     engines: Annotated[tuple[str, ...], Flags(("--engine", "-e"))] = Field(
-        (), description=f"What computes: {', '.join(ENGINES)}. Default: all that this machine has."
+        (),
+        description=f"What computes: {', '.join(ENGINES)}. Default: all that this machine has. torch.compile takes a "
+        "minute or more for each number of threads and images; engines that are named leave it out.",
     )
     precisions: Annotated[tuple[Literal["float32", "bfloat16", "float16"], ...], Flags(("--precision",))] = Field(
         ("float32",),
@@ -44,14 +47,20 @@ class LatencyConfig(Config):
     )
     runs: int = Field(30, ge=2, le=MOST, description="Passes that are timed, of each engine.")
     warmup: int = Field(5, ge=0, le=MOST, description="Passes before, which are not.")
-    rounds: int = Field(
-        5,
+    rounds: int | None = Field(
+        None,
         ge=1,
         le=MOST,
-        description="Rounds in which engines take turns, so that what else the machine does hits all alike.",
+        description="Rounds in which engines take turns, so that what else the machine does hits all alike. "
+        f"Default: {ROUNDS}, or as many as there are runs.",
     )
     checkpoint: Literal["last", "best"] = Field("last", description="Weights of a training: last or best.")
     device: str = Field("auto", description="Device: auto (a GPU if there is one), cpu, cuda or cuda:N.")
+
+    @property
+    def num_rounds(self) -> int:
+        """The rounds that are made."""
+        return min(ROUNDS, self.runs) if self.rounds is None else self.rounds
 
     @field_validator("batch_sizes", "threads")
     @classmethod

@@ -5,7 +5,6 @@ Letters: B images of a pass.
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import shutil
@@ -20,12 +19,12 @@ import torch
 from torch import nn
 
 from raynas.errors import error_line
-from raynas.installing import extra_line
+from raynas.exporting.onnx_file import PACKAGES
+from raynas.installing import missing_packages_line
 from raynas.latency.config import ENGINES
 
 Pass = Callable[[], Any]
 """One pass over the images; on a GPU it may return before the result is there."""
-_ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 class UnavailableError(Exception):
@@ -45,6 +44,7 @@ def prepared(engine: str, model: nn.Module, images: torch.Tensor, *, precision: 
     Raises:
         UnavailableError: It does not compute this here.
     """
+    check_available(engine, precision, images.device.type)
     make = _MAKERS[engine]
     try:
         with warnings.catch_warnings():
@@ -59,6 +59,37 @@ def prepared(engine: str, model: nn.Module, images: torch.Tensor, *, precision: 
     return run
 
 
+def check_available(engine: str, precision: str, device_type: str) -> None:
+    """Refuse an engine that this machine does not have, or not in a precision.
+
+    Args:
+        engine: A name in `ENGINES`.
+        precision: Argument with the meaning that it has in `prepared`.
+        device_type: The type of the device, such as "cpu".
+
+    Raises:
+        UnavailableError: It is not to be had here.
+    """
+    if engine == "compile":
+        compiler = os.environ.get("CXX")
+        known = [compiler] if compiler else ["g++", "c++", "clang++"]
+        if not any(map(shutil.which, known)):
+            raise UnavailableError(f"torch.compile needs a compiler of C++, and there is no {' or '.join(known)}")
+    elif engine == "onnxruntime":
+        if missing := missing_packages_line(PACKAGES, "onnx"):
+            raise UnavailableError(missing)
+        if precision != "float32":
+            raise UnavailableError(f"an ONNX file of this network is of float32, and not of {precision}")
+        import onnxruntime
+
+        if (provider := _provider(device_type)) not in onnxruntime.get_available_providers():
+            raise UnavailableError(f"this build of ONNX Runtime has no {provider}: pip install onnxruntime-gpu")
+
+
+def _provider(device_type: str) -> str:
+    return "CUDAExecutionProvider" if device_type == "cuda" else "CPUExecutionProvider"
+
+
 def _torch(model: nn.Module, images: torch.Tensor, precision: str, threads: int) -> Pass:
     def run() -> Any:
         with torch.inference_mode(), _autocast(images.device.type, precision):
@@ -68,25 +99,14 @@ def _torch(model: nn.Module, images: torch.Tensor, precision: str, threads: int)
 
 
 def _compiled(model: nn.Module, images: torch.Tensor, precision: str, threads: int) -> Pass:
-    compiler = os.environ.get("CXX")
-    known = [compiler] if compiler else ["g++", "c++", "clang++"]
-    if not any(map(shutil.which, known)):
-        raise UnavailableError(f"torch.compile needs a compiler of C++, and there is no {' or '.join(known)}")
     torch.compiler.reset()  # else code of another number of threads or images is taken, or a general one made
     compiled: Any = torch.compile(model, dynamic=False)
     return _torch(compiled, images, precision, threads)
 
 
 def _onnxruntime(model: nn.Module, images: torch.Tensor, precision: str, threads: int) -> Pass:
-    if missing := [name for name in _ONNX_PACKAGES if importlib.util.find_spec(name) is None]:
-        raise UnavailableError(f"needs the packages {', '.join(missing)}: {extra_line('onnx')}")
-    if precision != "float32":
-        raise UnavailableError(f"an ONNX file of this network is of float32, and not of {precision}")
     import onnxruntime
 
-    provider = "CUDAExecutionProvider" if images.device.type == "cuda" else "CPUExecutionProvider"
-    if provider not in onnxruntime.get_available_providers():
-        raise UnavailableError(f"this build of ONNX Runtime has no {provider}: pip install onnxruntime-gpu")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -103,7 +123,7 @@ def _onnxruntime(model: nn.Module, images: torch.Tensor, precision: str, threads
             output_names=["logits"],
             verbose=False,
         )
-        session = onnxruntime.InferenceSession(path, options, providers=[provider])
+        session = onnxruntime.InferenceSession(path, options, providers=[_provider(images.device.type)])
     fed = {"images": images.cpu().numpy()}
     return lambda: session.run(["logits"], fed)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from raynas.data.batch import check_memory
 from raynas.errors import ConfigError
 from raynas.evaluation.passes import device_of
 from raynas.latency.config import ENGINES, LatencyConfig
-from raynas.latency.engines import Pass, UnavailableError, prepared
+from raynas.latency.engines import Pass, UnavailableError, check_available, prepared
 from raynas.latency.source import MeasuredNetwork
 from raynas.models.process_state import kept_process_state
 from raynas.proxies.latency import durations
@@ -31,8 +32,8 @@ class LatencyListener:
     def on_log(self, line: str) -> None:
         """Something is to be said."""
 
-    def on_progress(self, done: int, total: int, doing: str) -> None:
-        """Some of the steps are done, and the next one begins."""
+    def on_progress(self, done: int, total: int, doing: str, left_s: float | None = None) -> None:
+        """Some of the steps are done, and the next one begins or goes on; seconds are left, where this is known."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,9 @@ class LatencyReport(NamedTuple):
         return {**self._asdict(), "measurements": [asdict(one) for one in self.measurements]}
 
 
+_SLOW = {"compile": ", which takes a minute or more"}
+
+
 class _Condition(NamedTuple):
     engine: str
     precision: str
@@ -92,12 +96,19 @@ def check_conditions(config: LatencyConfig) -> torch.device:
     """Refuse what this machine does not have; returns the device.
 
     Raises:
-        ConfigError: There is no such device, or it does not compute in the precision that is asked for.
+        ConfigError: There is no such device, it does not compute in the precision that is asked for, or an engine was
+            asked for by name that this machine does not have.
     """
     device = device_of(config.device)
     for precision in config.precisions:
         precision_on(precision, device.type)
-    check_count("rounds", config.rounds, 1, config.runs)
+    check_count("rounds", config.num_rounds, 1, config.runs)
+    for engine in config.engines:
+        for precision in config.precisions:
+            try:
+                check_available(engine, precision, device.type)
+            except UnavailableError as error:
+                raise ConfigError(f"engine {engine!r}: {error}") from None
     return device
 
 
@@ -131,7 +142,8 @@ def measure(network: MeasuredNetwork, config: LatencyConfig, listener: LatencyLi
             passes: dict[_Condition, Pass] = {}
             reasons: dict[_Condition, str] = {}
             for condition in conditions:
-                steps.begin(f"prepares {condition.engine}, {plural(batch_size, 'image', 'images')}")
+                on_threads = f"{plural(batch_size, 'image', 'images')}, {plural(threads, 'thread', 'threads')}"
+                steps.begin(f"prepares {condition.engine}, {on_threads}{_SLOW.get(condition.engine, '')}")
                 try:
                     passes[condition] = prepared(
                         condition.engine, model, images, precision=condition.precision, threads=threads
@@ -140,8 +152,9 @@ def measure(network: MeasuredNetwork, config: LatencyConfig, listener: LatencyLi
                     if config.engines:
                         raise ConfigError(f"engine {condition.engine!r}: {error}") from None
                     reasons[condition] = str(error)
+            is_last = (threads, batch_size) == places[-1]
             with use.alone():
-                times = _taking_turns(passes, config, device, steps)
+                times = _taking_turns(passes, config, device, steps, is_last)
             steps.skip(len(reasons))
             found += [
                 _measurement(condition, batch_size, threads, times.get(condition, ()), reasons.get(condition))
@@ -151,13 +164,22 @@ def measure(network: MeasuredNetwork, config: LatencyConfig, listener: LatencyLi
 
 
 def _taking_turns(
-    passes: dict[_Condition, Pass], config: LatencyConfig, device: torch.device, steps: _Steps
+    passes: dict[_Condition, Pass], config: LatencyConfig, device: torch.device, steps: _Steps, is_last: bool
 ) -> dict[_Condition, list[float]]:
-    """Seconds of the passes of each engine, over all rounds."""
+    """Seconds of the passes of each engine, over all rounds.
+
+    Time left is told where nothing is prepared after them: how long a compiler takes is not known before it is done.
+    """
     synchronise: Callable[[], Any] = torch.cuda.synchronize if device.type == "cuda" else _nothing
     times: dict[_Condition, list[float]] = {condition: [] for condition in passes}
-    share, more = divmod(config.runs, config.rounds)
-    for number in range(config.rounds):
+    share, more = divmod(config.runs, config.num_rounds)
+    rounds, begun = config.num_rounds, 0.0
+    for number in range(rounds):
+        if number == 1:
+            begun = perf_counter()  # the first round warms up
+        elif number > 1:
+            left = (perf_counter() - begun) / (number - 1) * (rounds - number)
+            steps.goes_on(f"measures, round {number + 1} of {rounds}", left if is_last else None)
         for condition, run in passes.items():
             if number == 0:
                 steps.begin(f"measures {condition.engine}")
@@ -187,6 +209,9 @@ class _Steps:
     def begin(self, doing: str) -> None:
         self._listener.on_progress(self._done, self._total, doing)
         self._done += 1
+
+    def goes_on(self, doing: str, left_s: float | None) -> None:
+        self._listener.on_progress(self._done, self._total, doing, left_s)
 
     def skip(self, number: int) -> None:
         self._done += number

@@ -8,12 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from raynas.errors import ConfigError, RaynasError, error_line
+from raynas.errors import ConfigError, RaynasError, SpaceError, error_line
 from raynas.exporting.folder import check_img_size, holds_export, load_export
 from raynas.latency.config import LatencyConfig
 from raynas.registry import named_code
 from raynas.space.architecture import Architecture
 from raynas.space.build import builder, built
+from raynas.space.reading import published
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
 from raynas.storage.run_folder import reading
@@ -77,7 +78,13 @@ def _read(source: str, config: LatencyConfig, space: str | SearchSpace | None, p
         model, about = load_export(path, space=of, img_size=config.img_size)
         with reading(path):
             return MeasuredNetwork(model, str(about["name"]), config.img_size or int(about["img_size"]))
-    taken = read_source(source, space=space, pick=pick)
+    try:
+        taken = read_source(source, space=space, pick=pick)
+    except SpaceError:
+        meant = published(source, [*spaces, *(name for one in spaces for name in spaces.get(one).named)])
+        if path is None and meant is not None and meant in spaces:
+            raise SpaceError(f"{source!r} is no network and no space; did you mean the space {meant!r}?") from None
+        raise
     if taken.kind != "training" or taken.folder is None:
         return _built(taken.space, taken.architecture, config, img_size=taken.img_size, num_classes=taken.num_classes)
     if config.num_classes is not None:

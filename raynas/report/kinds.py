@@ -175,6 +175,10 @@ add_kind(
                 ("growth", "steps", "family", *_SECTIONS_OF_SEARCH),
                 (*_DRAWN, "lines.js", "towers.js", "growth.js", "page.js"),
             ),
+            "latency": Layout(
+                ("prediction", "next", *(name for name in _SECTIONS_OF_SEARCH if name != "next")),
+                (*_DRAWN, "lines.js", "latency.js", "page.js"),
+            ),
             "bench": Layout(
                 ("ranking", "heat", "scatter", "among", "numbers", "strata", "failures", "time", "setup"),
                 (*_LINES, "scatter.js", "heat.js", "bench_heat.js", "bench_scatter.js", "bench_table.js", "bench.js"),

@@ -13,6 +13,7 @@ from raynas.report.text import is_growth
 from raynas.space.architecture import Architecture
 from raynas.space.search_space import SearchSpace
 from raynas.space.uniform import has_uneven, uniform_architectures
+from raynas.storage.latencies import is_learned
 from raynas.storage.run_folder import told_again
 
 _NO_OPTIONS = (
@@ -57,11 +58,51 @@ def next_steps(
     """
     found = summary.get("recommended") or next(iter(summary.get("family") or summary.get("best") or []), None)
     is_known = space is not None or is_in_file(str(config.get("space")))
+    command, steps = (_learning_command, _learned_steps) if is_learned(identity) else (_command, _steps)
     return {
         "folder": str(folder),
-        "command": _command(folder, config, identity) if is_known else None,
-        "steps": _steps(folder, config, identity, summary, found, space) if found and is_known else [],
+        "command": command(folder, config, identity) if is_known else None,
+        "steps": steps(folder, config, identity, summary, found, space) if found and is_known else [],
     }
+
+
+def _learned_steps(
+    folder: Path,
+    config: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    found: Mapping[str, Any],
+    space: SearchSpace | None,
+) -> list[dict[str, str]]:
+    """What is done with latencies that were learned: predicted, and searched with."""
+    again = told_again({"space": config.get("space")})
+    architecture = Architecture(found["architecture"])
+    text = architecture.to_json() if space is None else space.text(architecture)
+    aims = [] if space is None else [str(one) for one in space.objectives]
+    objectives = [word for aim in [*(aims or ["naswot"]), "latency:min"] for word in ("--objective", aim)]
+    searched = ["search", config["space"], *_size(config), *objectives, "--latency", folder]
+    lines = [
+        ("Predict the latency of an architecture", ["latency", folder, "--predict", text]),
+        ("Search with it", [*searched, "--out", f"{folder}-search"]),
+    ]
+    return [{"what": what, "command": shlex.join(["raynas", *map(str, words), *again])} for what, words in lines]
+
+
+def _learning_command(folder: Path, config: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
+    """What is typed to learn such latencies anew."""
+    measured = (config.get("settings") or {}).get("latency") or {}
+    told = {"threads": config.get("threads"), "seed": config.get("seed"), **measured}
+    words = [str(config["space"]), "--measurements", str(config["budget"]), *_size(config)]
+    for name, value in told.items():
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    again = told_again({"space": config.get("space")})
+    return shlex.join(["raynas", "latency", *words, "--out", f"{folder}-again", *again])
+
+
+def _size(config: Mapping[str, Any]) -> list[str]:
+    """Options that say which networks an architecture becomes."""
+    return ["--img-size", str(config["img_size"]), "--num-classes", str(config["num_classes"])]
 
 
 def _steps(

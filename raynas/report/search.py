@@ -15,6 +15,7 @@ from raynas.report.beside import comparison, uniform_beside
 from raynas.report.decisions import decisions_data
 from raynas.report.embedding import embedded_points, finite, registered_space, short_number
 from raynas.report.growth import family_members, growth_data, growth_head
+from raynas.report.latency import latency_page
 from raynas.report.next_steps import next_steps
 from raynas.report.policy import PolicyTrace, StoredScores, policy_trace
 from raynas.report.status import run_status
@@ -27,7 +28,7 @@ from raynas.stats.hypervolume import hypervolume_trace
 from raynas.stats.kendall import kendall_taus
 from raynas.stats.pareto import best_so_far, pareto_front
 from raynas.stats.thinning import sampled, spread
-from raynas.storage.latencies import PREDICTED
+from raynas.storage.latencies import PREDICTED, is_learned
 from raynas.storage.points import Points, PointState
 from raynas.storage.result_store import SCHEMA
 from raynas.wording import duration
@@ -81,7 +82,7 @@ def report_data(run: Run) -> dict[str, Any]:
         {
             "title": f"{identity.get('space')} {'search' if view.objectives else 'scores'}",
             "headline": headline(config, identity, evaluations, summary.get("seconds")),
-            "subline": subline(identity, view.space),
+            "subline": subline(identity, view.space, run.description.get("predicted")),
             "status": _status(run, view),
             "counts": _counts(run, view, evaluations),
             "groups": description_groups(
@@ -113,6 +114,8 @@ def report_data(run: Run) -> dict[str, Any]:
             "correlation": view.correlation(),
         }
     )
+    if is_learned(identity):
+        data |= finite({**latency_page(run, view.space), "traces": [], "uniform": []})
     if family:
         data |= growth_head(family, view.points, identity, summary, data["counts"])
         placed = [{**member, "point": place[member["point"]]} for member in family]

@@ -17,8 +17,9 @@ from raynas.searchers.registered import searchers
 from raynas.space.fields import Choice, PerBlock, PerLayer
 from raynas.space.results import Objective
 from raynas.space.search_space import SearchSpace
+from raynas.storage.latencies import LEVEL, described_in_words, is_learned
 from raynas.storage.points import Failure, Points
-from raynas.wording import duration, plural, settings_text, shown, size_in_words
+from raynas.wording import duration, percent, plural, settings_text, shown, size_in_words
 
 Rows = list[tuple[str, str]]
 _MAX_GROUPS = 50
@@ -47,7 +48,9 @@ def is_growth(identity: Mapping[str, Any]) -> bool:
 def resume_command(config: Mapping[str, Any], identity: Mapping[str, Any], folder: Path, is_registered: bool) -> str:
     """What continues a run that was not completed."""
     grows = is_growth(identity)
-    command = "scale" if grows else "search" if config.get("objectives") else "score"
+    command = (
+        "latency" if is_learned(identity) else "scale" if grows else "search" if config.get("objectives") else "score"
+    )
     if line := resumed_by(command, folder, config, is_registered=is_registered):
         return line
     own = "scale(source, space=space" if grows else "search(space"
@@ -65,11 +68,17 @@ def headline(config: Mapping[str, Any], identity: Mapping[str, Any], evaluations
     return f"{config.get('searcher')} looked for {' and '.join(aims)}: {asked}{lasted}"
 
 
-def subline(identity: Mapping[str, Any], space: SearchSpace | None) -> str:
-    """The setting of a run: how many architectures there are, the image side, bounds and seeds."""
+def subline(
+    identity: Mapping[str, Any], space: SearchSpace | None, predicted: Mapping[str, Mapping[str, Any]] | None = None
+) -> str:
+    """The setting of a run: how many architectures there are, the image side, bounds, what is predicted, and seeds."""
     parts = [] if space is None else [f"{size_in_words(space.size)} architectures to choose from"]
     parts.append(f"images of {identity.get('img_size')} pixels")
     parts += [str(text) for text in identity.get("constraints") or []]
+    parts += [
+        f"{name} is predicted, with {percent(LEVEL, 0)} intervals that reach {percent(one['quality']['reach'], 1)} over"
+        for name, one in (predicted or {}).items()
+    ]
     parts.append(f"search seed {identity.get('seed')}, score seed {identity.get('score_seed')}")
     return " · ".join(parts)
 
@@ -98,7 +107,7 @@ def description_groups(
         groups.append(("Decisions", _decision_rows(space)))
     groups += [
         ("Search", _search_rows(config, identity) if how is None else how),
-        ("Scores", _score_rows(identity, description.get("directions", {}))),
+        ("Scores", _score_rows(identity, description.get("directions", {}), description.get("predicted") or {})),
         ("Data and workers", _worker_rows(config, summary)),
         ("Made with", machine_rows(description)),
     ]
@@ -166,7 +175,9 @@ def _search_rows(config: Mapping[str, Any], identity: Mapping[str, Any]) -> Rows
     ]
 
 
-def _score_rows(identity: Mapping[str, Any], directions: Mapping[str, str]) -> Rows:
+def _score_rows(
+    identity: Mapping[str, Any], directions: Mapping[str, str], predicted: Mapping[str, Mapping[str, Any]]
+) -> Rows:
     rows = []
     for name, score in (identity.get("scores") or {}).items():
         parts = [{"max": "higher is better", "min": "lower is better"}.get(directions.get(name, ""), "")]
@@ -178,6 +189,8 @@ def _score_rows(identity: Mapping[str, Any], directions: Mapping[str, str]) -> R
             parts.append(f"input {score['input_hash'][:8]}" if score.get("input_hash") else "")
         elif score.get("input_hash"):
             parts += [f"by {score['init']} weights", score["dtype"], f"images {score['input_hash'][:8]}"]
+        elif name in predicted:
+            parts.append(f"a cost, predicted {described_in_words(predicted[name])}")
         else:
             parts.append("a cost, counted before scoring")
         rows.append((name, "; ".join(filter(None, parts))))

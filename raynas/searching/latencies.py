@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from raynas.errors import ConfigError
 from raynas.searching.config import RunConfig
 from raynas.searching.scores import Score
 from raynas.space.results import Constraint, Objective, ScoreIdentity, named_direction
 from raynas.space.search_space import SearchSpace
-from raynas.storage.latencies import LATENCY, PREDICTED, read_predictor
+from raynas.storage.latencies import LATENCY, PREDICTED, LatencyPredictor, described_in_words, read_predictor
 
 
 def predicted_costs(config: RunConfig) -> tuple[str, ...]:
@@ -82,3 +83,18 @@ def with_predicted(config: RunConfig, space: SearchSpace) -> tuple[SearchSpace, 
         settings=json.dumps(settings),
     )
     return replace(space, more_costs={PREDICTED: predictor}), (Score(PREDICTED, identity, False, None),)
+
+
+def described_predictions(space: SearchSpace) -> dict[str, dict[str, Any]]:
+    """What the predicted costs of a space are predicted from and how well, by their names.
+
+    Args:
+        space: What `with_predicted` returns.
+    """
+    return {name: cost.described() for name, cost in space.more_costs.items() if isinstance(cost, LatencyPredictor)}
+
+
+def prediction_lines(space: SearchSpace) -> tuple[str, ...]:
+    """The same for people, a line for each."""
+    found = described_predictions(space)
+    return tuple(f"{name} is predicted {described_in_words(one)}" for name, one in found.items())

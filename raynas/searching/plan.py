@@ -22,7 +22,13 @@ from raynas.searching.checks import check_admission, check_divisors, check_start
 from raynas.searching.config import KIND, ResolvedRun, RunConfig
 from raynas.searching.inherited import InheritedScoring, open_supernet
 from raynas.searching.joined import JoinedScoring
-from raynas.searching.latencies import predicted_costs, with_latency_named, with_predicted
+from raynas.searching.latencies import (
+    described_predictions,
+    predicted_costs,
+    prediction_lines,
+    with_latency_named,
+    with_predicted,
+)
 from raynas.searching.own_files import NO_FILES, OwnFiles
 from raynas.searching.scores import (
     Score,
@@ -71,7 +77,7 @@ class Plan:
             one.
         window_origin: Where the window is from, in words that continue "up to 64 candidates at a time: ".
         inspection: What was found in the data set; None where there are no files.
-        notes: Lines on the images for people.
+        notes: Lines for people on what is predicted, and on the images.
         own_files: The files of the user's that the space or a proxy is from.
     """
 
@@ -248,7 +254,7 @@ def _plan_of_supernet(config: RunConfig, space: SearchSpace | None, own_proxies:
         for where, number in opened.left_out.items()
     ]
     notes.append(f"sub-networks are evaluated on {plural(len(opened.scoring.labels), 'image', 'images')}")
-    return replace(plan, inspection=inspection, notes=tuple(notes))
+    return replace(plan, inspection=inspection, notes=(*plan.notes, *notes))
 
 
 def plan_of_task(
@@ -301,7 +307,18 @@ def plan_of_task(
     given = None if architectures is None else tuple(architectures)
     references = (resolved.space, *resolved.proxies)
     own_files = OwnFiles.of(file_hashes(references), references)
-    plan = Plan(resolved, space, scores, make_task, objectives, constraints, given, tuple(proxies), own_files=own_files)
+    plan = Plan(
+        resolved,
+        space,
+        scores,
+        make_task,
+        objectives,
+        constraints,
+        given,
+        tuple(proxies),
+        notes=prediction_lines(space),
+        own_files=own_files,
+    )
     size = resolved.pool_size
     if resolved.window is None and size is not None and size.most is not None:
         plan = plan.with_window(plan.default_window(size.most))
@@ -337,6 +354,8 @@ def search_description(plan: Plan, platform: Platform | None, own_files: Mapping
         more["platform"] = asdict(platform)
     if plan.inspection is not None:
         more["images"] = {"used": plan.inspection.plain()}
+    if predicted := described_predictions(plan.space):
+        more["predicted"] = predicted
     if own_files:
         more["own_files"] = dict(own_files)
     return run_description(KIND, plan.config.model_dump(), plan.identity(), **more)

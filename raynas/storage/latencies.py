@@ -19,9 +19,11 @@ from raynas.space.features import Features
 from raynas.space.search_space import SearchSpace
 from raynas.stats.gaussian_process import GaussianProcess
 from raynas.stats.intervals import widening
+from raynas.storage.paths import as_path
 from raynas.storage.points import Points
 from raynas.storage.run_folder import holds_run, kind_of, read_description, reading
 from raynas.storage.runs import Run, load_run
+from raynas.wording import percent, plural, settings_text
 
 LATENCY = "latency_ms"
 """The score that is measured."""
@@ -104,6 +106,14 @@ class LatencyPredictor:
             float(np.median([one.high_ms / one.latency_ms - 1 for one in found])),
         )
 
+    def described(self) -> dict[str, Any]:
+        """What is predicted from and how well, as plain values, which `described_in_words` takes."""
+        return {
+            "measurements": len(self.latencies_ms),
+            "conditions": dict(self.conditions),
+            "quality": self.quality()._asdict(),
+        }
+
     @cached_property
     def _features(self) -> Features:
         return Features(self.space, img_size=self.img_size, num_classes=self.num_classes)
@@ -158,7 +168,7 @@ def latency_predictor(run: Run | str | Path, space: SearchSpace | None = None) -
     Raises:
         StoreError: The folder holds no such run, one that has not ended, or one with too few latencies.
     """
-    run = run if isinstance(run, Run) else load_run(run)
+    run = run if isinstance(run, Run) else _measured_run(run)
     with reading(run.folder):
         config, scores = run.description["config"], run.description["identity"]["scores"]
         if LATENCY not in scores:
@@ -200,7 +210,7 @@ def read_predictor(folder: str | Path, space: SearchSpace, *, img_size: int, num
         StoreError: There is no such predictor.
         ConfigError: It is of other networks.
     """
-    run = load_run(folder)
+    run = _measured_run(folder)
     with reading(run.folder):
         identity = run.description["identity"]
         there = {name: identity[name] for name in ("space", "space_fields", "img_size", "num_classes", "model_version")}
@@ -219,12 +229,43 @@ def read_predictor(folder: str | Path, space: SearchSpace, *, img_size: int, num
     return latency_predictor(run, space)
 
 
+def _measured_run(folder: str | Path) -> Run:
+    if (kind := kind_of(read_description(as_path(folder)))) != "search":
+        raise StoreError(
+            f"{folder} holds a run of the kind {kind}; latencies are predicted from the folder of "
+            "`raynas latency SPACE`"
+        )
+    return load_run(folder)
+
+
+def described_in_words(described: Mapping[str, Any]) -> str:
+    """What `LatencyPredictor.described` returns, in words that continue "predicted "."""
+    conditions = {name: value for name, value in described["conditions"].items() if value is not None}
+    device = conditions.pop("device", "a device that is not told")
+    quality = Quality(**described["quality"])
+    return (
+        f"from {plural(int(described['measurements']), 'measurement', 'measurements')} on {device} "
+        f"({settings_text(conditions)}); left out, these are predicted with Spearman's rho {quality.spearman_rho:.3f} "
+        f"and a median error of {percent(quality.error, 1)}, and {percent(LEVEL, 0)} intervals reach "
+        f"{percent(quality.reach, 1)} above the prediction"
+    )
+
+
 def holds_predictor(folder: Path) -> bool:
     """Whether the run in a folder was made to predict latencies from."""
     if not holds_run(folder):
         return False
     description = read_description(folder)
-    return kind_of(description) == "search" and description["identity"].get("searcher") == "uncertainty"
+    return kind_of(description) == "search" and is_learned(description["identity"])
+
+
+def is_learned(identity: Mapping[str, Any]) -> bool:
+    """Whether a run was made to predict latencies from.
+
+    Args:
+        identity: The entry `identity` of run.yaml.
+    """
+    return identity.get("searcher") == "uncertainty" and identity.get("objectives") == [f"{LATENCY}:min"]
 
 
 def _rounded(value: float) -> float:

@@ -65,6 +65,37 @@ def test_each_number_of_images_and_threads_is_measured() -> None:
     assert torch.get_num_threads() == threads
 
 
+def test_there_are_five_rounds_or_as_many_as_there_are_runs() -> None:
+    assert [LatencyConfig.make({"runs": runs}).num_rounds for runs in (3, 5, 30)] == [3, 5, 5]
+    model = Sleeping([])
+    (one,) = measure(
+        MeasuredNetwork(model, "it", 8), LatencyConfig.make({"engines": ("torch",), "runs": 3}), LatencyListener()
+    ).measurements
+    assert one.runs == 3
+
+
+class Noting(LatencyListener):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, float | None]] = []
+
+    def on_progress(self, done: int, total: int, doing: str, left_s: float | None = None) -> None:
+        self.told.append((doing, left_s))
+
+
+def test_time_left_is_told_once_passes_are_timed_and_nothing_is_prepared_any_more() -> None:
+    noting = Noting()
+    config = LatencyConfig.make({"engines": ("torch",), "batch_sizes": (1, 2), "runs": 3})
+    measure(MeasuredNetwork(Sleeping([]), "it", 8), config, noting)
+    known = [doing for doing, left in noting.told if left is not None]
+    assert known == ["measures, round 3 of 3"] and noting.told[-1][0] == known[0]
+    assert [doing for doing, _ in noting.told if doing.startswith("prepares")] == [
+        "prepares torch, 1 image, 1 thread",
+        "prepares torch, 2 images, 1 thread",
+    ]
+
+
 def test_onnx_runtime_measures_beside_torch() -> None:
     found = raynas.measure_latency("vit", architecture=TINY, engines=["torch", "onnxruntime"], **SMALL)
     assert [one.engine for one in found.measurements] == ["torch", "onnxruntime"]
@@ -92,8 +123,8 @@ def test_without_a_compiler_the_others_are_measured_and_it_says_so(monkeypatch: 
 def test_without_onnx_runtime_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find(name))
-    with pytest.raises(RaynasError, match=r"needs the packages onnxruntime: pip install 'raynas\[onnx\]'"):
-        raynas.measure_latency("vit", architecture=TINY, engines=["onnxruntime"], **SMALL)
+    with pytest.raises(RaynasError, match=r"needs the package onnxruntime: \w+ .*onnx"):
+        raynas.measure_latency("no-such-space", architecture=TINY, engines=["torch", "onnxruntime"], **SMALL)
 
 
 def test_exports_and_networks_of_timm_are_sources(tmp_path: Path) -> None:
@@ -119,6 +150,8 @@ def test_exports_and_networks_of_timm_are_sources(tmp_path: Path) -> None:
         (["vit", "--measurements", "5"], "measurements"),
         (["timm:no_such_network"], "no_such_network"),
         (["nowhere"], "nowhere"),
+        (["vitt", "--img-size", "32"], "'vitt' is no network and no space; did you mean the space 'vit'?"),
+        (["deit-tny"], "did you mean 'deit-tiny'?"),
         ([], "name what to measure"),
         (["nowhere", "--predict", "deit-tiny"], "holds no run"),
     ],

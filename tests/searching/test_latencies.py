@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ import numpy as np
 import pytest
 
 import raynas
+from raynas.cli import main
 from raynas.errors import ConfigError, RaynasError, StoreError
+from raynas.report.page import page, report_data
 from raynas.searching.config import RunConfig
 from raynas.searching.plan import make_plan
 from raynas.searching.run import SearchListener
@@ -77,6 +80,59 @@ def test_bounds_on_it_are_met_by_everything_that_is_scored(learned: Path, tmp_pa
         assert row[PREDICTED] == one.latency_ms and one.low_ms < one.latency_ms < one.high_ms
 
 
+class Noting(SearchListener):
+    """Keeps the lines that a person would see."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def on_log(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def test_a_search_says_what_it_predicts_from_and_how_well(learned: Path, tmp_path: Path) -> None:
+    noting = Noting()
+    told: dict[str, Any] = {**SEARCH, "listener": noting, "objectives": ["latency:min"], "searcher": "random"}
+    run = raynas.search("vit", latency=str(learned), budget=2, out=tmp_path / "run", **told)
+    (line,) = [line for line in noting.lines if line.startswith(f"{PREDICTED} is predicted from 12 measurements on ")]
+    assert (
+        "Spearman's rho" in line and "median error" in line and "90 % intervals reach" in line and "batch_size" in line
+    )
+    stored = run.description["predicted"][PREDICTED]
+    assert stored["measurements"] == 12 and stored["quality"] == latency_predictor(learned).quality()._asdict()
+    data = report_data(run)
+    (scores,) = [group["rows"] for group in data["groups"] if group["title"] == "Scores"]
+    assert "a cost, predicted from 12 measurements" in dict(scores)[PREDICTED]
+    assert f"{PREDICTED} is predicted, with 90 % intervals" in data["subline"]
+
+
+def test_its_page_shows_how_well_it_predicts_and_what_to_do_with_it(learned: Path, tmp_path: Path) -> None:
+    run = raynas.load_run(learned)
+    data = report_data(run)
+    assert data["headline"].startswith("vit: latency learned from 12 measurements in ")
+    assert data["layout"] == "latency" and "How well it predicts" in page(data)
+    shown, stored = data["prediction"], {row["architecture"]: row["latency_ms"] for row in run.table.to_pylist()}
+    assert sorted(shown["measured"]) == sorted(stored.values())
+    assert all(a < b < c for a, b, c in zip(shown["low"], shown["predicted"], shown["high"], strict=True))
+    held = np.mean([a <= ms <= b for a, ms, b in zip(shown["low"], shown["measured"], shown["high"], strict=True)])
+    assert dict(data["facts"])["in 90 % intervals"] == f"{100 * held:.1f} %"
+    steps = [shlex.split(step["command"]) for step in data["next"]["steps"]]
+    assert [words[:2] for words in steps] == [["raynas", "latency"], ["raynas", "search"]]
+    ran = [*steps[1][1:-1], str(tmp_path / "run"), "--budget", "2", "--workers", "0", "--searcher", "random"]
+    for words in (steps[0][1:], ran):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 0
+    assert shlex.split(data["next"]["command"])[1:3] == ["latency", "vit"]
+
+
+def test_a_page_of_too_few_measurements_says_that_nothing_is_predicted(tmp_path: Path) -> None:
+    told = {"latency": {"runs": 2, "warmup": 0}, "searcher": {"img_size": 32, "num_classes": 10}}
+    searched: dict[str, Any] = {**SEARCH, "searcher": "uncertainty", "settings": told, "window": 1, "budget": 2}
+    run = raynas.search("vit", objectives=["latency_ms:min"], out=tmp_path / "run", **searched)
+    assert "has measured 2 architectures" in report_data(run)["prediction"]["reason"]
+
+
 def test_a_resumed_search_goes_on_and_another_folder_is_another_run(learned: Path, tmp_path: Path) -> None:
     told: dict[str, Any] = {**SEARCH, "objectives": ["latency:min"], "out": tmp_path / "run", "searcher": "random"}
     first = raynas.search("vit", latency=str(learned), budget=4, **told)
@@ -86,6 +142,17 @@ def test_a_resumed_search_goes_on_and_another_folder_is_another_run(learned: Pat
     raynas.learn_latency("vit", out=other, listener=SearchListener(), **QUICK)
     with pytest.raises(StoreError, match=PREDICTED):
         raynas.search("vit", latency=str(other), budget=8, resume=True, **told)
+
+
+def test_an_architecture_that_the_space_does_not_have_is_not_predicted(learned: Path) -> None:
+    (published,) = raynas.predict_latency(learned, ["deit-tiny"])
+    assert published.latency_ms > 0
+    for text, said in (
+        ("p17-w192-d12-h3-m4", r"patch\S* is 17, not one of \[.*16"),
+        ("p16-w200-d12-h4-m4", r"is 200, not one of \[.*192"),
+    ):
+        with pytest.raises(RaynasError, match=said):
+            raynas.predict_latency(learned, [text])
 
 
 @pytest.mark.parametrize(
@@ -112,6 +179,13 @@ def test_runs_without_latencies_or_with_too_few_are_refused(tmp_path: Path) -> N
     raynas.score("vit", 3, proxies=["latency"], settings=told, out=tmp_path / "b", **SEARCH)
     with pytest.raises(StoreError, match="has measured 3 architectures; a predictor takes 10 at least"):
         latency_predictor(tmp_path / "b")
+
+
+def test_a_run_of_another_kind_is_refused_with_what_is_meant(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("kind: training\nconfig: {}\nidentity: {}\n")
+    for refused in (lambda: latency_predictor(tmp_path), lambda: plan(latency=str(tmp_path))):
+        with pytest.raises(StoreError, match=r"of the kind training; .* the folder of `raynas latency SPACE`"):
+            refused()
 
 
 def test_any_scores_of_latencies_can_be_predicted_from(tmp_path: Path) -> None:

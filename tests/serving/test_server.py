@@ -115,5 +115,5 @@ def test_wrong_input_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str
 
 def test_missing_packages_are_named_with_what_installs_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raynas.api.servings._PACKAGES", ("starlette", "no_such_package"))
-    with pytest.raises(ConfigError, match=r"needs the packages no_such_package: pip install 'raynas\[serve\]'"):
+    with pytest.raises(ConfigError, match=r"needs the package no_such_package: \w+ .*serve"):
         api.serve(folder)

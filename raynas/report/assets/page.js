@@ -1,4 +1,4 @@
-// The page of a search, a scoring run or a growth.
+// The page of a search, a scoring run, a growth or a run that learns latencies.
 
 function countsOfSearch() {
   const { evaluations, budget, different, pending, infeasible, failed, reused, duration: lasted, per_s: perSecond } = data.counts;
@@ -22,6 +22,7 @@ function countsOfSearch() {
 
 showHead(data.facts || countsOfSearch());
 if (data.growth) showGrowth();
+if (data.prediction) showPrediction();
 showArchitectures();
 showComparison();
 showNext();
