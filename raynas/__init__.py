@@ -35,30 +35,44 @@ if TYPE_CHECKING:
     from raynas.bench.folder import Bench, load_bench
     from raynas.errors import RaynasError
     from raynas.evaluation.folder import load_evaluation
+    from raynas.evaluation.prediction import PredictionReport
+    from raynas.evaluation.report import EvaluationReport
+    from raynas.examination.report import Examination
+    from raynas.latency.measuring import LatencyReport
     from raynas.proxies.probe import Probe, Proxy
     from raynas.proxies.registered import proxy
+    from raynas.report.compared import Comparison
     from raynas.scoring.model_scores import score_model
     from raynas.space.architecture import Architecture
     from raynas.space.fields import Choice, PerBlock, PerLayer
     from raynas.space.growth import Growth
     from raynas.space.search_space import SearchSpace
     from raynas.storage.runs import Run, load_run
+    from raynas.sweeps.folder import Sweep
     from raynas.training.folder import Training, load_training
+    from raynas.trials.folder import Trials
 
 __all__ = [
     "Analysis",
     "Architecture",
     "Bench",
     "Choice",
+    "Comparison",
+    "EvaluationReport",
+    "Examination",
     "Growth",
+    "LatencyReport",
     "PerBlock",
     "PerLayer",
+    "PredictionReport",
     "Probe",
     "Proxy",
     "RaynasError",
     "Run",
     "SearchSpace",
+    "Sweep",
     "Training",
+    "Trials",
     "analyze",
     "bench_proxies",
     "build",
@@ -95,15 +109,22 @@ _HOMES = {
     "Architecture": "raynas.space.architecture",
     "Bench": "raynas.bench.folder",
     "Choice": "raynas.space.fields",
+    "Comparison": "raynas.report.compared",
+    "EvaluationReport": "raynas.evaluation.report",
+    "Examination": "raynas.examination.report",
     "Growth": "raynas.space.growth",
+    "LatencyReport": "raynas.latency.measuring",
     "PerBlock": "raynas.space.fields",
     "PerLayer": "raynas.space.fields",
+    "PredictionReport": "raynas.evaluation.prediction",
     "Probe": "raynas.proxies.probe",
     "Proxy": "raynas.proxies.probe",
     "RaynasError": "raynas.errors",
     "Run": "raynas.storage.runs",
     "SearchSpace": "raynas.space.search_space",
+    "Sweep": "raynas.sweeps.folder",
     "Training": "raynas.training.folder",
+    "Trials": "raynas.trials.folder",
     "analyze": "raynas.api",
     "bench_proxies": "raynas.api",
     "build": "raynas.api",

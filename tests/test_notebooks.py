@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -51,6 +52,14 @@ def test_dir_lists_the_public_names_and_imports_nothing() -> None:
         "assert not {'torch', 'ray', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_public_functions_return_is_public() -> None:
+    functions = [one for one in (getattr(raynas, name) for name in raynas.__all__) if inspect.isfunction(one)]
+    returned = {str(inspect.signature(one).return_annotation) for one in functions}
+    own = {name for name in returned if name[0].isupper() and name not in ("Path", "Any")}
+    assert {"Run", "EvaluationReport", "Sweep"} <= own
+    assert {name for name in own if name.isidentifier()} <= set(raynas.__all__)
 
 
 def test_values_are_text_and_never_markup() -> None:

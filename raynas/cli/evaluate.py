@@ -19,7 +19,7 @@ Examples:
 
     raynas evaluate runs/trained
 
-    raynas evaluate runs/trained --data digits --out runs/test
+    raynas evaluate runs/trained --data folder:test --out runs/test
 
     raynas evaluate runs/trained --checkpoint best --data folder:val --eval-crop 0.875
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from raynas.console.terminal import print_rows, say
 from raynas.report.compared import Comparison, interval_text, value_text
-from raynas.wording import setting_text
 
 _SHOWN_CHARACTERS = 100
 _AS_COLUMNS = 4
@@ -33,14 +30,13 @@ def show_comparison_of_runs(found: Comparison) -> None:
         say("* the best", stderr=False)
     say("", stderr=False)
     if found.differences:
-        print_rows([_setting(name, names, values) for name, values in found.differences.items()])
+        print_rows([_setting(name, names, texts) for name, texts in found.difference_texts().items()])
     else:
         say("their settings are the same", stderr=False)
     for note in found.notes:
         say(note, stderr=False)
 
 
-def _setting(name: str, runs: list[str], values: Any) -> dict[str, str]:
-    texts = [setting_text(value) for value in values]
+def _setting(name: str, runs: list[str], texts: list[str]) -> dict[str, str]:
     cut = [text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…" for text in texts]
     return {"setting": name, **dict(zip(runs, cut, strict=True))}

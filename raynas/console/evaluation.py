@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 from raynas.console.bar import BarConsole
 from raynas.console.terminal import print_rows, say
-from raynas.evaluation.images import ChosenImages
+from raynas.data.class_folders import HIDDEN
+from raynas.evaluation.images import ChosenImages, EvaluatedImages
 from raynas.evaluation.report import EvaluationReport
 from raynas.evaluation.run import EvaluationListener
 from raynas.evaluation.source import TrainedNetwork
-from raynas.wording import duration, percent, plural
+from raynas.wording import duration, first_of, percent, plural
 
 _LINE_EVERY_S = 20.0
 _CLASSES = 20  # more are not shown, but for those that are classified worst
@@ -35,6 +36,8 @@ class EvaluationConsole(BarConsole, EvaluationListener):
         self._last_line = time.monotonic()
         counted = plural(len(images.rows), "image", "images")
         self.on_log(f"{self.command}s {network.text} of {network.source} on {counted} of {images.spec}")
+        if isinstance(images, EvaluatedImages) and images.note:
+            self.on_log(f"beware: {images.note}")
 
     def on_progress(self, done: int, total: int, images_per_s: float) -> None:
         """Move the bar, or print a line if it is time."""
@@ -59,11 +62,16 @@ class PredictionConsole(EvaluationConsole):
         self._skipped = skipped
 
     def on_start(self, network: TrainedNetwork, images: ChosenImages) -> None:
-        """Name what is skipped, and say what is predicted."""
+        """Name what is skipped and passed over, and say what is predicted."""
         if self._skipped:
             self.on_log(f"skips {plural(len(self._skipped), 'image', 'images')} that cannot be read:")
         for name, reason in self._skipped.items():
             self.on_log(f"  {name}: {reason}")
+        left_out = {*self._skipped}
+        for passed in images.data.passed_over:
+            if passed.reason != HIDDEN and not left_out.issuperset(passed.names):
+                counted = plural(len(passed.names), "file", "files")
+                self.on_log(f"passes over {counted}, {passed.reason}: {first_of(passed.names)}")
         super().on_start(network, images)
 
 

@@ -7,6 +7,7 @@ depends on nothing else, evenly spread ones, and all whose files do not end as f
 from __future__ import annotations
 
 import io
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -361,5 +362,6 @@ def _check_whole(inspection: Inspection) -> None:
         way_on = ", --skip-unreadable goes on without them" if len(named) < inspection.looked_at else ""
         raise DataError(
             f"data {inspection.data!r}: {len(named):,} of {inspection.looked_at:,} images cannot be read "
-            f"({first_of(named, _SHOWN, '; ')}); `raynas data` lists all{way_on}"
+            f"({first_of(named, _SHOWN, '; ')}); `raynas data {shlex.quote(inspection.data)}` "
+            f"lists all{way_on}"
         )

@@ -16,6 +16,7 @@ from raynas.data.options import AS_THEY_ARE, DataOptions
 from raynas.errors import ConfigError, DataError
 from raynas.evaluation.config import EvaluateConfig
 from raynas.evaluation.source import TrainedNetwork
+from raynas.evaluation.trained_on import note_on_trained
 from raynas.storage.run_folder import reading
 from raynas.training.config import TrainConfig
 from raynas.training.image_choice import chosen_rows, spread_over_classes
@@ -45,9 +46,11 @@ class EvaluatedImages(ChosenImages):
         spec: How it is called.
         rows: (N,) indices of the images in it, in ascending order.
         labels: (N,) their classes as the network numbers them, int64.
+        note: What is to be known of them before an accuracy is believed: that the network was trained on them.
     """
 
     labels: np.ndarray
+    note: str = ""
 
 
 def choose_images(config: EvaluateConfig, network: TrainedNetwork) -> EvaluatedImages:
@@ -63,7 +66,9 @@ def choose_images(config: EvaluateConfig, network: TrainedNetwork) -> EvaluatedI
         found = replace(found, rows=found.rows[kept], labels=found.labels[kept])
     if needs_inspection(found.data):
         check_readable(inspect(found.data, found.rows))
-    return found
+    if config.data is None:
+        return found
+    return replace(found, note=note_on_trained(network, config.data, found.data, found.rows))
 
 
 def _of_training(config: EvaluateConfig, network: TrainedNetwork) -> EvaluatedImages:

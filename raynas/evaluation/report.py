@@ -122,6 +122,7 @@ class EvaluationReport:
         images_per_s: Images evaluated in a second.
         classes: Every class of the network, in the order of their numbers.
         predictions: What was predicted of each image.
+        note: What is to be known before the accuracy is believed: that the network was trained on some of the images.
     """
 
     source: str
@@ -146,6 +147,7 @@ class EvaluationReport:
     images_per_s: float
     classes: tuple[ClassAccuracy, ...]
     predictions: Predictions
+    note: str = ""
 
     def __repr__(self) -> str:
         return f"EvaluationReport({self.source!r}, top-1 {self.top1:.4f} on {self.images:,} images of {self.data!r})"
@@ -172,6 +174,7 @@ class EvaluationReport:
             ClassAccuracy(**{name: one[name] for name in ClassAccuracy.__dataclass_fields__})
             for one in values["classes"]
         )
+        values = {"note": "", **values}  # which evaluations of before lack
         known = {name: values[name] for name in cls.__dataclass_fields__ if name not in ("classes", "predictions")}
         loss = math.nan if known["loss"] is None else known["loss"]
         return cls(**{**known, "loss": loss}, classes=classes, predictions=predictions)

@@ -97,6 +97,7 @@ def evaluate_network(
             found.probabilities,
             found.label_probabilities,
         ),
+        note=images.note,
     )
 
 

@@ -71,6 +71,7 @@ class Network(NamedTuple):
         text: The text of the architecture in that space; None: JSON stands for it.
         img_size: The side of its images in pixels.
         values: Scores and costs by name.
+        role: What it is to its run, where it is not what the run is compared by.
     """
 
     space: str
@@ -78,6 +79,7 @@ class Network(NamedTuple):
     text: str | None
     img_size: int
     values: Mapping[str, float | None]
+    role: str = ""
 
 
 @dataclass(frozen=True)

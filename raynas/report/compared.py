@@ -110,6 +110,14 @@ class Comparison:
         )
         return found
 
+    def difference_texts(self) -> dict[str, list[str]]:
+        """The settings that are not the same in all runs, as people read them; "-" where a run has none."""
+        own = [_flat_settings(run) for run in self.runs]
+        return {
+            name: [setting_text(value) if name in one else "-" for one, value in zip(own, values, strict=True)]
+            for name, values in self.differences.items()
+        }
+
     def best_of(self, name: str) -> tuple[int, ...]:
         """Numbers of the runs whose value of a name is the best; none where values do not compare, or all are equal."""
         own = [one for one in self.values[name] if one is not None and isinstance(one.value, int | float)]
@@ -190,12 +198,16 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def _settings(runs: Sequence[ComparedRun]) -> tuple[dict[str, tuple[Any, ...]], dict[str, Any]]:
-    """Settings that differ, and those that do not; of runs of different kinds, those that all have."""
+    """Settings that differ, and those that do not.
+
+    Of runs of different kinds, settings that not all have are told only where they differ between those that do.
+    """
     own = [_flat_settings(run) for run in runs]
     is_mixed = len({run.row["kind"] for run in runs}) > 1
     names = list(dict.fromkeys(name for one in own for name in one))
     if is_mixed:
-        names = [name for name in names if all(name in one for one in own)]
+        of_some = {name: [one[name] for one in own if name in one] for name in names}
+        names = [name for name, values in of_some.items() if len(values) == len(own) or not _is_one(values)]
     differences, common = {}, {}
     for name in names:
         values = [one.get(name) for one in own]

@@ -42,7 +42,7 @@ def comparison_data(found: Comparison, links: Sequence[str | None] | None = None
             columns,
             texts=[network.text for _, network in networks],
             img_size=sizes.pop() if len(sizes) == 1 else 0,
-            notes=[runs[i].name for i, _ in networks],
+            notes=[network.role for _, network in networks],
         ),
         "scores": [
             {"name": name, "maximize": name not in COSTS, "is_cost": name in COSTS, "is_objective": False}
@@ -70,9 +70,7 @@ def comparison_data(found: Comparison, links: Sequence[str | None] | None = None
             for name, own in found.values.items()
         ],
         "notes": list(found.notes),
-        "differences": [
-            {"name": name, "texts": [setting_text(value) for value in own]} for name, own in found.differences.items()
-        ],
+        "differences": [{"name": name, "texts": texts} for name, texts in found.difference_texts().items()],
         "courses": _course_groups(runs) if found.is_of_one_family else [],
         "fronts": fronts([run.what for run in runs]) if found.is_of_one_family else None,
         "groups": _common(found),

@@ -140,7 +140,9 @@ def _network(run: Run, objectives: Sequence[Objective], best: Sequence[Mapping[s
     values = {**{name: chosen.get(name) for name in COSTS}, **chosen.get("scores", {})}
     size = int(identity.get("img_size") or 0)
     known = {name: None if value is None else float(value) for name, value in values.items()}
-    return Network(str(identity.get("space")), dict(chosen["architecture"]), chosen.get("text"), size, known)
+    is_best = not best or dict(chosen["architecture"]) == dict(best[0]["architecture"])
+    role = "" if is_best else "recommended by its searcher" + ("" if len(objectives) > 1 else ", not its best")
+    return Network(str(identity.get("space")), dict(chosen["architecture"]), chosen.get("text"), size, known, role)
 
 
 def with_hypervolume(runs: Sequence[Comparable]) -> list[Comparable]:

@@ -52,6 +52,7 @@ def evaluation_report_data(stored: StoredEvaluation) -> dict[str, Any]:
             "status": run_status(stored.folder, summary, f"{description['command']} --resume"),
             "facts": _progress(summary) if report is None else _facts(report, summary),
             **model_points("", [], {}, texts=[], img_size=0),
+            "note": "" if report is None else report.note,
             "evaluated": None if report is None else _evaluated(stored, report),
             "groups": _groups(stored),
         }

@@ -59,6 +59,14 @@ def found_by_analysis(description: Content, summary: Content) -> str | None:
     return plural(int(summary["images"]), "image", "images") if summary.get("images") else None
 
 
+def found_by_evaluation(description: Content, summary: Content) -> str | None:
+    """The accuracy, with its 95 % interval."""
+    if summary.get("top1") is None:
+        return None
+    low, high = (percent(summary[name]) for name in ("top1_low", "top1_high"))
+    return f"top-1 {percent(summary['top1'])} ({low} to {high})"
+
+
 def value_text(name: str, value: float) -> str:
     """A score or a cost as people read it."""
     return compact(value) if name in COSTS else f"{value:.4g}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from raynas.report.found import (
     found_by_analysis,
+    found_by_evaluation,
     found_by_search,
     found_by_sweep,
     found_by_training,
@@ -144,6 +145,17 @@ def _search(folder: Path, write: Writer) -> dict[str, Any]:
     return report_data(load_run(folder))
 
 
+def _called(folder: Path, description: Mapping[str, Any]) -> str:
+    """The command that makes such a run."""
+    from raynas.bench.folder import is_bench
+
+    if is_bench(folder):
+        return "bench"
+    if description["config"].get("searcher") == "growth":
+        return "scale"
+    return "search" if description["identity"].get("objectives") else "score"
+
+
 def _refresh_search(folder: Path) -> None:
     from raynas.bench.folder import is_bench, load_bench
 
@@ -188,6 +200,7 @@ add_kind(
         },
         progress=_evaluations,
         found=found_by_search,
+        called=_called,
         refresh=_refresh_search,
         compared=_compared_search,
     )
@@ -360,5 +373,6 @@ add_kind(
             )
         },
         progress=lambda config, summary: Progress(summary["images_done"], summary["images"], "images"),
+        found=found_by_evaluation,
     )
 )

@@ -60,10 +60,10 @@ def run_row(folder: Path, describe: Describe = read_description) -> dict[str, An
         describe: Reads run.yaml.
 
     Returns:
-        `folder`; `kind`, `space`, `status` (as in summary.json, or killed, or unreadable), `progress` in words, `done`
-        of `total` in `unit`, the `share` of the work that is done and the seconds that are `left_s` of a run that goes
-        on, where they are known; `written`, when its summary was, in UTC; `found`, what came of it in words; `error`,
-        why it ended or cannot be read.
+        `folder`; `kind`, as people call it, such as bench or score for searches of these sorts; `space`, `status` (as
+        in summary.json, or killed, or unreadable), `progress` in words, `done` of `total` in `unit`, the `share` of the
+        work that is done and the seconds that are `left_s` of a run that goes on, where they are known; `written`, when
+        its summary was, in UTC; `found`, what came of it in words; `error`, why it ended or cannot be read.
     """
     row: dict[str, Any] = {"folder": str(folder), "kind": None, "space": None, "status": "unreadable", "progress": None}
     row |= dict.fromkeys(("done", "total", "unit", "share", "left_s", "written", "found", "error"))
@@ -75,6 +75,8 @@ def run_row(folder: Path, describe: Describe = read_description) -> dict[str, An
         with reading(folder):
             row |= {"space": setting_of(description["config"], "space"), "error": summary.get("error")}
             kind = run_kinds.get(row["kind"]) if row["kind"] in run_kinds else None
+            if kind is not None and kind.called is not None:
+                row["kind"] = kind.called(folder, description)
             if kind is not None and summary:
                 row |= _how_far(kind, description, summary, row["status"] == "running", written)
     except (RaynasError, OSError) as error:

@@ -15,13 +15,15 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from raynas.errors import ConfigError, RaynasError, error_line, error_words
 from raynas.report.asset_files import filled
 from raynas.serving.watched import NoRunError, Watched
+
+_LOOKS_AGAIN_S = 5
 
 _HEADERS = {
     # Pages say by themselves what they load and run, which is their own script and style.
@@ -55,6 +57,8 @@ def application(watched: Watched, hosts: Sequence[str]) -> Starlette:
                 _page(lambda request: watched.run_page(request.path_params["name"])),
                 methods=["GET"],
             ),
+            Route("/runs", _to_page, methods=["GET"]),
+            Route("/runs/{name:path}", _to_page, methods=["GET"]),
         ],
         middleware=[
             Middleware(_WithHeaders),
@@ -68,6 +72,17 @@ def _runs_of(request: Request) -> list[str]:
     return [str(name) for name in request.query_params.getlist("run")]
 
 
+def _to_page(request: Request) -> Response:
+    """Leads from the address of a run, or of all, without the name of its page to the page.
+
+    Addresses are relative, so that they also lead there behind a proxy that serves the pages below a path.
+    """
+    last = request.url.path.rpartition("/")[2]
+    if request.url.path in ("/runs", "/runs/"):
+        return RedirectResponse("./" if last else "../")
+    return RedirectResponse(f"./{last}/report.html" if last else "./report.html")
+
+
 Answer = Callable[[Request], Response]
 
 
@@ -79,7 +94,7 @@ def _page(make: Callable[[Request], str]) -> Answer:
             return HTMLResponse(make(request))
         except Exception as error:
             status, text = _told(error)
-            return HTMLResponse(_error_page(request, status, text), status)
+            return HTMLResponse(_error_page(request, status, text, looks_again=status == 404), status)
 
     return answer
 
@@ -112,11 +127,14 @@ async def _refused(request: Request, error: Exception) -> Response:
     return HTMLResponse(_error_page(request, error.status_code, text), error.status_code, error.headers)
 
 
-def _error_page(request: Request, status: int, text: str) -> str:
+def _error_page(request: Request, status: int, text: str, *, looks_again: bool = False) -> str:
     # As many folders up as the path is deep, so that it also leads home behind a proxy that serves it below a path.
     home = "../" * max(0, request.url.path.count("/") - 1) or "./"
     title = "There is no such run" if status == 404 else "This cannot be shown"
-    return filled("error.html", {"title": title, "text": html.escape(text), "home": html.escape(home)})
+    parts = {"title": title, "text": html.escape(text), "home": html.escape(home)}
+    refresh = f'<meta http-equiv="refresh" content="{_LOOKS_AGAIN_S}">' if looks_again else ""
+    again = "<p>If it begins, this page shows it.</p>" if looks_again else ""
+    return filled("error.html", {**parts, "refresh": refresh, "again": again})
 
 
 class _WithHeaders:

@@ -6,6 +6,7 @@ no dots that lead up, and no link may lead out.
 
 from __future__ import annotations
 
+import shlex
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
@@ -56,7 +57,8 @@ class Watched:
         self.folder = as_path(where)
         if files_of(self.folder).has_folders:
             if not exists(self.folder):
-                raise StoreError(f"there is no folder {self.folder}")
+                way_on = f"`{shlex.join(['mkdir', '-p', str(self.folder)])}` makes it, for runs to come"
+                raise StoreError(f"there is no folder {self.folder}: {way_on}")
             if not is_folder(self.folder):
                 raise StoreError(f"{self.folder} is no folder: name one with runs in it")
         self._descriptions: _Kept[Mapping[str, Any]] = _Kept(_DESCRIPTIONS)
@@ -104,11 +106,11 @@ class Watched:
             raise NoRunError(f"there is no run {name!r}")
         folder = self.folder.joinpath(*parts)
         try:
-            is_inside = folder.resolve().is_relative_to(self.folder.resolve())
-            if not is_inside or not holds_run(folder):
-                raise NoRunError(f"there is no run {name!r} in {self.folder}")
+            is_run = folder.resolve().is_relative_to(self.folder.resolve()) and holds_run(folder)
         except (OSError, RuntimeError, ValueError) as error:  # links that lead to themselves, names too long for a disk
             raise NoRunError(f"there is no run {name!r} in {self.folder}: {error_words(error)}") from None
+        if not is_run:
+            raise NoRunError(f"there is no run {name!r} in {self.folder}")
         return folder
 
     # -- how they stand, and their pages ------------------------------------------------------------------------------

@@ -66,12 +66,15 @@ class RunKind:
             them. None: nothing is told of it.
         found: What has come of a run, in a few words, given the contents of its run.yaml and summary.json, which may
             lack what is not known yet. None: nothing is told of it.
+        called: What people call a run, given its folder and its description, where the kind has several sorts. None:
+            by the name of the kind.
     """
 
     name: str
     taken: Callable[[Path, Mapping[str, Any], Bounds], Taken | Path] | None
     progress: Callable[[Mapping[str, Any], Mapping[str, Any]], Progress] | None = field(default=None, kw_only=True)
     found: Callable[[Mapping[str, Any], Mapping[str, Any]], str | None] | None = field(default=None, kw_only=True)
+    called: Callable[[Path, Mapping[str, Any]], str] | None = field(default=None, kw_only=True)
 
 
 def add_kind(kind: RunKind) -> None:

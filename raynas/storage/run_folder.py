@@ -80,6 +80,9 @@ def check_folder(
             raise StoreError(f"{folder} is not empty and holds no run: {', '.join(sorted(foreign)[:5])}")
         return
     if not resume:
+        there = _kind_there(folder)
+        if there not in (None, kind):
+            raise StoreError(f"{folder} holds a run of the kind {there}, not {kind}: another --out leaves it alone")
         raise StoreError(f"{folder} holds a run already: --resume continues it, another --out leaves it alone")
     stored = read_description(folder, kind=kind)["identity"]
     try:
@@ -90,6 +93,14 @@ def check_folder(
     differences = _differences(before, now)
     if differences:
         raise StoreError(f"{folder} holds another run: {'; '.join(differences)}")
+
+
+def _kind_there(folder: Path) -> str | None:
+    """What a folder holds that is not to be gone on with; None of a damaged one."""
+    try:
+        return kind_of(read_description(folder))
+    except StoreError:
+        return None
 
 
 def run_description(kind: str, config: Mapping[str, Any], identity: Mapping[str, Any], **more: Any) -> str:

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from toy_trainings import trained
+from report_folders import embedded
+from toy_trainings import trained, with_broken_image
 
 import raynas
 from raynas.api import listing, report
@@ -42,6 +43,8 @@ def test_the_folder_is_a_run_with_a_page(run: Path, tmp_path: Path) -> None:
     (row,) = listing("runs", tmp_path)
     assert {name: row[name] for name in ("kind", "status", "progress")} == {
         "kind": "evaluation", "status": "completed", "progress": "45 of 45 images"}  # fmt: skip
+    top1, low, high = (f"{100 * share:.2f} %" for share in (found.top1, found.top1_low, found.top1_high))
+    assert row["found"] == f"top-1 {top1} ({low} to {high})"
     assert load_evaluation(tmp_path / "test").plain() == found.plain()
     page = report(tmp_path / "test").read_text()
     assert f"{100 * found.top1:.2f} %" in page
@@ -68,6 +71,33 @@ def test_pictures_are_what_the_network_sees_of_the_images_that_are_most_wrong_an
         seen = eval_transform(32)(image).numpy().transpose(1, 2, 0)
         pixels = seen * np.array([0.229, 0.224, 0.225]) + np.array([0.485, 0.456, 0.406])
         np.testing.assert_allclose(np.asarray(Image.open(io.BytesIO(content))), pixels * 255, atol=0.51)
+
+
+def test_images_that_were_trained_on_are_told(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Of 150 images, 45 are held out; the other 1,647 of the 1,797 digits were never seen.
+    told = "the network was trained on 105 of these 1,797 images"
+    with pytest.raises(SystemExit) as end:
+        main(["evaluate", str(run), "--data", "digits", "--out", str(tmp_path / "all"), "--device", "cpu",
+              "--loader-processes", "0"])  # fmt: skip
+    assert not end.value.code
+    assert told in capsys.readouterr().err
+    assert told in load_evaluation(tmp_path / "all").note
+    assert embedded(report(tmp_path / "all").read_text())["note"].startswith(told)
+    assert raynas.evaluate(run, **HERE).note == ""
+
+
+def test_images_of_files_that_were_trained_on_are_told_by_the_record(tmp_path: Path) -> None:
+    data, other = (with_broken_image(tmp_path / f"{name}.parquet", row=None, rows=40) for name in ("own", "other"))
+    trained(tmp_path / "run", epochs=1, data=data, max_images=None, val_fraction=0.25, batch_size=16)
+    told = raynas.evaluate(tmp_path / "run", data=data, **HERE).note
+    assert told.startswith("the network was trained on 30 of these 40 images")
+    assert raynas.evaluate(tmp_path / "run", data=other, **HERE).note == ""
+
+
+def test_a_folder_with_a_run_of_another_kind_is_refused_by_its_kind(run: Path) -> None:
+    for resume in (False, True):
+        with pytest.raises(StoreError, match="holds a run of the kind training, not evaluation"):
+            raynas.evaluate(run, out=run, resume=resume, **HERE)
 
 
 class StopsAfterAPass(EvaluationListener):

@@ -149,6 +149,9 @@ def test_unreadable_images_are_named_together_or_skipped_and_listed(
     assert (code, out.count("\n")) == (0, 4)
     assert "skips 2 images that cannot be read:\n  cut.png: " in err
     assert "\n  empty.png: " in err
+    assert "passes over 1 file, no image by the end of its name: notes.txt\n" in err
+    code, _, err = ended(capsys, "predict", run, "--images", tmp_path, "--loader-processes", 0)
+    assert (code, f"`raynas data files:{tmp_path}` lists all" in err) == (1, True)
 
 
 def test_one_image_is_enough(run: Path, folder: Path) -> None:

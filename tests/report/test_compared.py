@@ -30,7 +30,7 @@ from raynas.cli import main
 from raynas.errors import ConfigError, RaynasError, StoreError
 from raynas.report.compared import compare_runs
 from raynas.report.compared_page import comparison_data
-from raynas.report.listing import seconds_left
+from raynas.report.listing import run_row, seconds_left
 from raynas.space.results import Outcome
 
 pytest_plugins = ["report_browser"]
@@ -84,6 +84,35 @@ def test_searches_are_compared_by_their_best(tmp_path: Path) -> None:
         ([1, 2], [2, 2.5], 2),
     ]
     assert [line["seconds"] for line in course["lines"]] == [[2.0, 4.0], [2.0, 4.0]]
+
+
+def test_settings_that_differ_between_those_that_have_them_are_told_beside_others(tmp_path: Path) -> None:
+    one = write_folder(tmp_path / "one", rows_with((1.0,)), constraints=["macs<=2e7"])
+    two = write_folder(tmp_path / "two", rows_with((2.0, 1.0)), **{**OF_TWO, "searcher": "random"})
+    found = compare_runs([one, two, training(tmp_path / "trained", 0.5)])
+    texts = found.difference_texts()
+    assert texts["objectives"] == ["length_distortion:max", "length_distortion:max naswot:min", "-"]
+    assert texts["constraints"] == ["macs<=2e7", "none", "-"]
+    assert "searcher" not in texts  # which is the same in both searches
+    assert "augment" not in texts  # which only trainings have
+    shown = {row["name"]: row["texts"] for row in comparison_data(found)["differences"]}
+    assert shown == texts
+
+
+def test_the_recommended_architecture_is_told_from_the_best(tmp_path: Path) -> None:
+    best = {"architecture": dict(AS_VIT.named["seed"]), "scores": {"length_distortion": 3.0}}
+    other = {"architecture": dict(rows_with((1.0,))[0][0]), "scores": {"length_distortion": 2.0}}
+    same = write_folder(tmp_path / "same", rows_with((3.0,)), summary={"best": [best], "recommended": best})
+    differs = write_folder(tmp_path / "differs", rows_with((3.0,)), summary={"best": [best], "recommended": other})
+    assert comparison_data(compare_runs([same, differs]))["points"]["note"] == [
+        "",
+        "recommended by its searcher, not its best",
+    ]
+
+
+def test_runs_are_listed_by_what_made_them(tmp_path: Path) -> None:
+    assert run_row(write_folder(tmp_path / "search", rows_with((1.0,))))["kind"] == "search"
+    assert run_row(write_folder(tmp_path / "score", rows_with((1.0,)), objectives=[]))["kind"] == "score"
 
 
 def test_the_lower_end_is_better_where_that_was_looked_for(tmp_path: Path) -> None:

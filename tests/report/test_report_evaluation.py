@@ -112,7 +112,7 @@ def test_images_are_shown_with_both_classes(opened: Any, evaluated: Evaluated) -
     caption = page.locator("#worst-wrong figcaption").first.inner_text()
     position = int(wrong[0])
     share = 100 * float(report.predictions.probabilities[position])
-    assert f"taken for <b>{report.predictions.predictions[position]}, {share:.1f} %" in caption
+    assert f"taken for <b>{report.predictions.predictions[position]}, {share:.1f}\N{NO-BREAK SPACE}%" in caption
     assert f"is <b>{report.predictions.labels[position]}" in caption
     assert report.predictions.names[position] in caption
 

@@ -67,7 +67,7 @@ PAGES = (
 WRONG = {
     "/nothing": 404,
     "/runs/nothing/report.html": 404,
-    "/runs/search": 404,
+    "/runs/search/nothing": 404,
     "/compare?run=search": 400,
     "/compare?run=search&run=search": 400,
     "/state.json?run=nothing": 404,
@@ -80,6 +80,7 @@ WRONG = {
 def test_the_list_has_each_run_once_and_no_part_of_another(asking: TestClient) -> None:
     rows = {row["name"]: row for row in asking.get("/runs.json").json()["runs"]}
     assert sorted(rows) == ["bench", "deep/er/training", "finalists", "search"]
+    assert (rows["bench"]["kind"], rows["search"]["kind"]) == ("bench", "search")
     training = rows["deep/er/training"]
     assert (training["kind"], training["status"], training["progress"]) == ("training", "completed", "3 of 3 epochs")
     assert training["link"] == "runs/deep/er/training/report.html"
@@ -111,6 +112,40 @@ def test_the_folder_itself_may_be_a_run(runs: Path) -> None:
     assert (row["name"], row["link"]) == ("", "runs/report.html")
     assert embedded(asking.get("/runs/report.html").text)["live"]["home"] == "../"
     assert asking.get("/state.json?run=").json()["runs"][0]["kind"] == "search"
+
+
+@pytest.mark.parametrize(
+    ("path", "page"),
+    [
+        ("/runs", "/"),
+        ("/runs/", "/"),
+        ("/runs/search", "/runs/search/report.html"),
+        ("/runs/search/", "/runs/search/report.html"),
+        ("/runs/deep/er/training", "/runs/deep/er/training/report.html"),
+    ],
+)
+def test_addresses_without_a_page_lead_to_it(asking: TestClient, path: str, page: str) -> None:
+    answer = asking.get(path)
+    assert (answer.status_code, answer.url.path) == (200, page)
+
+
+@pytest.mark.parametrize("path", ["/runs/javascript:x", "/runs//evil.example", "/runs/%2F%2Fevil.example", "/runs/%25"])
+def test_no_address_leads_elsewhere(asking: TestClient, path: str) -> None:
+    answer = asking.get(path)
+    assert (answer.status_code, answer.url.host) == (404, "localhost")
+
+
+def test_a_page_that_is_opened_before_its_run_looks_again(runs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    asking = client(folder)
+    early = asking.get("/runs/a%20%C3%A9%23")
+    assert early.status_code == 404
+    assert early.text.count("there is no run &#x27;a é#&#x27;") == 1
+    assert '<meta http-equiv="refresh" content="5">' in early.text
+    shutil.copytree(runs / "search", folder / "a é#")
+    assert asking.get(str(early.url)).status_code == 200
+    assert "refresh" not in asking.get("/nothing").text
 
 
 def test_compared_runs_link_to_their_pages(asking: TestClient) -> None:
@@ -280,7 +315,7 @@ def test_code_that_a_folder_names_is_not_run(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="there is no folder"):
+    with pytest.raises(StoreError, match=r"there is no folder .*nowhere: `mkdir -p .*nowhere` makes it"):
         Watched(tmp_path / "nowhere")
     with pytest.raises(StoreError, match="file is no folder: name one with runs in it"):
         Watched(tmp_path / "file")

@@ -130,7 +130,7 @@ function showNetworks() {
   byId("best-note").textContent = isSame
     ? "All are of the same architecture."
     : "What each search recommends or has found to be the best, or what was trained. Marked cells differ from the first one; ▴ and ▾ say whether they are larger or smaller.";
-  const cards = isSame ? [card(0, "of all", 0)] : data.networks.map((_, point) => card(point, `#${point + 1}`, 0));
+  const cards = isSame ? [card(0, "of all", 0)] : data.networks.map((_, point) => card(point, runs[data.networks[point]].name, 0));
   byId("best-list").append(...cards);
   if (points.stages) byId("best-legend").append(...pictureLegend(), el("span", { text: "one scale for all" }));
   else byId("best-legend").remove();

@@ -163,7 +163,8 @@ function showWorst() {
 
 function imageFigure({ source, name, label, prediction, probability, label_probability: own }) {
   const isRight = label === prediction;
-  const lines = [`taken for ${nameOf(prediction)}, ${percentOf(probability, 1)}`, isRight ? "which it is" : `is ${nameOf(label)}, ${percentOf(own, 1)}`];
+  const inOne = (share) => percentOf(share, 1).replace(" ", "\u00a0"); // which no line breaks
+  const lines = [`taken for ${nameOf(prediction)}, ${inOne(probability)}`, isRight ? "which it is" : `is ${nameOf(label)}, ${inOne(own)}`];
   const text = `${name}: ${lines.join("; ")}`;
   return el("figure", { title: text }, el("img", { src: source, alt: text, width: 96, height: 96 }),
     el("figcaption", {}, el("span", { text: lines[0] }), el("span", { class: isRight ? "right" : "wrong", text: lines[1] }), el("span", { class: "muted name", text: name })));
@@ -171,6 +172,7 @@ function imageFigure({ source, name, label, prediction, probability, label_proba
 
 byId("setup-title").textContent = "What was evaluated, and how";
 showHead(data.facts);
+if (data.note) byId("notice").append(el("p", { class: "caution", text: `Beware: ${data.note}.` }));
 if (evaluated) {
   showClasses();
   showConfusion();
