@@ -288,7 +288,7 @@ class _Run:
             or not found
             or plan.space.uniform is None
             or not has_uneven(plan.space)
-            or closed_form(plan.space, "macs") is None
+            or "macs" not in plan.costs(found[0])
         ):
             return
         beside = uniform_peers(found, plan.space, lambda one: plan.costs(one)["macs"])

@@ -165,7 +165,7 @@ def test_cifar10_batch() -> None:
 
 
 def test_every_form_is_listed_with_a_description() -> None:
-    files = ["folder:DIR", "parquet:FILE", "archive:FILE", "webdataset:GLOB", "torchvision:NAME:ROOT"]
+    files = ["folder:DIR", "files:DIR", "parquet:FILE", "archive:FILE", "webdataset:GLOB", "torchvision:NAME:ROOT"]
     assert list(datasets()) == ["digits", *files, "random"]
     assert all(datasets().values())
 

@@ -115,7 +115,7 @@ def test_an_architecture_is_taken_from_a_run_in_a_store(bucket: ObjectPath, tmp_
     best = json.loads(read_bytes(bucket / "run" / "summary.json"))["best"][0]["architecture"]
     done = raynas_command("export", f"{bucket}/run", "--untrained", "--num-classes", "3", "--out", str(tmp_path / "x"))
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "x" / "config.json").read_text())["architecture"] == best
+    assert json.loads((tmp_path / "x" / "config.json").read_text())["fields"] == best
 
 
 def test_a_benchmark_in_a_store_equals_one_on_a_disk(bucket: ObjectPath, tmp_path: Path) -> None:
