@@ -139,11 +139,7 @@ def test_the_uniform_network_of_its_cost_stands_with_what_was_found(opened, sear
 
 def test_shares_of_decisions_are_as_long_as_they_are_large(opened, with_failures):
     shares = embedded(with_failures.read_text())["decisions"]["objectives"][0]["fields"]
-    page = opened(with_failures)
-    ends = page.locator("#decisions-plots figure").first.locator(".tick").all_text_contents()
-    said = page.locator("#decisions-note").inner_text()
-    assert (ends[0], ends[-1]) == ("0 %", "100 %") and "0 % where it makes no" in said and "100 % where" in said
-    bars = page.locator("#decisions-plots figure").first.locator("rect.share:not(.rest)").all()
+    bars = opened(with_failures).locator("#decisions-plots figure").first.locator("rect.share:not(.rest)").all()
     widths = {bar.get_attribute("data-field"): bar.bounding_box()["width"] for bar in bars}
     assert widths.keys() == {"kernel", "split", "mlp_ratio", "num_heads"}
     large = {one["field"]: one["share"][0] for one in shares if one["share"][0] > 0.02}
@@ -298,31 +294,6 @@ def test_several_objectives_have_a_front_and_a_hypervolume(opened, with_failures
     assert page.get_by_label("Ranked by").locator("option").first.inner_text() == "Pareto front"
     assert page.locator("#progress-plots figure").count() == 3
     assert "hypervolume" in page.locator("#progress-plots").inner_text()
-
-
-def test_narrow_pages_break_between_words_and_say_what_scrolls(opened, searched, tmp_path):
-    wide, narrow = opened(searched), opened(searched, 400)
-    # Of a space that is not known, pictures have the names of its fields.
-    unknown = write_report(write_folder(tmp_path, sampled_rows(6), identity={"space": "gone"}))
-    assert not wide.locator("#parallel-wide").is_visible()
-    assert narrow.locator("#parallel-wide").inner_text().strip() == "Scroll sideways for the other axes."
-    one_line = """(node) => {
-        const range = document.createRange();
-        const parts = [...node.childNodes].filter(({ data }) => data);
-        return parts.every((part) => [...part.data.matchAll(/[a-z]+/g)].every(({ 0: word, index }) => {
-            range.setStart(part, index);
-            range.setEnd(part, index + word.length);
-            return new Set([...range.getClientRects()].map(({ top }) => Math.round(top))).size <= 1;
-        }));
-    }"""
-    for page in (wide, narrow, opened(unknown, 400)):
-        places = [*page.locator("#best-list .picture th").all(), *page.locator("#setup-groups dt").all()]
-        assert len(places) > 20
-        assert [place.inner_text() for place in places if not place.evaluate(one_line)] == []
-        for values in page.locator("#best-list .uniform").all():
-            assert re.search("MACs\u00a0[0-9.]+\u00a0M", values.inner_text())
-            code = values.locator("code").bounding_box()
-            assert code["y"] >= values.locator("strong").bounding_box()["y"] + 18
 
 
 def test_copy_button_copies_the_genotype(opened, searched):
