@@ -149,6 +149,7 @@ _SEARCHERS: Mapping[str, tuple[Values, Values]] = {
     "random": ({}, {}),
     "nsga2": ({"population": 8}, {"objectives": ("length_distortion", "ntk_condition")}),
     "tpe": ({}, {}),
+    "uncertainty": ({"img_size": 32, "num_classes": 10}, {}),
 }
 """Of each searcher: its own settings, and those of the run."""
 

@@ -181,7 +181,7 @@ function breakable(text) {
 }
 
 // The text of an architecture breaks between its stages; within one only where that is wider than the line.
-function genotype(text) {
+function genotypeParts(text) {
   return text.split(/(?<=\|)/).map((stage) => el("span", { class: "stage" }, ...breakable(stage)));
 }
 
@@ -233,7 +233,7 @@ function card(point, label, reference, tag = "li") {
         points.state[point] === INFEASIBLE ? el("span", { class: "tag", text: "infeasible" }) : null,
         points.state[point] === PENDING && !points.note ? el("span", { class: "tag", text: "not scored yet" }) : null,
       ),
-      el("p", { class: "genotype" }, el("code", {}, ...genotype(text)), copyButton(text)),
+      el("p", { class: "genotype" }, el("code", {}, ...genotypeParts(text)), copyButton(text)),
       el("dl", { class: "scores" }, ...rows),
       uniformBeside(point),
       failure && points.state[point] === FAILED
@@ -250,7 +250,7 @@ function uniformBeside(point) {
   if (!uniform) return null;
   const names = data.objectives.map(({ name }) => name);
   const values = [...names, ...(names.includes("macs") ? [] : ["macs"])].map((name) => kept(`${titleOf(name)} ${shownValue(name, uniform.values[name] ?? null)}`));
-  return el("p", { class: "uniform" }, el("strong", { text: `Uniform network nearest in MACs, whatever its other options${uniform.is_feasible ? "" : ", which breaks a constraint"}: ` }), values.join(", "), el("span", { class: "peer" }, el("code", {}, ...genotype(uniform.text)), copyButton(uniform.text)));
+  return el("p", { class: "uniform" }, el("strong", { text: `Uniform network nearest in MACs, whatever its other options${uniform.is_feasible ? "" : ", which breaks a constraint"}: ` }), values.join(", "), el("span", { class: "peer" }, el("code", {}, ...genotypeParts(uniform.text)), copyButton(uniform.text)));
 }
 
 function pictureLegend() {
