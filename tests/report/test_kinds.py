@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ from typing import Any
 import pytest
 import yaml
 
+import raynas
 from raynas.errors import ConfigError, StoreError
-from raynas.report.kinds import Layout, ReportedKind
+from raynas.report.kinds import Layout, ReportedKind, layout_of
 from raynas.report.page import write_report
 from raynas.storage.kinds import Bounds, RunKind, Taken, add_kind, run_kinds
 from raynas.storage.sources import read_source
 from searchspaces.as_vit import as_vit
+
+ASSETS = Path(raynas.__file__).parent / "report" / "assets"
 
 SEED = as_vit.named["seed"]
 
@@ -80,3 +84,13 @@ def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
         write_report(folder)
     with pytest.raises(StoreError, match="holds a jungle, which has no architecture of its own"):
         read_source(str(folder))
+
+
+def test_scripts_of_a_page_do_not_replace_each_others_functions() -> None:
+    kinds = [kind for kind in map(run_kinds.get, run_kinds) if isinstance(kind, ReportedKind)]
+    names = [name for kind in kinds for name in kind.layouts]
+    assert len(names) > 8
+    for name in (*names, "compared", "runs"):
+        text = "\n".join((ASSETS / script).read_text() for script in layout_of(name).scripts)
+        functions = re.findall(r"^(?:async )?function (\w+)", text, re.MULTILINE)
+        assert sorted(functions) == sorted(set(functions)), name
