@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from operator import index
-from typing import Any, Self, SupportsIndex, get_args
+from types import UnionType
+from typing import Any, Self, SupportsIndex, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -25,6 +26,8 @@ MOST_PROCESSES = 100_000
 """Upper bound of a number of processes."""
 MOST_THREADS = 4_096
 """Upper bound of a number of threads, or of processes that help one process."""
+
+T = TypeVar("T")
 
 Scalar = bool | int | float | str
 Setting = Scalar | tuple[Scalar, ...]
@@ -86,6 +89,20 @@ class Config(BaseModel):
                 raise ConfigError("; ".join(lines)) from None
         except RecursionError:
             raise ConfigError("a value is nested too deeply") from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _several(cls, values: Any) -> Any:
+        """Take one text for a field that takes several as the only one."""
+        if not isinstance(values, Mapping):
+            return values
+        fields = cls.model_fields
+        return {
+            name: (value,)
+            if isinstance(value, str) and name in fields and _is_texts(fields[name].annotation)
+            else value
+            for name, value in values.items()
+        }
 
     @model_validator(mode="before")
     @classmethod
@@ -172,6 +189,18 @@ def _is_beyond(value: Any) -> bool:
 def _takes(annotation: Any, kind: type) -> bool:
     """Whether a value of a type is one of those that a field takes."""
     return annotation in (kind, Any) or any(_takes(one, kind) for one in get_args(annotation))
+
+
+def _is_texts(annotation: Any) -> bool:
+    """Whether a field takes several texts, and not also one."""
+    choices = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    return str not in choices and any(get_origin(one) is tuple and get_args(one)[0] is str for one in choices)
+
+
+def several(given: Sequence[T]) -> tuple[T, ...]:
+    """What an argument of several values has, also where its only one is given by itself, such as "macs<=2e9"."""
+    alone: Any = given
+    return tuple(given) if isinstance(alone, Sequence) and not isinstance(alone, str) else (alone,)
 
 
 def _explained(detail: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from raynas.config import several
 from raynas.space.architecture import Architecture
 from raynas.space.search_space import SearchSpace
 from raynas.storage.paths import as_path
@@ -30,8 +31,14 @@ def own_space(space: str | SearchSpace | None) -> SearchSpace | None:
 
 def named_proxies(given: Sequence[str | Proxy]) -> tuple[list[str], list[Proxy]]:
     """Names of all proxies, and those that are not registered."""
-    own = [entry for entry in given if not isinstance(entry, str)]
-    return [entry if isinstance(entry, str) else entry.name for entry in given], own
+    entries = several(given)
+    own = [entry for entry in entries if not isinstance(entry, str)]
+    return [entry if isinstance(entry, str) else entry.name for entry in entries], own
+
+
+def reused(given: Sequence[str | Path]) -> list[Path]:
+    """Folders of other runs whose scores are taken."""
+    return [as_path(folder) for folder in several(given)]
 
 
 def source_text(source: ArchitectureSource) -> str:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raynas.api.arguments import named_proxies, own_space, space_name
+from raynas.api.arguments import named_proxies, own_space, reused, space_name
 from raynas.api.layers import check_address, laid_over, read_settings
 from raynas.bench.config import BenchConfig
 from raynas.errors import ConfigError
@@ -91,4 +91,4 @@ def bench_proxies(
     with as_interrupted(folder), receiving as receiver:
         for name, reason in plan.about["left_out"].items():
             receiver.on_log(f"left out of all: {name}, which {reason}")
-        return execute_bench(plan, folder, resume=resume, reuse=[as_path(path) for path in reuse], listener=receiver)
+        return execute_bench(plan, folder, resume=resume, reuse=reused(reuse), listener=receiver)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raynas.api.arguments import source_text
+from raynas.config import several
 from raynas.evaluation.config import EvaluateConfig, PredictConfig
 from raynas.registry import runs_named_code
 from raynas.space.search_space import SearchSpace
@@ -85,7 +86,7 @@ def evaluate(
     with EvaluationConsole() if listener is None else nullcontext(listener) as receiver:
         if folder is not None:
             name = space.name if isinstance(space, SearchSpace) else space
-            told = {"source": source_text(source), "space": name, "pick": list(pick)}
+            told = {"source": source_text(source), "space": name, "pick": list(several(pick))}
             found = execute_evaluation(network, images, config, folder, receiver, told=told, resume=resume)
         else:
             whole = evaluate_network(network, images, config, receiver)

@@ -7,8 +7,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raynas.api.arguments import ArchitectureSource, named_proxies, own_space, source_text, space_name
+from raynas.api.arguments import ArchitectureSource, named_proxies, own_space, reused, source_text, space_name
 from raynas.api.layers import base_values, laid_over, read_settings
+from raynas.config import several
 from raynas.errors import ConfigError, StoreError
 from raynas.recipes.reading import recipe_settings
 from raynas.registry import runs_named_code
@@ -139,7 +140,7 @@ def _what_to_score(architectures: Sequence[Architecture | Mapping[str, Any] | st
         from raynas.storage.tables import read_architectures
 
         return {"architectures": read_architectures(architectures)}
-    return {"architectures": [source_text(one) for one in architectures]}
+    return {"architectures": [source_text(one) for one in several(architectures)]}
 
 
 @runs_named_code
@@ -182,7 +183,7 @@ def scale(
     Raises:
         RaynasError: As for `search`.
     """
-    bounds = [Constraint.parse(text) for text in pick]
+    bounds = [Constraint.parse(text) for text in several(pick)]
     names, own_proxies = named_proxies(proxies)
     base = base_values(RunConfig, KIND, config=config, out=out, resume=resume, given=fields)
     values = laid_over(base, {"proxies": names or None, **fields})
@@ -246,7 +247,9 @@ def family_member(run: Run, pick: Sequence[str]) -> Mapping[str, Any]:
     from raynas.storage.sources import picked
 
     with reading(run.folder):
-        return picked(run.family[::-1], [Constraint.parse(text) for text in pick], f"the family in {run.folder}")
+        return picked(
+            run.family[::-1], [Constraint.parse(text) for text in several(pick)], f"the family in {run.folder}"
+        )
 
 
 def is_sweep(
@@ -271,7 +274,7 @@ def is_sweep(
     Raises:
         RaynasError: A level is named for a single search, or a file cannot be read.
     """
-    if repeat is not None or len(searchers) > 1:
+    if repeat is not None or len(several(searchers)) > 1:
         return True
     if resume and out is not None and holds_run(as_path(out)) and kind_of(read_description(as_path(out))) == SWEEP:
         return True
@@ -323,7 +326,7 @@ def sweep(
     names, own_proxies = named_proxies(proxies)
     said = recipe_settings(recipe, "search")
     base = base_values(SweepConfig, SWEEP, config=config, recipe=said, out=out, resume=resume, given=fields)
-    given = {"space": space_name(space), "proxies": names or None, **fields, "searchers": searchers or None}
+    given = {"space": space_name(space), "proxies": names or None, **fields, "searchers": several(searchers) or None}
     values = laid_over(_with_space(base, space, fields, out, resume), given)
     if searchers:
         values["searcher"] = None
@@ -337,7 +340,7 @@ def sweep(
     plan = make_sweep_plan(sweep_config, space=own_space(space), own_proxies=own_proxies)
     folder = as_path(out) if out is not None else default_folder(plan.config.space)
     with as_interrupted(folder), SweepConsole() if listener is None else nullcontext(listener) as receiver:
-        execute_sweep(plan, folder, resume=resume, reuse=[as_path(path) for path in reuse], listener=receiver)
+        execute_sweep(plan, folder, resume=resume, reuse=reused(reuse), listener=receiver)
         return load_sweep(folder)
 
 
@@ -422,5 +425,5 @@ def executed(
     with as_interrupted(folder), ConsoleListener(command) if listener is None else nullcontext(listener) as receiver:
         if first:
             receiver.on_log(first)
-        execute(plan, folder, resume=resume, reuse=[as_path(path) for path in reuse], listener=receiver)
+        execute(plan, folder, resume=resume, reuse=reused(reuse), listener=receiver)
         return load_run(folder)

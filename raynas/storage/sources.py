@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from raynas.config import several
 from raynas.errors import ConfigError, SpaceError, StoreError, error_words, on_one_line
 from raynas.registry import named_code
 from raynas.space.architecture import Architecture
@@ -65,7 +66,7 @@ def read_source(text: str, *, space: str | SearchSpace | None = None, pick: Sequ
         ConfigError: Several spaces read the text, nothing meets what is picked by, or there is nothing to pick from.
         UnknownNameError: The space is not registered.
     """
-    bounds = tuple(Constraint.parse(one) for one in pick)
+    bounds = tuple(Constraint.parse(one) for one in several(pick))
     given = spaces.get(space) if isinstance(space, str) else space
     path = existing_path(text)
     if path is not None and is_folder(path):

@@ -11,9 +11,14 @@ import yaml
 import raynas
 from raynas import api
 from raynas.api.layers import base_values, laid_over
+from raynas.bench.config import BenchConfig
+from raynas.config import Config
 from raynas.errors import ConfigError, StoreError
+from raynas.latency.config import LatencyConfig
 from raynas.searching.config import KIND, RunConfig
 from raynas.searching.run import SearchListener
+from raynas.sweeps.config import SweepConfig
+from raynas.sweeps.run import SweepListener
 
 
 def base(folder: Path, **settings: Any) -> dict[str, Any]:
@@ -70,6 +75,46 @@ def test_a_file_says_what_is_searched(tmp_path: Path) -> None:
     run = api.search(config=file, budget=2, out=tmp_path / "run", listener=SearchListener())
     assert run.summary["evaluations"] == 2
     assert run.description["config"]["objectives"] == ["macs:min"]
+
+
+@pytest.mark.parametrize("config", [SweepConfig, BenchConfig, LatencyConfig])
+def test_one_text_is_taken_for_several(config: type[Config]) -> None:
+    lists = {
+        name: field
+        for name, field in config.model_fields.items()
+        if "tuple[str, ...]" in str(field.annotation) and "tuple[tuple" not in str(field.annotation)
+    }
+    assert lists
+    for name in lists:
+        told: list[str] = []
+        for value in ("torch", ["torch"]):
+            try:
+                told.append(repr(getattr(config.make({"space": "vit", name: value}), name)))
+            except ConfigError as error:
+                told.append(str(error))
+        assert told[0] == told[1], name
+
+
+def test_arguments_of_several_take_one(tmp_path: Path) -> None:
+    silent = {"workers": 0, "listener": SearchListener(), "space": "vit", "img_size": 32}
+    first = api.search(
+        objectives="num_params:max", constraints="num_params<=2e6", budget=3, searcher="random",
+        out=tmp_path / "first", **silent,
+    )  # fmt: skip
+    assert first.description["config"]["objectives"] == ["num_params:max"]
+    assert first.description["config"]["constraints"] == ["num_params<=2e6"]
+    one = {"architectures": "p8-w24-d3-h3-m2", "proxies": "naswot", **silent}
+    scored = api.score(out=tmp_path / "scored", **one)
+    again = api.score(reuse=tmp_path / "scored", out=tmp_path / "again", **one)
+    assert [run.summary["evaluations"] for run in (scored, again)] == [1, 1]
+    assert (scored.summary["reused"], again.summary["reused"]) == (0, 1)
+    sweep = api.sweep(
+        searchers="random", objectives="num_params:max", repeat=2, budget=2,
+        out=tmp_path / "sweep", **{**silent, "listener": SweepListener()},
+    )  # fmt: skip
+    assert sweep.description["config"]["searchers"] == ["random"]
+    with pytest.raises(ConfigError, match=r"nothing meets num_params<=1|num_params"):
+        api.measure_latency(first.folder, pick="num_params<=1", engines="torch", runs=2)
 
 
 def test_scores_are_those_of_a_table(tmp_path: Path) -> None:
