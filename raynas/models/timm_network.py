@@ -50,7 +50,7 @@ class TimmNetwork(nn.Module):
         in_chans: int,
         global_pool: str,
         drop_rate: float,
-        img_size: int,
+        img_size: int | Sequence[int],
         fixed_input_size: bool = True,
     ) -> None:
         """Keep what timm asks of a network.
@@ -61,8 +61,8 @@ class TimmNetwork(nn.Module):
             in_chans: Number of channels of the images.
             global_pool: How tokens are pooled, one of `POOLS`.
             drop_rate: Probability in training that a feature is dropped before the head.
-            img_size: Side of the images in pixels.
-            fixed_input_size: Whether images must have that side.
+            img_size: Side of the images in pixels, or their height and width.
+            fixed_input_size: Whether images must have that size.
         """
         self._check_pool(global_pool)
         self.num_classes, self.in_chans = num_classes, in_chans
@@ -73,12 +73,14 @@ class TimmNetwork(nn.Module):
             for i, (name, width, step) in enumerate(features)
         ]
         self.grad_checkpointing = False
-        grid = img_size // features[-1][2]
+        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        self._only_size = (height, width) if fixed_input_size else None
+        step = features[-1][2]
         self.pretrained_cfg = self.default_cfg = timm_cfg(
             num_classes=num_classes,
-            input_size=(in_chans, img_size, img_size),
+            input_size=(in_chans, height, width),
             fixed_input_size=fixed_input_size,
-            pool_size=None if self.output_fmt == "NLC" else (grid, grid),
+            pool_size=None if self.output_fmt == "NLC" else (height // step, width // step),
             first_conv=self.FIRST_CONV,
             classifier=self.CLASSIFIER,
         )
@@ -156,8 +158,24 @@ class TimmNetwork(nn.Module):
         return module(state, *context)
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
-        """What the last group gives after the final norm, unpooled: of images (B, in_chans, S, S)."""
+        """What the last group gives after the final norm, unpooled: of images (B, in_chans, S, S).
+
+        Raises:
+            ValueError: The network takes images of one size alone, and these have another.
+        """
+        self._check_size(images)
         return self.output_of(self.normalised(self.through(self.embedded(images), self.groups())))
+
+    def _check_size(self, images: torch.Tensor) -> None:
+        is_traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        # A trace would keep the comparison of one batch for all.
+        if self._only_size is None or is_traced or tuple(images.shape[-2:]) == self._only_size:
+            return
+        (height, width), (taken_height, taken_width) = images.shape[-2:], self._only_size
+        raise ValueError(
+            f"images have {height} x {width} pixels, and this network takes {taken_height} x {taken_width}; "
+            "made with another img_size, it takes others"
+        )
 
     def pool(self, x: torch.Tensor) -> torch.Tensor:
         """What `forward_features` gives, pooled to (B, C); as it is where nothing is pooled."""
@@ -243,8 +261,9 @@ class TimmNetwork(nn.Module):
             Features, or what `forward_features` gives and features.
 
         Raises:
-            ValueError: There is no such group or format.
+            ValueError: There is no such group or format, or images have another size than the network takes.
         """
+        self._check_size(x)
         if output_fmt not in ("NCHW", "NLC"):
             raise ValueError(f"output_fmt is {output_fmt!r}; it must be 'NCHW' or 'NLC'")
         groups = self.groups()

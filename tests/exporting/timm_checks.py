@@ -329,6 +329,27 @@ def check_another_side(export: Export) -> None:
     assert resized
 
 
+def check_wrong_side(export: Export) -> None:
+    """Images of another size are refused by both sizes, where the network takes but one."""
+    model, side = export.create(), export.size
+    if export.is_timms:
+        return
+    if not export.about["pretrained_cfg"]["fixed_input_size"]:
+        assert model(torch.randn(2, 3, side, 2 * side)).shape == (2, CLASSES)
+        assert export.create(img_size=(side, 2 * side))(torch.randn(2, 3, side, 2 * side)).shape == (2, CLASSES)
+        return
+    for height, width in ((2 * side, 2 * side), (side, 2 * side), (side - 1, side - 1)):
+        images = torch.randn(2, 3, height, width)
+        for call in (model, model.forward_features, model.forward_intermediates):
+            try:
+                call(images)
+            except (ValueError, AssertionError) as error:  # ours and timm's
+                said = str(error)
+            else:
+                raise AssertionError(f"{call} took images of {height} x {width}")
+            assert any(str(one) in said for one in (height, width)) and str(side) in said, said
+
+
 def check_groups(export: Export) -> None:
     model = export.create()
     names = {name for name, _ in model.named_parameters()}

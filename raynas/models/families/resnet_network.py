@@ -8,6 +8,7 @@ Tensor letters: B images, C channels, S image side.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -56,7 +57,8 @@ class ResNetNetwork(TimmNetwork):
         width: Number of channels of stage 1; stages 2 and 3 have twice and four times as many.
         num_classes: Number of classes, which is the number of the head's outputs; 0: there is no head.
         in_chans: Number of channels of the images.
-        img_size: Side of the images in pixels that timm is told; images of any side can be classified.
+        img_size: Side of the images in pixels that timm is told, or their height and width; images of any size can be
+            classified.
         global_pool: What the head is given: the mean over the pixels ("avg"), or nothing is pooled ("").
         drop_rate: Probability in training that a feature is dropped before the head.
         device, dtype: Device and type of the parameters. On the meta device they get no values.
@@ -74,7 +76,7 @@ class ResNetNetwork(TimmNetwork):
         *,
         num_classes: int,
         in_chans: int = 3,
-        img_size: int = 32,
+        img_size: int | Sequence[int] = 32,
         global_pool: str = "avg",
         drop_rate: float = 0.0,
         device: torch.device | str | None = None,
