@@ -125,6 +125,7 @@ SEARCHER_HOOKS = [
     of_searchers.ShowsProbabilities,
     of_searchers.ShowsProgress,
     of_searchers.Completes,
+    of_searchers.BeginsAtRandom,
     of_searchers.GrowsFromStart,
 ]
 OF_CLASSES = [of_searchers.LimitsWindow]
@@ -228,6 +229,7 @@ class Telling(GivenArchitectures):
     start = Architecture({"width": 4})
     reason = "the only one"
     is_complete = True
+    num_random = 3
 
     def recommendation(self) -> Architecture:
         return self.start

@@ -103,6 +103,7 @@ class Evolution:
         self._num_told = 0
         self._history: list[tuple[float, int, Architecture]] = []  # objective and minus the id: higher is better
         self._parents: list[Architecture] = []
+        self.num_random = population
         self._generation: deque[Callable[[], Architecture | None]] = deque([self._random] * population)
 
     def ask(self, n: int) -> list[Candidate]:

@@ -64,6 +64,7 @@ class NSGA2:
             check_number("mutation_probability", mutation_probability, 0.0, 0.999)
             if mutation_probability == 0 and crossover_probability == 0:
                 raise ConfigError("mutation_probability and crossover_probability are both 0: children would be copies")
+        self.num_random = population
         rng = np.random.default_rng(seed)
         sampler = NSGAIISampler(
             population_size=population,

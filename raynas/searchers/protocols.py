@@ -79,6 +79,14 @@ class Completes(Protocol):
 
 
 @runtime_checkable
+class BeginsAtRandom(Protocol):
+    """A searcher that draws its first candidates at random, before anything is learned from results."""
+
+    num_random: int
+    """How many these are."""
+
+
+@runtime_checkable
 class LimitsWindow(Protocol):
     """A class of searchers that learn from every result, so that only few should be in flight."""
 
@@ -109,3 +117,14 @@ def is_complete(searcher: object) -> bool:
     """Whether a searcher that asks for nothing more ended as it should; False if it does not say."""
     completes = offered(searcher, Completes)
     return completes is not None and completes.is_complete
+
+
+def random_line(searcher: object, name: str, budget: int) -> str:
+    """A line for people where a budget ends before a searcher has learned anything; else an empty one."""
+    begins = offered(searcher, BeginsAtRandom)
+    if begins is None or begins.num_random < budget:
+        return ""
+    return (
+        f"{name} draws its first {begins.num_random:,} candidates at random, and the budget is {budget:,}: this is a "
+        "random search"
+    )

@@ -73,7 +73,7 @@ class RegularizedEvolution:
         self._space = space
         self._objectives = objectives
         self._constraints = constraints
-        self._num_random = population
+        self.num_random = population
         self._sample_size = sample_size
         self._crossover_probability = crossover_probability
         self._rng = np.random.default_rng(seed)
@@ -103,7 +103,7 @@ class RegularizedEvolution:
                 self._population.append(_Individual(evaluation.architecture, (-violation, objective)))
 
     def _next(self) -> Architecture | None:
-        if self._unseen.is_exhausted or self._open_candidates.num_asked < self._num_random or not self._population:
+        if self._unseen.is_exhausted or self._open_candidates.num_asked < self.num_random or not self._population:
             return self._unseen.draw()
         child = self._child()
         for _ in range(self._max_tries):

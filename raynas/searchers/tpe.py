@@ -54,6 +54,7 @@ class TPE:
         check_objectives(objectives, several=True)
         check_count("num_random", num_random, 1)
         check_count("num_proposals", num_proposals, 1)
+        self.num_random = num_random
         rng = np.random.default_rng(seed)
         sampler = TPESampler(n_startup_trials=num_random, n_ei_candidates=num_proposals, seed=int(rng.integers(2**32)))
         self._study = OptunaStudy(space, objectives, constraints, admits, rng, sampler)

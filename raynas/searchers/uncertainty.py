@@ -70,7 +70,7 @@ class UncertaintySampling:
         check_count("img_size", img_size, 0, MOST_SIDE)
         check_count("num_classes", num_classes, 1, MOST)
         self._objectives = objectives
-        self._first = first
+        self.num_random = first
         self._pool_size = pool
         self._features = Features(space, img_size=img_size or space.search_img_size, num_classes=num_classes)
         self._unseen = Unseen(space, np.random.default_rng(seed), admits)
@@ -115,7 +115,7 @@ class UncertaintySampling:
     def _due(self) -> float:
         """Number of values with which the next model is made."""
         if self._model is None:
-            return self._first
+            return self.num_random
         return len(self._model) * (_GROWTH if len(self._model) < _MANY else _GROWTH_OF_MANY)
 
     def _look_around(self, is_due: bool) -> None:

@@ -18,7 +18,7 @@ from raynas.hooks import offered
 from raynas.scoring.pool import EvaluatorPool, Waiting
 from raynas.searchers.admission import admission
 from raynas.searchers.base import SearchProgress
-from raynas.searchers.protocols import GrowsFamily, Recommends, ShowsProgress, is_complete, reason_of
+from raynas.searchers.protocols import GrowsFamily, Recommends, ShowsProgress, is_complete, random_line, reason_of
 from raynas.searching.comparison import comparison, peers_of, uniform_peers
 from raynas.searching.config import KIND
 from raynas.searching.flight import Flight
@@ -33,6 +33,7 @@ from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS, closed_form
 from raynas.space.results import Evaluation, Outcome, Platform
 from raynas.space.uniform import has_uneven
+from raynas.storage.latencies import is_learned
 from raynas.storage.locks import told_before_locking
 from raynas.storage.result_store import ResultStore, read_evaluations
 from raynas.storage.run_folder import check_folder
@@ -187,6 +188,8 @@ class _Run:
         """Search, keeping summary.json up to date, also when it ends badly."""
         self.listener.on_start(self.session.folder, self.plan.config.budget)
         self.listener.on_log(f"up to {self.plan.window} candidates at a time: {self.plan.window_origin}")
+        if line := random_line(self.searcher, str(self.plan.config.searcher), self.plan.config.budget):
+            self.listener.on_log(line)
         return self.session.carry_out(self._work, self._write_summary)
 
     def _work(self) -> End:
@@ -283,6 +286,7 @@ class _Run:
         plan = self.plan
         found = [evaluation.architecture for evaluation in self.ranking.best()]
         is_search = not plan.config.architectures and offered(self.searcher, GrowsFamily) is None
+        is_search = is_search and not is_learned(plan.identity())  # whose pages show how well it predicts
         if (
             not is_search
             or not found

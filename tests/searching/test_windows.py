@@ -120,3 +120,27 @@ def test_where_the_cluster_decides_on_workers_the_window_is_of_what_it_holds(tmp
     assert stored["config"]["workers"] == "all"
     assert run.summary["workers"] is None
     assert content(run) == content(raynas.search(toy_space(), workers=0, out=tmp_path / "one", **wanted))
+
+
+class Noting(SearchListener):
+    """Keeps the lines that a person would see."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def on_log(self, line: str) -> None:
+        self.lines.append(line)
+
+
+@pytest.mark.parametrize(("budget", "is_random"), [(20, True), (21, False)])
+def test_a_budget_that_ends_before_a_searcher_has_learned_is_said_to_be_random(
+    budget: int, is_random: bool, tmp_path: Path
+) -> None:
+    noting = Noting()
+    raynas.search(
+        "vit", objectives=["num_params:max"], searcher="nsga2", settings={"searcher": {"population": 20}},
+        budget=budget, workers=0, img_size=32, out=tmp_path / "run", listener=noting,
+    )  # fmt: skip
+    said = "nsga2 draws its first 20 candidates at random, and the budget is 20: this is a random search"
+    assert (said in noting.lines) == is_random
+    assert any("random search" in line for line in noting.lines) == is_random
