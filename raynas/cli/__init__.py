@@ -5,6 +5,7 @@ Heavy imports are inside the commands, so that --help answers at once.
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -91,6 +92,10 @@ def main(arguments: list[str] | None = None) -> Any:
     shown, warnings.showwarning = warnings.showwarning, partial(_show_warning, warnings.showwarning)
     try:
         return app(arguments, standalone_mode=True)
+    except SystemExit as end:
+        if end.code == 128 + signal.SIGINT:  # Typer's, of an interruption that no run has told
+            typer.echo("raynas: interrupted by SIGINT", err=True)
+        raise
     except RaynasError as error:
         typer.echo(f"raynas: {on_one_line(text_of(error), LONGEST_MESSAGE)}", err=True)
         sys.exit(getattr(error, "exit_code", 1))

@@ -194,6 +194,21 @@ def test_ctrl_c_while_results_are_shown_prints_the_command_that_resumes(
 
 
 @pytest.mark.slow
+def test_an_interrupted_command_without_a_run_says_so_in_a_line(tmp_path: Path) -> None:
+    arguments = ["latency", "vit", "--architecture", "deit-tiny", "--engine", "torch", "--runs", "100000"]
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        cwd=tmp_path,
+    )  # fmt: skip
+    time.sleep(8)
+    os.kill(process.pid, signal.SIGINT)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert shown.splitlines()[-1] == "raynas: interrupted by SIGINT"
+    assert "Traceback" not in shown
+
+
+@pytest.mark.slow
 def test_an_interrupted_search_prints_the_command_that_resumes_it(tmp_path: Path) -> None:
     out = tmp_path / "my run"
     arguments = ["search", "as-vit", *SMALL, "--budget", "400", "--out", str(out)]
