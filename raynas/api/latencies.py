@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from raynas.api.arguments import ArchitectureSource, own_space, source_text, space_name
 from raynas.api.layers import base_values
 from raynas.api.searches import executed
+from raynas.config import several
 from raynas.errors import ConfigError
 from raynas.latency.config import LatencyConfig, LearnConfig
 from raynas.registry import runs_named_code
@@ -17,7 +18,7 @@ from raynas.searching.config import KIND, RunConfig
 from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
-from raynas.storage.latencies import LATENCY, Prediction, latency_predictor
+from raynas.storage.latencies import RATIO, Prediction, latency_predictor
 from raynas.storage.paths import as_path
 from raynas.storage.run_folder import reading
 from raynas.storage.runs import Run
@@ -135,7 +136,7 @@ def predict_latency(
             is drawn from the space, and says nothing of values that are none of its choices.
     """
     predictor = latency_predictor(folder, space)
-    found = [predictor.space.read(source_text(one)) for one in architectures]
+    found = [predictor.space.read(source_text(one)) for one in several(architectures)]
     for one in found:
         predictor.space.encode(one)  # refuses what was never measured
     return predictor.predict(found)
@@ -148,7 +149,7 @@ def _run_of(config: LearnConfig, space: SearchSpace) -> RunConfig:
     return RunConfig.make(
         {
             **config.model_dump(include={"space", "threads", "seed"}),
-            "objectives": (f"{LATENCY}:min",),
+            "objectives": (f"{RATIO}:min",),
             "searcher": _SEARCHER,
             "settings": {
                 "latency": measured,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import torch
+from torch import nn
 
 from raynas.config import check_count
 from raynas.errors import ConfigError, NotApplicableError
@@ -28,9 +30,10 @@ def _check(*, batch_size: int, runs: int, warmup: int, precision: str) -> None:
 
 @proxy(
     "latency",
-    outputs=("latency_ms", "latency_spread"),
+    outputs=("latency_ms", "latency_spread", "latency_ratio"),
     higher_is_better=False,
     is_measured=True,
+    version=2,  # since passes of a reference are taken in between
     check=_check,
     departures=(),
 )
@@ -44,6 +47,11 @@ def latency(
     the call until its result is there. The run's `threads` compute it, and nothing else on its device that belongs to
     a run that measures: see `raynas.scoring.device_use`.
 
+    A machine that is shared, or grows hot, is now faster and now slower for minutes, whatever it computes. So each pass
+    follows one of a reference, which is the same for all networks, and, where there is a warm-up at all, one more that
+    is not timed, as caches hold what the reference used. What was measured at different times is compared by
+    `latency_ratio`.
+
     Args:
         probe: The network; values of its weights do not matter.
         batch_size: Images of a pass.
@@ -52,7 +60,8 @@ def latency(
         precision: "float32"; or on a GPU "bfloat16" or "float16", by autocast, as a training evaluates.
 
     Returns:
-        `latency_ms`, the median in milliseconds, and `latency_spread`, the interquartile range over the median.
+        `latency_ms`, the median in milliseconds; `latency_spread`, the interquartile range over the median; and
+        `latency_ratio`, the median of passes over the reference's just before.
 
     Raises:
         NotApplicableError: Parameters are not of float32, or another precision is asked for on the CPU.
@@ -65,9 +74,50 @@ def latency(
     numbers = probe.rng().standard_normal((batch_size, 3, probe.img_size, probe.img_size), "float32")
     images, model = torch.from_numpy(numbers).to(device), probe.model
     synchronise = torch.cuda.synchronize if device.type == "cuda" else _nothing
+    reference, tokens = _reference(device)
     with torch.inference_mode(), _autocast(device.type, precision):
-        found = durations(lambda: model(images), runs=runs, warmup=warmup, synchronise=synchronise)
-    return of_durations(found)
+        pairs = durations_in_turns(
+            lambda: reference(tokens), lambda: model(images), runs=runs, warmup=warmup, synchronise=synchronise
+        )
+    ratio = quantile([own / of_reference for of_reference, own in pairs], 0.5)
+    return {**of_durations([own for _, own in pairs]), "latency_ratio": ratio}
+
+
+def _reference(device: torch.device) -> tuple[nn.Module, torch.Tensor]:
+    """A network that takes milliseconds on a CPU, and what it takes: four MLPs of a transformer, over 64 tokens."""
+    width, hidden = 256, 1024
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # values do not matter, if there are no denormal ones
+        layers = [
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+            for _ in range(4)
+        ]
+        tokens = torch.randn(64, width)
+    return nn.Sequential(*layers).eval().to(device, torch.float32), tokens.to(device, torch.float32)
+
+
+def durations_in_turns(
+    reference: Callable[[], Any],
+    run: Callable[[], Any],
+    *,
+    runs: int,
+    warmup: int,
+    synchronise: Callable[[], Any],
+    clock: Callable[[], float] = perf_counter,
+) -> list[tuple[float, float]]:
+    """Seconds that two calls take in turns, in pairs, while Python collects no garbage.
+
+    Args:
+        reference: What is timed first of each pair.
+        run: What is timed second; after a call that is not, as caches hold what the other one used, if there is any
+            warm-up.
+        runs, warmup, synchronise, clock: Arguments with the meaning that they have in `durations`.
+    """
+    for call, calls in ((run, warmup), (reference, 1)):
+        durations(call, runs=0, warmup=calls, synchronise=synchronise)
+    once = partial(durations, runs=1, synchronise=synchronise, clock=clock)
+    pairs = [(*once(reference, warmup=0), *once(run, warmup=min(1, warmup))) for _ in range(runs)]
+    return [(of_reference, own) for of_reference, own in pairs]
 
 
 def durations(

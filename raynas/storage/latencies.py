@@ -27,6 +27,8 @@ from raynas.wording import percent, plural, settings_text
 
 LATENCY = "latency_ms"
 """The score that is measured."""
+RATIO = "latency_ratio"
+"""The same over the time of a reference, which changes with the machine as it does."""
 PREDICTED = "predicted_latency_ms"
 """The cost that is predicted from it."""
 LEAST_MEASUREMENTS = 10
@@ -61,7 +63,8 @@ class LatencyPredictor:
         space: The space.
         img_size, num_classes: What architectures were measured with.
         architectures: What was measured, n architectures, in their order.
-        latencies_ms: (n,) medians of the measurements, in milliseconds.
+        latencies_ms: (n,) medians of the measurements, in milliseconds; at the run's typical pace, where it measured a
+            reference, too.
         conditions: Settings that were measured with, by name, such as batch_size.
     """
 
@@ -179,8 +182,10 @@ def latency_predictor(run: Run | str | Path, space: SearchSpace | None = None) -
             status = run.summary.get("status", "not over")
             raise StoreError(f"the run in {run.folder} is {status}: resume it before it is predicted from")
         of_run = space or run.space
-        points = Points.of(run.evaluations, [LATENCY])
+        points = Points.of(run.evaluations, [name for name in (LATENCY, RATIO) if name in scores])
         values = points.values[LATENCY]
+        if RATIO in scores:
+            values = at_one_pace(values, points.values[RATIO])
         known = np.flatnonzero(np.isfinite(values) & (values > 0)).tolist()
         if len(known) < LEAST_MEASUREMENTS:
             raise StoreError(
@@ -265,7 +270,23 @@ def is_learned(identity: Mapping[str, Any]) -> bool:
     Args:
         identity: The entry `identity` of run.yaml.
     """
-    return identity.get("searcher") == "uncertainty" and identity.get("objectives") == [f"{LATENCY}:min"]
+    objectives = [[f"{name}:min"] for name in (RATIO, LATENCY)]
+    return identity.get("searcher") == "uncertainty" and identity.get("objectives") in objectives
+
+
+def at_one_pace(latencies_ms: np.ndarray, ratios: np.ndarray) -> np.ndarray:
+    """Latencies as they would be, had the machine been as fast all the time as it was in the median.
+
+    Args:
+        latencies_ms: (n,) medians of measurements, in milliseconds, or NaN.
+        ratios: (n,) the same over those of a reference.
+
+    Returns:
+        (n,) milliseconds.
+    """
+    references = latencies_ms / ratios
+    known = references[np.isfinite(references)]
+    return ratios * float(np.median(known)) if len(known) else latencies_ms
 
 
 def _rounded(value: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import nn
 import raynas
 from raynas.api.lists import listing
 from raynas.errors import ConfigError, NotApplicableError
-from raynas.proxies.latency import durations, latency, of_durations
+from raynas.proxies.latency import durations, durations_in_turns, latency, of_durations
 from raynas.proxies.probe import Probe, Proxy
 from raynas.proxies.registered import proxies, unmeasured
 from raynas.scoring.evaluator import EvaluationTask, Evaluator
@@ -82,9 +82,49 @@ def test_passes_are_of_a_batch_in_eval_and_inference_mode_while_no_garbage_is_co
     model = Recorded()
     probe = Probe(NONE, model.eval(), img_size=12)
     found = proxies.get("latency").configured(batch_size=4, runs=3, warmup=2)(probe)
-    assert model.seen == [((4, 3, 12, 12), True, False, False)] * 5
-    assert found.keys() == {"latency_ms", "latency_spread"}
+    assert model.seen == [((4, 3, 12, 12), True, False, False)] * (2 + 2 * 3)
+    assert found.keys() == {"latency_ms", "latency_spread", "latency_ratio"}
     assert 0 < found["latency_ms"] < 1000
+    assert 0 < found["latency_ratio"] < 100
+
+
+def test_passes_follow_those_of_a_reference_in_pairs() -> None:
+    now, called = 0.0, []
+
+    def taking(name: str, seconds: Iterator[float]) -> Callable[[], None]:
+        def call() -> None:
+            nonlocal now
+            called.append(name)
+            now += next(seconds)
+
+        return call
+
+    reference = taking("reference", iter([9.0, 1.0, 2.0, 4.0]))
+    own = taking("own", iter([8.0, 7.0, 6.0, 3.0, 6.0, 5.0, 6.0, 7.0]))
+    found = durations_in_turns(
+        reference, own, runs=3, warmup=2, synchronise=lambda: None, clock=lambda: now
+    )  # fmt: skip
+    assert called == ["own", "own", "reference", *["reference", "own", "own"] * 3]
+    assert found == [(1.0, 3.0), (2.0, 5.0), (4.0, 7.0)]
+
+
+def test_a_machine_that_grows_slower_leaves_the_ratio_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = {"fast": [(0.001, 0.003)] * 5, "slow": [(0.002, 0.006)] * 5, "mixed": [(0.001, 0.003), (0.002, 0.006)]}
+    found = {}
+    for name, taken in pairs.items():
+        monkeypatch.setattr("raynas.proxies.latency.durations_in_turns", lambda *_, taken=taken, **__: taken)
+        found[name] = latency(Probe(NONE, Recorded().eval(), img_size=8))
+    assert {name: one["latency_ratio"] for name, one in found.items()} == pytest.approx(dict.fromkeys(pairs, 3.0))
+    assert (found["fast"]["latency_ms"], found["slow"]["latency_ms"]) == pytest.approx((3.0, 6.0))
+
+
+def test_a_reference_leaves_random_numbers_as_they_were() -> None:
+    probe = Probe(NONE, Recorded().eval(), img_size=8)
+    torch.manual_seed(4)
+    expected = torch.rand(3)
+    torch.manual_seed(4)
+    latency(probe, runs=2, warmup=0)
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_a_network_of_more_multiply_adds_is_slower() -> None:
@@ -135,7 +175,7 @@ def test_the_network_is_the_one_that_is_trained_with_its_attention_and_others_se
         Attends, size, (Proxy("before", passes), timed, Proxy("after", passes)), used_settings={**size, "fused": True}
     )
     outcomes = Evaluator(task)(NONE, [0, 1, 2])
-    assert [outcome.status for outcome in outcomes] == ["ok"] * 4
+    assert [outcome.status for outcome in outcomes] == ["ok"] * 5
     # Those of one's own come last; they compute attention by arithmetic.
     assert seen == [(True, True), (False, False), (False, False)]
 
@@ -167,7 +207,8 @@ def test_a_model_at_hand_is_measured_where_it_is_asked_for() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.Flatten(), nn.Linear(64, 10))
     found = raynas.score_model(model, ["latency"], img_size=16)
-    assert {name: outcome.status for name, outcome in found.items()} == {"latency_ms": "ok", "latency_spread": "ok"}
+    names = ("latency_ms", "latency_spread", "latency_ratio")
+    assert {name: outcome.status for name, outcome in found.items()} == dict.fromkeys(names, "ok")
     assert "latency_ms" not in raynas.score_model(model, img_size=16)
 
 

@@ -98,7 +98,7 @@ def test_latencies_of_another_processor_are_not_taken_and_scores_beside_them_are
     own = device_type("cpu")
     found = [{(row["proxy"], row["device_type"]) for row in run.evaluations.to_pylist()} for run in (there, alone)]
     costs = {("num_params", ""), ("macs", "")}
-    measured = {(name, f"{own} of another one") for name in ("latency_ms", "latency_spread")}
+    measured = {(name, f"{own} of another one") for name in ("latency_ms", "latency_spread", "latency_ratio")}
     assert found == [{*measured, ("synflow", own), *costs}, {("synflow", own), *costs}]
     assert there.summary["reused"] == 3  # their other score
 
