@@ -138,7 +138,6 @@ def test_a_killed_supernet_ends_with_the_same_bits(
 @pytest.mark.parametrize(
     ("workers", "moments"),
     [
-        pytest.param(0, (4, 9), marks=pytest.mark.slow),
         pytest.param(0, random_moments(8, most=50), marks=pytest.mark.long),
         pytest.param(2, random_moments(8, most=50, seed=1), marks=pytest.mark.long),
     ],

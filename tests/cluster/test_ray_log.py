@@ -96,7 +96,7 @@ def test_the_terminal_has_only_our_lines_and_the_log_those_of_ray(tmp_path: Path
     assert json.loads((run / "summary.json").read_text())["status"] == "completed"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_lines_of_tune_and_of_trials_are_in_the_log_of_a_sweep(tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "raynas.cli", "search", "as-vit", "-o", "num_params", "--repeat", "2", "--budget", "5",

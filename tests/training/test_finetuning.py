@@ -353,7 +353,7 @@ def test_a_linear_probe_trains_the_head_alone(tmp_path: Path, pretrained: Path) 
     assert largest_difference({"head": weights(tmp_path / "run")["head.weight"]}, {"head": given["head.weight"]}) > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_shares_of_labels_are_compared_as_trials(tmp_path: Path, pretrained: Path) -> None:
     found = finetuned_variants(
         pretrained, vary={"label_fraction": [0.3, 1.0], "kept_blocks": [0, 4]}, out=tmp_path / "variants", workers=0,

@@ -266,8 +266,8 @@ def test_passes_change_no_more_than_rounding(tmp_path: Path, teacher: str) -> No
     assert largest_difference(one, trained(tmp_path / "two", **settings, accumulation=2)) < 1e-5
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", [pytest.param("mae", marks=pytest.mark.long), "d2-mae"])
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["mae", "d2-mae"])
 def test_two_workers_train_as_one(tmp_path: Path, teacher: str, kind: str) -> None:
     settings = {**SETTINGS, "objective": kind, **({} if kind == "mae" else {"teacher": teacher})}
     one = trained(tmp_path / "one", **settings)

@@ -114,7 +114,7 @@ def test_an_interrupted_training_is_gone_on_with_bit_for_bit(tmp_path: Path, kin
     assert largest_difference(trained(tmp_path / "run", **settings), whole) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_train_as_one(tmp_path: Path) -> None:
     settings = {**SETTINGS, "objective": "supernet-d-mae", "epochs": 1}
     one = trained(tmp_path / "one", **settings)

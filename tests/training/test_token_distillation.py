@@ -97,7 +97,7 @@ def test_any_network_learns_from_any_other(tmp_path: Path, teacher: str, student
     assert rows[-1]["val_loss"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_train_as_one(tmp_path: Path, teacher: str) -> None:
     settings = {**SETTINGS, "teacher": teacher}
     one = trained(tmp_path / "one", **settings)

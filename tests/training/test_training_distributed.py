@@ -62,7 +62,7 @@ def test_two_workers_equal_one_with_the_same_global_batch(tmp_path: Path) -> Non
     assert load_training(tmp_path / "two").summary["workers"] == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_share_an_odd_batch(tmp_path: Path) -> None:
     settings = {"augment": "light", "batch_size": 31, "max_images": 140}
     one = trained(tmp_path / "one", **settings)
@@ -178,7 +178,7 @@ def test_a_lost_worker_restarts_from_the_last_checkpoint(tmp_path: Path) -> None
     assert largest_difference(weights(tmp_path / "run"), expected) < 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_workers_stop_when_asked_and_go_on_later(tmp_path: Path) -> None:
     expected = trained(tmp_path / "whole", **LONG)
     listener = StepCounter()

@@ -236,8 +236,11 @@ def test_variants_are_trained_as_if_alone(
     assert "trainings" in capsys.readouterr().err
 
 
+OTHERS = [pytest.param(vary, marks=pytest.mark.long) for vary in ("seed=0,1", "max_images=60,80", "augment=none,light")]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("vary", ["seed=0,1", "max_images=60,80", "augment=none,light", "betas=[0.9,0.99],[0.8,0.99]"])
+@pytest.mark.parametrize("vary", ["betas=[0.9,0.99],[0.8,0.99]", *OTHERS])
 def test_variants_of_all_kinds_of_values_are_resumed(
     vary: str, address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -277,8 +280,8 @@ def test_the_page_of_variants(done: Path, browser: Any) -> None:
     assert page.locator("#trainings-plot .plot path.line").count() == 2
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("halving", [pytest.param("none", marks=pytest.mark.long), "synchronous"])
+@pytest.mark.long
+@pytest.mark.parametrize("halving", ["none", "synchronous"])
 def test_variants_killed_at_two_moments_come_out_as_if_nobody_had(address: str, tmp_path: Path, halving: str) -> None:
     config, folder = variants_config({"lr": [1e-3, 1e-4]}, halving=halving, epochs=3), tmp_path / "run"
     elsewhere = {**config.model_dump(), "training": {**config.training, "address": address}}
