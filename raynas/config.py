@@ -7,14 +7,15 @@ options from that. A configuration is imported for the help of a command: behind
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from operator import index
 from types import UnionType
 from typing import Any, Self, SupportsIndex, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from raynas.errors import ConfigError
 
@@ -154,6 +155,40 @@ class Config(BaseModel):
     def resolved(self, **values: Any) -> Self:
         """A copy with defaults filled in."""
         return self.model_copy(update=values)
+
+
+def option_words(
+    made: type[BaseModel], values: Mapping[str, Any], names: Iterable[str], *, by_set: Collection[str] = ()
+) -> list[str]:
+    """What is typed for settings that are not as they are by default.
+
+    Args:
+        made: The class of the configuration.
+        values: Values of its fields, as run.yaml has them.
+        names: Fields that are told, in their order; those that no option sets are passed over.
+        by_set: Fields that have no option of their own, which --set sets.
+    """
+    words: list[str] = []
+    for name in names:
+        field, value = made.model_fields[name], _as_stored(values.get(name))
+        is_default = value is None or value == _as_stored(field.get_default(call_default_factory=True))
+        if is_default or any(isinstance(one, Found) for one in field.metadata):
+            continue
+        flag = next((one.names[0] for one in field.metadata if isinstance(one, Flags)), f"--{name.replace('_', '-')}")
+        if name in by_set:
+            words += ["--set", f"{name}={json.dumps(value)}"]
+        elif value is True:
+            words.append(flag)
+        elif isinstance(value, list) and any(isinstance(one, BeforeValidator) for one in field.metadata):
+            words += [flag, ",".join(f"{one:g}" for one in value)]  # one text is taken for all of them
+        else:
+            words += [word for one in (value if isinstance(value, list) else [value]) for word in (flag, str(one))]
+    return words
+
+
+def _as_stored(value: Any) -> Any:
+    """A value as run.yaml has it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def check_count(name: str, value: int, least: int, most: int = MOST) -> None:

@@ -86,7 +86,7 @@ def evaluate(
     with EvaluationConsole() if listener is None else nullcontext(listener) as receiver:
         if folder is not None:
             name = space.name if isinstance(space, SearchSpace) else space
-            told = {"source": source_text(source), "space": name, "pick": list(several(pick))}
+            told = {"source": source_text(source), "space": name, "pick": list(several(pick)), "trust_code": trust_code}
             found = execute_evaluation(network, images, config, folder, receiver, told=told, resume=resume)
         else:
             whole = evaluate_network(network, images, config, receiver)

@@ -93,13 +93,11 @@ def how_to_train(*, without: Sequence[str] = (), **settings: Any) -> Parameters:
         without: Fields that are no options of the command.
         settings: Further keywords of `raynas.cli.options.options`.
     """
-    from raynas.training.config import AUGMENTATIONS, DISTILLATION, PRETRAINING, SUPERNET, TrainConfig
+    from raynas.training.config import WITHOUT_OPTION, TrainConfig
 
-    seldom = ("val_fraction", "image_choice", "min_lr", "checkpoint_every_s", *AUGMENTATIONS["none"])
-    not_here = ("space", "architecture", "teacher", "warmup_prefix", *DISTILLATION, *SUPERNET, *PRETRAINING)
     return [
         option("space", str, "The space of SOURCE, where several can read it."),
-        *options(TrainConfig, leave_out=(*seldom, *not_here, *without), **settings),
+        *options(TrainConfig, leave_out=("space", "architecture", *WITHOUT_OPTION, *without), **settings),
         *(_SET, _OUT, RESUME, RECIPE, CONFIG, TRUST_CODE),
     ]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from raynas.config import Flags
+from raynas.config import option_words
 from raynas.data.dataset import ImageDataset
 from raynas.data.png import png_of
 from raynas.evaluation.config import EvaluateConfig
@@ -49,7 +49,7 @@ def execute_evaluation(
         config: What was asked for.
         folder: The folder, which is created unless it exists.
         listener: Receives progress.
-        told: What the caller was told beside the configuration: `source`, `space`, `pick`.
+        told: What the caller was told beside the configuration: `source`, `space`, `pick`, `trust_code`.
         resume: Whether the folder may hold the same evaluation, which is carried out again.
 
     Raises:
@@ -121,20 +121,11 @@ class _Counting(EvaluationListener):
 
 def command_of(told: Mapping[str, Any], config: EvaluateConfig, folder: Path) -> str:
     """What is typed for an evaluation: its source, and what is not as it is by default."""
-    words = ["raynas", "evaluate", str(told["source"])]
-    given = {"space": told["space"], "pick": list(told["pick"])} | {
-        name: getattr(config, name)
-        for name, field in EvaluateConfig.model_fields.items()
-        if getattr(config, name) != field.get_default(call_default_factory=True)
-    }
-    for name, value in given.items():
-        metadata = EvaluateConfig.model_fields[name].metadata if name in EvaluateConfig.model_fields else ()
-        flag = next((one.names[0] for one in metadata if isinstance(one, Flags)), f"--{name.replace('_', '-')}")
-        if name == "pixel_range":
-            value = [",".join(f"{bound:g}" for bound in value)]
-        for one in value if isinstance(value, list | tuple) else [value]:
-            words += [] if one is None else [flag] if one is True else [flag, str(one)]
-    return shlex.join([*words, "--out", str(folder)])
+    of_source = [word for bound in told["pick"] for word in ("--pick", str(bound))]
+    of_source += ["--space", str(told["space"])] if told["space"] else []
+    words = ["raynas", "evaluate", str(told["source"]), *of_source]
+    words += option_words(EvaluateConfig, config.model_dump(), EvaluateConfig.model_fields)
+    return shlex.join([*words, *["--trust-code"] * bool(told["trust_code"]), "--out", str(folder)])
 
 
 def _pictures(

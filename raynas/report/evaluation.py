@@ -11,6 +11,7 @@ import numpy as np
 
 from raynas.report.embedding import finite, short_number
 from raynas.report.model_points import model_points
+from raynas.report.next_trained import next_of_evaluation
 from raynas.report.status import run_status
 from raynas.report.text import Rows, machine_rows
 from raynas.stats.calibration import BINS, calibration_bins
@@ -54,6 +55,7 @@ def evaluation_report_data(stored: StoredEvaluation) -> dict[str, Any]:
             **model_points("", [], {}, texts=[], img_size=0),
             "note": "" if report is None else report.note,
             "evaluated": None if report is None else _evaluated(stored, report),
+            "next": next_of_evaluation(stored),
             "groups": _groups(stored),
         }
     )
@@ -209,15 +211,10 @@ def _groups(stored: StoredEvaluation) -> list[dict[str, Any]]:
     how += [("images of a pass", f"{config['batch_size']:,}")]
     if report is not None:
         how += [("images a second", f"{report.images_per_s:,.0f}")]
-    commands: Rows = [
-        ("this evaluation", str(description["command"])),
-        ("on images of your own", f"raynas predict {config['source']} --images DIR --out predictions.csv"),
-    ]
     groups = [
         ("The network", of_network),
         ("The images", of_images),
         ("How", how),
-        ("Commands", commands),
         ("Made with", machine_rows(description)),
     ]
     return [{"title": title, "rows": rows} for title, rows in groups]

@@ -236,7 +236,8 @@ add_kind(
         _training,
         {
             "training": Layout(
-                ("curves", "pictures", "phases", "model", "epochs", "time", "setup"), (*_LINES, "training.js")
+                ("curves", "next", "pictures", "phases", "model", "epochs", "time", "setup"),
+                (*_LINES, "next.js", "training.js"),
             )
         },
         progress=lambda config, summary: Progress(summary["epochs_done"], summary["epochs"], "epochs"),
@@ -275,8 +276,8 @@ for _kind, _pictures in (("finalists", ("best",)), ("variants", ())):  # of one 
             _trials,
             {
                 _kind: Layout(
-                    ("trainings", "trials", *_pictures, "scatter", "correlation", "setup"),
-                    (*_LINES, "scatter.js", "trials.js"),
+                    ("trainings", "trials", "next", *_pictures, "scatter", "correlation", "setup"),
+                    (*_LINES, "scatter.js", "next.js", "trials.js"),
                 )
             },
             progress=_of_trainings,
@@ -366,8 +367,8 @@ add_kind(
         _evaluation,
         {
             "evaluation": Layout(
-                ("classes", "confusion", "calibration", "worst", "setup"),
-                (*_LINES, "heat.js", "calibration.js", "evaluation.js"),
+                ("classes", "confusion", "calibration", "worst", "next", "setup"),
+                (*_LINES, "heat.js", "calibration.js", "next.js", "evaluation.js"),
                 ("page.css", "lines.css", "bench.css", "evaluation.css"),
                 ("sections.html", "evaluation.html"),
             )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from raynas.config import option_words
 from raynas.registry import is_in_file
 from raynas.report.text import is_growth
 from raynas.space.architecture import Architecture
@@ -66,6 +67,16 @@ def next_steps(
     }
 
 
+def step(what: str, *words: object) -> dict[str, str]:
+    """A line to copy.
+
+    Args:
+        what: What it does, for people.
+        words: What is typed behind the name of the program.
+    """
+    return {"what": what, "command": shlex.join(["raynas", *map(str, words)])}
+
+
 def _learned_steps(
     folder: Path,
     config: Mapping[str, Any],
@@ -85,7 +96,7 @@ def _learned_steps(
         ("Predict the latency of an architecture", ["latency", folder, "--predict", text]),
         ("Search with it", [*searched, "--out", f"{folder}-search"]),
     ]
-    return [{"what": what, "command": shlex.join(["raynas", *map(str, words), *again])} for what, words in lines]
+    return [step(what, *words, *again) for what, words in lines]
 
 
 def _learning_command(folder: Path, config: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
@@ -113,32 +124,34 @@ def _steps(
     found: Mapping[str, Any],
     space: Any,
 ) -> list[dict[str, str]]:
-    def step(what: str, *words: object) -> dict[str, str]:
-        return {"what": what, "command": shlex.join(["raynas", *map(str, words), *again])}
-
     again = told_again({"space": config.get("space")})
     trained, grown = f"{folder}-trained", f"{folder}-family"
     supernet, data = config.get("supernet"), _training_data(config)
     more = ["--weights-policy", "inherited"] if supernet else []
     which = "the recommended architecture" if found is summary.get("recommended") else "#1"
-    steps = [step(f"Train {which}{_how_long()}", "train", folder, *data, *more, "--out", trained)]
+    steps = [step(f"Train {which}{how_long()}", "train", folder, *data, *more, "--out", trained, *again)]
     if space is not None and isinstance(space.model, str):  # models of one's own need not have code that leaves
-        steps.append(step("Export it as plain code and weights", "export", trained, "--out", f"{folder}-export"))
+        steps.append(
+            step("Export it as plain code and weights", "export", trained, "--out", f"{folder}-export", *again)
+        )
     if is_growth(identity):
         pick = ["--pick", f"num_params<={found['num_params']}"] if found.get("num_params") else []
         smallest = step(
-            f"Train its smallest member{_how_long()}", "train", folder, *pick, *data, "--out", f"{folder}-smallest"
+            f"Train its smallest member{how_long()}",
+            *("train", folder, *pick, *data, "--out", f"{folder}-smallest", *again),
         )
-        return [{**steps[0], "what": f"Train the largest member of the family{_how_long()}"}, smallest, *steps[1:]]
+        return [{**steps[0], "what": f"Train the largest member of the family{how_long()}"}, smallest, *steps[1:]]
     if space is not None and space.growth is not None and found.get("num_params") and not supernet:
         stop = f"num_params>={_GROWTH * found['num_params']:.1e}".replace("e+0", "e")
-        steps.append(step("Grow it into a family of larger models", "scale", folder, "--stop", stop, "--out", grown))
+        steps.append(
+            step("Grow it into a family of larger models", "scale", folder, "--stop", stop, "--out", grown, *again)
+        )
     if space is not None and _has_uniform_peers(found, space):
         steps.append(
             step(
-                f"Train the best three beside the uniform network nearest in multiply-adds{_how_long()}",
+                f"Train the best three beside the uniform network nearest in multiply-adds{how_long()}",
                 *("train", "--finalists", folder, "--top", 3, "--compare", "uniform", *data),
-                *("--out", f"{folder}-finalists"),
+                *("--out", f"{folder}-finalists", *again),
             )
         )
     return steps
@@ -151,7 +164,8 @@ def _has_uniform_peers(found: Mapping[str, Any], space: SearchSpace) -> bool:
     return Architecture(found["architecture"]) not in uniform_architectures(space)
 
 
-def _how_long() -> str:
+def how_long() -> str:
+    """What is said of a training of as many epochs as there are by default."""
     from raynas.training.config import TrainConfig
 
     epochs = TrainConfig.model_fields["epochs"].default
@@ -172,37 +186,19 @@ def _training_data(config: Mapping[str, Any]) -> list[str]:
 
 def _command(folder: Path, config: Mapping[str, Any], identity: Mapping[str, Any]) -> str | None:
     """What is typed for such a run; of growths and scoring runs, whose sources no folder names, None."""
-    from pydantic import BaseModel
-
-    from raynas.config import Flags, Found
     from raynas.sweeps.config import SweepConfig
 
     if not config.get("objectives") or config.get("architectures") or is_growth(identity):
         return None
     supernet = config.get("supernet")
     command = ["supernet", "search", str(supernet)] if supernet else ["search", str(config["space"])]
-    model: type[BaseModel] = SweepConfig
-    words = [*command, "--searcher", str(config["searcher"])]
-    for name, field in model.model_fields.items():
-        value = config.get(name)
-        is_option = name in _OF_SUPERNET if supernet else name not in _NO_OPTIONS
-        if not is_option or any(isinstance(one, Found) for one in field.metadata):
-            continue
-        if value is None or value == _plain(field.get_default(call_default_factory=True)):
-            continue
-        flag = next((one.names[0] for one in field.metadata if isinstance(one, Flags)), f"--{name.replace('_', '-')}")
-        if value is True:
-            words.append(flag)
-        else:
-            words += [word for one in (value if isinstance(value, list) else [value]) for word in (flag, str(one))]
+    names = [
+        name for name in SweepConfig.model_fields if (name in _OF_SUPERNET if supernet else name not in _NO_OPTIONS)
+    ]
+    words = [*command, "--searcher", str(config["searcher"]), *option_words(SweepConfig, config, names)]
     if supernet:
         words += ["--compare", str(config.get("compare") or 0)] if "--compare" not in words else []
     for target, settings in (config.get("settings") or {}).items():
         for name, value in settings.items():
             words += ["--set", f"{target}.{name}={json.dumps(value)}"]
     return shlex.join(["raynas", *words, "--out", f"{folder}-again"])
-
-
-def _plain(value: Any) -> Any:
-    """A default as run.yaml has it."""
-    return list(value) if isinstance(value, tuple) else value

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from raynas.report.embedding import finite, registered_space, short_number
 from raynas.report.model_points import model_points
+from raynas.report.next_trained import next_of_training
 from raynas.report.status import resumed_by, run_status
 from raynas.report.text import Rows, machine_rows
 from raynas.report.training_images import OF_IMAGES, image_rows
@@ -90,6 +91,7 @@ def training_report_data(training: Training) -> dict[str, Any]:
             **own_columns(training.metrics.column_names),
             "time": time_of_training(summary, rows),
             "pictures": _pictures(training.folder),
+            "next": next_of_training(training),
             "groups": _groups(description, summary, phases),
         }
     )

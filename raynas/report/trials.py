@@ -11,6 +11,7 @@ import numpy as np
 from raynas.errors import RaynasError, StoreError
 from raynas.report.embedding import finite, short_number
 from raynas.report.model_points import has_report, model_points
+from raynas.report.next_trained import next_of_trials
 from raynas.report.status import KILLED, part_now, resumed_by, run_status
 from raynas.report.text import Rows, machine_rows
 from raynas.stats.kendall import kendall_taus
@@ -97,6 +98,7 @@ def trials_report_data(folder: Path, write_report: Callable[[Path], Path]) -> di
                 for trial, path, history in zip(trials, folders, histories, strict=True)
             ],
             "correlation": _correlation(values),
+            "next": next_of_trials(folder, _best(folder, summary), kind),
             "groups": _groups(description, summary, several),
         }
     )
@@ -187,6 +189,12 @@ def _training(folder: Path) -> Training | None:
         return load_training(folder)
     except (StoreError, OSError, ValueError):
         return None
+
+
+def _best(folder: Path, summary: Mapping[str, Any]) -> Training | None:
+    """What commands take of the folder, once all have ended; None if there is none, or it cannot be read."""
+    best = summary.get("best") or [] if summary.get("status") in ("completed", "failed") else []
+    return _training(folder / str(best[0]["folder"])) if best else None
 
 
 def _trace(history: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -376,22 +376,18 @@ PRETRAINING = (
 )  # fmt: skip
 """Settings that go with objectives that need no labels, each with those that name it in `Objective.settings`."""
 
+WITHOUT_OPTION = (
+    *("val_fraction", "image_choice", "min_lr", "checkpoint_every_s", "warmup_prefix", "teacher"),
+    *(*AUGMENTATIONS["none"], *DISTILLATION, *SUPERNET, *PRETRAINING),
+)
+"""Settings that have no option of their own in `raynas train`: seldom changed, or options of other commands."""
+
 WITHOUT_EFFECT = (
-    "workers",
-    "min_workers",
-    "gpus_per_worker",
-    "address",
-    "join",
-    "threads",
-    "loader_processes",
-    "checkpoint_every_s",
-    "loggers",
-    "data",  # by its labels, not by its path; likewise what follows
-    "val_data",
-    "weights",
-    "teacher",
-    "accumulation",
+    "workers", "min_workers", "gpus_per_worker", "address", "join", "threads", "loader_processes",
+    "checkpoint_every_s", "loggers",
+    "data", "val_data",  # by their labels, not by their paths; likewise what follows
+    "weights", "teacher", "accumulation",
     *DataOptions.model_fields,  # by the images that are used, and their pixels
     "skipped_val_images",
-)
+)  # fmt: skip
 """Settings that change no more than rounding, and may differ when a training is resumed."""

@@ -144,12 +144,12 @@ def test_the_command_says_how_to_go_on(
 def test_the_command_of_an_evaluation_has_all_that_was_asked_for(tmp_path: Path) -> None:
     asked = {"data": "folder:my test", "pixel_range": (0, 4095), "skipped_images": ("a.png", "b.png"), "seed": 3}
     config = EvaluateConfig.make({**asked, "skip_unreadable": True})
-    told = {"source": "runs/a", "space": None, "pick": ["macs<=1e9"]}
+    told = {"source": "runs/a", "space": None, "pick": ["macs<=1e9"], "trust_code": True}
     words = shlex.split(command_of(told, config, Path("runs/test")))
     assert words[:5] == ["raynas", "evaluate", "runs/a", "--pick", "macs<=1e9"]
     assert words[-2:] == ["--out", "runs/test"]
     between = " ".join(words[5:-2])
     for part in ("--data folder:my test", "--pixel-range 0,4095", "--skip-image a.png --skip-image b.png", "--seed 3"):
         assert part in between
-    assert "--skip-unreadable" in words
+    assert {"--skip-unreadable", "--trust-code"} <= set(words)
     assert "--batch-size" not in words

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from report_folders import sampled_rows, write_folder
+from typed_lines import SHORT, identity, lines, run, typed
 
 import raynas
-from raynas.cli import main
 from raynas.report.page import report_data
 from raynas.searching.run import SearchListener
 from raynas.storage.runs import load_run
@@ -20,7 +18,6 @@ from raynas.trials.folder import load_trials
 
 ROOT = Path(__file__).parents[2]
 OWN = f"{ROOT / 'examples' / 'own_space.py'}:convnets"
-SHORT = ("--epochs", "1", "--max-images", "60", "--batch-size", "30", "--augment", "none", "--loader-processes", "0")
 
 
 @pytest.fixture(scope="module")
@@ -33,28 +30,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         listener=SearchListener(),
     )  # fmt: skip
     return folder
-
-
-def lines(folder: Path) -> dict[str, str]:
-    """Commands by what they do, without how long a training takes."""
-    told = report_data(load_run(folder))["next"]
-    return {step["what"].split(", for ")[0]: step["command"] for step in told["steps"]} | {"again": told["command"]}
-
-
-def typed(line: str, *more: str) -> list[str]:
-    command, *words = shlex.split(line)
-    assert command == "raynas"
-    return [*words, *more]
-
-
-def run(words: list[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(words)
-    assert not ended.value.code, words
-
-
-def identity(folder: Path) -> Any:
-    return yaml.safe_load((folder / "run.yaml").read_text())["identity"]
 
 
 def test_the_command_makes_the_same_run_again(folder: Path) -> None:

@@ -34,7 +34,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
 def test_classes_stand_by_their_accuracy_and_are_sorted_by_a_click(opened: Any, evaluated: Evaluated) -> None:
     path, report = evaluated[10]
     page = opened(path)
-    assert sections(page) == ["classes", "confusion", "calibration", "worst", "setup"]
+    assert sections(page) == ["classes", "confusion", "calibration", "worst", "next", "setup"]
     names = page.locator("#classes-table tbody tr td:first-child")
     by_accuracy = sorted(report.classes, key=lambda one: (one.accuracy, one.number))
     assert names.all_inner_texts() == [one.name for one in by_accuracy]
@@ -126,5 +126,5 @@ def test_layout_of_an_evaluation(opened: Any, evaluated: Evaluated, classes: int
 def test_an_evaluation_that_was_interrupted_has_its_setup_alone(opened: Any, tmp_path: Path) -> None:
     evaluation_folder(tmp_path / "run", drawn_predictions(2, 20), ("a", "b"), is_finished=False)
     page = opened(write_report(tmp_path / "run"))
-    assert sections(page) == ["setup"]
+    assert sections(page) == ["next", "setup"]
     assert "--resume" in page.locator("#notice").inner_text()

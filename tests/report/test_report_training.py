@@ -344,7 +344,7 @@ def image_rows_of(folder):
 
 def test_page_shows_curves_and_phases(opened, trained):
     page = opened(trained)
-    assert sections(page) == ["curves", "phases", "model", "epochs", "time", "setup"]
+    assert sections(page) == ["curves", "next", "phases", "model", "epochs", "time", "setup"]
     captions = [
         text.split("\n")[0].strip() for text in page.locator("#curves-plots figcaption strong").all_inner_texts()
     ]
@@ -399,7 +399,7 @@ def test_unfinished_page_leaves_room_for_what_is_to_come(opened, unfinished):
 
 def test_page_without_an_epoch_opens(opened, tmp_path):
     page = opened(write_report(write_training(tmp_path / "new", [], epochs=4, summary={})))
-    assert sections(page) == ["curves", "model", "time", "setup"]
+    assert sections(page) == ["curves", "next", "model", "time", "setup"]
     assert "No epoch is finished yet" in page.locator("#curves").inner_text()
 
 

@@ -185,7 +185,7 @@ def test_finalists_without_any_epoch_are_not_drawn_at_a_size_that_nobody_knows(t
 
 def test_page_shows_curves_and_table(opened, finalists):
     page = opened(finalists)
-    assert sections(page) == ["trainings", "trials", "best", "scatter", "correlation", "setup"]
+    assert sections(page) == ["trainings", "trials", "next", "best", "scatter", "correlation", "setup"]
     assert page.locator("#trainings-plot .plot path.line").count() == 5
     assert page.locator("#trainings-plot .mark").count() == 3  # stopped, failed, running
     assert "stopped early" in page.locator("#trainings-legend").inner_text()

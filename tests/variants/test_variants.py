@@ -273,7 +273,7 @@ def test_the_page_of_variants(done: Path, browser: Any) -> None:
     assert data["points"]["values"]["epochs"] == [trial["epochs"] for trial in data["trials"]]
     page = browser.new_page()
     page.goto((done / "report.html").as_uri())
-    assert sections(page) == ["trainings", "trials", "scatter", "setup"]
+    assert sections(page) == ["trainings", "trials", "next", "scatter", "setup"]
     headings = page.locator("#trials-table th").all_inner_texts()
     assert "variant" in " ".join(headings).lower()
     assert "settings" in " ".join(headings).lower()

@@ -181,5 +181,6 @@ if (evaluated) {
 } else {
   for (const id of ["classes", "confusion", "calibration", "worst"]) byId(id).hidden = true;
 }
+showNext();
 showSetup();
 showNavigation();

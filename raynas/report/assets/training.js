@@ -158,6 +158,7 @@ function showTrainingTime() {
 byId("setup-title").textContent = "Settings";
 showHead(data.facts);
 showCurves();
+showNext();
 showPictures();
 showPhases();
 showModel();

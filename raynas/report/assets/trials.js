@@ -95,6 +95,7 @@ if (isSearched) {
 showHead(data.facts);
 showTrials();
 showRanking();
+showNext();
 if (isSearched) showArchitectures(); // else all have the same one
 showScatter();
 showAgreement();
