@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from threading import Lock
@@ -29,6 +30,7 @@ from raynas.storage.run_folder import holds_run, read_description
 T = TypeVar("T")
 
 _PAGES = 24
+_MAKINGS = 3  # of a page of runs that change while it is made
 _DESCRIPTIONS = 2000
 _LEAST_S = 1.0
 _PART_OF_TIME = 4
@@ -142,9 +144,9 @@ class Watched:
             NoRunError: There is none of this name.
             StoreError: It cannot be read, or has no page.
         """
-        folder, state = self.run_folder(name), self.state([name])
-        live = {**state, "home": _up(name), "state": f"{_up(name)}state.json?{urlencode({'run': name})}"}
-        return self._pages.get(("run", state["version"]), lambda: page({**live_data(folder), "live": live}))
+        folder = self.run_folder(name)
+        asks = {"home": _up(name), "state": f"{_up(name)}state.json?{urlencode({'run': name})}"}
+        return self._page_of("run", [name], asks, lambda: live_data(folder))
 
     def comparison_page(self, names: Sequence[str]) -> str:
         """The page of runs side by side, which asks from there on how they stand.
@@ -154,13 +156,28 @@ class Watched:
             ConfigError: There are fewer than two, or very many, or one of them twice.
             StoreError: One cannot be read.
         """
-        folders, state = [self.run_folder(name) for name in names], self.state(names)
-        live = {**state, "home": "./", "state": f"state.json?{urlencode([('run', name) for name in names])}"}
-        links = [link_of(name) for name in names]
-        return self._pages.get(
-            ("comparison", state["version"]),
-            lambda: page({**comparison_data(compare_runs(folders), links), "live": live}),
-        )
+        folders, links = [self.run_folder(name) for name in names], [link_of(name) for name in names]
+        asks = {"home": "./", "state": f"state.json?{urlencode([('run', name) for name in names])}"}
+        return self._page_of("comparison", names, asks, lambda: comparison_data(compare_runs(folders), links))
+
+    def _page_of(
+        self, kind: str, names: Sequence[str], asks: Mapping[str, str], make: Callable[[], Mapping[str, Any]]
+    ) -> str:
+        """A page with how its runs stand, made again where they changed meanwhile: both then say the same.
+
+        Args:
+            kind: What the page is of these runs.
+            names: Names of the runs.
+            asks: Addresses of the page of all runs, and of how these stand.
+            make: Gives what the page shows.
+        """
+        state = self.state(names)
+        for _ in range(_MAKINGS):
+            text = self._pages.get((kind, state["version"]), partial(_page, make, {**state, **asks}))
+            before, state = state, self.state(names)
+            if state["version"] == before["version"]:
+                break
+        return text
 
     def list_page(self) -> str:
         """The page of all runs, which asks from there on for their rows."""
@@ -177,6 +194,10 @@ class Watched:
                 "groups": [],
             }
         )
+
+
+def _page(make: Callable[[], Mapping[str, Any]], live: Mapping[str, Any]) -> str:
+    return page({**make(), "live": live})
 
 
 def link_of(name: str) -> str:

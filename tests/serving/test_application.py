@@ -6,16 +6,28 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import toy_bench
 import yaml
-from report_folders import AS_VIT, embedded, epoch_rows, sampled_rows, write_finalists, write_folder, write_training
+from report_folders import (
+    AS_VIT,
+    SUMMARY,
+    embedded,
+    epoch_rows,
+    sampled_rows,
+    write_finalists,
+    write_folder,
+    write_training,
+)
 from starlette.testclient import TestClient
 
 from raynas.errors import RaynasWarning, StoreError
+from raynas.report.page import live_data
 from raynas.serving.application import application
 from raynas.serving.watched import Watched
+from raynas.storage.files import write_json
 from raynas.storage.locks import held
 
 HOSTS = ["localhost", "127.0.0.1", "[::1]"]
@@ -319,3 +331,22 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
         Watched(tmp_path / "nowhere")
     with pytest.raises(StoreError, match="file is no folder: name one with runs in it"):
         Watched(tmp_path / "file")
+
+
+def test_a_page_says_one_number_where_its_run_goes_on_while_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(tmp_path / "a", sampled_rows(3), budget=9, summary={"evaluations": 3})
+    made: list[Path] = []
+
+    def made_late(folder: Path) -> dict[str, Any]:
+        if not made:  # between a look at how the run stands and its page
+            write_json(folder / "summary.json", {**SUMMARY, "evaluations": 5})
+        made.append(folder)
+        return live_data(folder)
+
+    monkeypatch.setattr("raynas.serving.watched.live_data", made_late)
+    data = embedded(Watched(tmp_path).run_page("a"))
+    assert data["counts"]["evaluations"] == 5
+    assert data["live"]["runs"][0]["progress"] == "5 of 9 evaluations"
+    assert made == [folder, folder]

@@ -41,6 +41,10 @@ function showRanking() {
     choose({ predictor: state.spots[Math.min(state.spots.length - 1, Math.max(0, at + step))].p });
     event.preventDefault();
   });
+  remember("ranking", () => state.isWhole || null, () => {
+    state.isWhole = true;
+    again();
+  });
   byId("ranking-legend").append(
     legendEntry("circle", "point", "proxy, above what is to beat beyond chance"),
     legendEntry("circle", "hollow", "proxy, not above it, or by what may be chance"),

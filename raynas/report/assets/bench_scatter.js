@@ -140,6 +140,12 @@ function showAgreementPlot() {
     event.preventDefault();
   });
   point(bestOf(chosen.label));
+  remember("scatter", () => (state.pinned === null ? null : textOf(state.pinned)), (text) => {
+    state.pinned = pointOf(text);
+    point(state.pinned);
+    showPoint(state);
+    mark(state);
+  });
 }
 
 function bestOf(k) {

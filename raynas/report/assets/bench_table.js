@@ -12,6 +12,10 @@ function showNumbers() {
     show();
   });
   show();
+  remember("numbers", () => (state.by === "tau" && state.isDown ? null : state), (before) => {
+    Object.assign(state, before);
+    show();
+  });
 }
 
 function numbersTable(state, again) {

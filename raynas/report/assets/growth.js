@@ -120,6 +120,12 @@ function showSteps(family, state, choose) {
     again();
     showCandidate(family[step], spots);
   });
+  remember("steps", () => (spots.chosen === family[state.step].point ? null : [textOf(spots.chosen), spots.pinned !== null]), ([text, isPinned]) => {
+    const point = pointOf(text);
+    if (!spots.order.includes(point)) return;
+    spots.pinned = isPinned ? point : null;
+    pick(point);
+  });
 }
 
 function showCandidate(member, spots) {

@@ -1,35 +1,16 @@
-// On a page that is served: how its runs stand now, and the page again once they have changed.
+// On a page that is served: how its runs stand, and the page drawn anew once they have changed, as the reader left it.
 
 const LOOKS_MS = 2000, LOOKS_LATER_MS = 15000, LEAST_MS = 4000, QUIET_MS = 2500;
+const REACHED = "a[href], button, summary, select, input, [tabindex]";
 
 function showLive() {
   const { live } = data;
-  const kept = `raynas:${location.pathname}${location.search}`;
   const words = el("span", { role: "status" });
   const track = el("i", {});
-  const bar = el("div", { class: "live" }, el("a", { href: live.home, text: "← all runs" }), words, el("div", { class: "track", hidden: true }, track));
+  const newer = el("button", { type: "button", text: "show what has come since", hidden: true, onclick: () => renew().catch(lost) });
+  const bar = el("div", { class: "live", id: "live" }, el("a", { href: live.home, text: "← all runs" }), words, newer, el("div", { class: "track", hidden: true }, track));
   document.querySelector("header").prepend(bar);
-  let touched = 0;
-  const opened = Date.now();
-  for (const kind of ["pointermove", "pointerdown", "keydown", "wheel", "touchmove"]) addEventListener(kind, () => (touched = Date.now()), { passive: true });
-
-  // What a reader has chosen outlives the page.
-  const chosen = () => [...document.querySelectorAll("main select, main details")];
-  const keep = () => sessionStorage.setItem(kept, JSON.stringify({ at: scrollY, chosen: chosen().map((node) => (node.tagName === "SELECT" ? node.value : node.open)) }));
-  const restore = () => {
-    const before = JSON.parse(sessionStorage.getItem(kept) || "null");
-    sessionStorage.removeItem(kept);
-    if (!before) return;
-    chosen().forEach((node, i) => {
-      const value = before.chosen[i];
-      if (node.tagName === "DETAILS") node.open = value === true;
-      else if (value !== node.value && [...node.options].some((option) => option.value === value)) {
-        node.value = value;
-        node.dispatchEvent(new Event("change"));
-      }
-    });
-    scrollTo(0, before.at);
-  };
+  const activity = readerActivity();
 
   const show = ({ runs }) => {
     bar.classList.remove("lost");
@@ -45,26 +26,26 @@ function showLive() {
     return going.length > 0;
   };
 
+  const lost = (error) => {
+    bar.classList.add("lost");
+    words.textContent = error instanceof TypeError ? "The server does not answer; what is shown is of before." : error.message;
+  };
+
   const look = async () => {
     let wait = LOOKS_MS;
     if (!document.hidden) {
       try {
-        const answer = await fetch(live.state, { cache: "no-store" });
-        if (answer.status === 404) throw new Error("The run is not there any more; what is shown is what was there.");
-        if (!answer.ok) throw new Error(`The server answers ${answer.status}; what is shown is of before.`);
-        const state = await answer.json();
-        const isGoing = show(state);
-        const now = Date.now();
-        const isQuiet = now - opened > LEAST_MS && now - touched > QUIET_MS && getSelection().isCollapsed && document.activeElement.tagName !== "SELECT";
-        if (state.version !== live.version && isQuiet) {
-          keep();
-          location.reload();
-          return;
-        }
-        wait = isGoing || state.version !== live.version ? LOOKS_MS : LOOKS_LATER_MS;
+        const state = await (await answered(live.state)).json();
+        if (lifetime.signal.aborted) return;
+        const isNew = state.version !== live.version;
+        if (isNew && activity.isIdle()) return await renew();
+        // What is newer than the page is not told beside it: whoever is busy with the page asks for it.
+        newer.hidden = !isNew;
+        const isGoing = show(isNew ? live : state);
+        wait = isGoing || isNew ? LOOKS_MS : LOOKS_LATER_MS;
       } catch (error) {
-        bar.classList.add("lost");
-        words.textContent = error instanceof TypeError ? "The server does not answer; what is shown is of before." : error.message;
+        if (lifetime.signal.aborted) return;
+        lost(error);
         wait = LOOKS_MS * 2;
       }
     }
@@ -72,7 +53,110 @@ function showLive() {
   };
   show(live);
   restore();
-  look();
+  setTimeout(look, LOOKS_MS);
+}
+
+async function answered(address) {
+  const answer = await fetch(address, { cache: "no-store" });
+  if (answer.status === 404) throw new Error("The run is not there any more; what is shown is what was there.");
+  if (!answer.ok) throw new Error(`The server answers ${answer.status}; what is shown is of before.`);
+  return answer;
+}
+
+// Whether somebody is at work on the page: it is not drawn anew under a pointer that moves, a list that is open, or a
+// text that is selected.
+function readerActivity() {
+  const opened = Date.now();
+  let touched = 0, list = null;
+  const listen = (kind, heard) => addEventListener(kind, heard, { passive: true, signal: lifetime.signal });
+  for (const kind of ["pointermove", "pointerdown", "keydown", "wheel", "touchmove"]) listen(kind, () => (touched = Date.now()));
+  listen("pointerdown", ({ target }) => (list = target.tagName === "SELECT" ? target : null));
+  listen("change", () => (list = null));
+  const isIdle = () => Date.now() - opened > LEAST_MS && Date.now() - touched > QUIET_MS && getSelection().isCollapsed && (!list || list !== document.activeElement);
+  return { isIdle };
+}
+
+// The page as it is now, in place of this one, by the same script: browsers run no other one here.
+async function renew() {
+  const page = new DOMParser().parseFromString(await (await answered(location.href)).text(), "text/html");
+  if (lifetime.signal.aborted) return;
+  keep();
+  const script = document.querySelector("body > script:not([type])"), next = el("script", { text: page.querySelector("body > script:not([type])").textContent });
+  if (next.textContent !== script.textContent) {
+    location.reload(); // the server is of another version of raynas
+    return;
+  }
+  lifetime.abort();
+  document.title = page.title;
+  for (const part of ["header", "main", "#data"]) document.querySelector(part).replaceWith(page.querySelector(part));
+  script.replaceWith(next);
+}
+
+// -- what a reader has done, which outlives the page ------------------------------------------------------------------
+
+function keptUnder() {
+  return `raynas:${location.pathname}${location.search}`;
+}
+
+// Where a node is: the nearest element that has a name, and its number among those of its sort in there.
+function addressOf(node, sort) {
+  const part = node.closest("[id]");
+  return part && [part.id, part === node ? -1 : [...part.querySelectorAll(sort)].indexOf(node)];
+}
+
+function nodeAt(address, sort) {
+  const part = address && byId(address[0]);
+  return part && (address[1] < 0 ? part : part.querySelectorAll(sort)[address[1]]);
+}
+
+const CONTROLS = "main select, main input, main details";
+const valueNow = (node) => (node.tagName === "SELECT" ? (node.selectedOptions[0] || {}).text : node.tagName === "DETAILS" ? node.open : node.value);
+let initialValues = new Map();
+
+function setValue(node, value) {
+  if (node.tagName === "DETAILS") node.open = value;
+  else if (node.tagName === "SELECT") {
+    const option = [...node.options].find(({ text }) => text === value);
+    if (!option) return;
+    option.selected = true;
+    node.dispatchEvent(new Event("change"));
+  } else {
+    node.value = value;
+    node.dispatchEvent(new Event("input"));
+  }
+}
+
+function keep() {
+  const section = [...document.querySelectorAll("main > section")].findLast((one) => !one.hidden && one.getBoundingClientRect().top <= 0);
+  const changed = [...document.querySelectorAll(CONTROLS)].filter((node) => valueNow(node) !== initialValues.get(node));
+  const state = {
+    top: section ? [section.id, section.getBoundingClientRect().top] : ["", scrollY],
+    aside: [...document.querySelectorAll(".scrolled")].filter((node) => node.scrollLeft).map((node) => [addressOf(node, ".scrolled"), node.scrollLeft]),
+    controls: changed.map((node) => [addressOf(node, CONTROLS), valueNow(node)]),
+    remembered: [...remembered].map(([name, { read }]) => [name, read()]).filter(([, value]) => value !== null),
+    focus: document.activeElement === document.body ? null : addressOf(document.activeElement, REACHED),
+  };
+  sessionStorage.setItem(keptUnder(), JSON.stringify(state));
+}
+
+function restore() {
+  initialValues = new Map([...document.querySelectorAll(CONTROLS)].map((node) => [node, valueNow(node)]));
+  const before = JSON.parse(sessionStorage.getItem(keptUnder()) || "null");
+  sessionStorage.removeItem(keptUnder());
+  if (!before) return;
+  for (const [address, value] of before.controls) {
+    const node = nodeAt(address, CONTROLS);
+    if (node) setValue(node, value);
+  }
+  for (const [name, value] of before.remembered) if (remembered.has(name)) remembered.get(name).restore(value);
+  for (const [address, left] of before.aside) {
+    const node = nodeAt(address, ".scrolled");
+    if (node) node.scrollLeft = left;
+  }
+  const focused = nodeAt(before.focus, REACHED);
+  if (focused) focused.focus({ preventScroll: true });
+  const section = byId(before.top[0]);
+  scrollTo(0, section ? scrollY + section.getBoundingClientRect().top - before.top[1] : before.top[1]);
 }
 
 if (data.live) showLive();

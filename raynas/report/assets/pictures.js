@@ -307,6 +307,10 @@ function showArchitectures() {
     limit = 5;
     show();
   });
+  remember("best", () => (limit > 5 ? limit : null), (before) => {
+    limit = before;
+    show();
+  });
   show();
   if (points.stages) {
     byId("best-legend").append(...pictureLegend(), el("span", { text: "one scale for all" }));

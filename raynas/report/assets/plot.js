@@ -15,7 +15,7 @@ function drawn(element, draw) {
   return again;
 }
 
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawings.forEach((again) => again()));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawings.forEach((again) => again()), { signal: lifetime.signal });
 
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();

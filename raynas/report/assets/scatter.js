@@ -61,6 +61,12 @@ function showScatter() {
     event.preventDefault();
   });
   choose(firstShown());
+  remember("scatter", () => (state.chosen === firstShown() && state.pinned === null ? null : [textOf(state.chosen), state.pinned !== null]), ([text, isPinned]) => {
+    const point = pointOf(text);
+    if (point === null) return;
+    [state.chosen, state.pinned] = [null, isPinned ? point : null];
+    choose(point);
+  });
 }
 
 function firstShown() {

@@ -4,6 +4,8 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const points = data.points;
 const size = points.candidate.length;
 const CANDIDATE = "candidate number";
+// What listens beyond the page's elements ends with this, once the page is drawn anew from what has come since.
+const lifetime = new AbortController();
 const OK = 0, INFEASIBLE = 1, FAILED = 2, PENDING = 3;
 
 function byId(id) {
@@ -114,6 +116,19 @@ function textOf(point) {
   if (points.text) return points.text[point];
   const names = fieldsOf(point).sort((a, b) => (a[0] < b[0] ? -1 : 1));
   return `{${names.map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`).join(",")}}`;
+}
+
+// What readers do that no control shows, by what it is done to: `read` says it as a value of JSON, null where nothing
+// was done, and `restore` does it again on a page that is drawn anew.
+const remembered = new Map();
+
+function remember(name, read, restore) {
+  remembered.set(name, { read, restore });
+}
+
+// The place of an architecture on this page, which may be another one on the next; null if it is not there.
+function pointOf(text) {
+  return [...Array(size).keys()].find((point) => textOf(point) === text) ?? null;
 }
 
 function plural(count, one, several) {
