@@ -148,34 +148,6 @@ def test_shares_of_decisions_are_as_long_as_they_are_large(opened, with_failures
     assert max(ratios) == pytest.approx(min(ratios), rel=0.05)
 
 
-def test_a_line_across_all_fields_is_chosen_and_axes_keep_what_passes(opened, searched):
-    data = embedded(searched.read_text())
-    page = opened(searched)
-    page.locator("#parallel").scroll_into_view_if_needed()
-    plot = page.locator("#parallel-plot").bounding_box()
-    zones = page.locator("#parallel-plot .axis-zone").all()
-    titles = [title.text_content() for title in page.locator("#parallel-plot .axis-name").all()]
-    assert len(zones) == len(titles) == 7  # four fields, the objective, and both costs
-    at = next(i for i, title in enumerate(titles) if title.startswith("length_distortion"))
-    axis = zones[at].bounding_box()
-    values = [v for v in data["points"]["values"]["length_distortion"] if v is not None]
-    top, bottom = axis["y"] + 6, axis["y"] + axis["height"] - 6
-    page.mouse.move(axis["x"] + axis["width"] / 2, top)
-    assert page.locator("#parallel-chosen").inner_text() != ""  # the best one ends at the top of this axis
-    best = data["points"]["text"][data["points"]["values"]["length_distortion"].index(max(values))]
-    assert best in page.locator("#parallel-chosen").inner_text().replace("\n", "")
-    middle = (min(values) + max(values)) / 2
-    page.mouse.move(axis["x"] + axis["width"] / 2, bottom + 3)
-    page.mouse.down()
-    page.mouse.move(axis["x"] + axis["width"] / 2, (top + bottom) / 2)
-    page.mouse.up()
-    expected = sum(value <= middle for value in values)
-    assert page.locator("#parallel-chosen").inner_text().startswith(f"{expected} of {len(values)} ")
-    page.locator("#parallel-controls button").click()
-    assert page.locator("#parallel-plot .brushed").count() == 0
-    assert plot["width"] > 600
-
-
 def test_best_architecture_is_drawn_first_with_its_stages(opened, searched):
     data = embedded(searched.read_text())
     page = opened(searched)

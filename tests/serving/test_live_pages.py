@@ -49,6 +49,10 @@ def test_a_page_that_follows_its_run_stays_as_its_reader_left_it(shown: Callable
         page.get_by_role("button", name="show 5 more").click()
         assert page.locator("#best-list > li").count() == 10
         page.get_by_label("across").select_option("seconds")
+        zone = page.locator('#parallel-plot .axis-zone[aria-label="num_heads"]')
+        zone.focus()
+        page.keyboard.press("ArrowUp")
+        kept_heads = zone.get_attribute("aria-valuetext")
         plot = page.locator("#scatter-plot")
         plot.focus()
         for key in ("ArrowRight", "ArrowRight", "ArrowUp", "Enter"):
@@ -66,6 +70,7 @@ def test_a_page_that_follows_its_run_stays_as_its_reader_left_it(shown: Callable
         assert page.get_by_label("across").input_value() == "seconds"
         assert page.locator("#scatter-panel code").first.inner_text() == chosen
         assert "kept" in page.locator("#scatter-panel .rank").inner_text()
+        assert zone.get_attribute("aria-valuetext") == kept_heads != "all"
         assert page.evaluate("document.activeElement.id") == "scatter-plot"
         assert offset(page, "scatter") == pytest.approx(-37, abs=1)
         assert page.locator("header").evaluate("(node) => node.offsetHeight") > before + 50  # which stands above

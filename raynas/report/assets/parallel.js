@@ -1,6 +1,6 @@
 // Parallel coordinates: a line for each architecture across its fields and scores, coloured by the first objective.
 
-const AXIS_ROOM = 92;
+const AXIS_ROOM = 92, STEPS = 20;
 
 // What a field comes to on its axis: itself, or the mean of its numbers, those of absent blocks left out.
 function onAxis(value) {
@@ -9,7 +9,8 @@ function onAxis(value) {
   return numbers.length ? numbers.reduce((sum, item) => sum + item, 0) / numbers.length : null;
 }
 
-// An axis: its title, a value from 0 (bottom) to 1 for each point or null, and ticks.
+// An axis: its title, a place from 0 (bottom) to 1 for each point or null, ticks, the step by which keys move along it,
+// what value is at a place, where a value is (null if it is not there), and how it is written.
 function axisOfField(name) {
   const raw = points.fields.map((numbers) => {
     const entry = numbers.map((number) => points.field_table[number]).find(([field]) => field === name);
@@ -24,7 +25,8 @@ function axisOfField(name) {
   const title = isList ? `${name}, mean` : name;
   if (known.length <= 12 && !isList) {
     const place = new Map(known.map((value, i) => [value, i / (known.length - 1)]));
-    return { title, at: values.map((value) => place.get(value) ?? null), ticks: known.map((value) => [place.get(value), String(value)]) };
+    const valueAt = (at, rounded = Math.round) => known[Math.min(known.length - 1, Math.max(0, rounded(Number((at * (known.length - 1)).toFixed(6)))))];
+    return { title, at: values.map((value) => place.get(value) ?? null), ticks: known.map((value) => [place.get(value), String(value)]), step: 1 / (known.length - 1), valueAt, placeOf: (value) => place.get(value) ?? null, label: String };
   }
   if (!isNumber) return null;
   return linearAxis(title, values);
@@ -38,7 +40,8 @@ function linearAxis(title, values) {
   const scaled = (value) => (isLog ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low));
   const middle = isLog ? Math.sqrt(low * high) : (low + high) / 2;
   const label = (value) => (Math.abs(value) >= 1e4 ? compact(value) : trimmed(number(value, 3)));
-  return { title, at: values.map((value) => (value === null ? null : scaled(value))), ticks: [low, middle, high].map((value) => [scaled(value), label(value)]) };
+  const valueAt = (at) => (isLog ? low * (high / low) ** at : low + at * (high - low));
+  return { title, at: values.map((value) => (value === null ? null : scaled(value))), ticks: [low, middle, high].map((value) => [scaled(value), label(value)]), step: 1 / STEPS, valueAt, placeOf: scaled, label };
 }
 
 function showParallel() {
@@ -54,7 +57,7 @@ function showParallel() {
     return;
   }
   const colouring = scores.find(([name]) => name === first.name)[1];
-  const state = { axes: [...fields, ...scores.map(([, axis]) => axis)], brushes: new Map(), chosen: null, at: null };
+  const state = { axes: [...fields, ...scores.map(([, axis]) => axis)], brushes: new Map(), chosen: null, focused: 0 };
   const lines = [...Array(size).keys()].filter((point) => colouring.at[point] !== null);
   // The best ones come last, and so lie above the others.
   state.rank = new Map(lines.sort((a, b) => (first.maximize ? 1 : -1) * (colouring.at[a] - colouring.at[b])).map((point, i) => [point, lines.length > 1 ? i / (lines.length - 1) : 1]));
@@ -65,17 +68,31 @@ function showParallel() {
     el("i", { class: "ramp", "aria-hidden": "true" }),
     " best. Of lists, the mean is shown. ",
     el("span", { id: "parallel-wide", text: "Scroll sideways for the other axes. " }),
-    "Point at a line to see which it is; drag along an axis to keep what passes there, and click the axis to let it go.",
+    "Point at a line to see which it is; drag along an axis to keep what passes there, and click the axis to let it go. ",
+    "By keys, left and right move between axes; up and down narrow what is kept, and with Shift widen it; Page Down reads the lines that pass, the best first; Delete lets an axis go.",
   );
   const holder = byId("parallel-plot");
   holder.style.minWidth = `${Math.min(state.axes.length, 14) * AXIS_ROOM * 0.75}px`;
   const reset = el("button", { type: "button", text: "show all", hidden: true });
   byId("parallel-controls").append(reset);
   state.reset = reset;
-  const again = drawn(holder, (width) => drawParallel(holder, width, state));
+  state.again = drawn(holder, (width) => drawParallel(holder, width, state));
   reset.addEventListener("click", () => {
     state.brushes.clear();
-    again();
+    state.again();
+  });
+  remember("parallel", () => (state.brushes.size ? keptRanges(state) : null), (ranges) => {
+    keepRanges(state, ranges);
+    state.again();
+  });
+  holder.addEventListener("keydown", (event) => {
+    const axis = event.target.closest(".axis-zone");
+    if (axis && pressed(holder, state, Number(axis.dataset.axis), event)) event.preventDefault();
+  });
+  holder.addEventListener("focusin", ({ target }) => {
+    if (!target.dataset.axis) return;
+    state.focused = Number(target.dataset.axis);
+    for (const zone of holder.querySelectorAll(".axis-zone")) zone.setAttribute("tabindex", zone === target ? "0" : "-1");
   });
   holder.addEventListener("pointermove", (event) => choosesLine(holder, state, event));
   holder.addEventListener("pointerleave", () => showLine(state, null));
@@ -116,16 +133,18 @@ function drawParallel(holder, width, state) {
     context.strokeStyle = rank >= 0.95 ? ramp[2] : mixed(ramp, rank);
     strokeLine(context, state, point);
   }
-  const picture = svg("svg", { width, height, class: "chart", role: "img", "aria-label": `Parallel coordinates of ${plural(shown.length, "architecture", "architectures")}: ${state.axes.map(({ title }) => title).join(", ")}` });
+  const picture = svg("svg", { width, height, class: "chart", role: "group", "aria-label": `Parallel coordinates of ${plural(shown.length, "architecture", "architectures")}: ${state.axes.map(({ title }) => title).join(", ")}` });
   state.axes.forEach((axis, i) => picture.append(...axisMarks(axis, i, room, state, top, bottom, height)));
   state.overlay = svg("path", { class: "marker pinned", d: "" });
   picture.append(state.overlay);
+  const hadFocus = holder.contains(document.activeElement);
   holder.replaceChildren(canvas, picture);
   holder.style.height = `${height}px`;
-  state.shown = shown;
+  [state.shown, state.chosen] = [shown, null];
   byId("parallel-wide").hidden = holder.clientWidth <= holder.parentElement.clientWidth;
   state.reset.hidden = !state.brushes.size;
-  picture.querySelectorAll(".axis-zone").forEach((zone) => brushing(zone, holder, state, () => drawParallel(holder, holder.clientWidth, state)));
+  picture.querySelectorAll(".axis-zone").forEach((zone) => brushing(zone, holder, state));
+  if (hadFocus) zoneOf(holder, state.focused).focus({ preventScroll: true });
   byId("parallel-chosen").textContent = state.brushes.size ? `${whole(shown.length)} of ${plural(state.lines.length, "line passes", "lines pass")}.` : "";
 }
 
@@ -148,8 +167,59 @@ function axisMarks(axis, i, room, state, top, bottom) {
   }
   const brush = state.brushes.get(i);
   if (brush) marks.push(svg("rect", { class: "brushed", x: x - 6, width: 12, y: state.py(brush[1]) - 2, height: state.py(brush[0]) - state.py(brush[1]) + 4 }));
-  marks.push(svg("rect", { class: "axis-zone", "data-axis": i, x: x - 9, width: 18, y: top - 6, height: bottom - top + 12 }));
+  marks.push(svg("rect", { ...zoneAttributes(axis, i, state), x: x - 9, width: 18, y: top - 6, height: bottom - top + 12 }));
   return marks;
+}
+
+// An axis to the keyboard and to what reads the page aloud: a slider, whose value is what is kept.
+function zoneAttributes(axis, i, state) {
+  const [low, high] = state.brushes.get(i) || [0, 1];
+  const text = state.brushes.has(i) ? `${axis.label(axis.valueAt(low))} to ${axis.label(axis.valueAt(high))}` : "all";
+  return { class: "axis-zone", "data-axis": i, tabindex: i === state.focused ? "0" : "-1", role: "slider", "aria-orientation": "vertical", "aria-label": axis.title, "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round(100 * low), "aria-valuetext": text };
+}
+
+function zoneOf(holder, i) {
+  return holder.querySelector(`.axis-zone[data-axis="${i}"]`);
+}
+
+// What a key does on an axis; whether it does anything.
+function pressed(holder, state, i, { key, shiftKey: isWidened }) {
+  const { step } = state.axes[i];
+  const across = { ArrowLeft: -1, ArrowRight: 1 }[key], up = { ArrowDown: -1, ArrowUp: 1 }[key], on = { PageUp: 1, PageDown: -1 }[key];
+  if (across) zoneOf(holder, Math.min(state.axes.length - 1, Math.max(0, i + across))).focus();
+  else if (up) {
+    let [low, high] = state.brushes.get(i) || [0, 1];
+    // Up raises the lower end and down lowers the upper one; with Shift, each moves the other end away.
+    if ((up > 0) !== isWidened) low = Math.min(high, Math.max(0, low + up * step));
+    else high = Math.max(low, Math.min(1, high + up * step));
+    if (low < step / 2 && high > 1 - step / 2) state.brushes.delete(i);
+    else state.brushes.set(i, [low, high]);
+    state.again();
+  } else if (key === "Delete" || key === "Backspace") {
+    state.brushes.delete(i);
+    state.again();
+  } else if (on && state.shown.length) {
+    const at = state.shown.indexOf(state.chosen);
+    showLine(state, state.shown[at < 0 ? state.shown.length - 1 : Math.min(state.shown.length - 1, Math.max(0, at + on))]);
+  } else return false;
+  return true;
+}
+
+// What is kept on each axis, by values: the same places are others once an axis is longer. An end that is open stays so.
+function keptRanges(state) {
+  return [...state.brushes].map(([i, [low, high]]) => {
+    const { title, valueAt } = state.axes[i];
+    return [title, low <= 0 ? null : valueAt(low, Math.ceil), high >= 1 ? null : valueAt(high, Math.floor)];
+  });
+}
+
+function keepRanges(state, ranges) {
+  for (const [title, from, to] of ranges) {
+    const i = state.axes.findIndex((axis) => axis.title === title);
+    if (i < 0) continue;
+    const [low, high] = [from === null ? 0 : state.axes[i].placeOf(from), to === null ? 1 : state.axes[i].placeOf(to)];
+    if (low !== null && high !== null) state.brushes.set(i, [low, high]);
+  }
 }
 
 function strokeLine(context, state, point) {
@@ -168,7 +238,7 @@ function mixed(ramp, rank) {
 }
 
 // Dragging along an axis keeps what passes between both ends; a click lets the axis go.
-function brushing(zone, holder, state, again) {
+function brushing(zone, holder, state) {
   const axis = Number(zone.dataset.axis);
   zone.addEventListener("pointerdown", (event) => {
     const of = (y) => Math.min(1, Math.max(0, (state.py(0) - (y - holder.getBoundingClientRect().top)) / (state.py(0) - state.py(1))));
@@ -178,7 +248,7 @@ function brushing(zone, holder, state, again) {
       const [a, b] = [of(start), of(end.clientY)];
       if (Math.abs(end.clientY - start) < 4) state.brushes.delete(axis);
       else state.brushes.set(axis, [Math.min(a, b), Math.max(a, b)]);
-      again();
+      state.again();
     }, { once: true });
   });
 }
