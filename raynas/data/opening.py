@@ -49,6 +49,23 @@ def datasets() -> dict[str, str]:
     return {kind.form: kind.summary for kind in _KINDS.values()}
 
 
+def described(spec: str) -> str:
+    """The text of a data set, with a line on it where it is built in: its name says to nobody else what it is.
+
+    Args:
+        spec: The text, behind which a comma and further words may stand.
+    """
+    name, comma, more = spec.partition(",")
+    about = built_in(name)
+    return spec if about is None else f"{name} ({about}){comma}{more}"
+
+
+def built_in(spec: str) -> str | None:
+    """The line on a data set that needs no files; None of others, which their owners know."""
+    kind = _KINDS.get(spec.strip())
+    return None if kind is None or ":" in kind.form else kind.summary
+
+
 def open_dataset(
     spec: str,
     options: DataOptions = AS_THEY_ARE,

@@ -115,10 +115,11 @@ def _training(config: Mapping[str, Any]) -> str:
     if facts is None:
         return "None: the weights are random."
     train = facts["images"].get("train")
-    counted = "" if train is None else f" ({plural(train, 'image', 'images')})"
+    counted = "" if train is None else f"{plural(train, 'image', 'images')} of "
+    about = "" if facts["about_data"] is None else f" ({facts['about_data']})"
     names = config["class_names"]
     of_classes = f", {config['num_classes']:,} classes" + (f" such as {', '.join(names[:5])}" if names else "")
-    lines = [f"Trained on {facts['data']}{counted}{of_classes}; evaluated on {facts['val_data']}."]
+    lines = [_wrapped(f"Trained on {counted}{facts['data']}{about}{of_classes}; evaluated on {facts['val_data']}.")]
     lines += ["", "| setting | value |", "|---|---|"]
     return "\n".join([*lines, *(f"| {name} | {_cell(value)} |" for name, value in facts["recipe"].items())])
 

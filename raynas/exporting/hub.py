@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from raynas.data.opening import built_in
 from raynas.errors import StoreError
 from raynas.models.plain_code import PlainCode
 from raynas.proxies.latency import durations
@@ -61,13 +62,14 @@ def training_facts(training: Training, weights: Mapping[str, Any], top1: float |
         top1: The accuracy on the images that the training evaluated on; None where it is not known.
 
     Returns:
-        `data`, `val_data`, `images`, `recipe` (settings by name), and `accuracies`: each with `data`, `images`, `top1`
-        and its 95 % interval (Wilson), and whether the epoch was chosen by it.
+        `data`, `about_data` (what they are, of built-in ones), `val_data`, `images`, `recipe` (settings by name), and
+        `accuracies`: each with `data`, `images`, `top1` and its 95 % interval (Wilson), and whether the epoch was
+        chosen by it.
     """
     with reading(training.folder):
         config, identity = training.description["config"], training.description["identity"]
         images = dict(training.summary.get("images") or {})
-        data = data_name(str(config["data"]))
+        data, about = data_name(str(config["data"])), built_in(str(config["data"]))
         val_data = data_name(str(config["val_data"])) if config.get("val_data") else f"{data}, held out"
         model = {name: identity.get("model", {}).get(name) for name in ("img_size", "drop_path_rate")}
         sections = [model, *(identity.get(section) or {} for section in _RECIPE)]
@@ -84,7 +86,8 @@ def training_facts(training: Training, weights: Mapping[str, Any], top1: float |
         # An evaluation of the same images finds the same.
         others = [one for one in accuracies if (one["data"], one["images"]) != (told["data"], told["images"])]
         accuracies = [told, *others]
-    return {"data": data, "val_data": val_data, "images": images, "recipe": recipe, "accuracies": accuracies}
+    named = {"data": data, "about_data": about, "val_data": val_data}
+    return {**named, "images": images, "recipe": recipe, "accuracies": accuracies}
 
 
 def _evaluations(training: Training, weights: Mapping[str, Any]) -> list[dict[str, Any]]:

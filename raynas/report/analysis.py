@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from raynas.data.opening import described
 from raynas.report.embedding import finite, short_number
 from raynas.report.model_points import model_points
 from raynas.report.status import run_status
@@ -149,6 +150,7 @@ def _groups(description: Mapping[str, Any]) -> list[dict[str, Any]]:
         )
         for name, one in description["networks"].items()
     ]
-    rows = [(name, setting_text(value)) for name, value in config.items() if value not in (None, (), [], False)]
+    told = {**config, "data": described(str(config["data"]))}
+    rows = [(name, setting_text(value)) for name, value in told.items() if value not in (None, (), [], False)]
     groups += [("Settings", rows), ("Made with", machine_rows(description))]
     return [{"title": title, "rows": listed} for title, listed in groups]

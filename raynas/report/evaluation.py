@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from raynas.data.opening import described
 from raynas.report.embedding import finite, short_number
 from raynas.report.model_points import model_points
 from raynas.report.next_trained import next_of_evaluation
@@ -200,7 +201,7 @@ def _groups(stored: StoredEvaluation) -> list[dict[str, Any]]:
         ("classes", classes),
     ]
     of_images: Rows = [
-        ("data", str(identity["data"])),
+        ("data", described(str(identity["data"]))),
         ("images", f"{identity['images']:,}"),
         ("image side", f"{identity['img_size']} pixels"),
         ("eval_crop", setting_text(identity["eval_crop"])),

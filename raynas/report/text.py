@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from raynas.data.opening import described
 from raynas.hooks import is_offered_by
 from raynas.report.policy import searcher_settings
 from raynas.report.status import resumed_by
@@ -217,9 +218,9 @@ def _node_rows(summary: Mapping[str, Any]) -> Rows:
 
 def _worker_rows(config: Mapping[str, Any], summary: Mapping[str, Any]) -> Rows:
     workers = summary.get("workers", config.get("workers"))
-    rows = [("data", f"{config.get('data')}, batches of {config.get('batch_size')} images")]
+    rows = [("data", f"{described(str(config.get('data')))}, batches of {config.get('batch_size')} images")]
     if supernet := config.get("supernet"):
-        evaluated = config.get("holdout") or f"what the training left out of {config.get('data')}"
+        evaluated = config.get("holdout") or f"what the training left out of {described(str(config.get('data')))}"
         rows = [("supernet", str(supernet)), ("evaluated on", str(evaluated))]
         rows += [("kept for the end", str(config["test_data"]))] if config.get("test_data") else []
     if workers is None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raynas.data.inspection import FAINT
+from raynas.data.opening import described
 from raynas.data.options import DataOptions
 from raynas.report.text import Rows
 from raynas.wording import first_of, percent, setting_text, share_decoded, shown, span, told_apart
@@ -32,8 +33,8 @@ def image_rows(
     spread = ", spread over the classes" if config.get("image_choice") == "spread" else ""
     held_out = f"{percent(config['val_fraction'], 0)} of the images, held out by the seed{spread}"
     rows = [
-        ("to train on", str(config["data"])),
-        ("to evaluate on", str(config["val_data"] or held_out)),
+        ("to train on", described(str(config["data"]))),
+        ("to evaluate on", described(str(config["val_data"] or held_out))),
         ("how many", f"{images['train']:,} and {images['val']:,}" if images else ""),
         ("image side", f"{model['img_size']} pixels"),
         ("eval_crop", "" if config.get("eval_crop", 1.0) == 1.0 else setting_text(config["eval_crop"])),

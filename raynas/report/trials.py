@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from raynas.data.opening import described
 from raynas.errors import RaynasError, StoreError
 from raynas.report.embedding import finite, short_number
 from raynas.report.model_points import has_report, model_points
@@ -253,7 +254,7 @@ def _subline(
     parts = [f"the best of {summary['source']}"] if summary.get("source") else []
     parts.append(f"{plural(epochs, 'epoch', 'epochs')} in all")
     if data := setting_of(description["config"], "data"):
-        parts.append(f"data {data}")
+        parts.append(f"data {described(str(data))}")
     return " · ".join(parts)
 
 

@@ -17,7 +17,7 @@ import raynas
 from raynas.data.batch import Batch, input_hash, load_batch
 from raynas.data.built_in import RandomImages
 from raynas.data.dataset import ImageDataset
-from raynas.data.opening import datasets, open_dataset, open_labelled
+from raynas.data.opening import datasets, described, open_dataset, open_labelled
 from raynas.errors import DataError
 
 CIFAR10 = Path(__file__).parents[2] / "../shared/data/cifar10/train.parquet"
@@ -168,6 +168,18 @@ def test_every_form_is_listed_with_a_description() -> None:
     files = ["folder:DIR", "files:DIR", "parquet:FILE", "archive:FILE", "webdataset:GLOB", "torchvision:NAME:ROOT"]
     assert list(datasets()) == ["digits", *files, "random"]
     assert all(datasets().values())
+
+
+def test_built_in_sets_are_described_and_others_named() -> None:
+    from sklearn.datasets import load_digits
+
+    digits = f"digits ({len(load_digits().target):,} handwritten digits of 8 x 8 pixels, embedded in scikit-learn)"
+    assert load_digits().images.shape[1:] == (8, 8)
+    assert described("digits") == digits
+    assert described("digits, held out") == f"{digits}, held out"
+    assert described("random").startswith("random (normally distributed pixels")
+    for spec in ("folder:digits", "parquet:/data/a, b.parquet", "digits-of-mine", "10 % of the images, held out"):
+        assert described(spec) == spec
 
 
 def test_a_batch_is_what_torchvision_makes_of_the_images(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,12 @@ from raynas.cli import main
 from raynas.errors import ConfigError, DataError, RaynasWarning
 from raynas.evaluation.run import EvaluationListener
 from raynas.exporting.folder import load_export
-from raynas.exporting.hub import data_name
+from raynas.exporting.hub import data_name, training_facts
 from raynas.stats.proportion import wilson_interval
 from raynas.training.folder import load_training
 from raynas.training.images import eval_transform
 
+DIGITS = "1,797 handwritten digits of 8 x 8 pixels, embedded in scikit-learn"
 SILENT = EvaluationListener()
 
 
@@ -152,7 +154,6 @@ def test_the_card_tells_data_recipe_accuracy_cost_and_licence(run: Path, hub: Pa
     ) in text
     config = json.loads((hub / "config.json").read_text())
     for words in (
-        f"Trained on digits ({images['train']} images), 10 classes such as 0, 1, 2, 3, 4",
         "| lr | 0.002 |",
         "| epochs | 20 |",
         f"| parameters | {sum(p.numel() for p in load_training(run).model().parameters()):,} |",
@@ -161,11 +162,21 @@ def test_the_card_tells_data_recipe_accuracy_cost_and_licence(run: Path, hub: Pa
         'timm.create_model("local-dir:.", pretrained=True)',
     ):
         assert words in text
+    said = f"Trained on {images['train']:,} images of digits ({DIGITS}), 10 classes such as 0, 1, 2, 3, 4; evaluated on"
+    assert said in " ".join(text.split())
     time = config["latency"]
     assert 0 < time["q1_s"] <= time["median_s"] <= time["q3_s"] < 1
     assert f"{time['threads']} thread" in text
     assert time["device"] in text
     assert str(run.parent) not in text + json.dumps(config)
+
+
+def test_a_folder_that_is_called_like_a_built_in_set_is_not_taken_for_it(run: Path) -> None:
+    training, weights = load_training(run), {"checkpoint": "last"}
+    assert training_facts(training, weights, 0.5)["about_data"] == DIGITS
+    other = {**training.description, "config": {**training.description["config"], "data": "folder:/data/digits"}}
+    facts = training_facts(replace(training, description=other), weights, 0.5)
+    assert (facts["data"], facts["about_data"]) == ("digits", None)
 
 
 def test_an_accuracy_by_which_the_epoch_was_chosen_is_called_so(run: Path, tmp_path: Path) -> None:
