@@ -16,6 +16,7 @@ from raynas.wording import (
     plural,
     rounded,
     setting_text,
+    size_in_words,
 )
 
 
@@ -80,7 +81,18 @@ def test_memory_below_a_gibibyte_is_in_mebibytes(size: int, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(7.7e-05, "0.0 s"), (0.034, "0.034 s"), (59.94, "59.9 s"), (125, "2 min 05 s"), (86_399, "23 h 59 min")],
+    [
+        (7.7e-05, "0.0 s"),
+        (0.034, "0.034 s"),
+        (0.5, "0.5 s"),
+        (11.63, "11.6 s"),
+        (59.94, "59.9 s"),
+        (61, "1 min 01 s"),
+        (125, "2 min 05 s"),
+        (3720, "1 h 02 min"),
+        (86_399, "23 h 59 min"),
+        (180_000, "2 d 2 h"),
+    ],
 )
 def test_a_duration_has_two_units(seconds: float, text: str) -> None:
     assert duration(seconds) == text
@@ -97,3 +109,16 @@ def test_shares_counts_and_settings() -> None:
     assert percent(0.875) == "87.50 %"
     assert [plural(count, "image", "images") for count in (0, 1, 1200)] == ["0 images", "1 image", "1,200 images"]
     assert setting_text([[0, 16], True, 0.05, None]) == "[0 16] yes 0.05 none"
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (225, "225"),
+        (12_345, "12,345"),
+        (4_556_250, "4,556,250 (4.56 million)"),
+        (10**25 + 7, "about 1.0 × 10^25"),  # noqa: RUF001
+    ],
+)
+def test_a_large_size_is_told_in_words_too(size: int, words: str) -> None:
+    assert size_in_words(size) == words

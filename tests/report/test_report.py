@@ -1,4 +1,4 @@
-"""Pages of searches; one file, since most look at the page of one search."""
+"""What pages of searches hold, whatever their runs came to."""
 
 from __future__ import annotations
 
@@ -16,26 +16,17 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from report_folders import AS_VIT, embedded, sampled_rows, write_folder
-from scipy.stats import kendalltau
 
 import raynas
 from raynas.errors import RaynasError, StoreError
 from raynas.interruption import Interrupted
 from raynas.report.page import page, report_data, write_report
-from raynas.report.policy import MAX_SNAPSHOTS
 from raynas.report.search import MAX_POINTS
-from raynas.report.text import failure_groups
 from raynas.searching.run import SearchListener
 from raynas.space.architecture import Architecture
 from raynas.space.fields import Choice
 from raynas.space.results import Outcome
 from raynas.space.search_space import SearchSpace
-from raynas.stats.hypervolume import hypervolume_trace
-from raynas.stats.kendall import kendall_taus
-from raynas.stats.pareto import best_so_far, pareto_front
-from raynas.stats.thinning import sampled
-from raynas.storage.points import PointState
-from raynas.wording import duration, size_in_words
 
 QUICK = {"workers": 0, "img_size": 32, "settings": {"length_distortion": {"repeats": 1}}}
 
@@ -120,13 +111,6 @@ def test_interrupted_run_shows_how_to_resume(tmp_path):
     assert data["policy"]["told"][-1] == 6
 
 
-def test_failed_run_shows_its_error(tmp_path):
-    with pytest.raises(OSError, match="full"):
-        raynas.search("as-vit", budget=20, out=tmp_path / "run", listener=Stop(3, OSError("disk is full")), **QUICK)
-    status = embedded(write_report(tmp_path / "run").read_text())["status"]
-    assert (status["name"], status["error"]) == ("failed", "OSError: disk is full")
-
-
 def test_run_without_a_summary_is_reported(tmp_path):
     data = embedded(write_report(write_folder(tmp_path, sampled_rows(5), summary={})).read_text())
     assert data["status"]["name"] == "unknown"
@@ -166,54 +150,6 @@ def test_changed_space_falls_back_to_fields(tmp_path):
 
 def test_fingerprint_is_that_of_run_yaml(searched):
     assert AS_VIT.fingerprint == searched.description["identity"]["space_fields"]
-
-
-# -- the policy -------------------------------------------------------------------------------------------------------
-
-
-def test_replayed_policy_ends_at_the_recommendation(searched):
-    policy = report_data(searched)["policy"]
-    assert policy["told"] == list(range(31))
-    assert policy["note"] == ""
-    numbers = [int(np.argmax(decision["probabilities"][-1])) for decision in policy["decisions"]]
-    assert AS_VIT.text(AS_VIT.decode(numbers)) == searched.summary["recommended"]["text"]
-    for decision in policy["decisions"]:
-        np.testing.assert_allclose(np.sum(decision["probabilities"], axis=1), 1, atol=1e-3)
-
-
-def test_snapshots_are_limited(tmp_path):
-    run = raynas.search(
-        "as-vit",
-        budget=2 * MAX_SNAPSHOTS + 7,
-        objectives=["macs:min"],
-        out=tmp_path / "long",
-        **{**QUICK, "settings": {}},
-    )
-    policy = report_data(run)["policy"]
-    assert len(policy["told"]) <= MAX_SNAPSHOTS
-    assert (policy["told"][0], policy["told"][-1]) == (0, 2 * MAX_SNAPSHOTS + 7)
-    numbers = [int(np.argmax(decision["probabilities"][-1])) for decision in policy["decisions"]]
-    assert dict(AS_VIT.decode(numbers)) == dict(Architecture(run.summary["recommended"]["architecture"]))
-
-
-def test_policy_under_a_constraint_on_costs_is_replayed(tmp_path):
-    run = raynas.search(
-        "as-vit",
-        budget=25,
-        objectives=["length_distortion"],
-        constraints=["num_params<=1.6e6"],
-        out=tmp_path / "c",
-        **QUICK,
-    )
-    policy = report_data(run)["policy"]
-    assert (policy["told"][-1], policy["note"]) == (25, "")
-
-
-def test_foreign_rows_end_the_policy_with_a_note(tmp_path):
-    folder = write_folder(tmp_path, sampled_rows(10), searcher="reinforce", identity={"window": 4})
-    policy = report_data(raynas.load_run(folder))["policy"]
-    assert policy["told"] == [0]
-    assert "not in the store" in policy["note"]
 
 
 # -- awkward contents -------------------------------------------------------------------------------------------------
@@ -270,79 +206,6 @@ def test_hardly_any_evaluations(tmp_path, n):
     assert data["correlation"] is None
 
 
-def test_run_in_which_everything_failed(tmp_path):
-    errors = {k: ("non_finite", f"values of the repeats: [nan, {k}.5]") for k in range(6)}
-    data = report_data(raynas.load_run(write_folder(tmp_path, sampled_rows(6, errors=errors))))
-    assert data["points"]["state"] == [PointState.FAILED] * 6
-    assert data["counts"]["failed"] == 6
-    assert data["traces"] == [{"name": "length_distortion", "at": [], "values": []}]
-    [group] = data["failures"]
-    assert (group["count"], group["texts"], group["scores"]) == (6, 6, ["length_distortion"])
-
-
-def test_failures_are_grouped_by_status_and_reason(tmp_path):
-    errors = {0: ("failed", "size 3"), 1: ("failed", "size 14"), 2: ("timeout", "size 3"), 3: ("failed", "shape")}
-    run = raynas.load_run(write_folder(tmp_path, sampled_rows(6, ("a", "b"), errors), scores=("a", "b")))
-    groups = report_data(run)["failures"]
-    assert [(group["status"], group["error"], group["count"]) for group in groups] == [
-        ("failed", "size 3", 2),
-        ("timeout", "size 3", 1),
-        ("failed", "shape", 1),
-    ]
-    assert groups[0]["scores"] == ["a", "b"]
-    assert groups[0]["example"] == 0
-
-
-def not_applicable_rows():
-    """Of six architectures, the second score applies to four."""
-    rows = sampled_rows(6, ("a", "b"))
-    for number in (1, 4):
-        rows[number][1]["b"] = Outcome(None, "not_applicable", "needs transformer blocks, which Plain lacks", 0.1)
-    return rows
-
-
-def test_scores_that_do_not_apply_are_told_and_leave_the_architecture_its_others(tmp_path):
-    rows = not_applicable_rows()
-    run = raynas.load_run(write_folder(tmp_path, rows, scores=("a", "b")))
-    data = report_data(run)
-    (group,) = data["failures"]
-    assert (group["status"], group["scores"], group["count"]) == ("not_applicable", ["b"], 2)
-    assert group["error"] == "needs transformer blocks, which Plain lacks"
-    by_text = dict(zip(data["points"]["text"], data["points"]["values"]["b"], strict=True))
-    missing = {AS_VIT.text(rows[number][0]) for number in (1, 4)}
-    assert {text for text, value in by_text.items() if value is None} == missing
-    assert all(value is not None for value in data["points"]["values"]["a"])
-    ranked = {one["name"]: len(one["members"]) for one in data["rankings"]}
-    assert (ranked["a"], ranked["b"]) == (6, 4)
-
-
-def test_many_kinds_of_failure_are_summed_up():
-    class Failure:
-        status, score = "failed", "a"
-
-        def __init__(self, point):
-            self.point, self.error = point, "x" * point
-
-    groups, _ = failure_groups([Failure(point) for point in range(9)], limit=4)
-    assert [group["count"] for group in groups] == [1, 1, 1, 1, 5]
-
-
-def test_violated_constraints_and_missing_scores_are_told_apart(tmp_path):
-    rows = sampled_rows(4)
-    del rows[1][1]["length_distortion"]
-    bound = sorted(row["macs"].value for _, row in rows)[1]
-    run = raynas.load_run(write_folder(tmp_path, rows, identity={"constraints": [f"macs<={bound}"]}))
-    expected = [
-        PointState.INFEASIBLE
-        if row["macs"].value > bound
-        else PointState.OK
-        if "length_distortion" in row
-        else PointState.UNSCORED
-        for _, row in rows
-    ]
-    assert report_data(run)["points"]["state"] == expected
-
-
 def test_front_of_several_objectives_and_hypervolume(tmp_path):
     run = raynas.load_run(
         write_folder(tmp_path, sampled_rows(80, ("a", "b")), scores=("a", "b"), objectives=["a:max", "b:max"])
@@ -372,84 +235,6 @@ def test_large_run_is_sampled_and_the_page_stays_small(tmp_path):
     best = int(np.argmax(table["a"].to_numpy()))
     assert data["points"]["candidate"][data["rankings"][0]["members"][0]] == table["candidate"][best].as_py()
     assert data["correlation"]["n"] < data["correlation"]["total"] == MAX_POINTS + 2000
-
-
-# -- arithmetic -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("columns", [1, 2, 3])
-def test_pareto_front_is_what_nothing_dominates(columns):
-    losses = np.random.default_rng(columns).integers(0, 12, size=(300, columns)).astype(float)
-    expected = [
-        i
-        for i, own in enumerate(losses)
-        if not any((other <= own).all() and ((other < own).any() or j < i) for j, other in enumerate(losses))
-    ]
-    front = pareto_front(losses)
-    assert sorted(front) == expected
-    assert list(losses[front, 0]) == sorted(losses[front, 0])
-    assert len(pareto_front(np.zeros((0, columns)))) == 0
-
-
-def test_hypervolume_is_the_dominated_area():
-    losses = np.random.default_rng(1).random((60, 2))
-    trace = hypervolume_trace(losses)
-    scaled = (losses - losses.min(axis=0)) / np.ptp(losses, axis=0)
-    centres = (np.arange(500) + 0.5) / 500
-    for position, area in trace[:: max(1, len(trace) // 5)]:
-        covered = np.zeros((500, 500), bool)
-        for a, b in scaled[: position + 1]:
-            covered |= (centres[:, None] > a) & (centres > b)
-        assert area == pytest.approx(covered.mean(), abs=0.01)
-    assert [area for _, area in trace] == sorted(area for _, area in trace)
-    assert hypervolume_trace(np.zeros((0, 2))) == []
-
-
-def test_best_so_far_steps_at_improvements():
-    assert list(best_so_far(np.array([3.0, 3.0, 1.0, 2.0, 0.5]))) == [0, 2, 4]
-    assert list(best_so_far(np.array([]))) == []
-
-
-def test_kendall_tau_agrees_with_scipy():
-    rng = np.random.default_rng(0)
-    columns = [rng.normal(size=200), rng.integers(0, 5, 200).astype(float), rng.normal(size=200)]
-    columns[2][::3] = np.nan
-    tau = kendall_taus([*columns, np.ones(200)])
-    for i, first in enumerate(columns):
-        for j, second in enumerate(columns):
-            known = np.isfinite(first) & np.isfinite(second)
-            assert tau[i, j] == pytest.approx(kendalltau(first[known], second[known]).statistic, abs=1e-6)
-    assert np.isnan(tau[3]).all()
-
-
-def test_sample_keeps_what_is_required():
-    required = np.array([5, 99])
-    chosen = sampled([required], 100, 10)
-    assert len(chosen) == 10
-    assert set(required) <= set(chosen)
-    assert list(chosen) == list(sampled([required], 100, 10))
-    assert len(sampled([np.arange(50)], 100, 10)) == 50
-
-
-@pytest.mark.parametrize(
-    ("size", "words"),
-    [
-        (225, "225"),
-        (12_345, "12,345"),
-        (4_556_250, "4,556,250 (4.56 million)"),
-        (10**25 + 7, "about 1.0 × 10^25"),  # noqa: RUF001
-    ],
-)
-def test_size_in_words(size, words):
-    assert size_in_words(size) == words
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.5, "0.5 s"), (11.63, "11.6 s"), (61, "1 min 01 s"), (3720, "1 h 02 min"), (180_000, "2 d 2 h")],
-)
-def test_duration(seconds, text):
-    assert duration(seconds) == text
 
 
 def test_per_layer_fields_of_an_own_space_are_embedded(tmp_path):

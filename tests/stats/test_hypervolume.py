@@ -57,3 +57,17 @@ def test_two_columns_are_three_of_which_one_is_constant() -> None:
 def test_no_points_have_no_volume_and_one_point_is_its_own_box(columns: int) -> None:
     assert hypervolume_trace(np.zeros((0, columns))) == []
     assert hypervolume_trace(np.full((1, columns), 7.0)) == [(0, 1.0)]
+
+
+def test_hypervolume_is_the_dominated_area() -> None:
+    losses = np.random.default_rng(1).random((60, 2))
+    trace = hypervolume_trace(losses)
+    scaled = (losses - losses.min(axis=0)) / np.ptp(losses, axis=0)
+    centres = (np.arange(500) + 0.5) / 500
+    for position, area in trace[:: max(1, len(trace) // 5)]:
+        covered = np.zeros((500, 500), bool)
+        for a, b in scaled[: position + 1]:
+            covered |= (centres[:, None] > a) & (centres > b)
+        assert area == pytest.approx(covered.mean(), abs=0.01)
+    assert [area for _, area in trace] == sorted(area for _, area in trace)
+    assert hypervolume_trace(np.zeros((0, 2))) == []

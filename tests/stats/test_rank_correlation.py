@@ -79,3 +79,15 @@ def test_an_interval_covers_the_value_as_often_as_it_says() -> None:
 def test_a_constant_list_has_no_tau() -> None:
     found = bootstrapped([1.0] * 5, [1.0, 2.0, 3.0, 4.0, 5.0], resamples=10)
     assert all(math.isnan(value) for value in found)
+
+
+def test_tau_of_columns_with_gaps_agrees_with_scipy() -> None:
+    rng = np.random.default_rng(0)
+    columns = [rng.normal(size=200), rng.integers(0, 5, 200).astype(float), rng.normal(size=200)]
+    columns[2][::3] = np.nan
+    tau = kendall_taus([*columns, np.ones(200)])
+    for i, first in enumerate(columns):
+        for j, second in enumerate(columns):
+            known = np.isfinite(first) & np.isfinite(second)
+            assert tau[i, j] == pytest.approx(stats.kendalltau(first[known], second[known]).statistic, abs=1e-6)
+    assert np.isnan(tau[3]).all()
