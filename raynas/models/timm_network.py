@@ -138,7 +138,7 @@ class TimmNetwork(nn.Module):
             return (state if self.output_fmt == "NCHW" else state.permute(0, 3, 1, 2).contiguous()), None
         prefix, patches = state[:, : self.num_prefix_tokens], state[:, self.num_prefix_tokens :]
         side = isqrt(patches.shape[1])
-        found = patches.transpose(1, 2).reshape(len(state), -1, side, side).contiguous()
+        found = patches.transpose(1, 2).unflatten(2, (side, side)).contiguous()
         return found, prefix if self.num_prefix_tokens else None
 
     # -- from images to logits -----------------------------------------------------------------------------------------
@@ -161,12 +161,14 @@ class TimmNetwork(nn.Module):
         """What the last group gives after the final norm, unpooled: of images (B, in_chans, S, S).
 
         Raises:
-            ValueError: The network takes images of one size alone, and these have another.
+            ValueError: The images are no batch; or the network takes those of one size alone, and these have another.
         """
         self._check_size(images)
         return self.output_of(self.normalised(self.through(self.embedded(images), self.groups())))
 
     def _check_size(self, images: torch.Tensor) -> None:
+        if images.ndim != 4:
+            raise ValueError(f"images have the shape {tuple(images.shape)}; it must be (B, channels, height, width)")
         is_traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         # A trace would keep the comparison of one batch for all.
         if self._only_size is None or is_traced or tuple(images.shape[-2:]) == self._only_size:

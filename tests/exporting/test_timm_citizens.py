@@ -50,7 +50,8 @@ CITIZENS: dict[str, tuple[SearchSpace, str, int]] = {
 }
 NAMES = [
     "pretrained_logits_are_those_of_the_network", "default_cfg", "heads", "gradients", "features", "intermediates",
-    "pruning", "checkpointing", "channels", "another_side", "wrong_side", "groups", "pickles",
+    "pruning", "checkpointing", "channels", "another_side", "wrong_side", "odd_batches", "stochastic_depth",
+    "groups", "pickles",
 ]  # fmt: skip
 
 

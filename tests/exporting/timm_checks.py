@@ -350,6 +350,34 @@ def check_wrong_side(export: Export) -> None:
             assert any(str(one) in said for one in (height, width)) and str(side) in said, said
 
 
+def check_odd_batches(export: Export) -> None:
+    """An empty batch gives no rows, and an image that is no batch is refused by its shape."""
+    model, side = export.create(), export.size
+    if export.is_timms or export.about["space"] in ("vit", "vit-relative"):  # whose classes are timm's own
+        return
+    assert model(torch.randn(0, 3, side, side)).shape == (0, CLASSES)
+    try:
+        model(torch.randn(3, side, side))
+    except ValueError as error:
+        said = str(error)
+    else:
+        raise AssertionError("an image was taken for a batch")
+    assert f"(3, {side}, {side})" in said, said
+
+
+def check_stochastic_depth(export: Export) -> None:
+    """Blocks are dropped in training alone."""
+    model, images = export.create(drop_path_rate=0.9), export.images()
+    same(model(images), export.create()(images))
+    if export.is_timms:
+        return
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval()  # whose statistics of a batch would differ with what is dropped, and without
+    assert not torch.equal(model(images), model(images))
+
+
 def check_groups(export: Export) -> None:
     model = export.create()
     names = {name for name, _ in model.named_parameters()}

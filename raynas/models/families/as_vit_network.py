@@ -97,7 +97,7 @@ class Attention(nn.Module):
             x = attn.softmax(-1) @ v
         # to (B, windows down, side, windows across, side, H, D)
         x = x.reshape(batch, across, across, self.num_heads, side, side, self.head_dim).permute(0, 1, 4, 2, 5, 3, 6)
-        x = x.reshape(batch, across * side, across * side, -1)
+        x = x.reshape(batch, across * side, across * side, self.num_heads * self.head_dim)
         return self.proj(x[:, :grid, :grid] if missing else x)
 
 

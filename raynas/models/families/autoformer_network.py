@@ -76,7 +76,7 @@ class RelativePosition(nn.Module):
         The class token adds the same for all keys, which softmax does not see, so 0 stands there.
         """
         side = len(grid.vectors)
-        patches = q[:, :, 1:].reshape(*q.shape[:2], side, side, -1)
+        patches = q[:, :, 1:].reshape(*q.shape[:2], side, side, q.shape[-1])
         rows = patches @ self.key_rows[grid.vectors].mT
         columns = (patches.transpose(2, 3) @ self.key_columns[grid.vectors].mT).transpose(2, 3)
         return F.pad(torch.cat([rows, columns], -1).flatten(2, 3), (0, 0, 1, 0))
@@ -87,7 +87,7 @@ class RelativePosition(nn.Module):
         All keys of the class token are at its own distance, and attention to all of them is 1.
         """
         side = len(grid.vectors)
-        rows, columns = attn[:, :, 1:].reshape(*attn.shape[:2], side, side, -1).chunk(2, -1)
+        rows, columns = attn[:, :, 1:].reshape(*attn.shape[:2], side, side, attn.shape[-1]).chunk(2, -1)
         patches = rows @ self.value_rows[grid.vectors]
         patches = patches + (columns.transpose(2, 3) @ self.value_columns[grid.vectors]).transpose(2, 3)
         first = (self.value_rows[0] + self.value_columns[0]).to(patches.dtype)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from raynas.models.checkpointing import Blocks
+from raynas.models.layers import make_drop_path
 from raynas.models.timm_network import TimmNetwork
 
 
@@ -26,21 +27,23 @@ class BasicBlock(nn.Module):
         before: Number of channels of the input.
         width: Number of channels of the output, at least as many.
         stride: Step in pixels of the first convolution and of the shortcut.
+        drop_path: Probability in training that an image takes the shortcut alone.
     """
 
-    def __init__(self, before: int, width: int, stride: int, **factory: Any) -> None:
+    def __init__(self, before: int, width: int, stride: int, drop_path: float = 0.0, **factory: Any) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(before, width, 3, stride, padding=1, bias=False, **factory)
         self.bn1 = nn.BatchNorm2d(width, **factory)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False, **factory)
         self.bn2 = nn.BatchNorm2d(width, **factory)
+        self.drop_path = make_drop_path(drop_path)
         self.act = nn.ReLU()
         self.stride = stride
         self.new_channels = width - before
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, before, S, S) to (B, width, S / stride, S / stride), rounded up."""
-        y = self.bn2(self.conv2(self.act(self.bn1(self.conv1(x)))))
+        y = self.drop_path(self.bn2(self.conv2(self.act(self.bn1(self.conv1(x))))))
         if self.stride > 1:
             x = x[:, :, :: self.stride, :: self.stride]
         if self.new_channels:
@@ -61,6 +64,7 @@ class ResNetNetwork(TimmNetwork):
             classified.
         global_pool: What the head is given: the mean over the pixels ("avg"), or nothing is pooled ("").
         drop_rate: Probability in training that a feature is dropped before the head.
+        drop_path_rate: Probability in training that the last block is dropped; it grows linearly from 0.
         device, dtype: Device and type of the parameters. On the meta device they get no values.
     """
 
@@ -79,6 +83,7 @@ class ResNetNetwork(TimmNetwork):
         img_size: int | Sequence[int] = 32,
         global_pool: str = "avg",
         drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -92,9 +97,12 @@ class ResNetNetwork(TimmNetwork):
         before = width
         for stage in range(3):
             after, stride = width << stage, 1 if stage == 0 else 2
-            first = BasicBlock(before, after, stride, **factory)
-            stages.append(Blocks(first, *(BasicBlock(after, after, 1, **factory) for _ in range(blocks - 1))))
-            before = after
+            built = []
+            for i in range(blocks):
+                rate = drop_path_rate * (stage * blocks + i) / max(1, 3 * blocks - 1)
+                built.append(BasicBlock(before, after, stride if i == 0 else 1, rate, **factory))
+                before = after
+            stages.append(Blocks(*built))
         self.stages = nn.Sequential(*stages)
         self.fc: nn.Module = nn.Identity()
         if num_classes:

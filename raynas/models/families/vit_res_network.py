@@ -84,7 +84,7 @@ class Reduction(nn.Module):
 
     def _grid(self, x: torch.Tensor) -> torch.Tensor:
         """The patches as a map: (B, N, C) to (B, C, G, G)."""
-        return x[:, 1:].transpose(1, 2).reshape(x.shape[0], -1, self.side, self.side)
+        return x[:, 1:].transpose(1, 2).reshape(x.shape[0], x.shape[2], self.side, self.side)
 
 
 class ViTResNetwork(TimmNetwork):
