@@ -35,6 +35,8 @@ def card_text(config: Mapping[str, Any], readme: str) -> str:
     parts = [
         heading,
         about,
+        "## Architecture\n",
+        _architecture(config),
         "## Accuracy\n",
         _accuracy(config),
         "## Cost\n",
@@ -75,6 +77,16 @@ def _front(config: Mapping[str, Any]) -> str:
         ]
         fields["model-index"] = [{"name": config["name"], "results": results}]
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+
+
+def _architecture(config: Mapping[str, Any]) -> str:
+    """What was chosen, by the names of the choices."""
+    text = (
+        f"raynas is a program that searches networks. This one is of its space `{config['space']}`, a set of "
+        "architectures that differ in these fields:"
+    )
+    rows = [f"| {name} | {_cell(value)} |" for name, value in config["fields"].items()]
+    return "\n".join([_wrapped(text), "", "| field | value |", "|---|---|", *rows])
 
 
 def _accuracy(config: Mapping[str, Any]) -> str:

@@ -128,7 +128,8 @@ def timm_readme(config: Mapping[str, Any]) -> list[str]:
             "networks = [timm.create_model(name, pretrained=True) for name in names]",
         ),
         "",
-        "Names end in a hash of the weights, so no two exports share one. timm also reads this folder by itself:",
+        "Names end in a hash of the weights: exports of other weights have other names. timm also reads this folder by",
+        "itself:",
         "",
         *_code(
             "import timm",
@@ -152,7 +153,7 @@ def _of_other_sides(side: int) -> list[str]:
 def _features(side: int, count: int, every: int) -> list[str]:
     return [
         "",
-        f"Features of its last blocks or stages, of which there are {every}:",
+        f"Features of its blocks or stages, of which there are {every}; without `out_indices`, of the last ones:",
         "",
         *_code(
             "import timm",

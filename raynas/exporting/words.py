@@ -27,7 +27,9 @@ def formats_lines(config: Mapping[str, Any]) -> list[str]:
     if (about := config.get("onnx")) is not None:
         texts.append(
             f"`{about['file']}` (opset {about['opset']}) takes `{about['input']}` and gives `{about['output']}`, for "
-            f"{_taken(about)}."
+            f"{_taken(about)}{_unchecked(about)}. In Python: "
+            f'`onnxruntime.InferenceSession("{about["file"]}").run(["{about["output"]}"], '
+            f'{{"{about["input"]}": batch}})`, with `batch` from `images.py` as a NumPy array.'
         )
     if (about := config.get("int8")) is not None:
         texts.append(f"`{about['file']}` takes and gives the same. {' '.join(int8_sentences(about))}")
@@ -56,7 +58,11 @@ def int8_sentences(about: Mapping[str, Any]) -> list[str]:
         f"Top-1 is {percent(measured['after']['top1'])} and was {percent(measured['before']['top1'])}, on "
         f"{plural(measured['images'], 'image', 'images')} of {measured['data']}: a difference of "
         f"{_signed(difference['top1'])} (95 % interval {low} to {high}); "
-        f"of {plural(measured['changed'], 'image', 'images')} it predicts another class.",
+        + (
+            f"of {plural(measured['changed'], 'image', 'images')} it predicts another class."
+            if measured["changed"]
+            else "it predicts the same class of each image."
+        ),
     ]
 
 
@@ -76,6 +82,14 @@ def _taken(about: Mapping[str, Any]) -> str:
         return f"any number of images of {size} x {size} pixels, the only size"
     sides = "of any height and width" if size["multiple_of"] == 1 else f"in multiples of {size['multiple_of']}"
     return f"any number of images {sides} from {size['least']} pixels"
+
+
+def _unchecked(about: Mapping[str, Any]) -> str:
+    """A warning where ONNX Runtime computes something of images that the network does not take."""
+    size = about["image_size"]
+    if not isinstance(size, Mapping) or size["multiple_of"] == 1:
+        return ""
+    return "; ONNX Runtime refuses no others, and what it gives for them means nothing"
 
 
 def _signed(share: float) -> str:
