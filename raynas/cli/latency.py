@@ -125,8 +125,12 @@ def _learn(space: str | None, as_json: bool, trust_code: bool, given: dict[str, 
 def _predict(folder: str, texts: Sequence[str], as_json: bool, trust_code: bool, given: dict[str, Any]) -> None:
     from raynas import api
     from raynas.storage.latencies import latency_predictor
+    from raynas.storage.paths import as_path
+    from raynas.storage.run_folder import holds_run
 
     _refuse(given, tuple(given), "measurements, and nothing is measured to predict")
+    if not holds_run(as_path(folder)):
+        raise ConfigError(f"--predict takes the folder of `raynas latency SPACE`, and {folder!r} is none")
     if not texts:
         from raynas.console.latency import show_predictor  # torch is behind it
 

@@ -41,8 +41,8 @@ class EvaluationConsole(BarConsole, EvaluationListener):
 
     def on_progress(self, done: int, total: int, images_per_s: float) -> None:
         """Move the bar, or print a line if it is time."""
-        left = f"about {duration((total - done) / images_per_s)} left"
-        state = f"{images_per_s:,.0f} images/s, {left}"
+        left = f", about {duration((total - done) / images_per_s)} left" if done < total else ""
+        state = f"{images_per_s:,.0f} images/s{left}"
         if self._console.is_terminal:
             self._bar.update(self._task, total=total, completed=done, count=f"{done:,}/{total:,}", state=state)
         elif time.monotonic() - self._last_line > _LINE_EVERY_S:

@@ -79,3 +79,4 @@ def show_predictions(texts: Sequence[str], found: Sequence[Prediction]) -> None:
             for text, one in zip(texts, found, strict=True)
         ]
     )
+    say("as fast as the machine was, in the median, while it was measured; see docs/latency.md", stderr=False)

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from raynas.errors import ConfigError, StoreError
+from raynas.interruption import resuming_line
 from raynas.seeds import seed_from
 from raynas.space.architecture import Architecture
 from raynas.space.features import Features
@@ -180,7 +181,8 @@ def latency_predictor(run: Run | str | Path, space: SearchSpace | None = None) -
             )
         if run.summary.get("status") in ("running", "interrupted", "failed", None):
             status = run.summary.get("status", "not over")
-            raise StoreError(f"the run in {run.folder} is {status}: resume it before it is predicted from")
+            way_on = resuming_line("latency", run.folder) if is_learned(run.description["identity"]) else "resume it"
+            raise StoreError(f"the run in {run.folder} is {status}, and predicted from once it is over: {way_on}")
         of_run = space or run.space
         points = Points.of(run.evaluations, [name for name in (LATENCY, RATIO) if name in scores])
         values = points.values[LATENCY]

@@ -157,7 +157,10 @@ def _from_text(text: str, space: SearchSpace | None, kind: str, where: str) -> S
             of = spaces.get(text)
             drawn = f", such as {of.text(of.sample(np.random.default_rng(0)))!r}"
             such_as = names_first(of.named, ", such as ") if of.named else drawn
-            raise SpaceError(f"{text!r} is a space; what is needed here is one of its architectures{such_as}")
+            with_space = "" if of.named else f" --space {text}"  # whose texts other spaces may read, too
+            raise SpaceError(
+                f"{text!r} is a space; what is needed here is one of its architectures{such_as}{with_space}"
+            )
         known = list(dict.fromkeys(name for candidate in candidates for name in candidate.named))
         if (meant := published(text, known)) is not None:
             raise SpaceError(f"{what} and no architecture; did you mean {meant!r}?")

@@ -162,6 +162,8 @@ def test_the_card_tells_data_recipe_accuracy_cost_and_licence(run: Path, hub: Pa
         'timm.create_model("local-dir:.", pretrained=True)',
     ):
         assert words in text
+    chosen = load_training(run).description["model"]["architecture"]
+    assert all(f"| {name} | {value} |" in text for name, value in chosen.items() if isinstance(value, int)) and chosen
     said = f"Trained on {images['train']:,} images of digits ({DIGITS}), 10 classes such as 0, 1, 2, 3, 4; evaluated on"
     assert said in " ".join(text.split())
     time = config["latency"]

@@ -4,6 +4,7 @@
 
 runs each check on each export in the folder, and prints a line of JSON for each: export, check, and what went wrong.
 The checks follow those of timm's suite that apply, with expected values from hooks and from timm's own functions.
+One file: it runs alone, where nothing else of the tests can be imported.
 """
 
 from __future__ import annotations
