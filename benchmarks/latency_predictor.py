@@ -26,7 +26,8 @@ from raynas.searching.run import SearchListener
 from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
 from raynas.stats.proportion import wilson_interval
-from raynas.storage.latencies import LATENCY, RATIO, LatencyPredictor, latency_predictor
+from raynas.storage.latencies import LatencyPredictor, latency_predictor
+from raynas.storage.learned import LATENCY, RATIO
 
 RHO, COVERED, SECONDS = 0.98, (0.87, 0.93), 300.0
 

@@ -18,7 +18,8 @@ from raynas.searching.config import KIND, RunConfig
 from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
 from raynas.space.search_space import SearchSpace
-from raynas.storage.latencies import RATIO, Prediction, latency_predictor
+from raynas.storage.latencies import Prediction, latency_predictor
+from raynas.storage.learned import RATIO
 from raynas.storage.paths import as_path
 from raynas.storage.run_folder import reading
 from raynas.storage.runs import Run

@@ -7,6 +7,7 @@ from typing import Any
 
 from raynas.space.cost import COSTS
 from raynas.space.results import Objective
+from raynas.storage.learned import is_learned
 from raynas.wording import compact, percent, plural
 
 Content = Mapping[str, Any]
@@ -18,6 +19,8 @@ def found_by_search(description: Content, summary: Content) -> str | None:
     best = summary.get("best") or []
     if not objectives or not best:
         return None
+    if is_learned(description["identity"]):
+        return plural(int(summary.get("evaluations") or 0), "architecture measured", "architectures measured")
     if len(objectives) > 1:
         return f"{len(best):,} on the front"
     name = objectives[0].name

@@ -20,6 +20,7 @@ from raynas.report.found import (
     found_by_trials,
 )
 from raynas.storage.kinds import Bounds, Progress, RunKind, Taken, add_kind, run_kinds
+from raynas.storage.learned import is_learned
 from raynas.storage.sources import taken_from_search
 
 if TYPE_CHECKING:
@@ -153,6 +154,8 @@ def _called(folder: Path, description: Mapping[str, Any]) -> str:
         return "bench"
     if description["config"].get("searcher") == "growth":
         return "scale"
+    if is_learned(description["identity"]):
+        return "latency"
     return "search" if description["identity"].get("objectives") else "score"
 
 

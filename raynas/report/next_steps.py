@@ -14,7 +14,7 @@ from raynas.report.text import is_growth
 from raynas.space.architecture import Architecture
 from raynas.space.search_space import SearchSpace
 from raynas.space.uniform import has_uneven, uniform_architectures
-from raynas.storage.latencies import is_learned
+from raynas.storage.learned import is_learned
 from raynas.storage.run_folder import told_again
 
 _NO_OPTIONS = (

@@ -28,7 +28,8 @@ from raynas.stats.hypervolume import hypervolume_trace
 from raynas.stats.kendall import kendall_taus
 from raynas.stats.pareto import best_so_far, pareto_front
 from raynas.stats.thinning import sampled, spread
-from raynas.storage.latencies import PREDICTED, is_learned
+from raynas.storage.latencies import PREDICTED
+from raynas.storage.learned import is_learned
 from raynas.storage.points import Points, PointState
 from raynas.storage.result_store import SCHEMA
 from raynas.wording import duration

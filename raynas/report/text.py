@@ -18,7 +18,8 @@ from raynas.searchers.registered import searchers
 from raynas.space.fields import Choice, PerBlock, PerLayer
 from raynas.space.results import Objective
 from raynas.space.search_space import SearchSpace
-from raynas.storage.latencies import LEVEL, described_in_words, is_learned
+from raynas.storage.latencies import LEVEL, described_in_words
+from raynas.storage.learned import is_learned
 from raynas.storage.points import Failure, Points
 from raynas.wording import duration, percent, plural, settings_text, shown, size_in_words
 

@@ -12,7 +12,8 @@ from raynas.searching.config import RunConfig
 from raynas.searching.scores import Score
 from raynas.space.results import Constraint, Objective, ScoreIdentity, named_direction
 from raynas.space.search_space import SearchSpace
-from raynas.storage.latencies import LATENCY, PREDICTED, LatencyPredictor, described_in_words, read_predictor
+from raynas.storage.latencies import PREDICTED, LatencyPredictor, described_in_words, read_predictor
+from raynas.storage.learned import LATENCY
 
 
 def predicted_costs(config: RunConfig) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ from raynas.space.architecture import Architecture
 from raynas.space.cost import COSTS, closed_form
 from raynas.space.results import Evaluation, Outcome, Platform
 from raynas.space.uniform import has_uneven
-from raynas.storage.latencies import is_learned
+from raynas.storage.learned import is_learned
 from raynas.storage.locks import told_before_locking
 from raynas.storage.result_store import ResultStore, read_evaluations
 from raynas.storage.run_folder import check_folder

@@ -20,16 +20,13 @@ from raynas.space.features import Features
 from raynas.space.search_space import SearchSpace
 from raynas.stats.gaussian_process import GaussianProcess
 from raynas.stats.intervals import widening
+from raynas.storage.learned import LATENCY, RATIO, is_learned
 from raynas.storage.paths import as_path
 from raynas.storage.points import Points
 from raynas.storage.run_folder import holds_run, kind_of, read_description, reading
 from raynas.storage.runs import Run, load_run
 from raynas.wording import percent, plural, settings_text
 
-LATENCY = "latency_ms"
-"""The score that is measured."""
-RATIO = "latency_ratio"
-"""The same over the time of a reference, which changes with the machine as it does."""
 PREDICTED = "predicted_latency_ms"
 """The cost that is predicted from it."""
 LEAST_MEASUREMENTS = 10
@@ -264,16 +261,6 @@ def holds_predictor(folder: Path) -> bool:
         return False
     description = read_description(folder)
     return kind_of(description) == "search" and is_learned(description["identity"])
-
-
-def is_learned(identity: Mapping[str, Any]) -> bool:
-    """Whether a run was made to predict latencies from.
-
-    Args:
-        identity: The entry `identity` of run.yaml.
-    """
-    objectives = [[f"{name}:min"] for name in (RATIO, LATENCY)]
-    return identity.get("searcher") == "uncertainty" and identity.get("objectives") in objectives
 
 
 def at_one_pace(latencies_ms: np.ndarray, ratios: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ import pytest
 import raynas
 from raynas.cli import main
 from raynas.errors import ConfigError, RaynasError, StoreError
+from raynas.report.listing import runs_below
 from raynas.report.page import page, report_data
 from raynas.searching.config import RunConfig
 from raynas.searching.plan import make_plan
@@ -104,6 +105,11 @@ def test_a_search_says_what_it_predicts_from_and_how_well(learned: Path, tmp_pat
     (scores,) = [group["rows"] for group in data["groups"] if group["title"] == "Scores"]
     assert "a cost, predicted from 12 measurements" in dict(scores)[PREDICTED]
     assert f"{PREDICTED} is predicted, with 90 % intervals" in data["subline"]
+
+
+def test_lists_call_it_by_its_command(learned: Path) -> None:
+    (row,) = [row for row in runs_below(learned.parent) if row["folder"] == str(learned)]
+    assert (row["kind"], row["found"]) == ("latency", "12 architectures measured")
 
 
 def test_its_page_shows_how_well_it_predicts_and_what_to_do_with_it(learned: Path, tmp_path: Path) -> None:
