@@ -347,7 +347,8 @@ def test_the_page_says_what_sub_networks_are_parts_of_and_sets_the_winner_beside
     data = report_data(run)
     rows = {term: text for group in data["groups"] for term, text in group["rows"]}
     assert rows["supernet"] == str(supernet)
-    assert rows["evaluated on"] == "what the training left out of digits"
+    digits = "digits (1,797 handwritten digits of 8 x 8 pixels, embedded in scikit-learn)"
+    assert rows["evaluated on"] == f"what the training left out of {digits}"
     assert "by inherited weights" in rows["top1"]
     assert rows["macs"] == "lower is better; a cost, counted before scoring"
     assert data["comparison"]["winner"]["value"] == max(run.table["top1"].to_pylist())
