@@ -153,7 +153,10 @@ def test_exports_and_networks_of_timm_are_sources(tmp_path: Path) -> None:
         (["vitt", "--img-size", "32"], "'vitt' is no network and no space; did you mean the space 'vit'?"),
         (["deit-tny"], "did you mean 'deit-tiny'?"),
         ([], "name what to measure"),
-        (["nowhere", "--predict", "deit-tiny"], "holds no run"),
+        (
+            ["nowhere", "--predict", "deit-tiny"],
+            "--predict takes the folder of `raynas latency SPACE`, and 'nowhere' is none",
+        ),
     ],
 )
 def test_wrong_input_is_refused_in_a_line(

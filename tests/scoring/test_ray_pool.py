@@ -115,6 +115,7 @@ def test_a_window_too_small_for_the_workers_is_pointed_out(tmp_path: Path) -> No
     assert said == [
         "the window of 3 is under twice the 2 workers: some will wait for others",
         "up to 3 candidates at a time: as asked for",
+        "regularized_evolution draws its first 100 candidates at random, and the budget is 10: this is a random search",
     ]
 
 
