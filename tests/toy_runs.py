@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ import raynas.searching.run
 from raynas.searching.run import SearchListener
 from raynas.space.results import Evaluation
 from raynas.storage.result_store import TIMING_COLUMNS
+
+QUICK: dict[str, Any] = {"workers": 0, "img_size": 32, "settings": {"length_distortion": {"repeats": 1}}}
+"""A search of a real space that takes seconds."""
 
 
 def content(run: raynas.Run) -> list[dict[str, Any]]:
@@ -33,3 +38,16 @@ class Recorder(SearchListener):
 
     def on_tell(self, evaluation: Evaluation, told: int, ranking: Any) -> None:
         self.told.append(evaluation)
+
+
+class Stop(SearchListener):
+    """Ends a run after some evaluations: by a signal, or by an error."""
+
+    def __init__(self, after: int, error: Exception | None = None) -> None:
+        self.after, self.error = after, error
+
+    def on_tell(self, evaluation: Evaluation, told: int, ranking: Any) -> None:
+        if told == self.after:
+            if self.error:
+                raise self.error
+            os.kill(os.getpid(), signal.SIGINT)

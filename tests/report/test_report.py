@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,38 +14,23 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from report_folders import AS_VIT, embedded, sampled_rows, write_folder
+from toy_runs import QUICK, Stop
 
 import raynas
 from raynas.errors import RaynasError, StoreError
 from raynas.interruption import Interrupted
 from raynas.report.page import page, report_data, write_report
 from raynas.report.search import MAX_POINTS
-from raynas.searching.run import SearchListener
 from raynas.space.architecture import Architecture
 from raynas.space.fields import Choice
 from raynas.space.results import Outcome
 from raynas.space.search_space import SearchSpace
-
-QUICK = {"workers": 0, "img_size": 32, "settings": {"length_distortion": {"repeats": 1}}}
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "searched"
     return raynas.search("as-vit", objectives=["length_distortion"], budget=30, out=out, **QUICK)
-
-
-class Stop(SearchListener):
-    """Ends a run after some evaluations: by a signal, or by an error."""
-
-    def __init__(self, after: int, error: Exception | None = None) -> None:
-        self.after, self.error = after, error
-
-    def on_tell(self, evaluation, told, ranking):
-        if told == self.after:
-            if self.error:
-                raise self.error
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 # -- what it is made from ---------------------------------------------------------------------------------------------

@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 import pytest
 from report_folders import AS_VIT, embedded, sampled_rows, write_folder
+from toy_runs import QUICK, Stop
 
 import raynas
 from raynas.report.page import report_data, write_report
 from raynas.report.text import failure_groups
-from raynas.searching.run import SearchListener
 from raynas.space.results import Outcome
 from raynas.storage.points import PointState
-
-QUICK = {"workers": 0, "img_size": 32, "settings": {"length_distortion": {"repeats": 1}}}
-
-
-class Stop(SearchListener):
-    """Ends a run after some evaluations: by a signal, or by an error."""
-
-    def __init__(self, after: int, error: Exception | None = None) -> None:
-        self.after, self.error = after, error
-
-    def on_tell(self, evaluation, told, ranking):
-        if told == self.after:
-            if self.error:
-                raise self.error
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_run_in_which_everything_failed(tmp_path):
