@@ -178,7 +178,7 @@ def test_an_own_objective_is_trained_by(tmp_path: Path) -> None:
     assert "top-1" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_detector_learns_on_an_export_where_there_is_no_raynas(tmp_path: Path) -> None:
     folder = raynas.export(
         "p4-w48-d3-h3-m2", tmp_path / "plain", space="vit", untrained=True, img_size=32, num_classes=10

@@ -51,11 +51,8 @@ def sweep() -> Any:
     return api.sweep("as-vit", out=OUT, repeat=2, listener=SweepListener(), **shared)
 
 
-LONG = [pytest.param(one, marks=pytest.mark.long) for one in (finalists, search, sweep, variants)]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("undertaking", [training, *LONG])
+@pytest.mark.long
+@pytest.mark.parametrize("undertaking", [finalists, search, sweep, training, variants])
 def test_what_other_processes_work_on_may_be_named_relatively(
     undertaking: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,8 +15,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import sleep
-from typing import Any
+from time import monotonic, sleep
+from typing import Any, cast
 
 from raynas.errors import PoolError, error_words, on_one_line
 
@@ -24,6 +24,8 @@ CONNECT_S = 5.0
 """How long a port may take to be opened."""
 ANSWER_S = 9.0
 """How long a cluster may take to answer, Ray's imports included."""
+_STARTS_S = 5.0
+"""How long of that a head that listens already may take to write what it is and to become a node itself."""
 _MARK = "raynas cluster: "
 
 
@@ -85,11 +87,16 @@ def ask_cluster(address: str) -> ClusterInfo:
 
 
 def check_joinable(cluster: ClusterInfo) -> None:
-    """Refuse a cluster of another version of Ray or Python.
+    """Refuse a cluster of another version of Ray or Python, and one that has lost all its nodes.
 
     Raises:
-        PoolError: It is of another version; the message says which.
+        PoolError: It is of another version, or has no nodes; the message says which.
     """
+    if not cluster.nodes:
+        raise PoolError(
+            f"the Ray cluster at {cluster.address!r} has no living node: `ray status --address={cluster.address}` "
+            "says what became of them, and `ray start --head` starts another cluster"
+        )
     theirs = cluster.ray_version, cluster.python_version
     ours = _version(), ".".join(map(str, sys.version_info[:3]))
     if theirs != ours:
@@ -142,7 +149,6 @@ def _answer(address: str) -> Mapping[str, Any]:
     """What the cluster says; run in the process that asks."""
     import psutil
     from ray import _raylet
-    from ray._common.usage.usage_lib import get_cluster_metadata
     from ray._private import services
 
     if address == "auto":
@@ -153,10 +159,12 @@ def _answer(address: str) -> Mapping[str, Any]:
             }
         address = found
     client: Any = vars(_raylet)["GcsClient"](address=address)
-    nodes = [node for node in client.get_all_node_info(timeout=ANSWER_S).values() if node.state == 0]
+    until = monotonic() + _STARTS_S
+    while not ((metadata := _metadata(client)) and (nodes := _living_nodes(client))) and monotonic() < until:
+        sleep(0.2)  # a head listens before it has written the one, and becomes a node itself only after that
+    if metadata is None:
+        return {"error": f"its head has listened for {_STARTS_S:g} s without saying which Ray it is"}
     here = {one.address for addresses in psutil.net_if_addrs().values() for one in addresses}
-    while (metadata := get_cluster_metadata(client)) is None:  # of a head that is about to write it
-        sleep(0.2)
     return {
         "address": address,
         "ray_version": metadata["ray_version"],
@@ -167,6 +175,20 @@ def _answer(address: str) -> Mapping[str, Any]:
             node.node_manager_address in here and Path(node.raylet_socket_name).exists() for node in nodes
         ),
     }
+
+
+def _metadata(client: Any) -> Mapping[str, Any] | None:
+    """What a cluster was started with; None where its head has not written it yet."""
+    from ray._common.usage.usage_lib import get_cluster_metadata
+
+    try:
+        return cast(Mapping[str, Any], get_cluster_metadata(client))
+    except AttributeError:  # not the None that its documentation names
+        return None
+
+
+def _living_nodes(client: Any) -> list[Any]:
+    return [node for node in client.get_all_node_info(timeout=ANSWER_S).values() if node.state == 0]
 
 
 def _main(address: str) -> None:

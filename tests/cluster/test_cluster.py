@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import pytest
 import ray
 import torch
 import yaml
+from heads import listening_head
 from toy_scores import TOY, toy_space
 
 import raynas
@@ -46,25 +46,8 @@ AS_VIT = {"space": "as-vit", "img_size": 32, "budget": 8, "settings": {"length_d
 @pytest.fixture
 def head() -> Iterator[str]:
     """The address of a Ray head that another process has started, which asks for a token."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    ray_command = str(Path(sys.executable).with_name("ray"))
-    process = subprocess.Popen(
-        [ray_command, "start", "--head", "--block", f"--port={port}", "--num-cpus=2", "--node-ip-address=127.0.0.1",
-         "--include-dashboard=false", "--disable-usage-stats"],
-        start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env={**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN},
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with socket.socket() as attempt:
-            if attempt.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.2)
-    yield f"127.0.0.1:{port}"
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with listening_head({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}) as (address, _):
+        yield address
 
 
 def search_on(address: str, token: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:

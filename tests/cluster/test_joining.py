@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from heads import listening_head
 from machines import Machines
 from toy_scores import TOY, toy_space
 
@@ -22,6 +24,8 @@ from raynas.cluster.joining import cluster_address
 from raynas.errors import ConfigError, PoolError, StoreError
 from raynas.storage.locks import held
 from raynas.storage.result_store import TIMING_COLUMNS
+
+OPEN = {"RAY_AUTH_MODE": "disabled"}
 
 
 def toy_search(folder: Path, **settings: object) -> raynas.Run:
@@ -125,6 +129,26 @@ def test_what_listens_and_is_no_cluster_is_told() -> None:
         ask_cluster(address)
 
 
+@pytest.mark.slow
+def test_a_head_that_listens_is_asked_until_it_is_a_node() -> None:
+    with listening_head(OPEN) as (address, starting):
+        starting.send_signal(signal.SIGSTOP)  # before it has written what it is, or made itself a node
+        resumed = threading.Timer(3, starting.send_signal, [signal.SIGCONT])
+        resumed.start()
+        cluster = ask_cluster(address)
+        resumed.join()
+    assert cluster.nodes == ["127.0.0.1"]
+    assert cluster.has_node_here
+
+
+@pytest.mark.slow
+def test_a_head_that_never_becomes_a_node_is_told() -> None:
+    with listening_head(OPEN) as (address, starting):
+        starting.send_signal(signal.SIGSTOP)
+        with pytest.raises(PoolError, match=f"cannot join the Ray cluster at '{address}': its head has listened for"):
+            ask_cluster(address)
+
+
 @pytest.mark.parametrize(("ray", "python"), [("2.9.0", None), (None, "3.8.1")])
 def test_other_versions_are_told(ray: str | None, python: str | None) -> None:
     from importlib.metadata import version
@@ -136,6 +160,11 @@ def test_other_versions_are_told(ray: str | None, python: str | None) -> None:
     ):
         check_joinable(cluster)
     check_joinable(ClusterInfo("head:6379", version("ray"), here, ["head"], has_node_here=True))
+
+
+def test_a_cluster_that_has_lost_all_its_nodes_is_told() -> None:
+    with pytest.raises(PoolError, match=r"'head:6379' has no living node: `ray status --address=head:6379` says"):
+        check_joinable(ClusterInfo("head:6379", "2.9.0", "3.8.1", [], has_node_here=False))
 
 
 def test_the_folder_is_held_before_the_cluster_is_joined(tmp_path: Path) -> None:
@@ -154,7 +183,7 @@ ARGUMENTS = ("search", "vit", "-o", "num_params", "--img-size", "32", "--budget"
 
 
 @pytest.mark.netns
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_machine_outside_says_how_to_join_or_joins_for_the_run(tmp_path: Path) -> None:
     with Machines(2) as machines:
         head, outside = machines
@@ -178,7 +207,7 @@ def test_a_machine_outside_says_how_to_join_or_joins_for_the_run(tmp_path: Path)
 
 
 @pytest.mark.netns
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_machine_without_a_token_says_what_to_set(tmp_path: Path) -> None:
     right = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64}
     with Machines(1) as machines:

@@ -58,8 +58,8 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("halving", [pytest.param("asynchronous", marks=pytest.mark.long), "synchronous"])
+@pytest.mark.long
+@pytest.mark.parametrize("halving", ["asynchronous", "synchronous"])
 def test_finalists_killed_at_two_moments_come_out_as_if_nobody_had(
     searched: Path, alone: dict[str, Path], address: str, tmp_path: Path, halving: str
 ) -> None:

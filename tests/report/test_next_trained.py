@@ -137,7 +137,7 @@ def test_members_of_a_supernet_are_searched_by_the_line(tmp_path: Path) -> None:
     assert identity(tmp_path / "run-again") == identity(supernet.folder)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_best_of_several_is_taken_by_the_lines(tmp_path: Path) -> None:
     raynas.search(
         "as-vit", objectives=["num_params:min"], constraints=["num_params<=2e6"], searcher="random", budget=3,

@@ -262,7 +262,7 @@ def test_workers_share_one_gpu_by_fractions(ray_with_a_gpu_by_name: None) -> Non
         pool.close()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU is there")
 def test_a_device_that_is_not_there_is_no_fault_of_the_candidates(tmp_path: Path, ray_with_a_gpu_by_name: None) -> None:
     with pytest.raises(PoolError, match=r"a worker cannot be started: .*NVIDIA"):

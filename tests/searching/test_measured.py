@@ -49,7 +49,7 @@ def latencies(run: Run) -> dict[str, tuple[float, float]]:
     return {row["architecture_key"]: (row["latency_ms"], row["latency_spread"]) for row in rows}
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.long)])
 def test_measured_values_are_objectives_and_bounds_and_are_kept_when_resumed_and_reused(
     workers: int, tmp_path: Path
 ) -> None:
@@ -143,7 +143,7 @@ def test_no_worker_computes_while_another_one_measures(tmp_path: Path) -> None:
     assert any(later[0] < earlier[1] for earlier, later in pairwise(in_time)), "two workers work"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_waiting_for_others_is_no_time_of_a_candidate(tmp_path: Path) -> None:
     own = [
         Proxy("timed", noted, settings={"log": str(tmp_path / "log.txt"), "pause_s": 0.0}, is_measured=True),

@@ -26,7 +26,7 @@ def tables(swept: Sweep) -> dict[str, list[dict[str, Any]]]:
     return {name: [{**row, "reused": False} for row in content(run)] for name, run in swept.runs.items()}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_in_a_store_equals_one_on_a_disk(bucket: ObjectPath, tmp_path: Path) -> None:
     expected, found = (sweep(folder / "sweep", **SETTINGS) for folder in (tmp_path, bucket))
     assert tables(found) == tables(expected)

@@ -167,8 +167,8 @@ def test_an_interrupted_training_is_gone_on_with_bit_for_bit(tmp_path: Path) -> 
     assert load_training(tmp_path / "run").summary["measure"] == "train_loss"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("batch_size", [pytest.param(32, marks=pytest.mark.long), 31])
+@pytest.mark.long
+@pytest.mark.parametrize("batch_size", [32, 31])
 def test_two_workers_contrast_with_all_keys_as_one(tmp_path: Path, batch_size: int) -> None:
     """By plain gradients: Adam makes whole steps of the rounding of a bias whose effect the BatchNorm takes away.
 

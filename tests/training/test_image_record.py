@@ -205,7 +205,7 @@ def variants(folder: Path, **settings: Any) -> list[str]:
     return heard
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_variants_go_on_without_an_image(tmp_path: Path) -> None:
     from toy_trainings import SMALL
 

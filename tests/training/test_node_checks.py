@@ -59,7 +59,7 @@ def other_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict
     del sys.modules["own_networks"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_node_with_other_versions_is_refused_by_name(tmp_path: Path, other_node: dict[str, Any]) -> None:
     made = plan(workers=2)
     made = replace(made, space=replace(made.space, model=other_node["own"].build))

@@ -142,7 +142,7 @@ def test_two_workers_train_a_network_with_batch_norms_as_one(tmp_path: Path) -> 
         assert rows[1][name] == pytest.approx(rows[0][name], rel=tolerance)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_lost_worker_restarts_from_the_last_checkpoint(tmp_path: Path) -> None:
     expected = trained(tmp_path / "whole", **LONG)
     killed: list[int] = []
@@ -201,7 +201,7 @@ def test_there_is_room_for_as_many_workers_as_what_is_free_suffices_for() -> Non
     assert not has_room({"CPU": 1.0, "GPU": 1.0}, 1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_error_of_the_users_is_told_and_not_tried_again(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="the loss is nan in epoch 0"):
         execute_training(plan(workers=2, lr=1e30), tmp_path)

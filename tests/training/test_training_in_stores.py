@@ -158,7 +158,7 @@ def test_a_killed_training_is_resumed_as_if_nobody_had_killed_it(bucket: ObjectP
     assert metrics(bucket / "run") == metrics(tmp_path / "run")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_training_that_wakes_up_after_its_folder_was_taken_ends_at_once(bucket: ObjectPath, tmp_path: Path) -> None:
     expected = trained(tmp_path / "run", epochs=8)
     with driver(bucket / "run", epochs=8) as process:

@@ -93,7 +93,7 @@ def whole(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_worst_of_each_whole_rung_are_stopped(searched: Path, whole: Path, tmp_path: Path) -> None:
     plan = make_finalists_plan(finalists_config(searched, epochs=EPOCHS, halving="synchronous"))
     curves = {}

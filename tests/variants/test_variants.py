@@ -236,11 +236,8 @@ def test_variants_are_trained_as_if_alone(
     assert "trainings" in capsys.readouterr().err
 
 
-OTHERS = [pytest.param(vary, marks=pytest.mark.long) for vary in ("seed=0,1", "max_images=60,80", "augment=none,light")]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("vary", ["betas=[0.9,0.99],[0.8,0.99]", *OTHERS])
+@pytest.mark.long
+@pytest.mark.parametrize("vary", ["betas=[0.9,0.99],[0.8,0.99]", "seed=0,1", "max_images=60,80", "augment=none,light"])
 def test_variants_of_all_kinds_of_values_are_resumed(
     vary: str, address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -307,7 +304,7 @@ def test_variants_killed_at_two_moments_come_out_as_if_nobody_had(address: str, 
             assert largest_difference(alone[name], weights(folder / name)) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_supernets_are_varied_in_how_they_sample(address: str, tmp_path: Path) -> None:
     settings = {
         "data": "digits", "img_size": 32, "epochs": 1, "batch_size": 32, "max_images": 160, "augment": "light",
