@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 _STARTS_S = 60.0
+_CURRENT = Path("/tmp/ray/ray_current_cluster")
 
 
 @contextmanager
@@ -43,6 +44,8 @@ def listening_head(env: Mapping[str, str]) -> Iterator[tuple[str, subprocess.Pop
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        if _CURRENT.exists() and _CURRENT.read_text().endswith(f":{port}"):
+            _CURRENT.unlink()  # else whoever asks Ray for the cluster of this machine is sent there
 
 
 def _is_open(port: int) -> bool:

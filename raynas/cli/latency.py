@@ -22,7 +22,7 @@ Examples:
 
     raynas latency timm:mobilenetv3_small_100 --img-size 224 --json
 
-    raynas latency vit --img-size 64 --measurements 40 --out runs/latency
+    raynas latency vit --img-size 64 --out runs/latency
 
     raynas latency runs/latency --predict "p16-w192-d12-h3-m4"
 

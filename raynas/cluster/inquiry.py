@@ -22,9 +22,9 @@ from raynas.errors import PoolError, error_words, on_one_line
 
 CONNECT_S = 5.0
 """How long a port may take to be opened."""
-ANSWER_S = 9.0
+ANSWER_S = 10.0
 """How long a cluster may take to answer, Ray's imports included."""
-_STARTS_S = 5.0
+_STARTS_S = 6.0
 """How long of that a head that listens already may take to write what it is and to become a node itself."""
 _MARK = "raynas cluster: "
 

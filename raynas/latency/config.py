@@ -83,7 +83,7 @@ class LearnConfig(Config):
     """What is measured to predict the latency of any architecture of a space."""
 
     space: str = Field(description="Search space, see `raynas list spaces`; or FILE.py:NAME.")
-    measurements: int = Field(40, ge=10, le=1000, description="Architectures of a space that are measured.")
+    measurements: int = Field(60, ge=10, le=1000, description="Architectures of a space that are measured.")
     img_size: int | None = Field(None, ge=1, le=MOST_SIDE, description="Image side in pixels. Default: the space's.")
     num_classes: int | None = Field(None, ge=1, le=MOST, description="Outputs of the head. Default: 10.")
     batch_size: int = Field(1, ge=1, le=MOST, description="Images of one pass.")

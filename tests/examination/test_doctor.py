@@ -39,7 +39,7 @@ def texts(found: dict[str, Any], check: str) -> str:
 @pytest.fixture(scope="module")
 def here() -> Iterator[None]:
     """A Ray of this process, with a GPU that there is not."""
-    ray.init(num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.init("local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="error")
     yield
     ray.shutdown()
 
