@@ -222,7 +222,7 @@ def test_a_search_that_fails_and_one_whose_process_is_killed_leave_the_others_al
 @pytest.mark.parametrize(
     "moments",
     [
-        pytest.param((30,), marks=pytest.mark.slow),
+        pytest.param((20, 40), marks=pytest.mark.long),
         pytest.param(random_moments(6, most=80), marks=pytest.mark.long),
     ],
 )

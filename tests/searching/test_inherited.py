@@ -170,7 +170,7 @@ def test_a_supernet_is_searched_on_the_files_that_its_training_left_out_whatever
     assert not (tmp_path / "refused").exists()
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.long)])
 def test_accuracy_and_latency_are_searched_together_and_are_kept_when_resumed(
     supernet: Path, workers: int, tmp_path: Path
 ) -> None:

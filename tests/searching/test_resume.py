@@ -261,7 +261,7 @@ def test_a_driver_killed_at_several_moments_ends_with_the_same_table(
     assert run.summary["status"] == "completed"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_given_architectures_killed_at_two_moments_have_the_same_scores(tmp_path: Path) -> None:
     """As `raynas score` has them."""
     folder, log = tmp_path / "run", tmp_path / "log"

@@ -95,7 +95,7 @@ def test_a_training_with_a_copy_in_two_parts_ends_with_the_same_weights(tmp_path
     assert tables[0].equals(tables[1])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_carry_on_all_parts_as_one(tmp_path: Path) -> None:
     """By plain gradients: Adam makes whole steps of the rounding of a bias whose effect the BatchNorm takes away."""
     settings = {**VIEWS, "epochs": 1, "optimizer": "sgd", "lr": 0.05}

@@ -70,7 +70,7 @@ def test_two_workers_share_an_odd_batch(tmp_path: Path) -> None:
     assert largest_difference(one, two) < 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_train_a_supernet_as_one(tmp_path: Path) -> None:
     """The same images by the same sub-networks, with labels of patches, BatchNorm in the stem and dropped branches."""
     settings: dict[str, Any] = {
