@@ -2,11 +2,13 @@
 
     python benchmarks/latency_predictor.py [--space vit] [--img-size 64] [--measurements 60] [--predictors 5] [--quick]
 
-Architectures are measured as `raynas latency SPACE` does, on one thread and one image, for each predictor anew; then
-200 others, drawn at random, are measured in the same way, and compared with each one's predictions and 90 % intervals,
-which are made before. All measurements are brought to the pace that the machine had while the predictor learned, by the
-passes of a reference that are in each; how well latencies are ordered that are not is told beside. Run it on a machine
-that does nothing else.
+Architectures are measured as `raynas latency SPACE` does, on one thread and one image, for each predictor anew. 200
+others, drawn at random, are measured in the same way, a part of them after each predictor, and all are compared with
+what each one predicts, and with its 90 % intervals. So the others are measured on the machine as it is while predictors
+learn: how much measurements of one network differ changes from minute to minute on a machine that is shared, and an
+interval knows the minute in which it was learned. All measurements are brought to the pace of that minute by the passes
+of a reference that are in each; how well latencies are ordered that are not is told beside. Run it on a machine that
+does nothing else.
 
 Expected, in the mean of the predictors: Spearman's rho of 0.98, intervals that hold 87 to 93 % of the measurements,
 and at most 300 seconds for all that each one measures together with its fit. One alone is made of 60 measurements,
@@ -30,21 +32,21 @@ import raynas
 from raynas.searching.run import SearchListener
 from raynas.space.architecture import Architecture
 from raynas.space.registered import spaces
+from raynas.space.search_space import SearchSpace
 from raynas.stats.proportion import wilson_interval
-from raynas.storage.latencies import LatencyPredictor, Prediction, latency_predictor
+from raynas.storage.latencies import Prediction, latency_predictor
 from raynas.storage.learned import LATENCY, RATIO
 
 RHO, COVERED, SECONDS = 0.98, (0.87, 0.93), 300.0
 
 
-def unseen(predictors: Sequence[LatencyPredictor], number: int, seed: int) -> list[Architecture]:
-    """Architectures of the predictors' space that none of them has measured, each once."""
+def drawn(space: SearchSpace, number: int, seed: int) -> list[Architecture]:
+    """Architectures of a space, each once."""
     rng = np.random.default_rng(seed)
-    seen, found = {one.key for predictor in predictors for one in predictor.architectures}, {}
-    for _ in range(100 * number):
-        one = predictors[0].space.sample(rng)
-        if one.key not in seen and len(found) < number:
-            found[one.key] = one
+    found: dict[str, Architecture] = {}
+    while len(found) < number:
+        one = space.sample(rng)
+        found[one.key] = one
     return list(found.values())
 
 
@@ -80,40 +82,43 @@ def main() -> None:
     img_size, measurements, number = (32, 10, 6) if given.quick else (given.img_size, given.measurements, 200)
     passes = {"runs": 3, "warmup": 1} if given.quick else {"runs": 30, "warmup": 5}
     silent, sizes = SearchListener(), {"img_size": img_size, "num_classes": 10}
+    space, number_of_them = spaces.get(given.space), 2 if given.quick else given.predictors
+    others = drawn(space, number, given.seed)
     predictors, paces, seconds = [], [], []
+    rows: dict[str, dict[str, float]] = {}
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        for number_of_it in range(2 if given.quick else given.predictors):
+        for n in range(number_of_them):
             started = time.perf_counter()
             learned = raynas.learn_latency(
                 given.space,
-                out=Path(folder) / f"learned-{number_of_it}",
+                out=Path(folder) / f"learned-{n}",
                 measurements=measurements,
-                seed=given.seed + number_of_it,
+                seed=given.seed + n,
                 listener=silent,
                 **sizes,
                 **passes,
             )
             predictors.append(latency_predictor(learned))
-            predictors[-1].predict(predictors[-1].architectures[:1])  # it is fitted when it is asked first
+            predictors[-1].predict(others[:1])  # it is fitted when it is asked first
             seconds.append(time.perf_counter() - started)
             paces.append(float(np.median([row[LATENCY] / row[RATIO] for row in learned.table.to_pylist()])))
-        others = unseen(predictors, number, given.seed + 1)
-        predicted = [predictor.predict(others) for predictor in predictors]
-        scored = raynas.score(
-            given.space,
-            others,
-            out=Path(folder) / "others",
-            proxies=["latency"],
-            settings={"latency": {"batch_size": 1, "precision": "float32", **passes}},
-            workers=0,
-            window=1,
-            seed=given.seed,
-            listener=silent,
-            **sizes,
-        )
-        rows = {row["architecture_key"]: row for row in scored.table.to_pylist()}
-    space = spaces.get(given.space)
+            scored = raynas.score(
+                given.space,
+                others[n::number_of_them],
+                out=Path(folder) / f"others-{n}",
+                proxies=["latency"],
+                settings={"latency": {"batch_size": 1, "precision": "float32", **passes}},
+                workers=0,
+                window=1,
+                seed=given.seed,
+                listener=silent,
+                **sizes,
+            )
+            rows |= {row["architecture_key"]: row for row in scored.table.to_pylist()}
+    seen = {one.key for predictor in predictors for one in predictor.architectures}
+    others = [one for one in others if one.key not in seen]
+    predicted = [predictor.predict(others) for predictor in predictors]
     ratios = np.array([rows[one.key][RATIO] for one in others])
     as_measured = np.array([rows[one.key][LATENCY] for one in others])
     found = [Agreement.of(said, ratios * pace) for said, pace in zip(predicted, paces, strict=True)]
