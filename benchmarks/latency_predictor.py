@@ -42,7 +42,7 @@ RHO, COVERED, SECONDS = 0.98, (0.87, 0.93), 300.0
 
 def drawn(space: SearchSpace, number: int, seed: int) -> list[Architecture]:
     """Architectures of a space, each once."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, number])  # no numbers that a searcher draws by
     found: dict[str, Architecture] = {}
     while len(found) < number:
         one = space.sample(rng)
