@@ -557,7 +557,7 @@ BENCHMARKS = (
             Figure("seconds", rf"^seconds: {_VALUE} s \(expected", "s", False),
         ),
         hardware="two CPU cores that do nothing else",
-        says=("unseen; ",),
+        says=("or more unseen; ",),
         shown=(
             Shown(
                 "latency of unseen architectures, from 60 measurements; means of five predictors",
