@@ -290,7 +290,7 @@ def test_the_worst_are_stopped_early_and_the_others_are_trained_as_if_alone(
     exported = raynas.export(folder, tmp_path / "exported")
     about = json.loads((exported / "config.json").read_text())
     assert about["top1"] == best["top1"]
-    assert about["architecture"] == json.loads(json.dumps(best["architecture"]))
+    assert about["fields"] == json.loads(json.dumps(best["architecture"]))
 
 
 # -- a space of one's own, and trials that fail ---------------------------------------------------------------------
