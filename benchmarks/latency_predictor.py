@@ -1,6 +1,6 @@
 """How well do predictors that have measured 60 architectures each tell the latency of 200 that they have not seen?
 
-    python benchmarks/latency_predictor.py [--space vit] [--img-size 64] [--measurements 60] [--predictors 5] [--quick]
+    python benchmarks/latency_predictor.py [--space vit] [--img-size 64] [--measurements 60] [--predictors 10] [--quick]
 
 Architectures are measured as `raynas latency SPACE` does, on one thread and one image, for each predictor anew. 230
 others, drawn at random, are measured in the same way, a part of them after each predictor. Those that a predictor has
@@ -85,12 +85,12 @@ def main() -> None:
     parser.add_argument("--space", default="vit")
     parser.add_argument("--img-size", type=int, default=64)
     parser.add_argument("--measurements", type=int, default=60)
-    parser.add_argument("--predictors", type=int, default=5)
+    parser.add_argument("--predictors", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="a small setting, to see that the script works")
     given = parser.parse_args()
     img_size, measurements, number = (32, 10, 6) if given.quick else (given.img_size, given.measurements, 230)
-    passes = {"runs": 3, "warmup": 1} if given.quick else {"runs": 30, "warmup": 5}
+    passes = {"runs": 3, "warmup": 1, "seconds": 0.0} if given.quick else {"runs": 30, "warmup": 5, "seconds": 2.0}
     silent, sizes = SearchListener(), {"img_size": img_size, "num_classes": 10}
     space, number_of_them = spaces.get(given.space), 2 if given.quick else given.predictors
     others = drawn(space, number, given.seed)

@@ -548,7 +548,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         "latency_predictor",
-        "means of five predictors: Spearman's rho of 0.98, 87 to 93 % in 90 % intervals; at most 300 seconds for each",
+        "means of ten predictors: Spearman's rho of 0.98, 87 to 93 % in 90 % intervals; at most 300 seconds for each",
         (
             Figure("rho", rf"^rho: {_VALUE} \(expected", "rho", True),
             Figure("rho_of_macs", rf"^rho of macs: {_VALUE}$", "rho"),
@@ -560,7 +560,7 @@ BENCHMARKS = (
         says=("or more unseen; ",),
         shown=(
             Shown(
-                "latency of unseen architectures, from 60 measurements; means of five predictors",
+                "latency of unseen architectures, from 60 measurements; means of ten predictors",
                 "Spearman's rho {rho:.3f} (MACs: {rho_of_macs:.3f}), {held:.0f} % in 90 % intervals, {seconds:.0f} s",
             ),
         ),

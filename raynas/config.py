@@ -27,6 +27,8 @@ MOST_PROCESSES = 100_000
 """Upper bound of a number of processes."""
 MOST_THREADS = 4_096
 """Upper bound of a number of threads, or of processes that help one process."""
+MOST_SECONDS = 3_600
+"""Upper bound of how long one thing is measured."""
 
 T = TypeVar("T")
 

@@ -146,7 +146,7 @@ def predict_latency(
 def _run_of(config: LearnConfig, space: SearchSpace) -> RunConfig:
     """The search that measures where it is unsure."""
     img_size, num_classes = config.img_size or space.search_img_size, config.num_classes or 10
-    measured = config.model_dump(include={"batch_size", "precision", "runs", "warmup"})
+    measured = config.model_dump(include={"batch_size", "precision", "runs", "warmup", "seconds"})
     return RunConfig.make(
         {
             **config.model_dump(include={"space", "threads", "seed"}),

@@ -34,7 +34,7 @@ _SOURCE = (
     "space alone, whose architectures are measured until all others can be predicted; or the folder of that."
 )
 _OF_NETWORKS = ("engines", "rounds", "checkpoint", "device")
-_OF_SPACES = ("measurements", "seed", "out", "resume")
+_OF_SPACES = ("measurements", "seconds", "seed", "out", "resume")
 _SINGLE = {"batch_sizes": "batch_size", "threads": "threads", "precisions": "precision"}
 """What a network is measured with in several values, and a space in one."""
 
@@ -48,7 +48,7 @@ def parameters() -> Parameters:
         option("architecture", str, "JSON, the space's text, or a name.", "--architecture", "-a"),
         option("predict", list[str], "An architecture to predict the latency of. Repeatable."),
         *options(LatencyConfig),
-        *options(LearnConfig, only=("measurements", "seed")),
+        *options(LearnConfig, only=("measurements", "seconds", "seed")),
         option("pick", list[str], 'Which architecture of a run, such as "num_params<=3e6". Repeatable.'),
         option("space", str, "The space of an architecture that several can read."),
         option("as_json", bool, "Print JSON for programs.", "--json"),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from raynas.config import MOST, MOST_SIDE, MOST_THREADS, Config, Flags
+from raynas.config import MOST, MOST_SECONDS, MOST_SIDE, MOST_THREADS, Config, Flags
 
 ROUNDS = 5
 ENGINES = {
@@ -92,5 +92,8 @@ class LearnConfig(Config):
         "float32", description="Precision; bfloat16 and float16 on GPUs."
     )
     runs: int = Field(30, ge=2, le=MOST, description="Passes that are timed, of each architecture.")
+    seconds: float = Field(
+        2.0, ge=0, le=MOST_SECONDS, description="How long passes of each architecture of a space go on at least."
+    )
     warmup: int = Field(5, ge=0, le=MOST, description="Passes before, which are not.")
     seed: int = Field(0, ge=0, description="Seed of what is drawn.")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from statistics import fmean
 from time import perf_counter
 from typing import Any
 
 import torch
 from torch import nn
 
-from raynas.config import check_count
+from raynas.config import MOST_SECONDS, check_count
 from raynas.errors import ConfigError, NotApplicableError
 from raynas.proxies.probe import Probe
 from raynas.proxies.registered import proxy
@@ -21,9 +23,11 @@ from raynas.stats.quantiles import quantile
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
-def _check(*, batch_size: int, runs: int, warmup: int, precision: str) -> None:
+def _check(*, batch_size: int, runs: int, warmup: int, seconds: float, precision: str) -> None:
     for name, value, least in (("batch_size", batch_size, 1), ("runs", runs, 1), ("warmup", warmup, 0)):
         check_count(f"latency.{name}", value, least)
+    if not 0 <= seconds <= MOST_SECONDS:
+        raise ConfigError(f"latency.seconds is a number from 0 to {MOST_SECONDS:,}, not {seconds!r}")
     if precision not in PRECISIONS:
         raise ConfigError(f"latency.precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
 
@@ -33,12 +37,18 @@ def _check(*, batch_size: int, runs: int, warmup: int, precision: str) -> None:
     outputs=("latency_ms", "latency_spread", "latency_ratio"),
     higher_is_better=False,
     is_measured=True,
-    version=2,  # since passes of a reference are taken in between
+    version=3,  # since the ratio is a mean over all pairs
     check=_check,
     departures=(),
 )
 def latency(
-    probe: Probe, *, batch_size: int = 1, runs: int = 30, warmup: int = 5, precision: str = "float32"
+    probe: Probe,
+    *,
+    batch_size: int = 1,
+    runs: int = 30,
+    warmup: int = 5,
+    seconds: float = 0.0,
+    precision: str = "float32",
 ) -> dict[str, float]:
     """Median time of a batch's forward pass, by the clock, and how far passes differ; lower is better.
 
@@ -55,13 +65,14 @@ def latency(
     Args:
         probe: The network; values of its weights do not matter.
         batch_size: Images of a pass.
-        runs: Passes that are timed.
+        runs: Passes that are timed, or more where these are over before `seconds` are.
         warmup: Passes before, which are not.
+        seconds: How long passes go on at least, those of the reference included.
         precision: "float32"; or on a GPU "bfloat16" or "float16", by autocast, as a training evaluates.
 
     Returns:
         `latency_ms`, the median in milliseconds; `latency_spread`, the interquartile range over the median; and
-        `latency_ratio`, the median of passes over the reference's just before.
+        `latency_ratio`, the geometric mean of each pass over the reference's just before.
 
     Raises:
         NotApplicableError: Parameters are not of float32, or another precision is asked for on the CPU.
@@ -77,9 +88,14 @@ def latency(
     reference, tokens = _reference(device)
     with torch.inference_mode(), _autocast(device.type, precision):
         pairs = durations_in_turns(
-            lambda: reference(tokens), lambda: model(images), runs=runs, warmup=warmup, synchronise=synchronise
+            lambda: reference(tokens),
+            lambda: model(images),
+            runs=runs,
+            warmup=warmup,
+            seconds=seconds,
+            synchronise=synchronise,
         )
-    ratio = quantile([own / of_reference for of_reference, own in pairs], 0.5)
+    ratio = math.exp(fmean(math.log(own / of_reference) for of_reference, own in pairs))
     return {**of_durations([own for _, own in pairs]), "latency_ratio": ratio}
 
 
@@ -102,6 +118,7 @@ def durations_in_turns(
     *,
     runs: int,
     warmup: int,
+    seconds: float = 0.0,
     synchronise: Callable[[], Any],
     clock: Callable[[], float] = perf_counter,
 ) -> list[tuple[float, float]]:
@@ -111,13 +128,18 @@ def durations_in_turns(
         reference: What is timed first of each pair.
         run: What is timed second; after a call that is not, as caches hold what the other one used, if there is any
             warm-up.
-        runs, warmup, synchronise, clock: Arguments with the meaning that they have in `durations`.
+        runs: Pairs, or more where these are over before `seconds` are.
+        seconds: How long pairs go on at least.
+        warmup, synchronise, clock: Arguments with the meaning that they have in `durations`.
     """
     for call, calls in ((run, warmup), (reference, 1)):
         durations(call, runs=0, warmup=calls, synchronise=synchronise)
     once = partial(durations, runs=1, synchronise=synchronise, clock=clock)
-    pairs = [(*once(reference, warmup=0), *once(run, warmup=min(1, warmup))) for _ in range(runs)]
-    return [(of_reference, own) for of_reference, own in pairs]
+    began, pairs = clock(), []
+    while len(pairs) < runs or clock() - began < seconds:
+        (of_reference,), (own,) = once(reference, warmup=0), once(run, warmup=min(1, warmup))
+        pairs.append((of_reference, own))
+    return pairs
 
 
 def durations(

@@ -108,6 +108,30 @@ def test_passes_follow_those_of_a_reference_in_pairs() -> None:
     assert found == [(1.0, 3.0), (2.0, 5.0), (4.0, 7.0)]
 
 
+@pytest.mark.parametrize(("seconds", "pairs"), [(0.0, 3), (12.0, 3), (12.5, 4), (19.0, 5)])
+def test_passes_go_on_for_as_long_as_is_asked_for(seconds: float, pairs: int) -> None:
+    now = 0.0
+
+    def run() -> None:
+        nonlocal now
+        now += 1.0
+
+    def reference() -> None:
+        nonlocal now
+        now += 2.0
+
+    found = durations_in_turns(
+        reference, run, runs=3, warmup=2, seconds=seconds, synchronise=lambda: None, clock=lambda: now
+    )
+    assert found == [(2.0, 1.0)] * pairs  # each with one that is not timed: 4 seconds
+
+
+def test_a_ratio_is_the_geometric_mean_of_its_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = [(0.001, 0.002), (0.002, 0.008), (0.001, 0.008)]  # ratios of 2, 4 and 8
+    monkeypatch.setattr("raynas.proxies.latency.durations_in_turns", lambda *_, **__: taken)
+    assert latency(Probe(NONE, Recorded().eval(), img_size=8))["latency_ratio"] == pytest.approx(4.0)
+
+
 def test_a_machine_that_grows_slower_leaves_the_ratio_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = {"fast": [(0.001, 0.003)] * 5, "slow": [(0.002, 0.006)] * 5, "mixed": [(0.001, 0.003), (0.002, 0.006)]}
     found = {}
@@ -191,6 +215,8 @@ def test_what_cannot_be_measured_is_said() -> None:
         ({"precision": "int8"}, "one of float32, bfloat16, float16, not 'int8'"),
         ({"runs": 0}, "runs is an integer of at least 1, not 0"),
         ({"warmup": -1}, "warmup is an integer of at least 0, not -1"),
+        ({"seconds": -1.0}, "seconds is a number from 0 to 3,600, not -1.0"),
+        ({"seconds": float("nan")}, "seconds is a number from 0 to 3,600, not nan"),
         ({"batch_size": 0}, "batch_size is an integer of at least 1, not 0"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -23,7 +23,7 @@ QUICK: dict[str, Any] = {"img_size": 32, "listener": SearchListener()}
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("latency") / "measured"
-    raynas.learn_latency("vit", out=folder, runs=2, warmup=0, measurements=12, **QUICK)
+    raynas.learn_latency("vit", out=folder, runs=2, warmup=0, seconds=0, measurements=12, **QUICK)
     return folder
 
 
@@ -52,7 +52,7 @@ def test_without_the_measurements_the_page_says_why_the_policy_is_not_there(
     away = shutil.move(measured, tmp_path / "away")
     try:
         policy = report_data(bounded)["policy"]
-        raynas.learn_latency("vit", out=measured, runs=2, warmup=0, measurements=12, seed=1, **QUICK)
+        raynas.learn_latency("vit", out=measured, runs=2, warmup=0, seconds=0, measurements=12, seed=1, **QUICK)
         others = report_data(bounded)["policy"]
     finally:
         shutil.rmtree(measured, ignore_errors=True)

@@ -25,7 +25,7 @@ from raynas.searching.plan import make_plan
 from raynas.searching.run import SearchListener
 from raynas.storage.latencies import PREDICTED, latency_predictor
 
-QUICK = {"runs": 2, "warmup": 0, "img_size": 32, "measurements": 12}
+QUICK = {"runs": 2, "warmup": 0, "seconds": 0, "img_size": 32, "measurements": 12}
 SEARCH: dict[str, Any] = {"img_size": 32, "workers": 0, "listener": SearchListener()}
 
 
@@ -209,7 +209,7 @@ def test_killed_and_resumed_it_measures_what_it_would_have_and_keeps_what_it_has
     """Choices depend on what is measured, so that a run that is resumed is told again what it had stored."""
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "raynas.cli", "latency", "vit", "--img-size", "32", "--runs", "2", "--warmup", "0"]
-    command += ["--measurements", "40", "--out", str(folder)]
+    command += ["--seconds", "0", "--measurements", "40", "--out", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 600
     while len(list((folder / "evaluations").glob("*.parquet"))) < 14 and time.monotonic() < end:
