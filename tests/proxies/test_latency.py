@@ -14,7 +14,7 @@ from torch import nn
 import raynas
 from raynas.api.lists import listing
 from raynas.errors import ConfigError, NotApplicableError
-from raynas.proxies.latency import durations, durations_in_turns, latency, of_durations
+from raynas.proxies.latency import durations, durations_in_turns, latency, of_durations, reference_network
 from raynas.proxies.probe import Probe, Proxy
 from raynas.proxies.registered import proxies, unmeasured
 from raynas.scoring.evaluator import EvaluationTask, Evaluator
@@ -149,6 +149,22 @@ def test_a_reference_leaves_random_numbers_as_they_were() -> None:
     torch.manual_seed(4)
     latency(probe, runs=2, warmup=0)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_reference_is_always_the_same_and_computes_with_numbers_of_usual_size() -> None:
+    seen: list[torch.Tensor] = []
+    for _ in range(2):
+        network, tokens = reference_network(torch.device("cpu"))
+        for module in network.modules():
+            if isinstance(module, nn.Linear | nn.LayerNorm):
+                module.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+        with torch.inference_mode():
+            seen.append(network(tokens))
+    assert len(seen) == 2 * (8 * 6 + 1 + 1)  # two norms and four linear layers of each block
+    half = len(seen) // 2
+    assert all(torch.equal(a, b) for a, b in zip(seen[:half], seen[half:], strict=True))
+    smallest = torch.finfo(torch.float32).smallest_normal  # numbers below make processors slow
+    assert all(one.isfinite().all() and (one.abs() > smallest).all() for one in seen)
 
 
 def test_a_network_of_more_multiply_adds_is_slower() -> None:
