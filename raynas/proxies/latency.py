@@ -108,7 +108,7 @@ def reference_network(device: torch.device) -> tuple[nn.Module, torch.Tensor]:
     the wide ones most of the time is the former, of the narrow ones the latter. A reference of wide layers alone slowed
     down less than small networks do.
     """
-    factory = {"device": "cpu", "dtype": torch.float32}
+    factory: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # values do not matter, if there are no denormal ones
         wide, narrow = (
