@@ -145,7 +145,8 @@ def durations_in_turns(
     for call, calls in ((run, warmup), (reference, 1)):
         durations(call, runs=0, warmup=calls, synchronise=synchronise)
     once = partial(durations, runs=1, synchronise=synchronise, clock=clock)
-    began, pairs = clock(), []
+    pairs: list[tuple[float, float]] = []
+    began = clock()
     while len(pairs) < runs or clock() - began < seconds:
         (of_reference,), (own,) = once(reference, warmup=0), once(run, warmup=min(1, warmup))
         pairs.append((of_reference, own))
