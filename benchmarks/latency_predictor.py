@@ -1,18 +1,20 @@
 """How well do predictors that have measured 60 architectures each tell the latency of 200 that they have not seen?
 
-    python benchmarks/latency_predictor.py [--space vit] [--img-size 64] [--measurements 60] [--predictors 10] [--quick]
+    python benchmarks/latency_predictor.py [--space vit] [--img-size 64] [--measurements 60] [--predictors 8] [--quick]
 
-Architectures are measured as `raynas latency SPACE` does, on one thread and one image, for each predictor anew. 230
-others, drawn at random, are measured in the same way, a part of them after each predictor. Those that a predictor has
-not measured itself, 200 or more, are compared with what it predicts of them, and with its 90 % intervals. So they are
-measured on the machine as it is while predictors learn: where it is shared, measurements of one network differ more in
-one minute than in another, and an interval knows the minute in which it was learned. All measurements are brought to
-the pace of that minute by the passes of a reference that are in each; how well latencies are ordered that are not is
-told beside. Run it on a machine that does nothing else.
+Architectures are measured as `raynas latency SPACE` does, on one thread and one image, for each predictor anew. 240
+others, drawn at random, are measured in the same way, each once: a share of them while each predictor learns, in turns
+with what it measures itself. Those that a predictor happens to measure itself, too, are not asked of it.
 
-Expected, in the mean of the predictors: Spearman's rho of 0.98, intervals that hold 87 to 93 % of the measurements,
-and at most 300 seconds for all that each one measures together with its fit. The share of one alone is printed, and
-not asked for: on a machine that is shared, it was 10 percentage points more or less than that of others.
+An interval is to hold another measurement made in the same minutes. So each of the others is asked of the predictor
+that learned while it was measured. How many each holds of those that were measured while others learned is told beside:
+where a machine is shared, measurements of one network differ more in one minute than in another. All are brought to the
+pace of the minutes in which a predictor learned, by the passes of a reference that are in each; how well latencies are
+ordered that are not is told beside, too. Run it on a machine that does nothing else.
+
+Expected: Spearman's rho of 0.98 with all others, in the mean of the predictors; intervals that hold 87 to 93 % of what
+was measured in the same minutes, all predictors together; and at most 300 seconds for all that each one measures
+together with its fit.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -38,7 +41,7 @@ from raynas.space.registered import spaces
 from raynas.space.results import Evaluation
 from raynas.space.search_space import SearchSpace
 from raynas.stats.proportion import wilson_interval
-from raynas.storage.latencies import latency_predictor
+from raynas.storage.latencies import LatencyPredictor, latency_predictor
 from raynas.storage.learned import LATENCY, RATIO
 
 RHO, COVERED, SECONDS = 0.98, (0.87, 0.93), 300.0
@@ -99,6 +102,47 @@ class InTurns(SearchListener):
         self.seconds += time.perf_counter() - began
 
 
+class Agreement(NamedTuple):
+    """How measurements agree with what a predictor said of them."""
+
+    rho: float
+    rho_at_any_pace: float  # with the measurements as they were
+    error: float  # median of the differences, as a share of the measurement
+    is_held_in_turns: np.ndarray  # (n,) bool: which of those that were measured in turns with it an interval holds
+    held_else: float  # share of those that were measured while others learned
+
+    @classmethod
+    def of(
+        cls,
+        predictor: LatencyPredictor,
+        others: Sequence[Architecture],
+        measured: np.ndarray,
+        as_measured: np.ndarray,
+        is_in_turns: np.ndarray,
+    ) -> Agreement:
+        """The agreement of a predictor with the measurements of those that it has not measured itself.
+
+        Args:
+            predictor: The predictor.
+            others: n architectures.
+            measured: (n,) milliseconds at the predictor's pace.
+            as_measured: (n,) milliseconds at the machine's own.
+            is_in_turns: (n,) whether each was measured while the predictor learned.
+        """
+        seen = {one.key for one in predictor.architectures}
+        unseen = np.array([number for number, one in enumerate(others) if one.key not in seen])
+        predicted = predictor.predict([others[number] for number in unseen])
+        latencies, measured = np.array([one.latency_ms for one in predicted]), measured[unseen]
+        is_held = np.array([one.low_ms <= ms <= one.high_ms for one, ms in zip(predicted, measured, strict=True)])
+        return cls(
+            float(spearmanr(latencies, measured).statistic),
+            float(spearmanr(latencies, as_measured[unseen]).statistic),
+            float(np.median(np.abs(latencies / measured - 1))),
+            is_held[is_in_turns[unseen]],
+            float(is_held[~is_in_turns[unseen]].mean()),
+        )
+
+
 def main() -> None:
     """Measure some, predict others, which are measured in turns with them, and print how both agree."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -138,37 +182,30 @@ def main() -> None:
             found |= in_turns.found
             learner |= dict.fromkeys(in_turns.found, n)
     ratios, as_measured = (np.array([found[one.key][name] for one in others]) for name in (RATIO, LATENCY))
-    agreement = []  # of each predictor: rho, rho at any pace, median error, shares of its minutes and of others
-    held_then, asked_then = 0, 0
-    for n, (predictor, pace) in enumerate(zip(predictors, paces, strict=True)):
-        seen = {one.key for one in predictor.architectures}
-        is_unseen = np.array([one.key not in seen for one in others])
-        is_then = np.array([learner[one.key] == n for one in others])[is_unseen]
-        predicted = predictor.predict([one for one, is_taken in zip(others, is_unseen, strict=True) if is_taken])
-        measured = (ratios * pace)[is_unseen]
-        latencies = np.array([one.latency_ms for one in predicted])
-        is_held = np.array([one.low_ms <= ms <= one.high_ms for one, ms in zip(predicted, measured, strict=True)])
-        rho, rho_at_any_pace = (
-            float(spearmanr(latencies, values).statistic) for values in (measured, as_measured[is_unseen])
-        )
-        error = float(np.median(np.abs(latencies / measured - 1)))
-        agreement.append((rho, rho_at_any_pace, error, float(is_held[is_then].mean()), float(is_held[~is_then].mean())))
-        held_then, asked_then = held_then + int(is_held[is_then].sum()), asked_then + int(is_then.sum())
-    rho, rho_at_any_pace, error, _, held_else = np.mean(agreement, axis=0).tolist()
-    held = held_then / asked_then
-    low, high = wilson_interval(held, asked_then)
+    agreements = [
+        Agreement.of(predictor, others, ratios * pace, as_measured, np.array([learner[one.key] == n for one in others]))
+        for n, (predictor, pace) in enumerate(zip(predictors, paces, strict=True))
+    ]
+    rho, rho_at_any_pace, error, held_else = (
+        float(np.mean([getattr(one, name) for one in agreements]))
+        for name in ("rho", "rho_at_any_pace", "error", "held_else")
+    )
+    in_turns_held = np.concatenate([one.is_held_in_turns for one in agreements])
+    held = float(in_turns_held.mean())
+    low, high = wilson_interval(held, len(in_turns_held))
     references = as_measured / ratios / np.mean(paces)
     macs = [] if space.macs is None else [space.macs(one, img_size, 10) for one in others]
-    print(f"{given.space}, {img_size} pixels, {measurements} measured, {asked_then} unseen; {hardware()}")
+    print(f"{given.space}, {img_size} pixels, {measurements} measured, {len(in_turns_held)} unseen; {hardware()}")
     print(
         f"latencies from {as_measured.min():.3g} to {as_measured.max():.3g} ms, "
         f"{time.perf_counter() - began:.0f} s in all"
     )
     print(f"the machine's pace: from {references.min():.2f} to {references.max():.2f} of that while they learned")
-    for (own_rho, _, own_error, then, other), took in zip(agreement, seconds, strict=True):
+    for one, took in zip(agreements, seconds, strict=True):
         print(
-            f"a predictor: rho {own_rho:.4f}, median error {100 * own_error:.1f} %, {100 * then:.0f} % held of those "
-            f"in turns with it, {100 * other:.1f} % of the others, {took:.0f} s"
+            f"a predictor: rho {one.rho:.4f}, median error {100 * one.error:.1f} %, "
+            f"{100 * one.is_held_in_turns.mean():.0f} % held of {len(one.is_held_in_turns)} in turns with it, "
+            f"{100 * one.held_else:.1f} % of the others, {took:.0f} s"
         )
     print(f"rho: {rho:.4f} (expected at least {RHO}: {_said(rho >= RHO)})")
     print(f"rho with latencies at whatever pace: {rho_at_any_pace:.4f}")
