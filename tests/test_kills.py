@@ -66,7 +66,6 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("settings", "moments"),
     [
-        pytest.param(TEACHER, (1,), marks=pytest.mark.slow, id="distilled-once"),
         pytest.param(TEACHER, random_moments(6, most=10), marks=pytest.mark.long, id="distilled"),
         pytest.param({"workers": 2}, random_moments(4, most=8, seed=1), marks=pytest.mark.long, id="two-workers"),
         pytest.param(MASKED, random_moments(6, most=10, seed=2), marks=pytest.mark.long, id="masked"),

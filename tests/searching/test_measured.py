@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import tempfile
 import time
@@ -109,11 +110,16 @@ def test_what_is_too_slow_is_infeasible(tmp_path: Path) -> None:
     assert run.summary["failed"] == 0
 
 
-def noted(probe: Probe, log: str = "", pause_s: float = 0.0) -> float:
-    """Takes some time and writes down from when to when."""
-    started = time.monotonic()
+def noted(probe: Probe, log: str = "", pause_s: float = 0.0, processes: int = 1) -> float:
+    """Take some time, and write down from when to when, and where; not before so many processes have come so far."""
+    path, started = Path(log), time.monotonic()
+    with path.with_suffix(".processes").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    while len(set(path.with_suffix(".processes").read_text().split())) < processes:
+        assert time.monotonic() < started + 120, "the other processes have not come"
+        time.sleep(0.01)
     time.sleep(pause_s)
-    with Path(log).open("a") as file:
+    with path.open("a") as file:
         file.write(f"{started} {time.monotonic()}\n")
     return 1.0
 
@@ -126,8 +132,9 @@ def spans(path: Path) -> list[tuple[float, float]]:
 def test_no_worker_computes_while_another_one_measures(tmp_path: Path) -> None:
     measuring, beside = tmp_path / "measuring.txt", tmp_path / "beside.txt"
     own = [
+        # The one that only computes comes first: in it both workers wait for each other, so that both do take part.
+        Proxy("busy", noted, settings={"log": str(beside), "pause_s": 0.05, "processes": 2}),
         Proxy("timed", noted, settings={"log": str(measuring), "pause_s": 0.03}, is_measured=True),
-        Proxy("busy", noted, settings={"log": str(beside), "pause_s": 0.05}),
     ]
     space = toy_space(a=Choice(*range(40)), b=Choice(*range(30)), harm=Choice("none"))
     run = raynas.score(

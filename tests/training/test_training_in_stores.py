@@ -145,7 +145,7 @@ def test_a_damaged_checkpoint_is_gone_back_from(bucket: ObjectPath, tmp_path: Pa
     assert largest_difference(expected, weights(bucket / "run")) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_training_is_resumed_as_if_nobody_had_killed_it(bucket: ObjectPath, tmp_path: Path) -> None:
     settings = {"epochs": 6, "checkpoint_every_s": 0.5}
     expected = trained(tmp_path / "run", epochs=6)
