@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from scipy.stats import spearmanr
 from timing import hardware
 
@@ -69,11 +70,16 @@ def measure_of(space: SearchSpace, sizes: Mapping[str, int], settings: Mapping[s
     """
     timed = proxies.get("latency").configured(**settings)
     used = {**sizes, **space.training}
-    evaluate = Evaluator(EvaluationTask(builder(space), sizes, (timed,), used_settings=used))
+    device = "cuda" if torch.cuda.is_available() else "cpu"  # as a run without workers takes it
+    evaluate = Evaluator(EvaluationTask(builder(space), sizes, (timed,), device=device, used_settings=used))
 
     def measured(architecture: Architecture) -> dict[str, float]:
-        outcomes = evaluate(architecture, [0])
-        return {name: one.value for name, one in zip(timed.outputs, outcomes, strict=True) if one is not None}
+        found = {}
+        for name, outcome in zip(timed.outputs, evaluate(architecture, [0]), strict=True):
+            if outcome is None or outcome.value is None:
+                raise RuntimeError(f"{architecture} was not measured: {outcome and outcome.error}")
+            found[name] = outcome.value
+        return found
 
     return measured
 
@@ -153,6 +159,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="a small setting, to see that the script works")
     given = parser.parse_args()
+    if given.predictors < 2:
+        parser.error("--predictors is at least 2, as each is asked of what was measured while others learned, too")
     img_size, measurements, number = (32, 10, 6) if given.quick else (given.img_size, given.measurements, 240)
     settings = {"runs": 3, "warmup": 1, "seconds": 0.0} if given.quick else {"runs": 30, "warmup": 5, "seconds": 2.0}
     space, number_of_them = spaces.get(given.space), 2 if given.quick else given.predictors

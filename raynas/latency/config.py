@@ -91,7 +91,12 @@ class LearnConfig(Config):
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="Precision; bfloat16 and float16 on GPUs."
     )
-    runs: int = Field(30, ge=2, le=MOST, description="Passes that are timed, of each architecture.")
+    runs: int = Field(
+        30,
+        ge=2,
+        le=MOST,
+        description="Passes that are timed, of each architecture, or more until `seconds` are over.",
+    )
     seconds: float = Field(
         2.0, ge=0, le=MOST_SECONDS, description="How long passes of each architecture of a space go on at least."
     )

@@ -16,6 +16,7 @@ from torch import nn
 
 from raynas.config import MOST_SECONDS, check_count
 from raynas.errors import ConfigError, NotApplicableError
+from raynas.models.layers import Linear
 from raynas.models.pre_norm import Block
 from raynas.proxies.probe import Probe
 from raynas.proxies.registered import proxy
@@ -109,16 +110,15 @@ def reference_network(device: torch.device) -> tuple[nn.Module, torch.Tensor]:
     down less than small networks do.
     """
     factory: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # values do not matter, if there are no denormal ones
-        wide, narrow = (
-            [Block(width, width // _HEAD, _HEAD, 4 * width, 0.0, fused_attn=True, **factory) for _ in range(4)]
-            for width in (192, 96)
-        )
-        network = nn.Sequential(*wide, nn.Linear(192, 96, **factory), *narrow)
-        for parameter in network.parameters():
-            nn.init.normal_(parameter, std=0.02)
-        tokens = torch.randn(1, 17, 192)
+    wide, narrow = (
+        [Block(width, width // _HEAD, _HEAD, 4 * width, 0.0, fused_attn=True, **factory) for _ in range(4)]
+        for width in (192, 96)
+    )
+    network = nn.Sequential(*wide, Linear(192, 96, **factory), *narrow)
+    generator = torch.Generator().manual_seed(0)  # values do not matter, if there are no denormal ones
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.02, generator=generator)
+    tokens = torch.randn(1, 17, 192, generator=generator, **factory)
     return network.eval().to(device), tokens.to(device)
 
 

@@ -61,8 +61,8 @@ class LatencyPredictor:
         space: The space.
         img_size, num_classes: What architectures were measured with.
         architectures: What was measured, n architectures, in their order.
-        latencies_ms: (n,) medians of the measurements, in milliseconds; at the run's typical pace, where it measured a
-            reference, too.
+        latencies_ms: (n,) milliseconds: medians of passes; or, where a reference was measured, too, the ratios to it at
+            the run's median pace.
         conditions: Settings that were measured with, by name, such as batch_size.
     """
 
@@ -268,7 +268,7 @@ def at_one_pace(latencies_ms: np.ndarray, ratios: np.ndarray) -> np.ndarray:
 
     Args:
         latencies_ms: (n,) medians of measurements, in milliseconds, or NaN.
-        ratios: (n,) the same over those of a reference.
+        ratios: (n,) geometric means of passes, each over that of a reference.
 
     Returns:
         (n,) milliseconds.

@@ -11,7 +11,7 @@ from typing import Any
 LATENCY = "latency_ms"
 """The score that is measured."""
 RATIO = "latency_ratio"
-"""The same over the time of a reference, which changes with the machine as it does."""
+"""Geometric mean of passes, each over one of a reference just before, whose time changes with the machine, too."""
 
 
 def is_learned(identity: Mapping[str, Any]) -> bool:

@@ -145,6 +145,7 @@ def test_exports_and_networks_of_timm_are_sources(tmp_path: Path) -> None:
         (["vit", "-a", TINY, "--device", "tpu"], "device is 'tpu'"),
         (["vit", "-a", TINY, "--rounds", "9", "--runs", "3"], "rounds is an integer of at most 3"),
         (["vit", "-a", TINY, "--measurements", "20"], "--measurements goes with a space alone"),
+        (["vit", "-a", TINY, "--seconds", "1"], "--seconds goes with a space alone"),
         (["vit", "--engine", "torch"], "--engine goes with a network"),
         (["vit", "--batch-size", "1", "--batch-size", "2"], "a space is measured in one way"),
         (["vit", "--measurements", "5"], "measurements"),

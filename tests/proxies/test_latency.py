@@ -127,9 +127,21 @@ def test_passes_go_on_for_as_long_as_is_asked_for(seconds: float, pairs: int) ->
 
 
 def test_a_ratio_is_the_geometric_mean_of_its_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = [(0.001, 0.002), (0.002, 0.008), (0.001, 0.008)]  # ratios of 2, 4 and 8
+    taken = [(0.001, 0.002), (0.002, 0.004), (0.001, 0.016)]  # ratios of 2, 2 and 16
     monkeypatch.setattr("raynas.proxies.latency.durations_in_turns", lambda *_, **__: taken)
     assert latency(Probe(NONE, Recorded().eval(), img_size=8))["latency_ratio"] == pytest.approx(4.0)
+
+
+def test_passes_of_the_score_go_on_for_as_long_as_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {}
+
+    def noted(*_: Any, **keywords: Any) -> list[tuple[float, float]]:
+        asked.update(keywords)
+        return [(0.001, 0.002)]
+
+    monkeypatch.setattr("raynas.proxies.latency.durations_in_turns", noted)
+    latency(Probe(NONE, Recorded().eval(), img_size=8), runs=7, warmup=3, seconds=1.5)
+    assert (asked["runs"], asked["warmup"], asked["seconds"]) == (7, 3, 1.5)
 
 
 def test_a_machine_that_grows_slower_leaves_the_ratio_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,6 +161,16 @@ def test_a_reference_leaves_random_numbers_as_they_were() -> None:
     torch.manual_seed(4)
     latency(probe, runs=2, warmup=0)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_reference_is_of_float32_whatever_the_process_computes_in() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        network, tokens = reference_network(torch.device("cpu"))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.inference_mode():
+        assert network(tokens).dtype == torch.float32
 
 
 def test_a_reference_is_always_the_same_and_computes_with_numbers_of_usual_size() -> None:

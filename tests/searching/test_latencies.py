@@ -25,7 +25,7 @@ from raynas.searching.plan import make_plan
 from raynas.searching.run import SearchListener
 from raynas.storage.latencies import PREDICTED, latency_predictor
 
-QUICK = {"runs": 2, "warmup": 0, "seconds": 0, "img_size": 32, "measurements": 12}
+QUICK = {"runs": 2, "warmup": 0, "seconds": 0.01, "img_size": 32, "measurements": 12}
 SEARCH: dict[str, Any] = {"img_size": 32, "workers": 0, "listener": SearchListener()}
 
 
@@ -38,6 +38,13 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def plan(**fields: Any) -> Any:
     return make_plan(RunConfig.make({"space": "vit", "img_size": 32, "workers": 0, **fields}))
+
+
+def test_what_is_asked_for_reaches_the_score(learned: Path) -> None:
+    rows = raynas.load_run(learned).evaluations.to_pylist()
+    (settings,) = {row["settings"] for row in rows if row["proxy"].startswith("latency")}
+    asked = {name: QUICK[name] for name in ("runs", "warmup", "seconds")}
+    assert json.loads(settings) == {**asked, "batch_size": 1, "precision": "float32"}
 
 
 def test_a_measured_latency_is_called_latency_without_a_folder() -> None:
