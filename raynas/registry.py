@@ -312,9 +312,14 @@ class Registry(Generic[T]):
     def _unknown(self, name: str) -> UnknownNameError:
         if name.endswith(".py"):
             return UnknownNameError(f"{name!r} is a file; a {self.kind} in it is FILE.py:NAME, such as {name}:NAME")
+        return UnknownNameError(
+            f"unknown {self.kind} {name!r}.{self._hint(name)} Known {self.plural}: {', '.join(self.names())}"
+        )
+
+    def _hint(self, name: str) -> str:
+        """What may help with a name that no member has, in words with a blank before them; empty where nothing does."""
         close = nearest(normalised(name), self._members)
-        hint = f" Did you mean {self._members[close][0]!r}?" if close else ""
-        return UnknownNameError(f"unknown {self.kind} {name!r}.{hint} Known {self.plural}: {', '.join(self.names())}")
+        return f" Did you mean {self._members[close][0]!r}?" if close else ""
 
 
 class _Import:

@@ -6,10 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 from raynas.errors import SpaceError
-from raynas.registry import Registry
+from raynas.registry import Registry, normalised
 from raynas.space.search_space import SearchSpace
 
-spaces: Registry[SearchSpace] = Registry("space", "spaces", group="raynas.searchspaces")
+
+class _Spaces(Registry[SearchSpace]):
+    """Search spaces. Whoever names an architecture of one, as trainings take it, is told which space it is of."""
+
+    def _hint(self, name: str) -> str:
+        of = next((one for one in self if normalised(name) in map(normalised, self.get(one).named)), None)
+        return super()._hint(name) if of is None else f" It is an architecture of the space {of!r}."
+
+
+spaces: Registry[SearchSpace] = _Spaces("space", "spaces", group="raynas.searchspaces")
 models: Registry[Callable[..., Any]] = Registry("model", "models", "raynas.models.families")
 
 

@@ -112,7 +112,8 @@ def test_statistics_of_half_precision_are_those_of_float32() -> None:
     scope="module",
     params=[
         "vit-res-nano",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("autoformer-tiny", "autoformer-tiny-plain")),
+        pytest.param("autoformer-tiny", marks=pytest.mark.slow),
+        pytest.param("autoformer-tiny-plain", marks=pytest.mark.long),
     ],
 )
 def supernet(request: pytest.FixtureRequest) -> Supernet:

@@ -145,7 +145,7 @@ def test_a_second_driver_is_refused_in_one_line_before_anything_starts(bucket: O
     check_free(folder)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_driver_is_resumed_as_if_nobody_had_killed_it(bucket: ObjectPath, tmp_path: Path) -> None:
     expected = search(tmp_path / "run", settings=PAUSE)
     folder = bucket / "run"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raynas.errors import SpaceError
+from raynas.errors import SpaceError, UnknownNameError
 from raynas.space.registered import spaces
 
 
@@ -45,3 +45,16 @@ def test_a_text_of_a_space_is_not_taken_for_a_name() -> None:
 def test_a_model_of_timm_with_a_slip_in_its_name_is_told_with_those_that_are_like_it() -> None:
     with pytest.raises(SpaceError, match="there are vit_tiny_patch16_224, "):
         spaces.get("timm").read("vit_tinny_patch16_224")
+
+
+@pytest.mark.parametrize("space", list(spaces))
+def test_an_architecture_that_is_taken_for_a_space_is_told_with_the_space_that_it_is_of(space: str) -> None:
+    for name in spaces.get(space).named:
+        if name in spaces:
+            continue
+        with pytest.raises(
+            UnknownNameError, match=rf"^unknown space '{name}'. It is an architecture of the space '"
+        ) as told:
+            spaces.get(name)
+        of = str(told.value).split("It is an architecture of the space '")[1].partition("'")[0]
+        assert name in spaces.get(of).named  # several spaces may have one of that name
