@@ -140,8 +140,9 @@ def test_a_vision_transformer_of_timms_takes_images_of_any_number_and_size(tmp_p
     assert "`model.onnx` (opset 20) takes `images` and gives `logits`, for any number of images in multiples" in readme
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("some", [FREE[1:2], FREE[2:]])
+@pytest.mark.parametrize(
+    "some", [pytest.param(FREE[1:2], marks=pytest.mark.slow), pytest.param(FREE[2:], marks=pytest.mark.long)]
+)
 def test_convnets_take_images_of_any_number_and_size(some: list[Small], tmp_path: Path) -> None:
     check(some, tmp_path)
 
