@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -23,8 +24,10 @@ from raynas.errors import PoolError, error_words, on_one_line
 CONNECT_S = 5.0
 """How long a port may take to be opened."""
 ANSWER_S = 10.0
-"""How long a cluster may take to answer, Ray's imports included."""
-_STARTS_S = 6.0
+"""How long a cluster may take to answer, once Ray is imported in the process that asks."""
+_IMPORTS_S = 60.0
+"""How long that may take, as from a file system of a network on a busy machine."""
+_STARTS_S = 8.0
 """How long of that a head that listens already may take to write what it is and to become a node itself."""
 _MARK = "raynas cluster: "
 
@@ -61,14 +64,19 @@ def ask_cluster(address: str) -> ClusterInfo:
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", __name__, address],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=ANSWER_S, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,
+            timeout=_IMPORTS_S + ANSWER_S,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},  # finds what is found here
             start_new_session=True,  # a Ctrl-C is for this process alone
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise PoolError(
-            f"cannot join the Ray cluster at {address!r}: what listens there does not answer as Ray {_version()} does"
+            f"cannot join the Ray cluster at {address!r}: `import ray` takes over {_IMPORTS_S:g} s on this machine"
         ) from None
+    if done.returncode == -signal.SIGALRM:
+        raise PoolError(
+            f"cannot join the Ray cluster at {address!r}: what listens there does not answer as Ray {_version()} does"
+        )
     answers = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
     if answers:
         answer = json.loads(answers[-1].removeprefix(_MARK))
@@ -151,6 +159,7 @@ def _answer(address: str) -> Mapping[str, Any]:
     from ray import _raylet
     from ray._private import services
 
+    signal.alarm(int(ANSWER_S))  # ends the process, also where it waits in Ray's own code
     if address == "auto":
         found = services.canonicalize_bootstrap_address("auto")
         if found is None:

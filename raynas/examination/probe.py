@@ -12,12 +12,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter, time
 from typing import Any
 
-GPUS_S = 25.0
-"""How long the GPUs of a node may take to tell of themselves; one that hangs does so for ever."""
+GPUS_S = 30.0
+"""How long the GPUs of a node may take to tell of themselves, with the import of torch; one that hangs never does."""
 _CALLS = 9
 _WARMS_UP_BYTES = 2**20  # large enough to be transferred as an object, and not with the answer
 _ASK_GPUS = """
@@ -48,6 +50,8 @@ class Probe:
             address: The node's address in the cluster.
             has_gpus: Whether Ray counts GPUs there, so that they are asked.
         """
+        beside = ThreadPoolExecutor(1)
+        gpus = beside.submit(_gpus) if has_gpus else None  # first, as torch takes seconds to come up
         questions: dict[str, Callable[[], Any]] = {
             "versions": _versions,
             "cpus": os.cpu_count,
@@ -57,7 +61,7 @@ class Probe:
             "shared_memory": lambda: _disk("/dev/shm"),
             "open_files": lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[0],
             "network": lambda: _network(address),
-            **({"gpus": _gpus} if has_gpus else {}),
+            **({"gpus": gpus.result} if gpus is not None else {}),
         }
         answers: dict[str, Any] = {}
         errors: dict[str, str] = {}
@@ -66,6 +70,7 @@ class Probe:
                 answers[name] = ask()
             except Exception as error:  # of a library that is missing there, of a driver, of a file system
                 errors[name] = f"{type(error).__name__}: {error}"[:500]
+        beside.shutdown()
         return {**answers, "errors": errors}
 
     def clock(self) -> float:
@@ -208,11 +213,21 @@ def _gpus() -> Any:
     env = dict(os.environ)
     if env.get("CUDA_VISIBLE_DEVICES") == "":  # as some versions of Ray have it where no GPU is asked for
         del env["CUDA_VISIBLE_DEVICES"]
-    done = subprocess.run(
-        [sys.executable, "-c", _ASK_GPUS], capture_output=True, text=True, timeout=GPUS_S, check=False, env=env
+    process = subprocess.Popen(
+        [sys.executable, "-c", _ASK_GPUS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
     )
-    answers = [line for line in done.stdout.splitlines() if line.startswith("gpus ")]
+    try:
+        out, err = process.communicate(timeout=GPUS_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        with suppress(subprocess.TimeoutExpired):  # who waits in a driver cannot be ended
+            process.communicate(timeout=1)
+        raise TimeoutError(
+            f"no answer within {GPUS_S:g} s; either a GPU hangs (see `nvidia-smi` there), or torch is slow to come up: "
+            "look again when less is running there"
+        ) from None
+    answers = [line for line in out.splitlines() if line.startswith("gpus ")]
     if not answers:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
-        raise RuntimeError(said[-1] if said else f"the process that asked ended with status {done.returncode}")
+        said = [line for line in err.splitlines() if line.strip()]
+        raise RuntimeError(said[-1] if said else f"the process that asked ended with status {process.returncode}")
     return json.loads(answers[-1].removeprefix("gpus "))

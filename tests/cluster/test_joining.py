@@ -19,7 +19,7 @@ from machines import Machines
 from toy_scores import TOY, toy_space
 
 import raynas
-from raynas.cluster.inquiry import ClusterInfo, address_towards, ask_cluster, check_joinable
+from raynas.cluster.inquiry import ANSWER_S, ClusterInfo, address_towards, ask_cluster, check_joinable
 from raynas.cluster.joining import cluster_address
 from raynas.errors import ConfigError, PoolError, StoreError
 from raynas.storage.locks import held
@@ -147,6 +147,14 @@ def test_a_head_that_never_becomes_a_node_is_told() -> None:
         starting.send_signal(signal.SIGSTOP)  # or just after it has written what it is
         with pytest.raises(PoolError, match=f"'{address}'(: its head has listened for| has no living node)"):
             check_joinable(ask_cluster(address))
+
+
+@pytest.mark.slow
+def test_a_machine_that_imports_ray_slowly_asks_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text(f"import time\ntime.sleep({ANSWER_S + 1})\n")
+    monkeypatch.syspath_prepend(tmp_path)  # processes that ask find what is found here
+    with listening_head(OPEN) as (address, _):
+        assert len(ask_cluster(address).nodes) == 1
 
 
 @pytest.mark.parametrize(("ray", "python"), [("2.9.0", None), (None, "3.8.1")])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from raynas.errors import PoolError
+from raynas.examination import probe
 from raynas.examination.checks import findings_on_nodes, findings_on_pairs
 from raynas.examination.clock import ClockDifference, clock_difference
 from raynas.examination.pairs import chosen_pairs, rounds
@@ -147,7 +150,7 @@ BOUNDS: dict[str, tuple[NodeReport, str, str, str]] = {
     "GPU lost": (replace(with_facts(gpus=gpus(79)), gpus=2.0), "GPUs", "fail", "counts 2 GPUs and torch sees 1"),
     "GPU taken": (replace(with_facts(gpus=gpus(79, 20)), gpus=2.0), "GPUs", "warn", "of GPU 1, 20.00 GiB of 80.00 GiB"),
     "GPU hangs": (
-        replace(with_facts(errors={"gpus": "TimeoutExpired: 25 s"}), gpus=1.0), "GPUs", "fail", "TimeoutExpired"
+        replace(with_facts(errors={"gpus": "TimeoutError: 30 s"}), gpus=1.0), "GPUs", "fail", "TimeoutError: 30 s"
     ),
     "silent": (replace(healthy(), silent="there is no answer within 40 s"), "nodes", "fail", "within 40 s: see that"),
     "silent at once": (
@@ -183,6 +186,27 @@ def test_what_is_within_all_bounds_is_told_once_for_each_check(name: str) -> Non
     findings = findings_on_nodes([WITHIN[name]], VERSIONS)
     assert {one.state for one in findings} == {"ok"}
     assert len({one.check for one in findings}) == len(findings) == 8 + ("GPUs" in [one.check for one in findings])
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("import time; time.sleep(600)", "TimeoutError: no answer within 0.5 s; either a GPU hangs (see `nvidia-smi`"),
+        ("raise SystemExit(3)", "RuntimeError: the process that asked ended with status 3"),
+        ("raise OSError('no driver')", "RuntimeError: OSError: no driver"),
+    ],
+)
+def test_gpus_that_do_not_tell_of_themselves_leave_the_rest_known(
+    program: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "_ASK_GPUS", program)
+    monkeypatch.setattr(probe, "GPUS_S", 0.5 if "sleep" in program else 60.0)
+    before = set(psutil.Process().children())
+    facts = probe.Probe().facts(str(tmp_path), "127.0.0.1", has_gpus=True)
+    assert list(facts["errors"]) == ["gpus"]
+    assert facts["errors"]["gpus"].startswith(said)
+    assert {"versions", "memory", "network", "session_disk"} <= facts.keys()
+    assert set(psutil.Process().children()) <= before
 
 
 def test_what_is_true_of_several_nodes_is_told_once() -> None:
