@@ -23,10 +23,10 @@ from raynas.errors import PoolError, error_words, on_one_line
 
 CONNECT_S = 5.0
 """How long a port may take to be opened."""
-ANSWER_S = 10.0
-"""How long a cluster may take to answer, once Ray is imported in the process that asks."""
 _IMPORTS_S = 60.0
-"""How long that may take, as from a file system of a network on a busy machine."""
+"""How long the process that asks may take to import Ray, as from a file system of a network on a busy machine."""
+ANSWER_S = 12.0
+"""How long a cluster may take to answer after that."""
 _STARTS_S = 8.0
 """How long of that a head that listens already may take to write what it is and to become a node itself."""
 _MARK = "raynas cluster: "
@@ -71,18 +71,16 @@ def ask_cluster(address: str) -> ClusterInfo:
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise PoolError(
-            f"cannot join the Ray cluster at {address!r}: `import ray` takes over {_IMPORTS_S:g} s on this machine"
+            f"cannot join the Ray cluster at {address!r}: Ray takes over {_IMPORTS_S:g} s to import on this machine"
         ) from None
-    if done.returncode == -signal.SIGALRM:
-        raise PoolError(
-            f"cannot join the Ray cluster at {address!r}: what listens there does not answer as Ray {_version()} does"
-        )
     answers = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
     if answers:
         answer = json.loads(answers[-1].removeprefix(_MARK))
         if "error" not in answer:
             return ClusterInfo(**answer)
         said = answer["error"]
+    elif done.returncode == -signal.SIGALRM:
+        said = f"what listens there does not answer as Ray {_version()} does"
     else:  # Ray has ended the process
         said = next((line for line in done.stderr.splitlines() if "Check failed" in line or "token" in line), "")
     if "token" in said.lower():
@@ -159,7 +157,7 @@ def _answer(address: str) -> Mapping[str, Any]:
     from ray import _raylet
     from ray._private import services
 
-    signal.alarm(int(ANSWER_S))  # ends the process, also where it waits in Ray's own code
+    signal.setitimer(signal.ITIMER_REAL, ANSWER_S)  # ends the process, also where it waits in Ray's own code
     if address == "auto":
         found = services.canonicalize_bootstrap_address("auto")
         if found is None:
@@ -201,6 +199,7 @@ def _living_nodes(client: Any) -> list[Any]:
 
 
 def _main(address: str) -> None:
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # what ignores it hands that down
     # Of a child: its parent has read the settings of its own already.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:

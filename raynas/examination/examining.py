@@ -22,8 +22,10 @@ from raynas.wording import plural
 LIMIT_S = 60.0
 """How long all questions together may take; each stage has limits of its own within that."""
 START_S = 40.0
-"""How long a node may take to start a process and look at itself, GPUs included."""
-_CLOCK_S, _PAIR_S, _PAIRS_S, _PING_S = 3.0, 8.0, 20.0, 3.0
+"""How long a node may take to start a process and look at itself."""
+GPUS_S = 30.0
+"""How long its GPUs may take to tell of themselves after that, with the import of torch."""
+_CLOCK_S, _PAIR_S, _PAIRS_S, _PING_S, _LATER_S = 3.0, 8.0, 20.0, 3.0, 4.0
 OBJECT_BYTES = 16 * 10**6
 
 
@@ -56,12 +58,11 @@ def examine(out: Path | None, listener: ExaminationListener) -> Examination:
     with probes_on([node.node_id for node in nodes], LIMIT_S, listener.on_progress) as probes:
         listener.on_stage(f"asks {plural(len(nodes), 'node', 'nodes')}")
         calls = {
-            node.node_id: probes.of(node.node_id).facts.remote(
-                sessions[node.node_id], addresses[node.node_id], node.gpus > 0
-            )
+            node.node_id: probes.of(node.node_id).facts.remote(sessions[node.node_id], addresses[node.node_id])
             for node in nodes
         }
-        facts = probes.ask(calls, START_S)
+        facts = {node: _answer(answer) for node, answer in probes.ask(calls, START_S).items()}
+        _add_gpus(facts, probes, [node.node_id for node in nodes if node.gpus], listener)
         clocks = _clocks(probes)
         names = {node.node_id: node.name for node in nodes}
         pairs = _pairs(probes, names, listener)
@@ -72,7 +73,7 @@ def examine(out: Path | None, listener: ExaminationListener) -> Examination:
         nodes = [
             replace(
                 node,
-                facts=_answer(facts[node.node_id]),
+                facts=facts[node.node_id],
                 clock=clocks.get(node.node_id),
                 silent=probes.silent.get(node.node_id),
             )
@@ -102,10 +103,27 @@ def _reports(living: Sequence[Mapping[str, Any]], here: str) -> list[NodeReport]
     return found
 
 
-def _answer(answer: Any) -> Mapping[str, Any] | None:
+def _answer(answer: Any) -> dict[str, Any] | None:
     if not isinstance(answer, Failure):
         return dict(answer)
     return None if answer.is_silence else {"errors": {"versions": answer.text}}
+
+
+def _add_gpus(
+    facts: dict[str, dict[str, Any] | None], probes: Probes, with_gpus: Sequence[str], listener: ExaminationListener
+) -> None:
+    """Ask GPUs, once the nodes have told of themselves: one that hangs is to cost nothing but what it would say."""
+    asked = {node: known for node in with_gpus if (known := facts[node]) is not None and node in probes.answering}
+    if not asked:
+        return
+    listener.on_stage(f"asks the GPUs of {plural(len(asked), 'node', 'nodes')}")
+    limit_s = probes.left_s(GPUS_S)
+    answers = probes.answers({node: probes.of(node).gpus.remote(limit_s) for node in asked}, limit_s + _LATER_S)
+    for node, answer in answers.items():
+        if isinstance(answer, Failure):
+            facts[node] = {**asked[node], "errors": {**asked[node]["errors"], "gpus": answer.text}}
+        else:
+            facts[node] = {**asked[node], "gpus": answer}
 
 
 def _clocks(probes: Probes) -> dict[str, ClockDifference]:

@@ -6,24 +6,24 @@ ours is imported at the head of this file, and what leaves it is plain values.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter, time
 from typing import Any
 
-GPUS_S = 30.0
-"""How long the GPUs of a node may take to tell of themselves, with the import of torch; one that hangs never does."""
+_ENDS_S = 3.0
 _CALLS = 9
 _WARMS_UP_BYTES = 2**20  # large enough to be transferred as an object, and not with the answer
 _ASK_GPUS = """
 import json, torch
+print("torch is up", flush=True)
 found = []
 for number in range(torch.cuda.device_count()):
     free, total = torch.cuda.mem_get_info(number)
@@ -42,16 +42,13 @@ class Probe:
 
     # -- the node ------------------------------------------------------------------------------------------------------
 
-    def facts(self, session: str, address: str, has_gpus: bool) -> dict[str, Any]:
+    def facts(self, session: str, address: str) -> dict[str, Any]:
         """What the node says of itself; what it cannot say is missing, and why stands under `errors`.
 
         Args:
             session: The folder in which Ray keeps its session there.
             address: The node's address in the cluster.
-            has_gpus: Whether Ray counts GPUs there, so that they are asked.
         """
-        beside = ThreadPoolExecutor(1)
-        gpus = beside.submit(_gpus) if has_gpus else None  # first, as torch takes seconds to come up
         questions: dict[str, Callable[[], Any]] = {
             "versions": _versions,
             "cpus": os.cpu_count,
@@ -61,7 +58,6 @@ class Probe:
             "shared_memory": lambda: _disk("/dev/shm"),
             "open_files": lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[0],
             "network": lambda: _network(address),
-            **({"gpus": gpus.result} if gpus is not None else {}),
         }
         answers: dict[str, Any] = {}
         errors: dict[str, str] = {}
@@ -70,8 +66,43 @@ class Probe:
                 answers[name] = ask()
             except Exception as error:  # of a library that is missing there, of a driver, of a file system
                 errors[name] = f"{type(error).__name__}: {error}"[:500]
-        beside.shutdown()
         return {**answers, "errors": errors}
+
+    def gpus(self, limit_s: float) -> list[dict[str, Any]]:
+        """Name and memory of each GPU that torch sees there.
+
+        They are asked in a process of its own: a GPU that hangs takes along who asks it.
+
+        Args:
+            limit_s: How long they may take; one that hangs does so for ever.
+
+        Raises:
+            RuntimeError: They do not tell.
+            TimeoutError: They do not in time.
+        """
+        env = dict(os.environ)
+        if env.get("CUDA_VISIBLE_DEVICES") == "":  # as some versions of Ray have it where no GPU is asked for
+            del env["CUDA_VISIBLE_DEVICES"]
+        process = subprocess.Popen(
+            [sys.executable, "-c", _ASK_GPUS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env
+        )
+        try:
+            out, err = (told.decode(errors="replace") for told in process.communicate(timeout=limit_s))
+        except subprocess.TimeoutExpired as late:
+            within = f"within {limit_s:.0f} s"
+            if not late.stdout:
+                raise TimeoutError(f"torch is not imported {within}: look again when less is running there") from None
+            raise TimeoutError(f"torch gets no answer of them {within}: see what `nvidia-smi` says there") from None
+        finally:
+            if process.poll() is None:
+                process.kill()
+                with suppress(subprocess.TimeoutExpired):  # who waits for a driver cannot be ended
+                    process.communicate(timeout=_ENDS_S)
+        answers = [line for line in out.splitlines() if line.startswith("gpus ")]
+        if not answers:
+            said = [line for line in err.splitlines() if line.strip()]
+            raise RuntimeError(said[-1] if said else f"the process that asked ended with status {process.returncode}")
+        return list(json.loads(answers[-1].removeprefix("gpus ")))
 
     def clock(self) -> float:
         """The time there, in seconds since 1970."""
@@ -204,30 +235,3 @@ def _network(address: str) -> dict[str, Any]:
 
     told = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
     return {"interface": interface_of(address), "told": told, "interfaces": sorted(psutil.net_if_addrs())}
-
-
-def _gpus() -> Any:
-    """Name and memory of each GPU, asked in a process of its own: a GPU that hangs takes along who asks it."""
-    import json
-
-    env = dict(os.environ)
-    if env.get("CUDA_VISIBLE_DEVICES") == "":  # as some versions of Ray have it where no GPU is asked for
-        del env["CUDA_VISIBLE_DEVICES"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", _ASK_GPUS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
-    )
-    try:
-        out, err = process.communicate(timeout=GPUS_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        with suppress(subprocess.TimeoutExpired):  # who waits in a driver cannot be ended
-            process.communicate(timeout=1)
-        raise TimeoutError(
-            f"no answer within {GPUS_S:g} s; either a GPU hangs (see `nvidia-smi` there), or torch is slow to come up: "
-            "look again when less is running there"
-        ) from None
-    answers = [line for line in out.splitlines() if line.startswith("gpus ")]
-    if not answers:
-        said = [line for line in err.splitlines() if line.strip()]
-        raise RuntimeError(said[-1] if said else f"the process that asked ended with status {process.returncode}")
-    return json.loads(answers[-1].removeprefix("gpus "))

@@ -19,6 +19,7 @@ from machines import Machine, Machines
 import raynas
 from raynas.cli import main
 from raynas.errors import ConfigError
+from raynas.examination import examining, probe
 from raynas.examination.examining import ExaminationListener
 
 RAYNAS = str(Path(sys.executable).with_name("raynas"))
@@ -87,6 +88,19 @@ def test_gpus_that_torch_does_not_see_fail_and_what_is_written_is_removed(
         assert "is not ready: 1 check fails, GPUs" in shown.err.replace("\n", " ")
         assert "torch sees 0" in shown.out
     assert ray.is_initialized()  # which was there before, and is left so
+
+
+@pytest.mark.slow
+def test_a_gpu_that_hangs_costs_nothing_but_what_it_would_say(here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_ASK_GPUS", "import time; print('torch is up', flush=True); time.sleep(600)")
+    monkeypatch.setattr(examining, "GPUS_S", 2.0)
+    found = raynas.doctor(listener=ExaminationListener()).plain()
+    assert states(found, "GPUs") == [("fail", [found["nodes"][0]["name"]])]
+    assert "not known: TimeoutError: torch gets no answer of them within 2 s: see what" in texts(found, "GPUs")
+    (node,) = found["nodes"]
+    assert list(node["facts"]["errors"]) == ["gpus"]
+    assert node["clock"] is not None
+    assert states(found, "nodes") == [("ok", [])]
 
 
 def test_a_folder_in_which_a_file_stands_where_one_is_needed_fails(here: None, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -191,21 +190,25 @@ def test_what_is_within_all_bounds_is_told_once_for_each_check(name: str) -> Non
 @pytest.mark.parametrize(
     ("program", "said"),
     [
-        ("import time; time.sleep(600)", "TimeoutError: no answer within 0.5 s; either a GPU hangs (see `nvidia-smi`"),
+        ("import time; time.sleep(600)", "TimeoutError: torch is not imported within 2 s: look again"),
+        (
+            "import time; print('torch is up', flush=True); time.sleep(600)",
+            "TimeoutError: torch gets no answer of them",
+        ),
         ("raise SystemExit(3)", "RuntimeError: the process that asked ended with status 3"),
         ("raise OSError('no driver')", "RuntimeError: OSError: no driver"),
+        (
+            "import sys; sys.stderr.buffer.write(bytes([255])); raise SystemExit(1)",
+            "RuntimeError: \N{REPLACEMENT CHARACTER}",
+        ),
     ],
 )
-def test_gpus_that_do_not_tell_of_themselves_leave_the_rest_known(
-    program: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_why_gpus_do_not_tell_of_themselves_is_said(program: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "_ASK_GPUS", program)
-    monkeypatch.setattr(probe, "GPUS_S", 0.5 if "sleep" in program else 60.0)
     before = set(psutil.Process().children())
-    facts = probe.Probe().facts(str(tmp_path), "127.0.0.1", has_gpus=True)
-    assert list(facts["errors"]) == ["gpus"]
-    assert facts["errors"]["gpus"].startswith(said)
-    assert {"versions", "memory", "network", "session_disk"} <= facts.keys()
+    with pytest.raises(RuntimeError if "Runtime" in said else TimeoutError) as raised:
+        probe.Probe().gpus(2.0 if "sleep" in program else 60.0)
+    assert f"{type(raised.value).__name__}: {raised.value}".startswith(said)
     assert set(psutil.Process().children()) <= before
 
 

@@ -231,11 +231,11 @@ def fresh_network(space: str, dtype: torch.dtype) -> tuple[Architecture, nn.Modu
 
 def fingerprint(model: nn.Module) -> Any:
     digest = hashlib.sha256()
-    for name, value in model.state_dict().items():
+    for name, value in {**model.state_dict(), **dict(model.named_buffers())}.items():
         digest.update(name.encode() + value.numpy().tobytes())
     modules = [
         (name, type(module), module.training, len(module._forward_hooks), len(module._backward_hooks),
-         len(module._forward_pre_hooks), len(module._backward_pre_hooks), "forward" in vars(module))
+         len(module._forward_pre_hooks), len(module._backward_pre_hooks), tuple(vars(module)))
         for name, module in model.named_modules()
     ]  # fmt: skip
     parameters = [(name, p.requires_grad, p.grad is None) for name, p in model.named_parameters()]
