@@ -155,6 +155,7 @@ def _answer(address: str) -> Mapping[str, Any]:
     """What the cluster says; run in the process that asks."""
     import psutil
     from ray import _raylet
+    from ray._common.usage import usage_lib
     from ray._private import services
 
     signal.setitimer(signal.ITIMER_REAL, ANSWER_S)  # ends the process, also where it waits in Ray's own code
@@ -167,7 +168,7 @@ def _answer(address: str) -> Mapping[str, Any]:
         address = found
     client: Any = vars(_raylet)["GcsClient"](address=address)
     until = monotonic() + _STARTS_S
-    while not ((metadata := _metadata(client)) and (nodes := _living_nodes(client))) and monotonic() < until:
+    while not ((metadata := _metadata(usage_lib, client)) and (nodes := _living_nodes(client))) and monotonic() < until:
         sleep(0.2)  # a head listens before it has written the one, and becomes a node itself only after that
     if metadata is None:
         return {"error": f"its head has listened for {_STARTS_S:g} s without saying which Ray it is"}
@@ -184,12 +185,10 @@ def _answer(address: str) -> Mapping[str, Any]:
     }
 
 
-def _metadata(client: Any) -> Mapping[str, Any] | None:
+def _metadata(usage_lib: Any, client: Any) -> Mapping[str, Any] | None:
     """What a cluster was started with; None where its head has not written it yet."""
-    from ray._common.usage.usage_lib import get_cluster_metadata
-
     try:
-        return cast(Mapping[str, Any], get_cluster_metadata(client))
+        return cast(Mapping[str, Any], usage_lib.get_cluster_metadata(client))
     except AttributeError:  # not the None that its documentation names
         return None
 

@@ -24,8 +24,9 @@ LIMIT_S = 60.0
 START_S = 40.0
 """How long a node may take to start a process and look at itself."""
 GPUS_S = 30.0
-"""How long its GPUs may take to tell of themselves after that, with the import of torch."""
-_CLOCK_S, _PAIR_S, _PAIRS_S, _PING_S, _LATER_S = 3.0, 8.0, 20.0, 3.0, 4.0
+"""How long its GPUs may take to tell of themselves after that, with the import of torch, where time enough is left."""
+_CLOCK_S, _PAIR_S, _PAIRS_S, _PING_S = 3.0, 8.0, 20.0, 3.0
+_LATER_S, _OTHERS_S, _LEAST_GPUS_S = 4.0, 10.0, 5.0
 OBJECT_BYTES = 16 * 10**6
 
 
@@ -117,7 +118,8 @@ def _add_gpus(
     if not asked:
         return
     listener.on_stage(f"asks the GPUs of {plural(len(asked), 'node', 'nodes')}")
-    limit_s = probes.left_s(GPUS_S)
+    left_s = probes.left_s(LIMIT_S) - _LATER_S - _OTHERS_S  # the rest is for what is asked after them
+    limit_s = max(_LEAST_GPUS_S, min(GPUS_S, left_s))
     answers = probes.answers({node: probes.of(node).gpus.remote(limit_s) for node in asked}, limit_s + _LATER_S)
     for node, answer in answers.items():
         if isinstance(answer, Failure):

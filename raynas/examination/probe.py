@@ -21,14 +21,15 @@ from typing import Any
 _ENDS_S = 3.0
 _CALLS = 9
 _WARMS_UP_BYTES = 2**20  # large enough to be transferred as an object, and not with the answer
-_ASK_GPUS = """
+_IS_UP = "torch is imported"
+_ASK_GPUS = f"""
 import json, torch
-print("torch is up", flush=True)
+print("{_IS_UP}", flush=True)
 found = []
 for number in range(torch.cuda.device_count()):
     free, total = torch.cuda.mem_get_info(number)
     name = torch.cuda.get_device_name(number)
-    found.append({"name": name, "total_bytes": total, "free_bytes": free})
+    found.append(dict(name=name, total_bytes=total, free_bytes=free))
 print("gpus " + json.dumps(found))
 """
 
@@ -86,23 +87,26 @@ class Probe:
         process = subprocess.Popen(
             [sys.executable, "-c", _ASK_GPUS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env
         )
+        late = False
         try:
-            out, err = (told.decode(errors="replace") for told in process.communicate(timeout=limit_s))
-        except subprocess.TimeoutExpired as late:
-            within = f"within {limit_s:.0f} s"
-            if not late.stdout:
-                raise TimeoutError(f"torch is not imported {within}: look again when less is running there") from None
-            raise TimeoutError(f"torch gets no answer of them {within}: see what `nvidia-smi` says there") from None
+            out, err = process.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired as expired:
+            late, out, err = True, expired.stdout or b"", b""
         finally:
             if process.poll() is None:
                 process.kill()
                 with suppress(subprocess.TimeoutExpired):  # who waits for a driver cannot be ended
                     process.communicate(timeout=_ENDS_S)
-        answers = [line for line in out.splitlines() if line.startswith("gpus ")]
-        if not answers:
-            said = [line for line in err.splitlines() if line.strip()]
-            raise RuntimeError(said[-1] if said else f"the process that asked ended with status {process.returncode}")
-        return list(json.loads(answers[-1].removeprefix("gpus ")))
+        told, said = (one.decode(errors="replace").splitlines() for one in (out, err))
+        answers = [line for line in told if line.startswith("gpus ")]
+        if answers:
+            return list(json.loads(answers[-1].removeprefix("gpus ")))
+        if late and _IS_UP in told:
+            raise TimeoutError(f"torch gets no answer of them within {limit_s:.0f} s: see what `nvidia-smi` says there")
+        if late:
+            raise TimeoutError(f"torch is not imported within {limit_s:.0f} s: look again when less is running there")
+        said = [line for line in said if line.strip()]
+        raise RuntimeError(said[-1] if said else f"the process that asked ended with status {process.returncode}")
 
     def clock(self) -> float:
         """The time there, in seconds since 1970."""

@@ -19,6 +19,7 @@ from machines import Machines
 from toy_scores import TOY, toy_space
 
 import raynas
+from raynas.cluster import inquiry
 from raynas.cluster.inquiry import ANSWER_S, ClusterInfo, address_towards, ask_cluster, check_joinable
 from raynas.cluster.joining import cluster_address
 from raynas.errors import ConfigError, PoolError, StoreError
@@ -151,10 +152,29 @@ def test_a_head_that_never_becomes_a_node_is_told() -> None:
 
 @pytest.mark.slow
 def test_a_machine_that_imports_ray_slowly_asks_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "sitecustomize.py").write_text(f"import time\ntime.sleep({ANSWER_S + 1})\n")
-    monkeypatch.syspath_prepend(tmp_path)  # processes that ask find what is found here
+    slow_to_import_ray(tmp_path, ANSWER_S + 1, monkeypatch)
     with listening_head(OPEN) as (address, _):
         assert len(ask_cluster(address).nodes) == 1
+
+
+def test_a_machine_that_cannot_import_ray_in_a_minute_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow_to_import_ray(tmp_path, 600, monkeypatch)
+    monkeypatch.setattr(inquiry, "_IMPORTS_S", 0.5)
+    monkeypatch.setattr(inquiry, "ANSWER_S", 0.5)
+    with a_web_server() as address, pytest.raises(PoolError, match=r"Ray takes over 0\.5 s to import on this machine"):
+        ask_cluster(address)
+
+
+def slow_to_import_ray(folder: Path, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have processes that ask wait at `import ray`."""
+    (folder / "sitecustomize.py").write_text(
+        "import sys, time\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        time.sleep({seconds} * (name == 'ray'))\n"
+        "sys.meta_path.insert(0, Slow())\n"
+    )
+    monkeypatch.syspath_prepend(folder)  # they find what is found here
 
 
 @pytest.mark.parametrize(("ray", "python"), [("2.9.0", None), (None, "3.8.1")])

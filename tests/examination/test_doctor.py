@@ -92,11 +92,11 @@ def test_gpus_that_torch_does_not_see_fail_and_what_is_written_is_removed(
 
 @pytest.mark.slow
 def test_a_gpu_that_hangs_costs_nothing_but_what_it_would_say(here: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "_ASK_GPUS", "import time; print('torch is up', flush=True); time.sleep(600)")
-    monkeypatch.setattr(examining, "GPUS_S", 2.0)
+    monkeypatch.setattr(probe, "_ASK_GPUS", f"import time; print('{probe._IS_UP}', flush=True); time.sleep(600)")
+    monkeypatch.setattr(examining, "GPUS_S", 5.0)
     found = raynas.doctor(listener=ExaminationListener()).plain()
     assert states(found, "GPUs") == [("fail", [found["nodes"][0]["name"]])]
-    assert "not known: TimeoutError: torch gets no answer of them within 2 s: see what" in texts(found, "GPUs")
+    assert "not known: TimeoutError: torch gets no answer of them within 5 s: see what" in texts(found, "GPUs")
     (node,) = found["nodes"]
     assert list(node["facts"]["errors"]) == ["gpus"]
     assert node["clock"] is not None
